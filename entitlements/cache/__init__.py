@@ -1,0 +1,1 @@
+"""The tiers in which entities are kept."""

@@ -1,0 +1,147 @@
+"""All that is known of one customer, or of one resource of a customer, and how two states of it become one.
+
+An `Entity` is immutable and replaced whole, so that a reader on any thread sees one state or the next.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import NamedTuple, TypeVar
+
+from entitlements.domain.entitlement import (
+    NO_TIMESTAMP_MS,
+    CreditEntitlement,
+    FeatureEntitlement,
+    MeteredEntitlement,
+    MeterType,
+    Usage,
+)
+from entitlements.domain.reason import AccessDeniedReason
+
+Tracked = TypeVar("Tracked", MeteredEntitlement, CreditEntitlement)
+
+
+class EntityKey(NamedTuple):
+    """Whose entitlements: a customer's, or those of one of its resources."""
+
+    customer_id: str
+    resource_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entity:
+    """The entitlements of one `EntityKey`, by feature id and by currency id, in the cloud's order."""
+
+    features: Mapping[str, FeatureEntitlement] = field(default_factory=lambda: MappingProxyType({}))
+    credits: Mapping[str, CreditEntitlement] = field(default_factory=lambda: MappingProxyType({}))
+    denied_reason: AccessDeniedReason | None = None
+    """The state-level reason, such as CUSTOMER_NOT_FOUND."""
+    updated_at_ms: int = NO_TIMESTAMP_MS
+    """The first entitlement's `entitlementUpdatedAt` (contract/redis.md, Rules)."""
+
+    @property
+    def is_empty(self) -> bool:
+        """True when nothing at all is entitled."""
+        return not self.features and not self.credits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageUpdate:
+    """News of one meter or balance; exactly one of `feature_id` and `currency_id` is set."""
+
+    feature_id: str | None = None
+    currency_id: str | None = None
+    current: float
+    updated_at_ms: int = NO_TIMESTAMP_MS
+    period_start_ms: int | None = None
+    period_end_ms: int | None = None
+
+
+def is_outdated(arrived_at_ms: int, held_at_ms: int) -> bool:
+    """True when what arrived is older than what is held; no timestamp is never outdated."""
+    return arrived_at_ms != NO_TIMESTAMP_MS and arrived_at_ms < held_at_ms
+
+
+def merge(held: Entity, arrived: Entity) -> Entity:
+    """The newest of both: entitlements by the entity's timestamp, each usage by its own.
+
+    Equal timestamps go to what arrived (contract/redis.md, Rules).
+    """
+    base = held if is_outdated(arrived.updated_at_ms, held.updated_at_ms) else arrived
+    return replace(
+        base,
+        features=MappingProxyType(
+            {
+                id_: _with_newest_usage(terms, held.features.get(id_), arrived.features.get(id_))
+                if isinstance(terms, MeteredEntitlement)
+                else terms
+                for id_, terms in base.features.items()
+            }
+        ),
+        credits=MappingProxyType(
+            {
+                id_: _with_newest_usage(terms, held.credits.get(id_), arrived.credits.get(id_))
+                for id_, terms in base.credits.items()
+            }
+        ),
+    )
+
+
+def _with_newest_usage(terms: Tracked, held: object, arrived: object) -> Tracked:
+    if not isinstance(held, type(terms)) or not isinstance(arrived, type(terms)):
+        return terms
+    return replace(terms, usage=_newest_usage(terms, held.usage, arrived.usage))
+
+
+def with_usage(entity: Entity, update: UsageUpdate) -> Entity | None:
+    """The entity with one meter moved, or None when it holds no such meter or knows a newer state of it.
+
+    A field that the update does not carry is kept (contract/better.md, "in memory the last arrival wins").
+    """
+    if update.currency_id is not None:
+        credit = entity.credits.get(update.currency_id)
+        moved = credit and _moved(credit, update)
+        return moved and replace(
+            entity, credits=MappingProxyType({**entity.credits, update.currency_id: moved})
+        )
+    feature_id = update.feature_id or ""
+    metered = entity.features.get(feature_id)
+    if not isinstance(metered, MeteredEntitlement):
+        return None
+    moved_feature = _moved(metered, update)
+    return moved_feature and replace(
+        entity, features=MappingProxyType({**entity.features, feature_id: moved_feature})
+    )
+
+
+def _moved(terms: Tracked, update: UsageUpdate) -> Tracked | None:
+    held = terms.usage
+    arrived = Usage(
+        current=update.current,
+        period_start_ms=held.period_start_ms if update.period_start_ms is None else update.period_start_ms,
+        period_end_ms=held.period_end_ms if update.period_end_ms is None else update.period_end_ms,
+        updated_at_ms=update.updated_at_ms,
+    )
+    newest = _newest_usage(terms, held, arrived)
+    return None if newest is held else replace(terms, usage=newest)
+
+
+def _newest_usage(terms: MeteredEntitlement | CreditEntitlement, held: Usage, arrived: Usage) -> Usage:
+    if is_outdated(arrived.updated_at_ms, held.updated_at_ms) or _lags_behind(terms, held, arrived):
+        return held
+    return arrived
+
+
+def _lags_behind(terms: MeteredEntitlement | CreditEntitlement, held: Usage, arrived: Usage) -> bool:
+    """True when two states of one millisecond arrive in the wrong order.
+
+    An incremental meter only grows within a period, so the smaller one is the older one: without this rule
+    a caller that reported twice in a millisecond could read its own first report after its second.
+    """
+    return (
+        isinstance(terms, MeteredEntitlement)
+        and terms.feature.meter_type is MeterType.INCREMENTAL
+        and arrived.updated_at_ms == held.updated_at_ms != NO_TIMESTAMP_MS
+        and arrived.period_end_ms == held.period_end_ms
+        and arrived.current < held.current
+    )

@@ -1,0 +1,122 @@
+"""What can go wrong, as data; each error makes its own sentence.
+
+SidecarError
+├── InvalidRequest            the caller's own mistake
+├── Overloaded                one of our bounds is full
+└── UpstreamError             the cloud
+    ├── Unreachable           no connection, reset, time-out
+    │   └── CircuitOpen       not asked, because it did not answer lately
+    ├── KeyRefused            the API key is wrong or lacks the right
+    ├── Throttled             too many requests
+    ├── Garbled               an answer that is no answer: 5xx, no JSON, no data
+    └── Rejected              the API understood and said no
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class SidecarError(Exception):
+    """Any failure that this service names."""
+
+
+@dataclass(eq=False)
+class InvalidRequest(SidecarError):
+    """The caller sent what cannot be used."""
+
+    field: str
+    """The request's field, as in the proto."""
+    problem: str
+    """What is wrong with it and what it may hold, to follow the field's name in a sentence."""
+
+    def __str__(self) -> str:
+        return f"{self.field} {self.problem}"
+
+
+@dataclass(eq=False)
+class Overloaded(SidecarError):
+    """A bound of this service is full."""
+
+    bound: str
+    """The bound's name, such as SIDECAR_FETCH_QUEUE_SIZE."""
+
+    def __str__(self) -> str:
+        return f"the sidecar is at its bound {self.bound}; try again later"
+
+
+@dataclass(eq=False)
+class UpstreamError(SidecarError):
+    """The cloud did not do what it was asked."""
+
+    outcome: ClassVar[str] = "failed"
+    """A short word for metrics: bounded, one per class."""
+
+    transport: str
+    """`edge`, `api` or `feed`."""
+
+
+@dataclass(eq=False)
+class Unreachable(UpstreamError):
+    """The cloud could not be reached, or did not answer in time."""
+
+    outcome: ClassVar[str] = "unreachable"
+    problem: str = "could not be reached"
+
+    def __str__(self) -> str:
+        return f"the Stigg {self.transport} {self.problem}"
+
+
+@dataclass(eq=False)
+class CircuitOpen(Unreachable):
+    """The cloud was not asked, because it did not answer lately."""
+
+    outcome: ClassVar[str] = "circuit_open"
+    problem: str = "did not answer lately and is given a pause"
+
+
+@dataclass(eq=False)
+class KeyRefused(UpstreamError):
+    """The API key is not valid, or has not the right."""
+
+    outcome: ClassVar[str] = "key_refused"
+
+    def __str__(self) -> str:
+        return f"the Stigg {self.transport} refused the API key (SERVER_API_KEY)"
+
+
+@dataclass(eq=False)
+class Throttled(UpstreamError):
+    """The cloud asks to slow down."""
+
+    outcome: ClassVar[str] = "throttled"
+    retry_after_seconds: float | None = None
+
+    def __str__(self) -> str:
+        wait = "" if self.retry_after_seconds is None else f"; retry after {self.retry_after_seconds:g} s"
+        return f"the Stigg {self.transport} limits the rate of requests{wait}"
+
+
+@dataclass(eq=False)
+class Garbled(UpstreamError):
+    """The cloud answered something that is no answer."""
+
+    outcome: ClassVar[str] = "garbled"
+    problem: str = "sent an unusable answer"
+
+    def __str__(self) -> str:
+        return f"the Stigg {self.transport} {self.problem}"
+
+
+@dataclass(eq=False)
+class Rejected(UpstreamError):
+    """The API understood the request and said no."""
+
+    outcome: ClassVar[str] = "rejected"
+    code: str = ""
+    """The API's `extensions.code`, such as `CustomerNotFound`."""
+    message: str = ""
+    trace_id: str | None = None
+
+    def __str__(self) -> str:
+        trace = f" (trace id {self.trace_id})" if self.trace_id else ""
+        return f"the Stigg {self.transport} rejected the request: {self.message or self.code}{trace}"

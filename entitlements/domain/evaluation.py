@@ -1,0 +1,237 @@
+"""How a check is decided (contract/evaluation.md, sections 1 to 3): pure, the clock passed in as `now_ms`."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from entitlements.domain.decision import NO_ENTITLEMENT, Decision, Query
+from entitlements.domain.entitlement import (
+    BooleanEntitlement,
+    CreditEntitlement,
+    Entitlement,
+    EntitlementKind,
+    EnumEntitlement,
+    FeatureEntitlement,
+    MeteredEntitlement,
+    NumericEntitlement,
+    Usage,
+    kind_of,
+)
+from entitlements.domain.entity import Entity, EntityKey
+from entitlements.domain.fallback import FallbackValue, choose_fallback, kind_of_fallback
+from entitlements.domain.period import period_containing
+from entitlements.domain.reason import AccessDeniedReason
+
+FallbackRules = Mapping[str, FallbackValue]
+
+_LIMIT_TOLERANCE = 1e-9
+"""Sums of doubles within one part in 10⁹ of the limit are within the limit (section 2)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntitlementList:
+    """All that an entity is entitled to, each decided with no request."""
+
+    decisions: tuple[Decision, ...]
+    reason: AccessDeniedReason | None = None
+    """The state-level reason."""
+
+
+def needs_recalculation(entity: Entity, query: Query, *, now_ms: int) -> bool:
+    """True when what is asked for was only valid until now, so that the cloud must be asked (section 1)."""
+    return _is_expired(_find(entity, query), now_ms)
+
+
+def list_needs_recalculation(entity: Entity, *, now_ms: int) -> bool:
+    """True when anything in the entity was only valid until now."""
+    return any(_is_expired(each, now_ms) for each in (*entity.features.values(), *entity.credits.values()))
+
+
+def evaluate(entity: Entity, query: Query, *, rules: FallbackRules, now_ms: int) -> Decision:
+    """The decision on a query from what is known of the entity."""
+    entitlement = _find(entity, query)
+    if entitlement is None:
+        return _decide_missing(entity, query, rules)
+    if query.expected_kind not in {None, kind_of(entitlement)}:
+        return decide_by_fallback(query, rules=rules, reason=AccessDeniedReason.FEATURE_TYPE_MISMATCH)
+    return _decide(entity, freshened(entitlement, now_ms=now_ms), query)
+
+
+def evaluate_list(entity: Entity, *, now_ms: int) -> EntitlementList:
+    """Every entitlement of the entity, features before credits."""
+    no_request = Query(key=EntityKey(""))
+    return EntitlementList(
+        decisions=tuple(
+            _decide(entity, freshened(each, now_ms=now_ms), no_request)
+            for each in (*entity.features.values(), *entity.credits.values())
+        ),
+        reason=entity.denied_reason,
+    )
+
+
+def decide_by_fallback(
+    query: Query, *, rules: FallbackRules, reason: AccessDeniedReason = AccessDeniedReason.UNKNOWN
+) -> Decision:
+    """The fallback's answer to a query; `reason` is why it had to answer."""
+    fallback = choose_fallback(query.feature_id, call=query.fallback, rules=rules)
+    return Decision(
+        has_access=fallback.has_access,
+        reason=reason,
+        kind=_kind_of_fallback_answer(query, rules.get(query.feature_id)),
+        basis=fallback,
+        id=query.currency_id or query.feature_id,
+    )
+
+
+def _kind_of_fallback_answer(query: Query, rule: FallbackValue | None) -> EntitlementKind:
+    if query.currency_id is not None:
+        return EntitlementKind.CREDIT
+    return query.expected_kind or kind_of_fallback(
+        query.fallback,
+        rule,
+        requested_usage=query.requested_usage,
+        requested_values=query.requested_values,
+    )
+
+
+def list_by_fallback(*, rules: FallbackRules) -> EntitlementList:
+    """The configured fallbacks' features: what a list answers when nothing is known."""
+    return EntitlementList(
+        decisions=tuple(
+            Decision(
+                has_access=fallback.has_access,
+                reason=AccessDeniedReason.UNKNOWN,
+                kind=kind_of_fallback(fallback),
+                basis=fallback,
+                id=feature_id,
+            )
+            for feature_id, fallback in rules.items()
+        )
+    )
+
+
+def freshened(entitlement: Entitlement, *, now_ms: int) -> Entitlement:
+    """The entitlement as the clock has it: a meter whose period is over starts again at zero (section 1)."""
+    if not isinstance(entitlement, MeteredEntitlement):
+        return entitlement
+    end_ms = entitlement.usage.period_end_ms
+    if end_ms is None or end_ms >= now_ms:
+        return entitlement
+    period = None
+    if entitlement.period_anchor_ms is not None and entitlement.reset_period is not None:
+        period = period_containing(
+            now_ms, anchor_ms=entitlement.period_anchor_ms, reset_period=entitlement.reset_period
+        )
+    return replace(
+        entitlement,
+        usage=Usage(
+            period_start_ms=period and period.start_ms,
+            period_end_ms=period and period.end_ms,
+            updated_at_ms=entitlement.usage.updated_at_ms,
+        ),
+    )
+
+
+def _find(entity: Entity, query: Query) -> Entitlement | None:
+    if query.currency_id is not None:
+        return entity.credits.get(query.currency_id)
+    return entity.features.get(query.feature_id)
+
+
+def _is_expired(entitlement: Entitlement | None, now_ms: int) -> bool:
+    return (
+        entitlement is not None
+        and entitlement.valid_until_ms is not None
+        and entitlement.valid_until_ms <= now_ms
+    )
+
+
+def _decide_missing(entity: Entity, query: Query, rules: FallbackRules) -> Decision:
+    reason = _missing_reason(entity, query)
+    if query.expected_kind is None and query.currency_id is None:
+        fallback = decide_by_fallback(query, rules=rules, reason=reason)
+        return replace(fallback, reason=AccessDeniedReason.UNKNOWN) if fallback.has_access else fallback
+    return Decision(
+        has_access=False,
+        reason=reason,
+        kind=query.expected_kind or EntitlementKind.CREDIT,
+        basis=NO_ENTITLEMENT,
+        id=query.currency_id or query.feature_id,
+    )
+
+
+def _missing_reason(entity: Entity, query: Query) -> AccessDeniedReason:
+    if entity.denied_reason is not None:
+        return entity.denied_reason
+    if query.currency_id is not None:
+        return AccessDeniedReason.ENTITLEMENT_NOT_FOUND
+    if entity.is_empty:
+        return AccessDeniedReason.CUSTOMER_NOT_FOUND
+    return AccessDeniedReason.NO_FEATURE_ENTITLEMENT_IN_SUBSCRIPTION
+
+
+def _decide(entity: Entity, entitlement: Entitlement, query: Query) -> Decision:
+    reason = _denial(entity, entitlement, query)
+    return Decision(
+        has_access=reason is None,
+        reason=reason,
+        kind=kind_of(entitlement),
+        basis=entitlement,
+        id=entitlement.currency.currency_id
+        if isinstance(entitlement, CreditEntitlement)
+        else entitlement.feature.id,
+    )
+
+
+def _denial(entity: Entity, entitlement: Entitlement, query: Query) -> AccessDeniedReason | None:
+    """Why the entitlement does not cover the request, or None: the rows of section 2, in their order."""
+    if isinstance(entitlement, CreditEntitlement):
+        return entitlement.denied_reason or _credit_denial(entitlement, query)
+    reason = _standing_denial(entity, entitlement)
+    if reason is not None:
+        return reason
+    match entitlement:
+        case BooleanEntitlement() | NumericEntitlement():
+            return None
+        case EnumEntitlement():
+            return _enum_denial(entitlement, query)
+        case MeteredEntitlement():
+            return _usage_denial(entitlement, query)
+
+
+def _standing_denial(entity: Entity, entitlement: FeatureEntitlement) -> AccessDeniedReason | None:
+    """The cloud's own denial and the state of the credits that the feature draws on."""
+    credit = entitlement.credit_rate and entity.credits.get(entitlement.credit_rate.currency_id)
+    if credit is None:
+        return entitlement.denied_reason
+    if entitlement.denied_reason not in {None, AccessDeniedReason.INSUFFICIENT_CREDITS}:
+        return entitlement.denied_reason
+    exhausted = credit.remaining <= 0 and not credit.has_soft_limit
+    return AccessDeniedReason.INSUFFICIENT_CREDITS if exhausted else None
+
+
+def _enum_denial(entitlement: EnumEntitlement, query: Query) -> AccessDeniedReason | None:
+    if set(query.requested_values) <= set(entitlement.enum_values):
+        return None
+    return AccessDeniedReason.REQUESTED_VALUES_MISMATCH
+
+
+def _usage_denial(entitlement: MeteredEntitlement, query: Query) -> AccessDeniedReason | None:
+    if entitlement.is_unlimited or entitlement.has_soft_limit:
+        return None
+    total = entitlement.usage.current + (query.requested_usage or 0)
+    if _is_within(total, entitlement.usage_limit or 0):
+        return None
+    return AccessDeniedReason.REQUESTED_USAGE_EXCEEDING_LIMIT
+
+
+def _credit_denial(entitlement: CreditEntitlement, query: Query) -> AccessDeniedReason | None:
+    if entitlement.has_soft_limit:
+        return None
+    if entitlement.remaining > 0 and _is_within(query.requested_usage or 0, entitlement.remaining):
+        return None
+    return AccessDeniedReason.INSUFFICIENT_CREDITS
+
+
+def _is_within(amount: float, limit: float) -> bool:
+    return amount <= limit or math.isclose(amount, limit, rel_tol=_LIMIT_TOLERANCE)

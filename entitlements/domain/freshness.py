@@ -1,0 +1,51 @@
+"""Fresh, suspect, stale: the only notion of age. Times are monotonic seconds, passed in.
+
+While the feed is followed without a gap, what was confirmed since is fresh. After a gap, or unfollowed for
+long, what is held is suspect: it still answers, and is re-checked on its next use.
+"""
+
+import enum
+from dataclasses import dataclass, replace
+
+NEVER = float("-inf")
+
+
+class EntityState(enum.Enum):
+    """How far an entity can be relied on."""
+
+    FRESH = "fresh"
+    """Confirmed, and every change since would have been told."""
+    SUSPECT = "suspect"
+    """A change may have been missed. Left by a re-check, or by the feed replacing it."""
+    STALE = "stale"
+    """Suspect, and the re-check failed: the last that is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """Since when what the feed told can be relied on; replaced whole at each change."""
+
+    following: bool = False
+    """True while all subscriptions of the feed are acknowledged."""
+    since: float = NEVER
+    """Nothing confirmed before this moment is fresh: the last connect, loss, gap or mass change."""
+    max_unverified_seconds: float
+    """Unfollowed, what was confirmed longer ago is suspect (SIDECAR_MAX_UNVERIFIED_SECONDS)."""
+
+    def followed(self, now: float) -> "Trust":
+        """The feed is up: from now on every change is told."""
+        return replace(self, following=True, since=now)
+
+    def lost(self, now: float) -> "Trust":
+        """The feed is down: changes from now on are missed."""
+        return replace(self, following=False, since=now if self.following else self.since)
+
+    def doubted(self, now: float) -> "Trust":
+        """Something was missed, or everything changed at once."""
+        return replace(self, since=now)
+
+    def is_fresh(self, confirmed_at: float, now: float) -> bool:
+        """True when an entity confirmed at that moment can be answered without a re-check."""
+        if confirmed_at < self.since:
+            return False
+        return self.following or now - confirmed_at <= self.max_unverified_seconds

@@ -1,0 +1,111 @@
+"""Usage reports and events, and what makes one invalid (contract/grpc.md, Status codes)."""
+
+import enum
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from entitlements.domain.entity import EntityKey, UsageUpdate
+from entitlements.domain.errors import InvalidRequest
+
+MAX_USAGES_PER_CALL = 100
+"""The API's own bound on reportUsageBulk (contract/upstream.md)."""
+MAX_EVENTS_PER_CALL = 1000
+"""The API's own bound on reportEvent (contract/upstream.md)."""
+EARLIEST_TIMESTAMP_MS = 0
+LATEST_TIMESTAMP_MS = 253_402_300_799_999
+"""The end of the year 9999, the last that ISO 8601 and protobuf can name."""
+
+DimensionValue: TypeAlias = str | float | bool
+
+
+class UpdateBehavior(enum.Enum):
+    """Whether a reported value is added or replaces."""
+
+    DELTA = "DELTA"
+    SET = "SET"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageReport:
+    """A caller's report of usage of one feature."""
+
+    key: EntityKey
+    feature_id: str
+    value: float
+    idempotency_key: str
+    """Generated once per call and kept over our own retries (contract/better.md)."""
+    update_behavior: UpdateBehavior | None = None
+    """None is left to the API, whose default is DELTA."""
+    dimensions: Mapping[str, DimensionValue] = field(default_factory=dict)
+    created_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageReceipt:
+    """The cloud's answer to a report."""
+
+    measurement_id: str
+    key: EntityKey
+    feature_id: str
+    current_usage: float | None = None
+    period_start_ms: int | None = None
+    period_end_ms: int | None = None
+    updates: tuple[UsageUpdate, ...] = ()
+    """What the report moved: the feature's meter, and the balance it draws on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageEvent:
+    """A raw event that the cloud meters by itself."""
+
+    event_name: str
+    key: EntityKey
+    idempotency_key: str
+    dimensions: Mapping[str, DimensionValue] = field(default_factory=dict)
+    timestamp_ms: int | None = None
+
+
+def validate_reports(reports: Sequence[UsageReport], *, field_prefix: str = "") -> None:
+    """Raises InvalidRequest that names the first field the cloud could not use."""
+    if len(reports) > MAX_USAGES_PER_CALL:
+        raise InvalidRequest(
+            "usages", f"holds {len(reports)} entries; at most {MAX_USAGES_PER_CALL} are allowed"
+        )
+    for index, report in enumerate(reports):
+        prefix = f"{field_prefix}[{index}]." if field_prefix else ""
+        _require(prefix + "customer_id", report.key.customer_id)
+        _require(prefix + "feature_id", report.feature_id)
+        _require_finite(prefix + "value", report.value)
+        _require_sendable(prefix, report.dimensions, report.created_at_ms)
+
+
+def validate_events(events: Sequence[UsageEvent]) -> None:
+    """Raises InvalidRequest that names the first field the cloud could not use."""
+    for index, event in enumerate(events):
+        prefix = f"events[{index}]."
+        _require(prefix + "event_name", event.event_name)
+        _require(prefix + "customer_id", event.key.customer_id)
+        _require(prefix + "idempotency_key", event.idempotency_key)
+        _require_sendable(prefix, event.dimensions, event.timestamp_ms)
+
+
+def _require(name: str, value: str) -> None:
+    if not value.strip():
+        raise InvalidRequest(name, "is empty; it must name one")
+
+
+def _require_finite(name: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise InvalidRequest(name, f"is {value}; it must be a finite number")
+
+
+def _require_sendable(
+    prefix: str, dimensions: Mapping[str, DimensionValue], timestamp_ms: int | None
+) -> None:
+    for name, value in dimensions.items():
+        if isinstance(value, float):
+            _require_finite(f"{prefix}dimensions[{name!r}]", value)
+    if timestamp_ms is not None and not EARLIEST_TIMESTAMP_MS <= timestamp_ms <= LATEST_TIMESTAMP_MS:
+        raise InvalidRequest(prefix + "timestamp", "is out of range; it must lie in the years 1970 to 9999")

@@ -1,0 +1,72 @@
+"""Every metric, declared once (contract/operations.md, Metrics).
+
+Label values are bounded: never the id of a customer.
+"""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_SECONDS_BUCKETS = (
+    0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
+    0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+)  # fmt: skip
+
+# The vendor's six.
+INITIALIZATION_ERRORS = Counter("sidecar_initialization_errors", "Parts that could not start as configured.")
+INVALID_API_KEY_ERRORS = Counter("sidecar_invalid_api_key_errors", "Times the cloud refused SERVER_API_KEY.")
+NETWORK_REQUEST_ERRORS = Counter("sidecar_network_request_errors", "Requests to the cloud that failed.")
+REDIS_CLIENT_ERRORS = Counter("sidecar_redis_client_errors", "Redis calls that failed.")
+CACHE_HITS = Counter("sidecar_cache_hits", "Reads answered from a tier.")
+CACHE_MISSES = Counter("sidecar_cache_misses", "Reads that no tier could answer.")
+
+# gRPC.
+GRPC_REQUESTS = Counter("sidecar_grpc_requests", "Calls answered.", ["method", "code"])
+GRPC_DURATION = Histogram(
+    "sidecar_grpc_request_duration_seconds", "Time to answer a call.", ["method"], buckets=_SECONDS_BUCKETS
+)
+
+# Answers.
+FALLBACKS = Counter(
+    "sidecar_fallbacks",
+    "Answers from a fallback, by cause and by feature; features without a configured fallback are `other`.",
+    ["cause", "feature"],
+)
+STALE_ANSWERS = Counter("sidecar_stale_answers", "Answers from an entity whose re-check failed.")
+INVALID_READS = Counter("sidecar_invalid_reads", "Reads that could not be understood.", ["field"])
+
+# Upstream.
+UPSTREAM_REQUESTS = Counter("sidecar_upstream_requests", "Requests to the cloud.", ["transport", "outcome"])
+UPSTREAM_DURATION = Histogram(
+    "sidecar_upstream_request_duration_seconds",
+    "Time until the cloud answered or failed.",
+    ["transport"],
+    buckets=_SECONDS_BUCKETS,
+)
+FETCHES_QUEUED = Gauge(
+    "sidecar_fetches_queued", "Fetches that wait for their turn.", multiprocess_mode="livesum"
+)
+RECHECKS = Counter("sidecar_rechecks", "Background re-checks of suspect entities.", ["outcome"])
+SUSPECTS_WAITING = Gauge(
+    "sidecar_suspects_waiting",
+    "Suspect entities whose re-check waits for its turn.",
+    multiprocess_mode="livesum",
+)
+UPSTREAM_SKIPPED = Counter(
+    "sidecar_upstream_skipped", "Parts of the cloud's answers that were not understood.", ["what"]
+)
+
+# The feed.
+FEED_CONNECTED = Gauge("sidecar_feed_connected", "1 while every change is told.", multiprocess_mode="livemax")
+FEED_LAST_EVENT = Gauge(
+    "sidecar_feed_last_event_timestamp_seconds",
+    "When the feed last told a change.",
+    multiprocess_mode="livemax",
+)
+FEED_EVENTS = Counter("sidecar_feed_events", "Events of the feed.", ["type", "outcome"])
+FEED_RECONNECTS = Counter("sidecar_feed_reconnects", "Attempts to connect the feed again.", ["cause"])
+FEED_GAPS = Counter("sidecar_feed_gaps", "Times that a change may have been missed.", ["cause"])
+
+# The tiers.
+CACHE_ENTRIES = Gauge("sidecar_cache_entries", "Entities held.", ["tier"], multiprocess_mode="livesum")
+CACHE_BYTES = Gauge("sidecar_cache_bytes", "Bytes held.", ["tier"], multiprocess_mode="livesum")
+CACHE_EVICTIONS = Counter("sidecar_cache_evictions", "Entities given up for space.", ["tier"])
+CACHE_JUNK = Counter("sidecar_cache_junk", "Values found in a tier that could not be used.", ["tier"])

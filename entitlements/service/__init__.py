@@ -1,0 +1,1 @@
+"""The use cases: one file each; they speak to ports only."""

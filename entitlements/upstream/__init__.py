@@ -1,0 +1,1 @@
+"""The Stigg cloud: HTTP clients and the feed."""
