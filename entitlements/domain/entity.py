@@ -100,18 +100,16 @@ def with_usage(entity: Entity, update: UsageUpdate) -> Entity | None:
     """
     if update.currency_id is not None:
         credit = entity.credits.get(update.currency_id)
-        moved = credit and _moved(credit, update)
-        return moved and replace(
-            entity, credits=MappingProxyType({**entity.credits, update.currency_id: moved})
-        )
-    feature_id = update.feature_id or ""
-    metered = entity.features.get(feature_id)
-    if not isinstance(metered, MeteredEntitlement):
+        moved_credit = None if credit is None else _moved(credit, update)
+        if moved_credit is None:
+            return None
+        credits_ = {**entity.credits, update.currency_id: moved_credit}
+        return replace(entity, credits=MappingProxyType(credits_))
+    metered = entity.features.get(update.feature_id or "")
+    moved = _moved(metered, update) if isinstance(metered, MeteredEntitlement) else None
+    if moved is None:
         return None
-    moved_feature = _moved(metered, update)
-    return moved_feature and replace(
-        entity, features=MappingProxyType({**entity.features, feature_id: moved_feature})
-    )
+    return replace(entity, features=MappingProxyType({**entity.features, moved.feature.id: moved}))
 
 
 def _moved(terms: Tracked, update: UsageUpdate) -> Tracked | None:

@@ -201,7 +201,8 @@ def _denial(entity: Entity, entitlement: Entitlement, query: Query) -> AccessDen
 
 def _standing_denial(entity: Entity, entitlement: FeatureEntitlement) -> AccessDeniedReason | None:
     """The cloud's own denial and the state of the credits that the feature draws on."""
-    credit = entitlement.credit_rate and entity.credits.get(entitlement.credit_rate.currency_id)
+    rate = entitlement.credit_rate
+    credit = None if rate is None else entity.credits.get(rate.currency_id)
     if credit is None:
         return entitlement.denied_reason
     if entitlement.denied_reason not in {None, AccessDeniedReason.INSUFFICIENT_CREDITS}:
