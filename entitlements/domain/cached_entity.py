@@ -13,8 +13,8 @@ class CachedEntity:
     entity: Entity
     confirmed_at: float
     """When the cloud was asked for it, or told it: monotonic seconds, before the asking and not after."""
-    recheck_failed: bool = False
-    """True when the cloud was asked again since and did not answer."""
+    failed_at: float | None = None
+    """When the cloud was last asked again in vain, monotonic seconds; None when it answered since."""
 
 
 def merge_cached(held: CachedEntity | None, arrived: CachedEntity) -> CachedEntity:
@@ -29,13 +29,13 @@ def merge_cached(held: CachedEntity | None, arrived: CachedEntity) -> CachedEnti
     return CachedEntity(
         entity=merge(held.entity, arrived.entity),
         confirmed_at=max(held.confirmed_at, arrived.confirmed_at),
-        recheck_failed=held.recheck_failed and arrived.confirmed_at < held.confirmed_at,
+        failed_at=held.failed_at if arrived.confirmed_at < held.confirmed_at else None,
     )
 
 
-def with_failed_recheck(held: CachedEntity) -> CachedEntity:
-    """The same, marked as asked for again in vain."""
-    return replace(held, recheck_failed=True)
+def with_failed_recheck(held: CachedEntity, *, at: float) -> CachedEntity:
+    """The same, marked as asked for again in vain at that moment."""
+    return replace(held, failed_at=at)
 
 
 def _arrived_is_unstamped_and_earlier(held: CachedEntity, arrived: CachedEntity) -> bool:

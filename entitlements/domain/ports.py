@@ -52,12 +52,16 @@ class EntityStore(Protocol):
         """Moves one meter of a held entity; False when it is not held or knows a newer state."""
         ...
 
-    async def mark_recheck_failed(self, key: EntityKey) -> None:
-        """Notes that the cloud did not answer a re-check of a held entity."""
+    async def mark_recheck_failed(self, key: EntityKey, *, at: float) -> None:
+        """Notes that the cloud did not answer a re-check of a held entity at that moment."""
         ...
 
     async def drop(self, key: EntityKey) -> None:
         """Forgets an entity."""
+        ...
+
+    def resources_of(self, customer_id: str) -> Sequence[EntityKey]:
+        """The resources of a customer that this process's memory holds."""
         ...
 
 
