@@ -2,7 +2,7 @@
 
 import enum
 
-FAILURES_TO_OPEN = 5
+FAILURES_TO_OPEN = 3
 """So many failures in a row open the circuit."""
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
@@ -29,14 +29,19 @@ class Breaker:
         self._pause_seconds = FIRST_PAUSE_SECONDS
         self._open_until = 0.0
 
+    def would_allow(self, now: float) -> bool:
+        """True when `allows` would be true now; changes nothing."""
+        return self.state is BreakerState.CLOSED or (
+            self.state is BreakerState.OPEN and now >= self._open_until
+        )
+
     def allows(self, now: float) -> bool:
         """True when the source may be asked now; the first True after a pause is the probe."""
-        if self.state is BreakerState.CLOSED:
-            return True
-        if self.state is BreakerState.OPEN and now >= self._open_until:
+        if not self.would_allow(now):
+            return False
+        if self.state is BreakerState.OPEN:
             self.state = BreakerState.HALF_OPEN
-            return True
-        return False
+        return True
 
     def succeeded(self) -> None:
         """The source answered: the circuit closes."""

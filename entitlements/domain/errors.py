@@ -9,7 +9,8 @@ SidecarError
     ├── KeyRefused            the API key is wrong or lacks the right
     ├── Throttled             too many requests
     ├── Garbled               an answer that is no answer: 5xx, no JSON, no data
-    └── Rejected              the API understood and said no
+    ├── Rejected              the API understood and said no
+    └── Offline               there is no cloud by configuration
 """
 
 from dataclasses import dataclass
@@ -120,3 +121,13 @@ class Rejected(UpstreamError):
     def __str__(self) -> str:
         trace = f" (trace id {self.trace_id})" if self.trace_id else ""
         return f"the Stigg {self.transport} rejected the request: {self.message or self.code}{trace}"
+
+
+@dataclass(eq=False)
+class Offline(UpstreamError):
+    """The configuration says that there is no cloud (OFFLINE)."""
+
+    outcome: ClassVar[str] = "offline"
+
+    def __str__(self) -> str:
+        return "the sidecar runs offline (OFFLINE=1)"

@@ -7,7 +7,14 @@ long, what is held is suspect: it still answers, and is re-checked on its next u
 import enum
 from dataclasses import dataclass, replace
 
+from entitlements.domain.cached_entity import CachedEntity
+from entitlements.domain.entity import Entity
+from entitlements.domain.reason import AccessDeniedReason
+
 NEVER = float("-inf")
+
+UNKNOWN_CUSTOMER_SECONDS = 5.0
+"""An unknown customer may be signing up right now: known as unknown no longer than this."""
 
 
 class EntityState(enum.Enum):
@@ -18,7 +25,7 @@ class EntityState(enum.Enum):
     SUSPECT = "suspect"
     """A change may have been missed. Left by a re-check, or by the feed replacing it."""
     STALE = "stale"
-    """Suspect, and the re-check failed: the last that is known."""
+    """The cloud was asked again and did not answer: the last that is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,3 +56,21 @@ class Trust:
         if confirmed_at < self.since:
             return False
         return self.following or now - confirmed_at <= self.max_unverified_seconds
+
+
+def state_of(cached: CachedEntity, *, trust: Trust, now: float) -> EntityState:
+    """How far a held entity can be relied on at this moment."""
+    if cached.failed_at is not None:
+        return EntityState.STALE
+    if not trust.is_fresh(cached.confirmed_at, now) or _may_have_signed_up(cached, now):
+        return EntityState.SUSPECT
+    return EntityState.FRESH
+
+
+def _may_have_signed_up(cached: CachedEntity, now: float) -> bool:
+    return is_unknown_customer(cached.entity) and now - cached.confirmed_at > UNKNOWN_CUSTOMER_SECONDS
+
+
+def is_unknown_customer(entity: Entity) -> bool:
+    """True when the cloud knows no such customer, as far as it said."""
+    return entity.is_empty and entity.denied_reason in {None, AccessDeniedReason.CUSTOMER_NOT_FOUND}

@@ -1,0 +1,34 @@
+"""A condition that repeats is logged the first time, and then at most once a minute with a count."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+INTERVAL_SECONDS = 60.0
+"""The same condition is told no more often than this (contract/operations.md, Logs)."""
+
+
+@dataclass(slots=True)
+class _Told:
+    at: float
+    untold: int = 0
+
+
+class OccasionalLog:
+    """Warnings about conditions, each named by one of a bounded set of words."""
+
+    def __init__(self, logger: logging.Logger, monotonic: Callable[[], float]) -> None:
+        self._logger = logger
+        self._monotonic = monotonic
+        self._told: dict[str, _Told] = {}
+
+    def warning(self, condition: str, message: str, *args: object) -> None:
+        """Logs the message unless this condition was told within the last minute."""
+        now = self._monotonic()
+        told = self._told.get(condition)
+        if told is not None and now - told.at < INTERVAL_SECONDS:
+            told.untold += 1
+            return
+        untold = 0 if told is None else told.untold
+        self._told[condition] = _Told(at=now)
+        self._logger.warning(message, *args, extra={"condition": condition, "untold": untold})

@@ -1,0 +1,214 @@
+"""One fetch per entity however many wait for it, one budget, Edge then GraphQL."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from entitlements import metrics
+from entitlements.domain.breaker import Breaker, BreakerState
+from entitlements.domain.cached_entity import CachedEntity
+from entitlements.domain.entity import Entity, EntityKey, UsageUpdate, with_usage
+from entitlements.domain.errors import (
+    CircuitOpen,
+    KeyRefused,
+    Offline,
+    Overloaded,
+    Rejected,
+    Throttled,
+    UpstreamError,
+)
+from entitlements.domain.freshness import NEVER
+from entitlements.domain.ports import Clock, EntitySource, EntityStore, Source
+from entitlements.service.usage_notes import UsageNotes
+
+logger = logging.getLogger(__name__)
+
+FIRST_SOURCE_SHARE = 0.4
+"""The Edge may spend this part of the budget, so that the API can still answer within it."""
+KEY_REFUSED_PAUSE_SECONDS = 10.0
+"""A refused key is tried again after this: it may have been mended in the cloud."""
+THROTTLED_PAUSE_SECONDS = 2.0
+"""A cloud that asks to slow down without saying how long is left alone for this."""
+PROBE_BUDGET_SECONDS = 1.0
+"""The caller whose fetch finds out whether a source is back waits no longer for that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchLimits:
+    """The bounds of all fetches of one process."""
+
+    budget_seconds: float
+    """One fetch takes no longer, its waiting included (SIDECAR_FETCH_BUDGET_SECONDS)."""
+    concurrency: int
+    """So many fetches at a time (SIDECAR_FETCH_CONCURRENCY)."""
+    queue_size: int
+    """So many more may wait (SIDECAR_FETCH_QUEUE_SIZE)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """An entity as the cloud has it now, merged into what was held."""
+
+    cached: CachedEntity
+    source: Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotFetched:
+    """The cloud could not be asked, or did not answer."""
+
+    error: UpstreamError | Overloaded
+
+
+@dataclass(slots=True, kw_only=True)
+class _Flight:
+    """One fetch under way."""
+
+    task: "asyncio.Task[Fetched | NotFetched]"
+    is_doubted: bool = False
+
+
+class Fetching:
+    """Fetches entities and keeps what it fetched."""
+
+    def __init__(
+        self,
+        *,
+        sources: Sequence[EntitySource],
+        store: EntityStore,
+        clock: Clock,
+        limits: FetchLimits,
+    ) -> None:
+        self._sources = sources
+        self._breakers = {source.source: Breaker() for source in sources}
+        self._store = store
+        self._clock = clock
+        self._limits = limits
+        self._flights: dict[EntityKey, _Flight] = {}
+        self._usage_notes = UsageNotes()
+        self._slots = asyncio.Semaphore(limits.concurrency)
+        self._queued = 0
+
+    @property
+    def breaker_states(self) -> Mapping[Source, BreakerState]:
+        """Whether each source is asked at present."""
+        return MappingProxyType({source: breaker.state for source, breaker in self._breakers.items()})
+
+    async def stop(self) -> None:
+        """Gives up every fetch under way."""
+        tasks = [flight.task for flight in self._flights.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def fetch(self, key: EntityKey) -> Fetched | NotFetched:
+        """The entity from the cloud, merged into what is held; joins a fetch that is under way."""
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = _Flight(task=asyncio.create_task(self._fly(key)))
+            flight.task.add_done_callback(lambda _: self._flights.pop(key))
+        return await asyncio.shield(flight.task)
+
+    def is_fetching(self, key: EntityKey) -> bool:
+        """True while a fetch of this entity is under way."""
+        return key in self._flights
+
+    def doubt(self, key: EntityKey) -> None:
+        """Lets a fetch under way end in a suspect entity: its answer may be older than what the feed told."""
+        if key in self._flights:
+            self._flights[key].is_doubted = True
+
+    def note_usage(self, key: EntityKey, update: UsageUpdate) -> None:
+        """Has the next entity that is fetched under this key show this usage, unless it knows a newer one."""
+        self._usage_notes.note(key, update)
+
+    async def _fly(self, key: EntityKey) -> Fetched | NotFetched:
+        started_at = self._clock.monotonic()
+        try:
+            entity, source = await self._ask_in_turn(key, deadline=started_at + self._limits.budget_seconds)
+        except (UpstreamError, Overloaded) as error:
+            return NotFetched(error=error)
+        confirmed_at = NEVER if self._flights[key].is_doubted else started_at
+        for update in self._usage_notes.take(key):
+            entity = with_usage(entity, update) or entity
+        cached = await self._store.store(key, CachedEntity(entity=entity, confirmed_at=confirmed_at))
+        return Fetched(cached=cached, source=source)
+
+    async def _ask_in_turn(self, key: EntityKey, *, deadline: float) -> tuple[Entity, Source]:
+        if self._slots.locked() and self._queued >= self._limits.queue_size:
+            raise Overloaded("SIDECAR_FETCH_QUEUE_SIZE")
+        if not self._any_circuit_closed():
+            raise CircuitOpen(self._sources[-1].source.value)
+        self._queued += 1
+        metrics.FETCHES_QUEUED.set(self._queued)
+        try:
+            async with asyncio.timeout(deadline - self._clock.monotonic()):
+                await self._slots.acquire()
+        except TimeoutError as error:
+            raise Overloaded("SIDECAR_FETCH_CONCURRENCY") from error
+        finally:
+            self._queued -= 1
+            metrics.FETCHES_QUEUED.set(self._queued)
+        try:
+            return await self._ask_each_source(key, deadline=deadline)
+        finally:
+            self._slots.release()
+
+    def _any_circuit_closed(self) -> bool:
+        """False while no source would be asked, so that an outage costs a caller no queueing either."""
+        now = self._clock.monotonic()
+        return any(breaker.would_allow(now) for breaker in self._breakers.values())
+
+    async def _ask_each_source(self, key: EntityKey, *, deadline: float) -> tuple[Entity, Source]:
+        failure: UpstreamError = CircuitOpen(self._sources[-1].source.value)
+        for source in self._sources:
+            remaining = deadline - self._clock.monotonic()
+            share = remaining if source is self._sources[-1] else remaining * FIRST_SOURCE_SHARE
+            breaker = self._breakers[source.source]
+            if share <= 0 or not breaker.allows(self._clock.monotonic()):
+                continue
+            if breaker.state is BreakerState.HALF_OPEN:
+                share = min(share, PROBE_BUDGET_SECONDS)
+            try:
+                return await self._ask(source, key, budget_seconds=share), source.source
+            except UpstreamError as error:
+                failure = error
+        raise failure
+
+    async def _ask(self, source: EntitySource, key: EntityKey, *, budget_seconds: float) -> Entity:
+        breaker = self._breakers[source.source]
+        before = breaker.state
+        try:
+            entity = await source.fetch(key, budget_seconds=budget_seconds)
+        except UpstreamError as error:
+            self._note_failure(breaker, error)
+            self._log_change(source.source, before, breaker.state, error)
+            raise
+        except asyncio.CancelledError:
+            breaker.abandoned(self._clock.monotonic())
+            raise
+        breaker.succeeded()
+        self._log_change(source.source, before, breaker.state, None)
+        return entity
+
+    def _note_failure(self, breaker: Breaker, error: UpstreamError) -> None:
+        now = self._clock.monotonic()
+        match error:
+            case Rejected() | Offline():
+                breaker.succeeded()
+            case KeyRefused():
+                breaker.trip(now, pause_seconds=KEY_REFUSED_PAUSE_SECONDS)
+            case Throttled(retry_after_seconds=seconds):
+                breaker.trip(now, pause_seconds=seconds or THROTTLED_PAUSE_SECONDS)
+            case _:
+                breaker.failed(now)
+
+    def _log_change(
+        self, source: Source, before: BreakerState, after: BreakerState, error: UpstreamError | None
+    ) -> None:
+        if before is BreakerState.CLOSED and after is BreakerState.OPEN:
+            logger.warning("upstream is not asked for a while: %s", error, extra={"source": source.value})
+        if before is not BreakerState.CLOSED and after is BreakerState.CLOSED:
+            logger.warning("upstream answers again", extra={"source": source.value})

@@ -1,0 +1,94 @@
+"""Applies what the feed tells to what is held, and turns gaps in it into suspicion."""
+
+import logging
+
+from entitlements import metrics
+from entitlements.domain.cached_entity import CachedEntity
+from entitlements.domain.entity import EntityKey
+from entitlements.domain.events import EntitlementsChanged, FeedEvent, PackagePublished, UsageChanged
+from entitlements.domain.freshness import Trust
+from entitlements.domain.ports import Clock, EntityStore
+from entitlements.service.fetching import Fetching
+from entitlements.service.rechecking import Rechecking
+
+logger = logging.getLogger(__name__)
+
+
+class Following:
+    """The feed's reader; `trust` says since when it can be relied on."""
+
+    def __init__(
+        self,
+        *,
+        store: EntityStore,
+        fetching: Fetching,
+        rechecking: Rechecking,
+        clock: Clock,
+        max_unverified_seconds: float,
+    ) -> None:
+        self.trust = Trust(max_unverified_seconds=max_unverified_seconds)
+        self._store = store
+        self._fetching = fetching
+        self._rechecking = rechecking
+        self._clock = clock
+
+    def followed(self) -> None:
+        """From now on every change is told."""
+        self.trust = self.trust.followed(self._clock.monotonic())
+
+    def lost(self) -> None:
+        """From now on changes are missed."""
+        self.trust = self.trust.lost(self._clock.monotonic())
+
+    def missed(self, cause: str) -> None:
+        """Something was told that could not be taken: all that is held is suspect."""
+        metrics.FEED_GAPS.labels(cause).inc()
+        logger.warning(
+            "changes may have been missed; what is cached is checked again", extra={"cause": cause}
+        )
+        self.trust = self.trust.doubted(self._clock.monotonic())
+
+    async def apply(self, event: FeedEvent) -> None:
+        """Brings what is held up to date with one event."""
+        match event:
+            case EntitlementsChanged():
+                await self._replace(event)
+            case UsageChanged():
+                await self._move_meter(event)
+            case PackagePublished():
+                self._doubt_everything(event)
+
+    async def _replace(self, event: EntitlementsChanged) -> None:
+        if event.entity is None:
+            self._fetching.doubt(event.key)
+            await self._store.drop(event.key)
+            metrics.FEED_EVENTS.labels("entitlements", "dropped_entity").inc()
+        else:
+            arrived = CachedEntity(entity=event.entity, confirmed_at=self._clock.monotonic())
+            await self._store.store(event.key, arrived)
+            metrics.FEED_EVENTS.labels("entitlements", "applied").inc()
+        if event.key.resource_id is None:
+            self._recheck_resources(event.key.customer_id)
+
+    def _recheck_resources(self, customer_id: str) -> None:
+        """A resource's entitlements depend on its customer's (contract/redis.md, Rules)."""
+        for key in self._store.resources_of(customer_id):
+            self._recheck_now(key)
+
+    def _recheck_now(self, key: EntityKey) -> None:
+        self._fetching.doubt(key)
+        if not self._rechecking.recheck(key):
+            self.missed("too_many_suspects")
+
+    async def _move_meter(self, event: UsageChanged) -> None:
+        if await self._store.apply_usage(event.key, event.update):
+            metrics.FEED_EVENTS.labels("usage", "applied").inc()
+            return
+        if self._fetching.is_fetching(event.key):
+            self._fetching.note_usage(event.key, event.update)
+        metrics.FEED_EVENTS.labels("usage", "dropped").inc()
+
+    def _doubt_everything(self, event: PackagePublished) -> None:
+        metrics.FEED_EVENTS.labels("package", "applied").inc()
+        if event.affects_all_customers:
+            self.trust = self.trust.doubted(self._clock.monotonic())

@@ -1,0 +1,215 @@
+"""A check or a list: what is held, then the cloud, then a fallback; each with where it came from."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import isfinite
+from typing import Protocol, TypeAlias
+
+from entitlements import metrics
+from entitlements.domain.cached_entity import CachedEntity
+from entitlements.domain.decision import Decision, Query, invalid_field
+from entitlements.domain.entity import Entity, EntityKey
+from entitlements.domain.errors import Offline, Overloaded, UpstreamError
+from entitlements.domain.evaluation import (
+    EntitlementList,
+    decide_by_fallback,
+    evaluate,
+    evaluate_list,
+    list_by_fallback,
+    list_needs_recalculation,
+    needs_recalculation,
+)
+from entitlements.domain.freshness import EntityState, Trust, state_of
+from entitlements.domain.ports import Clock, EntityStore, FallbackRules, Source
+from entitlements.occasional_log import OccasionalLog
+from entitlements.service.fetching import Fetching, NotFetched
+from entitlements.service.rechecking import Rechecking
+
+logger = logging.getLogger(__name__)
+
+RECHECK_INTERVAL_SECONDS = 1.0
+"""One entity is asked for again no sooner than this after the last time."""
+OTHER_FEATURE = "other"
+"""The metric's label for a feature that no fallback is configured for: what callers send is unbounded."""
+
+
+class Trusted(Protocol):
+    """Who follows the feed."""
+
+    @property
+    def trust(self) -> Trust:
+        """Since when the feed can be relied on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where an answer came from."""
+
+    source: Source
+    state: EntityState | None = None
+    """None when nothing is held, so that nothing can be fresh."""
+    age_ms: int | None = None
+    """Since the entity was last confirmed by the cloud."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The answer to a check."""
+
+    decision: Decision
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListAnswer:
+    """The answer to a list."""
+
+    entitlements: EntitlementList
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What a read is decided from."""
+
+    cached: CachedEntity
+    source: Source
+
+
+class Reading:
+    """Reads never fail for reasons of content or upstream (contract/grpc.md, Status codes)."""
+
+    def __init__(
+        self,
+        *,
+        store: EntityStore,
+        fetching: Fetching,
+        rechecking: Rechecking,
+        following: Trusted,
+        rules: FallbackRules,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._fetching = fetching
+        self._rechecking = rechecking
+        self._following = following
+        self._rules = rules
+        self._clock = clock
+        self._invalid_log = OccasionalLog(logger, clock.monotonic)
+
+    async def check(self, query: Query) -> Answer:
+        """The decision on a query, whatever happens."""
+        invalid = invalid_field(query)
+        if invalid is not None:
+            return self._check_by_fallback(query, cause=self._note_invalid(invalid))
+        known = await self._know(query.key, lambda entity, now_ms: _is_expired(entity, query, now_ms))
+        if isinstance(known, NotFetched):
+            return self._check_by_fallback(query, cause=_cause(known.error))
+        rules = self._rules.current()
+        decision = evaluate(known.cached.entity, query, rules=rules, now_ms=self._clock.now_ms())
+        if decision.is_fallback:
+            self._count_fallback(query.feature_id, cause="no_match")
+        return Answer(decision=decision, provenance=self._provenance(known))
+
+    async def list(self, key: EntityKey) -> ListAnswer:
+        """All that an entity is entitled to, whatever happens."""
+        if not key.customer_id:
+            return self._list_by_fallback(cause=self._note_invalid("customer_id"))
+        known = await self._know(key, _is_any_expired)
+        if isinstance(known, NotFetched):
+            return self._list_by_fallback(cause=_cause(known.error))
+        entitlements = evaluate_list(known.cached.entity, now_ms=self._clock.now_ms())
+        return ListAnswer(entitlements=entitlements, provenance=self._provenance(known))
+
+    async def _know(self, key: EntityKey, is_expired: "IsExpired") -> _Known | NotFetched:
+        held = self._store.peek(key)
+        found = (held, Source.MEMORY) if held is not None else await self._store.find(key)
+        if found is None:
+            metrics.CACHE_MISSES.inc()
+            return await self._fetch(key)
+        metrics.CACHE_HITS.inc()
+        cached, source = found
+        known = _Known(cached=cached, source=source)
+        if is_expired(cached.entity, self._clock.now_ms()):
+            return await self._recalculated(key, known)
+        if self._state(cached) is not EntityState.FRESH and not self._was_asked_lately(cached):
+            self._rechecking.recheck(key)
+        return known
+
+    async def _fetch(self, key: EntityKey) -> _Known | NotFetched:
+        fetched = await self._fetching.fetch(key)
+        if isinstance(fetched, NotFetched):
+            return fetched
+        return _Known(cached=fetched.cached, source=fetched.source)
+
+    async def _recalculated(self, key: EntityKey, known: _Known) -> _Known:
+        """What holds after a valid-until has passed: the cloud's word, or else the last known."""
+        if self._was_asked_lately(known.cached):
+            return known
+        if known.cached.failed_at is not None:
+            self._rechecking.recheck(key)
+            return known
+        fetched = await self._fetch(key)
+        if not isinstance(fetched, NotFetched):
+            return fetched
+        failed_at = self._clock.monotonic()
+        await self._store.mark_recheck_failed(key, at=failed_at)
+        return replace(known, cached=replace(known.cached, failed_at=failed_at))
+
+    def _was_asked_lately(self, cached: CachedEntity) -> bool:
+        asked_at = cached.confirmed_at if cached.failed_at is None else cached.failed_at
+        return self._clock.monotonic() - asked_at < RECHECK_INTERVAL_SECONDS
+
+    def _state(self, cached: CachedEntity) -> EntityState:
+        return state_of(cached, trust=self._following.trust, now=self._clock.monotonic())
+
+    def _provenance(self, known: _Known) -> Provenance:
+        state = self._state(known.cached)
+        if state is EntityState.STALE:
+            metrics.STALE_ANSWERS.inc()
+        age_seconds = self._clock.monotonic() - known.cached.confirmed_at
+        age_ms = round(age_seconds * 1000) if isfinite(age_seconds) else None
+        return Provenance(source=known.source, state=state, age_ms=age_ms)
+
+    def _check_by_fallback(self, query: Query, *, cause: str) -> Answer:
+        self._count_fallback(query.feature_id, cause=cause)
+        decision = decide_by_fallback(query, rules=self._rules.current())
+        return Answer(decision=decision, provenance=_nothing_held(cause))
+
+    def _list_by_fallback(self, *, cause: str) -> ListAnswer:
+        self._count_fallback(OTHER_FEATURE, cause=cause)
+        return ListAnswer(
+            entitlements=list_by_fallback(rules=self._rules.current()), provenance=_nothing_held(cause)
+        )
+
+    def _count_fallback(self, feature_id: str, *, cause: str) -> None:
+        label = feature_id if feature_id in self._rules.current() else OTHER_FEATURE
+        metrics.FALLBACKS.labels(cause, label).inc()
+
+    def _note_invalid(self, field: str) -> str:
+        metrics.INVALID_READS.labels(field).inc()
+        self._invalid_log.warning(
+            field, "a read was answered by its fallback because %s is not usable", field
+        )
+        return "invalid"
+
+
+IsExpired: TypeAlias = Callable[[Entity, int], bool]
+
+
+def _is_expired(entity: Entity, query: Query, now_ms: int) -> bool:
+    return needs_recalculation(entity, query, now_ms=now_ms)
+
+
+def _is_any_expired(entity: Entity, now_ms: int) -> bool:
+    return list_needs_recalculation(entity, now_ms=now_ms)
+
+
+def _nothing_held(cause: str) -> Provenance:
+    return Provenance(source=Source.OFFLINE if cause == Offline.outcome else Source.FALLBACK)
+
+
+def _cause(error: UpstreamError | Overloaded) -> str:
+    return "overloaded" if isinstance(error, Overloaded) else error.outcome

@@ -1,0 +1,92 @@
+"""Asks the cloud again about suspect entities, in the background, spread out to a bounded rate."""
+
+import asyncio
+from collections.abc import Coroutine
+from random import Random
+from typing import Self
+
+from entitlements import metrics
+from entitlements.domain.entity import EntityKey
+from entitlements.domain.ports import Clock, EntityStore
+from entitlements.service.fetching import Fetching, NotFetched
+
+MAX_SUSPECTS_WAITING = 10_000
+"""So many re-checks may wait for their turn; past it a suspect waits for its next read."""
+SOONEST_JITTER = 0.5
+LATEST_JITTER = 1.5
+"""Between two re-checks pass this many times the mean interval, so that a fleet does not ask in step."""
+
+
+class Rechecking:
+    """Re-checks suspects in turn while entered as an async context manager."""
+
+    def __init__(
+        self,
+        *,
+        fetching: Fetching,
+        store: EntityStore,
+        clock: Clock,
+        random: Random,
+        refreshes_per_second: float,
+    ) -> None:
+        self._fetching = fetching
+        self._store = store
+        self._clock = clock
+        self._random = random
+        self._mean_interval_seconds = 1 / refreshes_per_second
+        self._waiting: dict[EntityKey, None] = {}
+        self._arrived = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def waiting(self) -> int:
+        """How many suspects wait for their turn."""
+        return len(self._waiting)
+
+    async def __aenter__(self) -> Self:
+        self._spawn(self._take_turns())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def recheck(self, key: EntityKey) -> bool:
+        """Asks the cloud again when the entity's turn comes; once, however often it is called until then.
+
+        Returns False when too many wait already.
+        """
+        if key not in self._waiting and len(self._waiting) >= MAX_SUSPECTS_WAITING:
+            metrics.RECHECKS.labels("dropped").inc()
+            return False
+        self._waiting[key] = None
+        metrics.SUSPECTS_WAITING.set(len(self._waiting))
+        self._arrived.set()
+        return True
+
+    async def _take_turns(self) -> None:
+        while True:
+            await self._arrived.wait()
+            while self._waiting:
+                key = next(iter(self._waiting))
+                del self._waiting[key]
+                metrics.SUSPECTS_WAITING.set(len(self._waiting))
+                self._spawn(self._recheck(key))
+                jitter = self._random.uniform(SOONEST_JITTER, LATEST_JITTER)
+                await asyncio.sleep(jitter * self._mean_interval_seconds)
+            self._arrived.clear()
+
+    async def _recheck(self, key: EntityKey) -> None:
+        outcome = await self._fetching.fetch(key)
+        if isinstance(outcome, NotFetched):
+            await self._store.mark_recheck_failed(key, at=self._clock.monotonic())
+            metrics.RECHECKS.labels("failed").inc()
+        else:
+            metrics.RECHECKS.labels("confirmed").inc()
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,87 @@
+"""Usage and events towards the cloud: delivered, or the caller is told; the cached meter moves at once."""
+
+from collections.abc import Sequence
+
+from entitlements.domain.cached_entity import CachedEntity
+from entitlements.domain.entity import EntityKey
+from entitlements.domain.errors import InvalidRequest, Offline, UpstreamError
+from entitlements.domain.ports import Clock, EntitySource, EntityStore, ReportSink
+from entitlements.domain.reason import AccessDeniedReason
+from entitlements.domain.usage import (
+    MAX_EVENTS_PER_CALL,
+    UsageEvent,
+    UsageReceipt,
+    UsageReport,
+    validate_events,
+    validate_reports,
+)
+from entitlements.service.fetching import Fetching
+
+
+class Reporting:
+    """Writes fail loudly, with a domain error (contract/grpc.md, Status codes)."""
+
+    def __init__(
+        self, *, sink: ReportSink, api: EntitySource, store: EntityStore, fetching: Fetching, clock: Clock
+    ) -> None:
+        self._sink = sink
+        self._api = api
+        self._store = store
+        self._fetching = fetching
+        self._clock = clock
+
+    async def report_usage(self, report: UsageReport, *, budget_seconds: float) -> UsageReceipt:
+        """Reports one usage; the meter it moved shows in the next read.
+
+        Raises:
+            InvalidRequest: the report could not be sent.
+            UpstreamError: it was rejected, or is not known to have arrived.
+        """
+        validate_reports([report])
+        receipt = await self._sink.report_usage(report, budget_seconds=budget_seconds)
+        await self._show(receipt)
+        return receipt
+
+    async def report_usage_bulk(
+        self, reports: Sequence[UsageReport], *, budget_seconds: float
+    ) -> Sequence[UsageReceipt]:
+        """Reports up to 100 usages in one call; raises as `report_usage`."""
+        validate_reports(reports, field_prefix="usages")
+        if not reports:
+            return []
+        receipts = await self._sink.report_usage_bulk(reports, budget_seconds=budget_seconds)
+        for receipt in receipts:
+            await self._show(receipt)
+        return receipts
+
+    async def report_events(self, events: Sequence[UsageEvent], *, budget_seconds: float) -> None:
+        """Reports events, in order, in as many calls as the API's bound asks for; raises as `report_usage`."""
+        validate_events(events)
+        deadline = self._clock.monotonic() + budget_seconds
+        for start in range(0, len(events), MAX_EVENTS_PER_CALL):
+            remaining = deadline - self._clock.monotonic()
+            batch = events[start : start + MAX_EVENTS_PER_CALL]
+            await self._sink.report_events(batch, budget_seconds=remaining)
+
+    async def reload(self, key: EntityKey, *, budget_seconds: float) -> bool:
+        """Fetches an entity from the API, never the Edge; True when the cloud knows it.
+
+        Raises:
+            InvalidRequest: the customer is not named.
+        """
+        if not key.customer_id:
+            raise InvalidRequest("customer_id", "is empty; it must name one")
+        asked_at = self._clock.monotonic()
+        try:
+            entity = await self._api.fetch(key, budget_seconds=budget_seconds)
+        except Offline:
+            return True
+        except UpstreamError:
+            return False
+        await self._store.store(key, CachedEntity(entity=entity, confirmed_at=asked_at))
+        return entity.denied_reason in {None, AccessDeniedReason.NO_ACTIVE_SUBSCRIPTION}
+
+    async def _show(self, receipt: UsageReceipt) -> None:
+        for update in receipt.updates:
+            if not await self._store.apply_usage(receipt.key, update):
+                self._fetching.note_usage(receipt.key, update)

@@ -1,0 +1,29 @@
+"""What was told of the meters of entities that are not held yet, until they are."""
+
+from collections.abc import Iterable
+
+from entitlements.domain.entity import EntityKey, UsageUpdate
+
+MAX_ENTITIES = 10_000
+"""Notes are kept of so many entities; the oldest are given up first."""
+
+
+class UsageNotes:
+    """Keeps a fetch from showing older usage than a report that was answered before it."""
+
+    def __init__(self) -> None:
+        self._notes: dict[EntityKey, dict[str, UsageUpdate]] = {}
+
+    def note(self, key: EntityKey, update: UsageUpdate) -> None:
+        """Keeps the newest update of this meter."""
+        meters = self._notes.setdefault(key, {})
+        meter = update.feature_id or update.currency_id or ""
+        known = meters.get(meter)
+        if known is None or known.updated_at_ms <= update.updated_at_ms:
+            meters[meter] = update
+        while len(self._notes) > MAX_ENTITIES:
+            del self._notes[next(iter(self._notes))]
+
+    def take(self, key: EntityKey) -> Iterable[UsageUpdate]:
+        """The updates of an entity that is held from now on."""
+        return self._notes.pop(key, {}).values()
