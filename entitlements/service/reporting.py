@@ -55,7 +55,7 @@ class Reporting:
         return receipts
 
     async def report_events(self, events: Sequence[UsageEvent], *, budget_seconds: float) -> None:
-        """Reports events, in order, in as many calls as the API's bound asks for; raises as `report_usage`."""
+        """Reports events in order, in as many calls as it takes; raises as `report_usage`."""
         validate_events(events)
         deadline = self._clock.monotonic() + budget_seconds
         for start in range(0, len(events), MAX_EVENTS_PER_CALL):

@@ -1,0 +1,57 @@
+# The words of the README. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
+PACKAGES := emulator entitlements grpc_service sidecar_project tests
+
+.PHONY: help demo test check format proto lock chaos clean
+
+help: ## list these words
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1  \t/'
+
+demo: $(VENV)/demo ## set up, then run the emulator and the sidecar together: no account, no Redis
+	@$(BIN)/python manage.py runsidecar --demo
+
+test: $(VENV)/dev ## set up, then run the tests
+	@$(BIN)/python -X dev -m pytest
+
+check: $(VENV)/dev ## everything that CI looks at, but the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(PACKAGES) manage.py
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	SERVER_API_KEY=made-up $(BIN)/python manage.py check --deploy --fail-level WARNING
+	$(BIN)/python grpc_service/proto/generate.py --check
+
+format: $(VENV)/dev ## format the code and mend what can be mended by itself
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+proto: $(VENV)/dev ## write grpc_service/generated anew from sidecar.proto
+	$(BIN)/python grpc_service/proto/generate.py
+
+lock: $(VENV)/dev ## write the lock files anew from pyproject.toml
+	$(COMPILE) --all-extras --output-file requirements-dev.lock pyproject.toml
+	$(COMPILE) --constraint requirements-dev.lock --extra emulator --output-file requirements-demo.lock pyproject.toml
+	$(COMPILE) --constraint requirements-dev.lock --output-file requirements.lock pyproject.toml
+
+clean: ## remove what the demo and the tools left behind
+	rm -rf .demo .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo: requirements-demo.lock | $(VENV)/bin/python
+	@echo "Setting up $(VENV) ..."
+	@$(PIP) -r requirements-demo.lock
+	@touch $@
+
+$(VENV)/dev: requirements-dev.lock | $(VENV)/bin/python
+	@echo "Setting up $(VENV) for development ..."
+	@$(PIP) -r requirements-dev.lock
+	@touch $@ $(VENV)/demo

@@ -1,0 +1,72 @@
+"""Finds out at start whether the API key is valid, and says so.
+
+Nothing waits for it (contract/operations.md, When something is down).
+"""
+
+import asyncio
+import enum
+import logging
+from typing import Protocol
+
+from entitlements import metrics
+from entitlements.domain.errors import KeyRefused, Offline, UpstreamError
+from entitlements.domain.ports import Clock
+from entitlements.occasional_log import OccasionalLog
+
+logger = logging.getLogger(__name__)
+
+CHECK_BUDGET_SECONDS = 10.0
+"""One check takes no longer."""
+RETRY_SECONDS = 15.0
+"""Between two checks that did not succeed."""
+
+
+class KeyVerdict(enum.Enum):
+    """What is known of the API key."""
+
+    UNKNOWN = "unknown"
+    """The cloud could not be asked yet."""
+    VALID = "valid"
+    REFUSED = "refused"
+    """Checked again every RETRY_SECONDS: it may be mended in the cloud."""
+    NOT_NEEDED = "not needed"
+    """Offline mode asks nobody."""
+
+
+class KeyChecker(Protocol):
+    """Who can ask the cloud about the key."""
+
+    async def check_key(self, *, budget_seconds: float) -> None:
+        """Returns when the key is valid; raises KeyRefused or another UpstreamError."""
+        ...
+
+
+class KeyCheck:
+    """Asks until the key is known to be valid."""
+
+    def __init__(self, *, checker: KeyChecker, clock: Clock) -> None:
+        self.verdict = KeyVerdict.UNKNOWN
+        self._checker = checker
+        self._log = OccasionalLog(logger, clock.monotonic)
+
+    async def run(self) -> None:
+        """Returns once the verdict is final: valid, or not needed."""
+        while True:
+            if await self._ask():
+                return
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _ask(self) -> bool:
+        try:
+            await self._checker.check_key(budget_seconds=CHECK_BUDGET_SECONDS)
+        except Offline:
+            self.verdict = KeyVerdict.NOT_NEEDED
+            return True
+        except UpstreamError as error:
+            self.verdict = KeyVerdict.REFUSED if isinstance(error, KeyRefused) else KeyVerdict.UNKNOWN
+            metrics.INITIALIZATION_ERRORS.inc()
+            self._log.warning(error.outcome, "the API key could not be verified: %s", error)
+            return False
+        self.verdict = KeyVerdict.VALID
+        logger.info("the API key is valid")
+        return True

@@ -1,0 +1,241 @@
+"""One fetch per entity, one budget, Edge then API."""
+
+import asyncio
+
+import pytest
+
+from entitlements.domain.breaker import FAILURES_TO_OPEN, FIRST_PAUSE_SECONDS, BreakerState
+from entitlements.domain.entity import EntityKey, UsageUpdate
+from entitlements.domain.errors import (
+    CircuitOpen,
+    Garbled,
+    KeyRefused,
+    Offline,
+    Overloaded,
+    Rejected,
+    Throttled,
+    Unreachable,
+    UpstreamError,
+)
+from entitlements.domain.freshness import NEVER
+from entitlements.domain.ports import Source
+from entitlements.service.fetching import (
+    FIRST_SOURCE_SHARE,
+    KEY_REFUSED_PAUSE_SECONDS,
+    PROBE_BUDGET_SECONDS,
+    Fetched,
+    FetchLimits,
+    NotFetched,
+)
+from tests.builders import a_boolean_feature, a_metered_feature, a_usage, an_entity
+from tests.service.conftest import LIMITS, House, build_house
+
+KEY = EntityKey("customer-1")
+
+
+async def test_answer_of_the_edge_is_kept(house: House) -> None:
+    """What the Edge answers is merged into the tiers and returned."""
+    house.edge.answer = an_entity(a_boolean_feature())
+
+    fetched = await house.fetching.fetch(KEY)
+
+    assert Fetched(cached=house.store.peek(KEY), source=Source.EDGE) == fetched  # type: ignore[arg-type]
+    assert not house.api.asked
+
+
+async def test_waiting_callers_share_one_fetch(house: House) -> None:
+    """However many wait for an entity, the cloud is asked once."""
+    house.edge.gate = asyncio.Event()
+    callers = [asyncio.create_task(house.fetching.fetch(KEY)) for _ in range(200)]
+    await house.edge.reached.wait()
+    assert house.fetching.is_fetching(KEY)
+    house.edge.gate.set()
+
+    answers = await asyncio.gather(*callers)
+
+    assert len(house.edge.asked) == 1
+    assert all(isinstance(answer, Fetched) for answer in answers)
+    assert not house.fetching.is_fetching(KEY)
+
+
+async def test_caller_that_leaves_does_not_end_the_fetch(house: House) -> None:
+    """A cancelled caller leaves the fetch to the others."""
+    house.edge.gate = asyncio.Event()
+    leaving = asyncio.create_task(house.fetching.fetch(KEY))
+    staying = asyncio.create_task(house.fetching.fetch(KEY))
+    await house.edge.reached.wait()
+
+    leaving.cancel()
+    house.edge.gate.set()
+
+    assert isinstance(await staying, Fetched)
+    assert len(house.edge.asked) == 1
+
+
+async def test_api_answers_within_the_budget_when_the_edge_fails(house: House) -> None:
+    """Edge fails, GraphQL works: the fetch falls over within the same budget."""
+    house.edge.answer = Unreachable("edge")
+
+    fetched = await house.fetching.fetch(KEY)
+
+    assert isinstance(fetched, Fetched)
+    assert fetched.source is Source.API
+    assert house.edge.budgets == [LIMITS.budget_seconds * FIRST_SOURCE_SHARE]
+    assert house.api.budgets == [LIMITS.budget_seconds]
+
+
+async def test_last_failure_is_told_when_all_fail(house: House) -> None:
+    """A failure is a value: the last source's."""
+    house.edge.answer = Unreachable("edge")
+    refused = KeyRefused("api")
+    house.api.answer = refused
+
+    assert NotFetched(error=refused) == await house.fetching.fetch(KEY)
+
+
+async def test_circuit_opens_after_failures_in_a_row(house: House) -> None:
+    """In an outage uncached callers cost the cloud nothing, and themselves no time-out."""
+    await _fail(house, Unreachable("edge"), Garbled("api"))
+
+    answer = await house.fetching.fetch(KEY)
+
+    assert isinstance(answer, NotFetched)
+    assert isinstance(answer.error, CircuitOpen)
+    assert len(house.edge.asked) == FAILURES_TO_OPEN
+    assert set(house.fetching.breaker_states.values()) == {BreakerState.OPEN}
+
+
+async def test_open_circuit_heals_by_itself(house: House) -> None:
+    """After its pause the next fetch probes, with a small budget, and closes the circuit."""
+    await _fail(house, Unreachable("edge"), Unreachable("api"))
+    house.edge.answer = an_entity()
+    house.clock.advance(FIRST_PAUSE_SECONDS)
+
+    fetched = await house.fetching.fetch(KEY)
+
+    assert isinstance(fetched, Fetched)
+    assert house.edge.budgets[-1] == PROBE_BUDGET_SECONDS
+    assert house.fetching.breaker_states[Source.EDGE] is BreakerState.CLOSED
+
+
+async def test_refused_key_pauses_at_once(house: House) -> None:
+    """A refused key is not tried with every customer, but again after a pause."""
+    house.edge.answer = KeyRefused("edge")
+    house.api.answer = KeyRefused("api")
+    await house.fetching.fetch(KEY)
+    await house.fetching.fetch(EntityKey("customer-2"))
+    assert house.edge.asked == [KEY]
+
+    house.clock.advance(KEY_REFUSED_PAUSE_SECONDS)
+    await house.fetching.fetch(KEY)
+
+    assert house.edge.asked == [KEY, KEY]
+
+
+@pytest.mark.parametrize(("told", "pause"), [(7.0, 7.0), (None, 2.0)])
+async def test_throttled_source_is_left_alone_as_long_as_it_asks(
+    house: House, told: float | None, pause: float
+) -> None:
+    """429 with Retry-After is honoured; without one, a short pause."""
+    house.edge.answer = Throttled("edge", retry_after_seconds=told)
+    await house.fetching.fetch(KEY)
+    house.clock.advance(pause - 0.01)
+    await house.fetching.fetch(KEY)
+    assert len(house.edge.asked) == 1
+
+    house.clock.advance(0.02)
+    await house.fetching.fetch(KEY)
+
+    assert len(house.edge.asked) == 2
+
+
+@pytest.mark.parametrize("answer", [Rejected("edge", code="X"), Offline("edge")])
+async def test_source_that_says_no_is_not_broken(house: House, answer: UpstreamError) -> None:
+    """A no is an answer: the circuit stays closed."""
+    await _fail(house, answer, answer)
+
+    assert set(house.fetching.breaker_states.values()) == {BreakerState.CLOSED}
+
+
+async def test_full_queue_is_overload_not_a_wait() -> None:
+    """Fetches that wait are bounded; one more is told at once."""
+    house = build_house(limits=FetchLimits(budget_seconds=10, concurrency=1, queue_size=1))
+    house.edge.gate = asyncio.Event()
+    flying = asyncio.create_task(house.fetching.fetch(KEY))
+    await house.edge.reached.wait()
+    queued = asyncio.create_task(house.fetching.fetch(EntityKey("customer-2")))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    answer = await house.fetching.fetch(EntityKey("customer-3"))
+
+    assert isinstance(answer, NotFetched)
+    assert isinstance(answer.error, Overloaded)
+    house.edge.gate.set()
+    assert isinstance(await flying, Fetched)
+    assert isinstance(await queued, Fetched)
+
+
+async def test_turn_that_does_not_come_within_the_budget_is_overload() -> None:
+    """The budget holds for the waiting as well."""
+    house = build_house(limits=FetchLimits(budget_seconds=0.01, concurrency=1, queue_size=1))
+    house.edge.gate = asyncio.Event()
+    flying = asyncio.create_task(house.fetching.fetch(KEY))
+    await house.edge.reached.wait()
+
+    answer = await house.fetching.fetch(EntityKey("customer-2"))
+
+    assert isinstance(answer, NotFetched)
+    assert isinstance(answer.error, Overloaded)
+    house.edge.gate.set()
+    await flying
+
+
+async def test_doubted_fetch_ends_suspect(house: House) -> None:
+    """What the feed told during a fetch may be newer than its answer."""
+    house.edge.gate = asyncio.Event()
+    flying = asyncio.create_task(house.fetching.fetch(KEY))
+    await house.edge.reached.wait()
+    house.fetching.doubt(KEY)
+    house.fetching.doubt(EntityKey("nobody fetches this one"))
+    house.edge.gate.set()
+
+    fetched = await flying
+
+    assert isinstance(fetched, Fetched)
+    assert fetched.cached.confirmed_at == NEVER
+
+
+async def test_fetch_does_not_show_older_usage_than_was_told(house: House) -> None:
+    """A report answered before a slow fetch shows in what that fetch leaves behind."""
+    house.edge.answer = an_entity(a_metered_feature(id="f", usage=a_usage(1, updated_at_ms=10)))
+    house.fetching.note_usage(KEY, UsageUpdate(feature_id="f", current=2, updated_at_ms=20))
+    house.fetching.note_usage(KEY, UsageUpdate(feature_id="unknown", current=2, updated_at_ms=20))
+
+    fetched = await house.fetching.fetch(KEY)
+
+    assert isinstance(fetched, Fetched)
+    assert fetched.cached.entity.features["f"].usage.current == 2  # type: ignore[union-attr]
+
+
+async def test_stopping_ends_the_fetches_under_way(house: House) -> None:
+    """Nothing is left running, and the probe of an open circuit stays possible."""
+    await _fail(house, Unreachable("edge"), Unreachable("api"))
+    house.clock.advance(FIRST_PAUSE_SECONDS)
+    house.edge.gate = asyncio.Event()
+    house.edge.reached.clear()
+    flying = asyncio.create_task(house.fetching.fetch(KEY))
+    await house.edge.reached.wait()
+
+    await house.fetching.stop()
+
+    with pytest.raises(asyncio.CancelledError):
+        await flying
+    assert house.fetching.breaker_states[Source.EDGE] is BreakerState.OPEN
+
+
+async def _fail(house: House, edge: UpstreamError, api: UpstreamError) -> None:
+    house.edge.answer = edge
+    house.api.answer = api
+    for number in range(FAILURES_TO_OPEN):
+        await house.fetching.fetch(EntityKey(f"failing-{number}"))

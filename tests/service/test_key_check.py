@@ -1,0 +1,57 @@
+"""The API key is checked at start; nothing waits for it."""
+
+import logging
+from dataclasses import dataclass, field
+
+import pytest
+
+from entitlements.domain.errors import KeyRefused, Offline, Unreachable, UpstreamError
+from entitlements.service import key_check as module
+from entitlements.service.key_check import KeyCheck, KeyVerdict
+from tests.fakes import FakeClock
+
+
+@dataclass
+class ScriptedChecker:
+    """Answers one outcome after the other."""
+
+    outcomes: list[UpstreamError | None]
+    verdicts: list[KeyVerdict] = field(default_factory=list)
+    check: KeyCheck | None = None
+
+    async def check_key(self, *, budget_seconds: float) -> None:
+        assert budget_seconds > 0
+        assert self.check is not None
+        self.verdicts.append(self.check.verdict)
+        outcome = self.outcomes.pop(0)
+        if outcome is not None:
+            raise outcome
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "verdicts"),
+    [
+        ([None], [KeyVerdict.UNKNOWN, KeyVerdict.VALID]),
+        ([Offline("api")], [KeyVerdict.UNKNOWN, KeyVerdict.NOT_NEEDED]),
+        (
+            [Unreachable("api"), KeyRefused("api"), None],
+            [KeyVerdict.UNKNOWN, KeyVerdict.UNKNOWN, KeyVerdict.REFUSED, KeyVerdict.VALID],
+        ),
+    ],
+)
+async def test_key_is_checked_until_the_verdict_is_final(
+    outcomes: list[UpstreamError | None],
+    verdicts: list[KeyVerdict],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A refused key heals without a restart, and both outcomes are told."""
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0)
+    checker = ScriptedChecker(outcomes=list(outcomes))
+    check = checker.check = KeyCheck(checker=checker, clock=FakeClock())
+
+    with caplog.at_level(logging.INFO):
+        await check.run()
+
+    assert verdicts == [*checker.verdicts, check.verdict]
+    assert len(outcomes) - 1 == sum(record.levelno == logging.WARNING for record in caplog.records)

@@ -1,0 +1,74 @@
+"""Background re-checks: each suspect once, in turn, within a rate."""
+
+import asyncio
+from random import Random
+
+import pytest
+from prometheus_client import REGISTRY
+
+from entitlements.domain.cached_entity import CachedEntity
+from entitlements.domain.entity import EntityKey
+from entitlements.domain.errors import Unreachable
+from entitlements.service import rechecking as module
+from entitlements.service.rechecking import Rechecking
+from tests.builders import an_entity
+from tests.service.conftest import House, build_house
+
+KEY = EntityKey("customer-1")
+
+
+async def test_suspect_is_asked_for_once_however_often_it_is_named(house: House) -> None:
+    """A hundred reads of one suspect are one re-check."""
+    for _ in range(100):
+        assert house.rechecking.recheck(KEY)
+
+    await house.edge.reached.wait()
+
+    assert house.edge.asked == [KEY]
+    assert house.rechecking.waiting == 0
+
+
+async def test_failed_recheck_is_noted_on_the_entity(house: House) -> None:
+    """It stays, and is stale."""
+    await house.store.store(KEY, CachedEntity(entity=an_entity(), confirmed_at=0))
+    house.edge.answer = house.api.answer = Unreachable("edge")
+
+    house.rechecking.recheck(KEY)
+    async with asyncio.timeout(1):
+        while (held := house.store.peek(KEY)) and held.failed_at is None:
+            await asyncio.sleep(0)
+
+    held = house.store.peek(KEY)
+    assert held is not None
+    assert held.failed_at == house.clock.monotonic()
+    assert held.entity == an_entity()
+
+
+async def test_rechecks_keep_to_their_rate() -> None:
+    """Two re-checks a second: the second of three waits for its turn."""
+    house = build_house()
+    slow = Rechecking(
+        fetching=house.fetching,
+        store=house.store,
+        clock=house.clock,
+        random=Random(1),
+        refreshes_per_second=0.001,
+    )
+    async with slow:
+        for number in range(3):
+            slow.recheck(EntityKey(f"customer-{number}"))
+        await house.edge.reached.wait()
+
+        assert len(house.edge.asked) == 1
+        assert slow.waiting == 2
+
+
+async def test_too_many_suspects_are_counted(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queue of suspects is bounded; what does not fit is told and counted."""
+    monkeypatch.setattr(module, "MAX_SUSPECTS_WAITING", 1)
+    before = REGISTRY.get_sample_value("sidecar_rechecks_total", {"outcome": "dropped"}) or 0
+
+    accepted = [house.rechecking.recheck(EntityKey(f"customer-{number}")) for number in (1, 1, 2)]
+
+    assert [True, True, False] == accepted
+    assert REGISTRY.get_sample_value("sidecar_rechecks_total", {"outcome": "dropped"}) == before + 1

@@ -1,0 +1,160 @@
+"""Usage and events towards the cloud."""
+
+import pytest
+
+from entitlements.domain.cached_entity import CachedEntity
+from entitlements.domain.decision import Query
+from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
+from entitlements.domain.errors import InvalidRequest, Offline, Throttled, Unreachable
+from entitlements.domain.reason import AccessDeniedReason
+from entitlements.domain.usage import MAX_EVENTS_PER_CALL, UsageEvent, UsageReceipt, UsageReport
+from tests.builders import a_metered_feature, a_usage, an_entity
+from tests.service.conftest import House
+
+KEY = EntityKey("customer-1")
+
+
+def _report(**changes: object) -> UsageReport:
+    return UsageReport(**{"key": KEY, "feature_id": "f", "value": 1.0, "idempotency_key": "i", **changes})  # type: ignore[arg-type]
+
+
+def _receipt(current: float, *, updated_at_ms: int) -> UsageReceipt:
+    return UsageReceipt(
+        measurement_id="m",
+        key=KEY,
+        feature_id="f",
+        current_usage=current,
+        updates=(UsageUpdate(feature_id="f", current=current, updated_at_ms=updated_at_ms),),
+    )
+
+
+async def _usage(house: House) -> float:
+    answer = await house.reading.check(Query(key=KEY, feature_id="f"))
+    return answer.decision.basis.usage.current  # type: ignore[union-attr]
+
+
+async def test_report_moves_the_cached_meter_at_once(house: House) -> None:
+    """Usage reported is visible in the next read."""
+    await house.store.store(
+        KEY,
+        CachedEntity(
+            entity=an_entity(a_metered_feature(id="f", usage=a_usage(1, updated_at_ms=1))), confirmed_at=0
+        ),
+    )
+    house.sink.receipts = [_receipt(2, updated_at_ms=2)]
+
+    receipt = await house.reporting.report_usage(_report(), budget_seconds=1)
+
+    assert receipt == _receipt(2, updated_at_ms=2)
+    assert await _usage(house) == 2
+
+
+async def test_report_shows_although_the_edge_lags_behind(house: House) -> None:
+    """better.md: a caller that reported reads its own write, also when the entity was not cached."""
+    house.edge.answer = an_entity(a_metered_feature(id="f", usage=a_usage(1, updated_at_ms=1)))
+    house.sink.receipts = [_receipt(2, updated_at_ms=2)]
+    await house.reporting.report_usage(_report(), budget_seconds=1)
+
+    assert await _usage(house) == 2
+
+
+async def test_bulk_moves_every_meter(house: House) -> None:
+    """Each receipt is shown."""
+    house.sink.receipts = [_receipt(2, updated_at_ms=2), _receipt(3, updated_at_ms=3)]
+    house.edge.answer = an_entity(a_metered_feature(id="f", usage=a_usage(1, updated_at_ms=1)))
+
+    receipts = await house.reporting.report_usage_bulk([_report(), _report()], budget_seconds=1)
+
+    assert receipts == house.sink.receipts
+    assert await _usage(house) == 3
+
+
+async def test_empty_bulk_asks_nobody(house: House) -> None:
+    """Nothing to report is reported at once."""
+    house.sink.failure = Unreachable("api")
+
+    assert [] == await house.reporting.report_usage_bulk([], budget_seconds=1)
+
+
+async def test_failed_report_fails_loudly(house: House) -> None:
+    """The caller is told, and no meter moves."""
+    house.sink.failure = Throttled("api")
+
+    with pytest.raises(Throttled):
+        await house.reporting.report_usage(_report(), budget_seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"key": EntityKey("")}, "customer_id"),
+        ({"feature_id": ""}, "feature_id"),
+        ({"value": float("nan")}, "value"),
+    ],
+)
+async def test_unusable_report_is_not_sent(house: House, changes: dict[str, object], field: str) -> None:
+    """The sentence names the field."""
+    with pytest.raises(InvalidRequest, match=field):
+        await house.reporting.report_usage(_report(**changes), budget_seconds=1)
+
+    assert not house.sink.reports
+
+
+async def test_events_are_sent_in_order_within_the_clouds_bound(house: House) -> None:
+    """1,000 events a call (contract/upstream.md)."""
+    events = [
+        UsageEvent(event_name="e", key=KEY, idempotency_key=str(number))
+        for number in range(MAX_EVENTS_PER_CALL + 1)
+    ]
+
+    await house.reporting.report_events(events, budget_seconds=1)
+
+    assert [events[:MAX_EVENTS_PER_CALL], events[MAX_EVENTS_PER_CALL:]] == house.sink.batches
+
+
+async def test_unusable_event_is_not_sent(house: House) -> None:
+    """All or nothing: the sentence names the event and its field."""
+    events = [UsageEvent(event_name="", key=KEY, idempotency_key="i")]
+
+    with pytest.raises(InvalidRequest, match=r"events\[0\]\.event_name"):
+        await house.reporting.report_events(events, budget_seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("reason", "exists"),
+    [
+        (None, True),
+        (AccessDeniedReason.NO_ACTIVE_SUBSCRIPTION, True),
+        (AccessDeniedReason.CUSTOMER_NOT_FOUND, False),
+    ],
+)
+async def test_reload_asks_the_api_and_never_the_edge(
+    house: House, reason: AccessDeniedReason | None, exists: bool
+) -> None:
+    """It answers whether the cloud knows the entity, and keeps what it learnt."""
+    house.api.answer = Entity(denied_reason=reason)
+
+    assert exists is await house.reporting.reload(KEY, budget_seconds=1)
+    assert not house.edge.asked
+    assert house.store.peek(KEY) is not None
+
+
+async def test_failed_reload_says_false_and_keeps_what_is_held(house: House) -> None:
+    """An outage is no news of a customer."""
+    house.api.answer = Unreachable("api")
+
+    assert not await house.reporting.reload(KEY, budget_seconds=1)
+    assert house.store.peek(KEY) is None
+
+
+async def test_offline_reload_says_true(house: House) -> None:
+    """contract/evaluation.md, section 3."""
+    house.api.answer = Offline("api")
+
+    assert await house.reporting.reload(KEY, budget_seconds=1)
+
+
+async def test_reload_of_nobody_is_invalid(house: House) -> None:
+    """The sentence names the field."""
+    with pytest.raises(InvalidRequest, match="customer_id"):
+        await house.reporting.reload(EntityKey(""), budget_seconds=1)
