@@ -39,10 +39,9 @@ def period_containing(now_ms: int, *, anchor_ms: int, reset_period: ResetPeriod)
 def _calendar_period(now: datetime, *, anchor: datetime, months_a_period: int) -> Period:
     months = (now.year - anchor.year) * _MONTHS_A_YEAR + now.month - anchor.month
     number = months // months_a_period
+    # The next period begins in a later month than now's, so only the day and the time can be too late.
     if _add_months(anchor, number * months_a_period) > now:
         number -= 1
-    elif _add_months(anchor, (number + 1) * months_a_period) <= now:
-        number += 1
     return Period(
         _ms(_add_months(anchor, number * months_a_period)),
         _ms(_add_months(anchor, (number + 1) * months_a_period)),
