@@ -1,6 +1,6 @@
 """What is answered when there is nothing to decide from (contract/evaluation.md, section 3)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from entitlements.domain.entitlement import EntitlementKind
@@ -31,33 +31,38 @@ def choose_fallback(
 
 
 def kind_of_fallback(
-    *options: FallbackValue | None, requested_usage: float | None = None, requested_values: Iterable[str] = ()
+    call: FallbackValue | None,
+    rule: FallbackValue | None = None,
+    *,
+    requested_usage: float | None = None,
+    requested_values: Sequence[str] = (),
 ) -> EntitlementKind:
-    """The arm a fallback is answered in: by what was requested, else by the first options that tell.
+    """The arm a fallback is answered in: by what the call's options hold, else by the configured rule.
 
     Args:
-        options: the call's fallback first, then the configured rule.
-        requested_usage: as in the request; None when absent.
-        requested_values: as in the request; empty when absent.
+        call: the call's own fallback, a part of its options.
+        rule: the configured rule, asked when the options do not tell.
+        requested_usage: as in the options; None when absent.
+        requested_values: as in the options; empty when absent.
     """
-    if requested_usage is not None:
-        return EntitlementKind.METERED
-    if any(True for _ in requested_values):
-        return EntitlementKind.ENUM
-    for fallback in options:
-        kind = _kind_by_fields(fallback)
-        if kind is not None:
-            return kind
-    return EntitlementKind.BOOLEAN
+    return (
+        _kind_by_fields(call, requested_usage=requested_usage, requested_values=requested_values)
+        or _kind_by_fields(rule)
+        or EntitlementKind.BOOLEAN
+    )
 
 
-def _kind_by_fields(fallback: FallbackValue | None) -> EntitlementKind | None:
-    if fallback is None:
-        return None
-    if fallback.usage_limit is not None:
+def _kind_by_fields(
+    fallback: FallbackValue | None,
+    *,
+    requested_usage: float | None = None,
+    requested_values: Sequence[str] = (),
+) -> EntitlementKind | None:
+    fields = fallback or DEFAULT_FALLBACK
+    if requested_usage is not None or fields.usage_limit is not None:
         return EntitlementKind.METERED
-    if fallback.enum_values:
+    if requested_values or fields.enum_values:
         return EntitlementKind.ENUM
-    if fallback.value is not None:
+    if fields.value is not None:
         return EntitlementKind.NUMERIC
     return None
