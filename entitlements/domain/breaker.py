@@ -60,7 +60,8 @@ class Breaker:
 
     def trip(self, now: float, *, pause_seconds: float) -> None:
         """The source asked for a pause, or will not answer before something changes: the circuit opens."""
-        self._open(now + min(pause_seconds, LONGEST_PAUSE_SECONDS))
+        # In this order NaN, which a Retry-After header can hold, is the longest pause and not an endless one.
+        self._open(now + min(LONGEST_PAUSE_SECONDS, pause_seconds))
 
     def abandoned(self, now: float) -> None:
         """A question was given up without an outcome; was it the probe, the next one may probe."""
