@@ -1,0 +1,209 @@
+"""The memory tier: entities by key, bounded by real bytes; reads take no lock.
+
+Eviction is SIEVE (Zhang et al., NSDI 2024): a read leaves a mark and moves nothing; a hand that passes from
+the oldest entity to the newest evicts the first one without a mark. What is read again survives a scan of
+what is read once, and a reader on another thread needs no lock.
+"""
+
+import threading
+from collections.abc import Callable
+from sys import getsizeof
+from typing import TypeVar
+
+from entitlements import metrics
+from entitlements.cache.sizing import size_of
+from entitlements.domain.cached_entity import CachedEntity
+from entitlements.domain.entity import EntityKey
+
+Held = TypeVar("Held", CachedEntity, CachedEntity | None)
+
+MAX_MARKS_A_SWEEP = 10_000
+"""Past so many marks the hand evicts regardless: a million marked entities would stop the loop for 0.1 s."""
+
+_DICT_SLOT_BYTES = 60
+"""What a large dict takes per entry just after it has grown; half of it just before."""
+
+
+class _Node:
+    """One entity in its place between an older and a newer one."""
+
+    __slots__ = ("cached", "is_marked", "key", "newer", "older", "size_bytes")
+
+    def __init__(self, key: EntityKey, cached: CachedEntity, size_bytes: int) -> None:
+        self.key = key
+        self.cached = cached
+        self.size_bytes = size_bytes
+        self.is_marked = False
+        self.newer: _Node | None = None
+        self.older: _Node | None = None
+
+
+_NODE_BYTES = 96 + _DICT_SLOT_BYTES
+"""The node itself (its slots, its garbage collector's header) and its entry in the dict."""
+_RESOURCE_BYTES = getsizeof({None: None}) + _DICT_SLOT_BYTES
+"""What a resource adds to the list of its customer's."""
+
+
+class MemoryTier:
+    """What this process holds, at most `max_size_bytes` of it.
+
+    `get`, `entries` and `size_bytes` are safe from any thread and never wait; the others take one lock.
+    """
+
+    def __init__(self, *, max_size_bytes: int) -> None:
+        self._max_size_bytes = max_size_bytes
+        self._size_bytes = 0
+        self._nodes: dict[EntityKey, _Node] = {}
+        self._resources: dict[str, dict[EntityKey, None]] = {}
+        self._newest: _Node | None = None
+        self._oldest: _Node | None = None
+        self._hand: _Node | None = None
+        self._writing = threading.Lock()
+        self._evictions = metrics.CACHE_EVICTIONS.labels("memory")
+        self._entries_gauge = metrics.CACHE_ENTRIES.labels("memory")
+        self._bytes_gauge = metrics.CACHE_BYTES.labels("memory")
+
+    @property
+    def entries(self) -> int:
+        """How many entities are held."""
+        return len(self._nodes)
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes they take."""
+        return self._size_bytes
+
+    def get(self, key: EntityKey) -> CachedEntity | None:
+        """What is held of this entity, or None; the read is marked."""
+        node = self._nodes.get(key)
+        if node is None:
+            return None
+        node.is_marked = True
+        return node.cached
+
+    def update(self, key: EntityKey, change: Callable[[CachedEntity | None], Held]) -> Held:
+        """Replaces what is held by what `change` makes of it, with no other write in between.
+
+        Args:
+            key: whose entitlements.
+            change: gets what is held or None, and returns what to hold or None; it must not use this tier.
+
+        Returns:
+            What `change` returned, also when it is larger than the whole bound and therefore not kept.
+        """
+        with self._writing:
+            node = self._nodes.get(key)
+            held = None if node is None else node.cached
+            changed = change(held)
+            if changed is not held:
+                self._put(key, node, changed)
+                self._publish()
+        return changed
+
+    def drop(self, key: EntityKey) -> None:
+        """Forgets an entity."""
+        self.update(key, _nothing)
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        with self._writing:
+            self._nodes.clear()
+            self._resources.clear()
+            self._newest = self._oldest = self._hand = None
+            self._size_bytes = 0
+            self._publish()
+
+    def resources_of(self, customer_id: str) -> tuple[EntityKey, ...]:
+        """The customer's resources that are held."""
+        with self._writing:
+            return tuple(self._resources.get(customer_id, ()))
+
+    def keys(self) -> tuple[EntityKey, ...]:
+        """All that is held at this moment, the oldest first."""
+        with self._writing:
+            return tuple(self._nodes)
+
+    def _publish(self) -> None:
+        self._entries_gauge.set(len(self._nodes))
+        self._bytes_gauge.set(self._size_bytes)
+
+    def _put(self, key: EntityKey, node: _Node | None, changed: CachedEntity | None) -> None:
+        if changed is None:
+            if node is not None:
+                self._remove(node)
+            return
+        size_bytes = _size_of_entry(key, changed)
+        if size_bytes > self._max_size_bytes:
+            if node is not None:
+                self._remove(node)
+            self._evictions.inc()
+        elif node is None:
+            self._make_room(size_bytes, keep=None)
+            self._insert(_Node(key, changed, size_bytes))
+        else:
+            self._make_room(size_bytes - node.size_bytes, keep=node)
+            self._size_bytes += size_bytes - node.size_bytes
+            node.size_bytes = size_bytes
+            node.cached = changed
+
+    def _make_room(self, needed_bytes: int, *, keep: _Node | None) -> None:
+        while self._size_bytes + needed_bytes > self._max_size_bytes:
+            victim = self._next_victim(keep)
+            if victim is None:
+                return
+            self._remove(victim)
+            self._evictions.inc()
+
+    def _next_victim(self, keep: _Node | None) -> _Node | None:
+        """The first one without a mark from where the hand stopped; marks that it passes are taken away."""
+        node = self._hand or self._oldest
+        marks = 0
+        while node is not None and (node is keep or (node.is_marked and marks < MAX_MARKS_A_SWEEP)):
+            marks += node.is_marked
+            node.is_marked = False
+            node = node.newer or self._oldest
+        self._hand = node
+        return node
+
+    def _insert(self, node: _Node) -> None:
+        node.older = self._newest
+        if self._newest is None:
+            self._oldest = node
+        else:
+            self._newest.newer = node
+        self._newest = node
+        self._nodes[node.key] = node
+        self._size_bytes += node.size_bytes
+        if node.key.resource_id is not None:
+            self._resources.setdefault(node.key.customer_id, {})[node.key] = None
+
+    def _remove(self, node: _Node) -> None:
+        if self._hand is node:
+            self._hand = node.newer
+        if node.older is None:
+            self._oldest = node.newer
+        else:
+            node.older.newer = node.newer
+        if node.newer is None:
+            self._newest = node.older
+        else:
+            node.newer.older = node.older
+        del self._nodes[node.key]
+        self._size_bytes -= node.size_bytes
+        if node.key.resource_id is not None:
+            self._forget_resource(node.key)
+
+    def _forget_resource(self, key: EntityKey) -> None:
+        siblings = self._resources[key.customer_id]
+        del siblings[key]
+        if not siblings:
+            del self._resources[key.customer_id]
+
+
+def _nothing(_: CachedEntity | None) -> CachedEntity | None:
+    return None
+
+
+def _size_of_entry(key: EntityKey, cached: CachedEntity) -> int:
+    resource_bytes = 0 if key.resource_id is None else _RESOURCE_BYTES
+    return size_of(key) + size_of(cached) + _NODE_BYTES + resource_bytes

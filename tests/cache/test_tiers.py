@@ -1,0 +1,164 @@
+"""The tiers as one store: memory alone, and before a shared tier."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from entitlements.cache.memory import MemoryTier
+from entitlements.cache.tiers import Miss, Tiers
+from entitlements.domain.cached_entity import CachedEntity
+from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
+from entitlements.domain.freshness import NEVER
+from entitlements.domain.ports import Source
+from tests.cache.samples import CUSTOMER, NOW_MS, cached, credit, entity, metered, usage_update
+from tests.cache.store_contract import EntityStoreContract
+
+
+class ScriptedShared:
+    """A shared tier in a dict; before it answers a read it does what the test wants to happen meanwhile."""
+
+    def __init__(self) -> None:
+        self.held: dict[EntityKey, Entity] = {}
+        self.moves: list[UsageUpdate] = []
+        self.answers_usage = False
+        self.meanwhile: Callable[[], object] = lambda: None
+        self.reads = 0
+
+    async def get(self, key: EntityKey) -> Entity | Miss:
+        self.reads += 1
+        found = self.held.get(key, Miss.ABSENT)
+        await asyncio.sleep(0)
+        self.meanwhile()
+        return found
+
+    async def store(self, key: EntityKey, entity: Entity) -> None:
+        self.held[key] = entity
+
+    async def apply_usage(self, key: EntityKey, update: UsageUpdate) -> bool:
+        self.moves.append(update)
+        return self.answers_usage
+
+    async def drop(self, key: EntityKey) -> None:
+        self.held.pop(key, None)
+
+
+def a_memory() -> MemoryTier:
+    return MemoryTier(max_size_bytes=1_000_000)
+
+
+@pytest.fixture
+def shared() -> ScriptedShared:
+    return ScriptedShared()
+
+
+class TestMemoryAlone(EntityStoreContract):
+    """Without Redis the tiers are this process's memory."""
+
+    @pytest.fixture
+    def store(self) -> Tiers:
+        return Tiers(a_memory())
+
+
+async def test_what_is_in_memory_is_not_asked_of_the_shared_tier(shared: ScriptedShared) -> None:
+    tiers = Tiers(a_memory(), shared)
+    await tiers.store(CUSTOMER, cached(entity(metered())))
+
+    found = await tiers.find(CUSTOMER)
+
+    assert (cached(entity(metered())), Source.MEMORY) == found
+    assert shared.reads == 0
+
+
+async def test_a_find_in_the_shared_tier_fills_memory(shared: ScriptedShared) -> None:
+    shared.held[CUSTOMER] = entity(metered())
+    tiers = Tiers(a_memory(), shared)
+
+    first, second = await tiers.find(CUSTOMER), await tiers.find(CUSTOMER)
+
+    expected = CachedEntity(entity=entity(metered()), confirmed_at=NEVER)
+    assert ((expected, Source.REDIS), (expected, Source.MEMORY)) == (first, second)
+
+
+async def test_what_the_shared_tier_holds_is_as_confirmed_as_the_caller_says(shared: ScriptedShared) -> None:
+    shared.held[CUSTOMER] = entity(metered())
+    tiers = Tiers(a_memory(), shared, shared_confirmed_at=lambda: 42.0)
+
+    found = await tiers.find(CUSTOMER)
+
+    assert (CachedEntity(entity=entity(metered()), confirmed_at=42.0), Source.REDIS) == found
+
+
+async def test_a_miss_in_every_tier_is_a_miss(shared: ScriptedShared) -> None:
+    tiers = Tiers(a_memory(), shared)
+
+    assert await tiers.find(CUSTOMER) is None
+
+
+async def test_what_was_stored_during_a_read_of_the_shared_tier_is_not_replaced(
+    shared: ScriptedShared,
+) -> None:
+    """A slow read must not put back what an event has replaced meanwhile."""
+    memory = a_memory()
+    tiers = Tiers(memory, shared)
+    shared.held[CUSTOMER] = entity(metered(), at_ms=NOW_MS)
+    newer = cached(entity(credit(), at_ms=NOW_MS + 1))
+    shared.meanwhile = lambda: memory.update(CUSTOMER, lambda _: newer)
+
+    found = await tiers.find(CUSTOMER)
+
+    assert (newer, Source.REDIS) == found
+    assert newer == tiers.peek(CUSTOMER)
+
+
+async def test_what_was_dropped_during_a_read_of_the_shared_tier_does_not_come_back(
+    shared: ScriptedShared,
+) -> None:
+    tiers = Tiers(a_memory(), shared)
+    shared.held[CUSTOMER] = entity(metered())
+    reading = asyncio.create_task(tiers.find(CUSTOMER))
+    await asyncio.sleep(0)
+
+    await tiers.drop(CUSTOMER)
+    await reading
+
+    assert tiers.peek(CUSTOMER) is None
+
+
+async def test_a_write_goes_through_merged(shared: ScriptedShared) -> None:
+    """The shared tier gets what is held from now on, with the newest usage."""
+    tiers = Tiers(a_memory(), shared)
+    await tiers.store(CUSTOMER, cached(entity(metered(current=5, usage_at_ms=NOW_MS + 1))))
+
+    await tiers.store(CUSTOMER, cached(entity(metered(current=3), at_ms=NOW_MS + 2)))
+
+    expected = entity(metered(current=5, usage_at_ms=NOW_MS + 1), at_ms=NOW_MS + 2)
+    assert {CUSTOMER: expected} == shared.held
+
+
+@pytest.mark.parametrize("moved_there", [True, False])
+async def test_usage_moves_in_the_shared_tier_also_when_memory_does_not_hold_it(
+    shared: ScriptedShared, moved_there: bool
+) -> None:
+    shared.answers_usage = moved_there
+    tiers = Tiers(a_memory(), shared)
+
+    moved = await tiers.apply_usage(CUSTOMER, usage_update())
+
+    assert (moved_there, [usage_update()]) == (moved, shared.moves)
+
+
+async def test_usage_that_moved_in_memory_alone_has_moved(shared: ScriptedShared) -> None:
+    tiers = Tiers(a_memory(), shared)
+    await tiers.store(CUSTOMER, cached(entity(metered())))
+
+    assert await tiers.apply_usage(CUSTOMER, usage_update())
+
+
+async def test_a_drop_reaches_every_tier(shared: ScriptedShared) -> None:
+    tiers = Tiers(a_memory(), shared)
+    await tiers.store(CUSTOMER, cached(entity(metered())))
+
+    await tiers.drop(CUSTOMER)
+
+    assert (shared.held, tiers.peek(CUSTOMER)) == ({}, None)
