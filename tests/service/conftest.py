@@ -48,7 +48,7 @@ def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None =
     rules = rules or ConfiguredRules({})
     fetching = Fetching(sources=[edge, api], store=store, clock=clock, limits=limits)
     rechecking = Rechecking(
-        fetching=fetching, store=store, clock=clock, random=Random(1), refreshes_per_second=1000
+        fetching=fetching, store=store, clock=clock, random=Random(1), refreshes_per_second=100_000
     )
     following = Following(
         store=store, fetching=fetching, rechecking=rechecking, clock=clock, max_unverified_seconds=60

@@ -208,7 +208,7 @@ async def test_doubted_fetch_ends_suspect(house: House) -> None:
 
 async def test_fetch_does_not_show_older_usage_than_was_told(house: House) -> None:
     """A report answered before a slow fetch shows in what that fetch leaves behind."""
-    house.edge.answer = an_entity(a_metered_feature(id="f", usage=a_usage(1, updated_at_ms=10)))
+    house.edge.answer = an_entity(a_metered_feature("f", usage=a_usage(1, updated_at_ms=10)))
     house.fetching.note_usage(KEY, UsageUpdate(feature_id="f", current=2, updated_at_ms=20))
     house.fetching.note_usage(KEY, UsageUpdate(feature_id="unknown", current=2, updated_at_ms=20))
 

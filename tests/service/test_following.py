@@ -38,10 +38,10 @@ async def _state(house: House) -> EntityState | None:
 
 async def test_entitlements_event_replaces_the_entity(house: House) -> None:
     """The whole set is new."""
-    await _hold(house, an_entity(a_boolean_feature(id="old"), updated_at_ms=1))
+    await _hold(house, an_entity(a_boolean_feature("old"), updated_at_ms=1))
 
     await house.following.apply(
-        EntitlementsChanged(key=KEY, entity=an_entity(a_boolean_feature(id="new"), updated_at_ms=2))
+        EntitlementsChanged(key=KEY, entity=an_entity(a_boolean_feature("new"), updated_at_ms=2))
     )
 
     assert ["new"] == list(_entity(house).features)
@@ -49,7 +49,7 @@ async def test_entitlements_event_replaces_the_entity(house: House) -> None:
 
 async def test_entitlements_event_warms_the_cache(house: House) -> None:
     """An entity that is not held yet is held from then on: its first read costs no fetch."""
-    await house.following.apply(EntitlementsChanged(key=KEY, entity=an_entity(a_boolean_feature(id="f"))))
+    await house.following.apply(EntitlementsChanged(key=KEY, entity=an_entity(a_boolean_feature("f"))))
 
     answer = await house.reading.check(Query(key=KEY, feature_id="f"))
 
@@ -59,7 +59,7 @@ async def test_entitlements_event_warms_the_cache(house: House) -> None:
 
 async def test_unspecified_entity_is_dropped_and_fetched_on_next_use(house: House) -> None:
     """An empty entitlements event without a reason says: unknown."""
-    await _hold(house, an_entity(a_boolean_feature(id="f")))
+    await _hold(house, an_entity(a_boolean_feature("f")))
 
     await house.following.apply(EntitlementsChanged(key=KEY, entity=None))
     assert house.store.peek(KEY) is None
@@ -71,7 +71,7 @@ async def test_unspecified_entity_is_dropped_and_fetched_on_next_use(house: Hous
 async def test_drop_during_a_fetch_leaves_its_answer_suspect(house: House) -> None:
     """The fetch may have been answered before the change."""
     house.edge.gate = asyncio.Event()
-    house.edge.answer = an_entity(a_boolean_feature(id="f"))
+    house.edge.answer = an_entity(a_boolean_feature("f"))
     flying = asyncio.create_task(house.fetching.fetch(KEY))
     await house.edge.reached.wait()
     await house.following.apply(EntitlementsChanged(key=KEY, entity=None))
@@ -83,7 +83,7 @@ async def test_drop_during_a_fetch_leaves_its_answer_suspect(house: House) -> No
 
 async def test_usage_event_moves_one_meter(house: House) -> None:
     """A newer usage of a held entity is applied."""
-    await _hold(house, an_entity(a_metered_feature(id="f", usage=a_usage(1, updated_at_ms=10))))
+    await _hold(house, an_entity(a_metered_feature("f", usage=a_usage(1, updated_at_ms=10))))
 
     await house.following.apply(_usage_changed(5, updated_at_ms=11))
 
@@ -92,7 +92,7 @@ async def test_usage_event_moves_one_meter(house: House) -> None:
 
 async def test_better_older_usage_event_does_not_win(house: House) -> None:
     """In memory the newest timestamp wins, not the last arrival."""
-    await _hold(house, an_entity(a_metered_feature(id="f", usage=a_usage(5, updated_at_ms=11))))
+    await _hold(house, an_entity(a_metered_feature("f", usage=a_usage(5, updated_at_ms=11))))
 
     await house.following.apply(_usage_changed(1, updated_at_ms=10))
 
@@ -102,7 +102,7 @@ async def test_better_older_usage_event_does_not_win(house: House) -> None:
 async def test_usage_event_during_a_fetch_shows_in_its_outcome(house: House) -> None:
     """The fetch may have been answered before the usage moved."""
     house.edge.gate = asyncio.Event()
-    house.edge.answer = an_entity(a_metered_feature(id="f", usage=a_usage(1, updated_at_ms=10)))
+    house.edge.answer = an_entity(a_metered_feature("f", usage=a_usage(1, updated_at_ms=10)))
     flying = asyncio.create_task(house.fetching.fetch(KEY))
     await house.edge.reached.wait()
     await house.following.apply(_usage_changed(5, updated_at_ms=11))
@@ -122,7 +122,7 @@ async def test_usage_event_of_an_entity_that_is_not_held_is_dropped(house: House
 async def test_published_package_of_all_customers_makes_everything_suspect(house: House) -> None:
     """`ALL_CUSTOMERS` says that everything cached is out of date; it still answers."""
     house.following.followed()
-    await _hold(house, an_entity(a_boolean_feature(id="f")))
+    await _hold(house, an_entity(a_boolean_feature("f")))
     house.clock.advance(1)
     await house.following.apply(PackagePublished(affects_all_customers=False))
     assert await _state(house) is EntityState.FRESH
@@ -135,7 +135,7 @@ async def test_published_package_of_all_customers_makes_everything_suspect(house
 async def test_better_lost_feed_empties_nothing(house: House) -> None:
     """A lost feed leaves every answer, suspect until it is re-checked."""
     house.following.followed()
-    await _hold(house, an_entity(a_boolean_feature(id="f")))
+    await _hold(house, an_entity(a_boolean_feature("f")))
     house.clock.advance(1)
 
     house.following.lost()
@@ -151,7 +151,7 @@ async def test_recheck_after_a_loss_counts_until_the_feed_is_back(house: House) 
     house.clock.advance(1)
     house.following.lost()
     house.clock.advance(1)
-    await _hold(house, an_entity(a_boolean_feature(id="f")))
+    await _hold(house, an_entity(a_boolean_feature("f")))
     assert await _state(house) is EntityState.FRESH
 
     house.clock.advance(1)
@@ -162,10 +162,10 @@ async def test_recheck_after_a_loss_counts_until_the_feed_is_back(house: House) 
 
 async def test_customers_change_has_its_resources_checked_again(house: House) -> None:
     """A resource's entitlements depend on its customer's (contract/redis.md, Rules)."""
-    await _hold(house, an_entity(a_boolean_feature(id="f")), key=RESOURCE)
-    house.edge.answer = an_entity(a_boolean_feature(id="new"), updated_at_ms=9_000_000_000_000)
+    await _hold(house, an_entity(a_boolean_feature("f")), key=RESOURCE)
+    house.edge.answer = an_entity(a_boolean_feature("new"), updated_at_ms=9_000_000_000_000)
 
-    await house.following.apply(EntitlementsChanged(key=KEY, entity=an_entity(a_boolean_feature(id="f"))))
+    await house.following.apply(EntitlementsChanged(key=KEY, entity=an_entity(a_boolean_feature("f"))))
     await house.edge.reached.wait()
 
     assert house.edge.asked == [RESOURCE]
@@ -177,7 +177,7 @@ async def test_too_many_resources_to_check_make_everything_suspect(
     """What cannot be checked now is checked on its next use."""
     monkeypatch.setattr(rechecking_module, "MAX_SUSPECTS_WAITING", 0)
     house.following.followed()
-    await _hold(house, an_entity(a_boolean_feature(id="f")), key=RESOURCE)
+    await _hold(house, an_entity(a_boolean_feature("f")), key=RESOURCE)
     house.clock.advance(1)
 
     await house.following.apply(EntitlementsChanged(key=KEY, entity=None))

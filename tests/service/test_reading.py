@@ -26,7 +26,7 @@ QUERY = Query(key=KEY, feature_id="f")
 
 async def _hold(house: House, entity: Entity | None = None, *, key: EntityKey = KEY) -> None:
     cached = CachedEntity(
-        entity=entity or an_entity(a_boolean_feature(id="f")), confirmed_at=house.clock.monotonic()
+        entity=entity or an_entity(a_boolean_feature("f")), confirmed_at=house.clock.monotonic()
     )
     await house.store.store(key, cached)
 
@@ -37,7 +37,7 @@ def _metric(name: str, **labels: str) -> float:
 
 async def test_first_read_asks_the_cloud_and_the_second_does_not(house: House) -> None:
     """The cloud is asked once; the answer comes from memory from then on."""
-    house.edge.answer = an_entity(a_boolean_feature(id="f"))
+    house.edge.answer = an_entity(a_boolean_feature("f"))
 
     first = await house.reading.check(QUERY)
     second = await house.reading.check(QUERY)
@@ -50,7 +50,7 @@ async def test_first_read_asks_the_cloud_and_the_second_does_not(house: House) -
 
 async def test_better_ws_disabled_still_caches_in_memory(house: House) -> None:
     """Without a feed, a second read within the re-check age costs no upstream call; a later one re-checks."""
-    house.edge.answer = an_entity(a_boolean_feature(id="f"))
+    house.edge.answer = an_entity(a_boolean_feature("f"))
     await house.reading.check(QUERY)
     house.clock.advance(59)
     await house.reading.check(QUERY)
@@ -135,7 +135,7 @@ class TestExpired:
     async def test_cloud_is_asked_as_on_a_miss(self, house: House) -> None:
         await self._hold_expired(house)
         house.edge.answer = an_entity(
-            a_boolean_feature(id="f", denied_reason=AccessDeniedReason.REVOKED), updated_at_ms=9
+            a_boolean_feature("f", denied_reason=AccessDeniedReason.REVOKED), updated_at_ms=9
         )
 
         answer = await house.reading.check(QUERY)
@@ -185,7 +185,7 @@ class TestExpired:
 
     async def test_list_is_recalculated_when_anything_is_expired(self, house: House) -> None:
         await self._hold_expired(house)
-        house.edge.answer = an_entity(a_boolean_feature(id="new"), updated_at_ms=9)
+        house.edge.answer = an_entity(a_boolean_feature("new"), updated_at_ms=9)
 
         answer = await house.reading.list(KEY)
 
@@ -193,8 +193,8 @@ class TestExpired:
 
     def _expired(self, house: House) -> Entity:
         return an_entity(
-            a_boolean_feature(id="f", valid_until_ms=house.clock.now_ms()),
-            a_boolean_feature(id="g"),
+            a_boolean_feature("f", valid_until_ms=house.clock.now_ms()),
+            a_boolean_feature("g"),
         )
 
     async def _hold_expired(self, house: House) -> None:

@@ -38,7 +38,7 @@ async def test_report_moves_the_cached_meter_at_once(house: House) -> None:
     await house.store.store(
         KEY,
         CachedEntity(
-            entity=an_entity(a_metered_feature(id="f", usage=a_usage(1, updated_at_ms=1))), confirmed_at=0
+            entity=an_entity(a_metered_feature("f", usage=a_usage(1, updated_at_ms=1))), confirmed_at=0
         ),
     )
     house.sink.receipts = [_receipt(2, updated_at_ms=2)]
@@ -51,7 +51,7 @@ async def test_report_moves_the_cached_meter_at_once(house: House) -> None:
 
 async def test_report_shows_although_the_edge_lags_behind(house: House) -> None:
     """better.md: a caller that reported reads its own write, also when the entity was not cached."""
-    house.edge.answer = an_entity(a_metered_feature(id="f", usage=a_usage(1, updated_at_ms=1)))
+    house.edge.answer = an_entity(a_metered_feature("f", usage=a_usage(1, updated_at_ms=1)))
     house.sink.receipts = [_receipt(2, updated_at_ms=2)]
     await house.reporting.report_usage(_report(), budget_seconds=1)
 
@@ -61,7 +61,7 @@ async def test_report_shows_although_the_edge_lags_behind(house: House) -> None:
 async def test_bulk_moves_every_meter(house: House) -> None:
     """Each receipt is shown."""
     house.sink.receipts = [_receipt(2, updated_at_ms=2), _receipt(3, updated_at_ms=3)]
-    house.edge.answer = an_entity(a_metered_feature(id="f", usage=a_usage(1, updated_at_ms=1)))
+    house.edge.answer = an_entity(a_metered_feature("f", usage=a_usage(1, updated_at_ms=1)))
 
     receipts = await house.reporting.report_usage_bulk([_report(), _report()], budget_seconds=1)
 
