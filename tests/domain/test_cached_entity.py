@@ -1,0 +1,122 @@
+"""Which of two held states holds, and how far."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from entitlements.domain.cached_entity import CachedEntity, merge_cached, with_failed_recheck
+from entitlements.domain.entitlement import NO_TIMESTAMP_MS
+from entitlements.domain.entity import Entity
+from tests.builders import a_boolean_feature, a_cached_entity, an_entity
+from tests.domain.strategies import entities
+
+OLD = an_entity(a_boolean_feature("old"), updated_at_ms=1)
+NEW = an_entity(a_boolean_feature("new"), updated_at_ms=2)
+UNSTAMPED = an_entity(updated_at_ms=NO_TIMESTAMP_MS)
+
+
+def test_first_arrival_is_held_as_it_came() -> None:
+    """Where nothing is held there is nothing to merge."""
+    arrived = a_cached_entity(confirmed_at=5)
+
+    assert arrived is merge_cached(None, arrived)
+
+
+@pytest.mark.parametrize(
+    ("held", "arrived", "merged"),
+    [
+        (
+            a_cached_entity(OLD, confirmed_at=1),
+            a_cached_entity(NEW, confirmed_at=2),
+            a_cached_entity(NEW, confirmed_at=2),
+        ),
+        (
+            a_cached_entity(NEW, confirmed_at=1),
+            a_cached_entity(OLD, confirmed_at=2),
+            a_cached_entity(NEW, confirmed_at=2),
+        ),
+        (
+            a_cached_entity(OLD, confirmed_at=2),
+            a_cached_entity(NEW, confirmed_at=1),
+            a_cached_entity(NEW, confirmed_at=2),
+        ),
+    ],
+    ids=["newer and later", "older but later", "newer but earlier"],
+)
+def test_newest_state_and_latest_confirmation_hold(
+    held: CachedEntity, arrived: CachedEntity, merged: CachedEntity
+) -> None:
+    """The state goes by the cloud's timestamps, the confirmation by when we asked."""
+    assert merged == merge_cached(held, arrived)
+
+
+@pytest.mark.parametrize(
+    ("held", "arrived", "merged"),
+    [
+        (
+            a_cached_entity(UNSTAMPED, confirmed_at=2),
+            a_cached_entity(NEW, confirmed_at=1),
+            a_cached_entity(UNSTAMPED, confirmed_at=2),
+        ),
+        (
+            a_cached_entity(NEW, confirmed_at=2, failed_at=3),
+            a_cached_entity(UNSTAMPED, confirmed_at=1),
+            a_cached_entity(NEW, confirmed_at=2, failed_at=3),
+        ),
+        (
+            a_cached_entity(NEW, confirmed_at=2),
+            a_cached_entity(UNSTAMPED, confirmed_at=2),
+            a_cached_entity(UNSTAMPED, confirmed_at=2),
+        ),
+        (
+            a_cached_entity(UNSTAMPED, confirmed_at=1),
+            a_cached_entity(NEW, confirmed_at=2),
+            a_cached_entity(NEW, confirmed_at=2),
+        ),
+    ],
+    ids=["stamped, asked earlier", "unstamped, asked earlier", "asked at once", "asked later"],
+)
+def test_without_a_timestamp_what_was_asked_for_later_holds(
+    held: CachedEntity, arrived: CachedEntity, merged: CachedEntity
+) -> None:
+    """Where the cloud does not say which is newer, our own order of asking does."""
+    assert merged == merge_cached(held, arrived)
+
+
+@pytest.mark.parametrize(
+    ("confirmed_at", "failed_at"), [(4.0, 9.0), (5.0, None), (6.0, None)], ids=["before", "at", "after"]
+)
+def test_arrival_that_was_asked_for_later_ends_a_failed_recheck(
+    confirmed_at: float, failed_at: float | None
+) -> None:
+    """What was asked for before the held state's confirmation says nothing about the cloud now."""
+    held = a_cached_entity(OLD, confirmed_at=5, failed_at=9)
+
+    merged = merge_cached(held, a_cached_entity(NEW, confirmed_at=confirmed_at))
+
+    assert failed_at == merged.failed_at
+
+
+def test_failed_recheck_marks_what_is_held() -> None:
+    """Only the mark changes."""
+    held = a_cached_entity(OLD, confirmed_at=5)
+
+    assert a_cached_entity(OLD, confirmed_at=5, failed_at=7) == with_failed_recheck(held, at=7)
+
+
+@given(entities(parity=0), entities(parity=1), st.floats(0, 9), st.floats(0, 9))
+def test_better_order_of_two_arrivals_does_not_matter(
+    one: Entity, other: Entity, one_at: float, other_at: float
+) -> None:
+    """What is held depends on what came, not on which came last."""
+    first, second = a_cached_entity(one, confirmed_at=one_at), a_cached_entity(other, confirmed_at=other_at)
+
+    assert merge_cached(first, second) == merge_cached(second, first)
+
+
+@given(entities(), st.floats(0, 9))
+def test_merging_what_is_held_changes_nothing(entity: Entity, confirmed_at: float) -> None:
+    """What is told twice is known once."""
+    held = a_cached_entity(entity, confirmed_at=confirmed_at)
+
+    assert held == merge_cached(held, held)

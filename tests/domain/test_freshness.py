@@ -1,0 +1,169 @@
+"""Fresh, suspect, stale."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from entitlements.domain.entity import Entity
+from entitlements.domain.freshness import (
+    NEVER,
+    UNKNOWN_CUSTOMER_SECONDS,
+    EntityState,
+    Trust,
+    is_unknown_customer,
+    state_of,
+)
+from entitlements.domain.reason import AccessDeniedReason
+from tests.builders import a_boolean_feature, a_cached_entity, a_credit, an_entity
+
+UNFOLLOWED = Trust(max_unverified_seconds=60)
+FOLLOWED = UNFOLLOWED.followed(100)
+
+gaps = st.lists(
+    st.tuples(st.sampled_from(["followed", "lost", "doubted"]), st.floats(0.001, 100)), max_size=12
+)
+
+
+def _after(trust: Trust, changes: list[tuple[str, float]], *, now: float) -> tuple[Trust, float]:
+    """The trust after these changes, each so many seconds after the one before; and when that is."""
+    for change, seconds in changes:
+        now += seconds
+        match change:
+            case "followed":
+                trust = trust.followed(now)
+            case "lost":
+                trust = trust.lost(now)
+            case _:
+                trust = trust.doubted(now)
+    return trust, now
+
+
+def test_trust_begins_unfollowed() -> None:
+    """Before the first connect nothing is told, and nothing was missed."""
+    assert Trust(following=False, since=NEVER, max_unverified_seconds=60) == UNFOLLOWED
+
+
+def test_followed_feed_is_trusted_from_then_on() -> None:
+    """What was confirmed before the connect may have changed unseen; what came since stays fresh."""
+    freshness = [FOLLOWED.is_fresh(99.9, 100), FOLLOWED.is_fresh(100, 100), FOLLOWED.is_fresh(100, 1e9)]
+
+    assert [False, True, True] == freshness
+
+
+def test_lost_feed_makes_all_suspect_that_was_confirmed_before() -> None:
+    """Nothing is emptied, and nothing from before the loss is fresh."""
+    trust = FOLLOWED.lost(200)
+
+    assert Trust(following=False, since=200, max_unverified_seconds=60) == trust
+    assert [False, True] == [trust.is_fresh(199, 200), trust.is_fresh(200, 200)]
+
+
+def test_second_loss_changes_nothing() -> None:
+    """A connect that fails misses no more than was missed already."""
+    assert FOLLOWED.lost(200) == FOLLOWED.lost(200).lost(300)
+
+
+def test_doubt_keeps_following() -> None:
+    """After a mass change the feed goes on, and only what is confirmed later is fresh."""
+    trust = FOLLOWED.doubted(200)
+
+    assert Trust(following=True, since=200, max_unverified_seconds=60) == trust
+    assert [False, True] == [trust.is_fresh(199, 200), trust.is_fresh(200, 900)]
+
+
+@pytest.mark.parametrize(("age_seconds", "is_fresh"), [(60, True), (60.5, False)])
+def test_better_unfollowed_is_re_checked_by_age(age_seconds: float, is_fresh: bool) -> None:
+    """Without a feed, memory is still used, up to the configured age."""
+    assert is_fresh is UNFOLLOWED.is_fresh(1_000, 1_000 + age_seconds)
+
+
+@pytest.mark.parametrize(
+    ("entity", "unknown"),
+    [
+        (an_entity(), True),
+        (an_entity(denied_reason=AccessDeniedReason.CUSTOMER_NOT_FOUND), True),
+        (an_entity(denied_reason=AccessDeniedReason.NO_ACTIVE_SUBSCRIPTION), False),
+        (an_entity(a_boolean_feature(), denied_reason=AccessDeniedReason.CUSTOMER_NOT_FOUND), False),
+        (an_entity(a_credit()), False),
+    ],
+)
+def test_unknown_customer_has_nothing_and_no_other_reason(entity: Entity, unknown: bool) -> None:
+    """An archived customer, or one without a subscription, is known."""
+    assert unknown is is_unknown_customer(entity)
+
+
+def test_confirmed_entity_is_fresh() -> None:
+    """Nothing was missed since."""
+    assert EntityState.FRESH is state_of(a_cached_entity(confirmed_at=100), trust=FOLLOWED, now=10_000)
+
+
+def test_entity_of_before_a_gap_is_suspect() -> None:
+    """A change may have been missed."""
+    assert EntityState.SUSPECT is state_of(a_cached_entity(confirmed_at=99), trust=FOLLOWED, now=100)
+
+
+def test_entity_that_was_asked_for_in_vain_is_stale() -> None:
+    """The last that is known, whatever the feed says."""
+    cached = a_cached_entity(confirmed_at=100, failed_at=101)
+
+    assert EntityState.STALE is state_of(cached, trust=FOLLOWED, now=102)
+
+
+@pytest.mark.parametrize(
+    ("age_seconds", "state"),
+    [(UNKNOWN_CUSTOMER_SECONDS, EntityState.FRESH), (UNKNOWN_CUSTOMER_SECONDS + 0.1, EntityState.SUSPECT)],
+)
+def test_better_unknown_customer_is_short_lived(age_seconds: float, state: EntityState) -> None:
+    """An unknown customer may be signing up right now, so it is asked for again soon."""
+    cached = a_cached_entity(an_entity(), confirmed_at=100)
+
+    assert state is state_of(cached, trust=FOLLOWED, now=100 + age_seconds)
+
+
+@given(gaps, st.sampled_from(["followed", "doubted"]), gaps, st.floats(0.001, 1_000))
+def test_nothing_from_before_a_gap_is_fresh_again(
+    earlier: list[tuple[str, float]], gap: str, later: list[tuple[str, float]], age_seconds: float
+) -> None:
+    """Whatever the feed does afterwards, only a new confirmation makes fresh."""
+    trust, gap_at = _after(UNFOLLOWED, [*earlier, (gap, 1.0)], now=0.0)
+
+    trust, now = _after(trust, later, now=gap_at)
+
+    assert not trust.is_fresh(gap_at - age_seconds, now)
+
+
+@given(gaps, st.floats(0.001, 1_000), st.floats(0.001, 1_000))
+def test_nothing_from_before_a_loss_is_fresh_again(
+    later: list[tuple[str, float]], seconds: float, age_seconds: float
+) -> None:
+    """A feed that comes back does not tell what it missed."""
+    lost_at = 100 + seconds
+
+    trust, now = _after(FOLLOWED.lost(lost_at), later, now=lost_at)
+
+    assert not trust.is_fresh(lost_at - age_seconds, now)
+
+
+@given(gaps, st.floats(0, 1_000))
+def test_what_was_confirmed_since_the_last_change_is_fresh(
+    changes: list[tuple[str, float]], seconds: float
+) -> None:
+    """Followed for good, unfollowed for as long as is configured."""
+    trust, now = _after(UNFOLLOWED, changes, now=0.0)
+
+    is_fresh = trust.is_fresh(now, now + seconds)
+
+    assert is_fresh is (trust.following or (now + seconds) - now <= 60)
+
+
+@given(gaps, st.floats(0, 500), st.floats(0, 500), st.floats(0, 500))
+def test_later_confirmation_is_no_less_fresh(
+    changes: list[tuple[str, float]], one: float, other: float, seconds: float
+) -> None:
+    """Of two confirmations, the later is fresh where the earlier is."""
+    trust, now = _after(UNFOLLOWED, changes, now=0.0)
+    earlier, later = sorted([one, other])
+
+    freshness = [trust.is_fresh(at, now + seconds) for at in (earlier, later)]
+
+    assert freshness in ([False, False], [False, True], [True, True])

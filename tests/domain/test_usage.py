@@ -1,0 +1,103 @@
+"""What makes a report or an event invalid."""
+
+import math
+
+import pytest
+
+from entitlements.domain.entity import EntityKey
+from entitlements.domain.errors import InvalidRequest
+from entitlements.domain.usage import (
+    EARLIEST_TIMESTAMP_MS,
+    LATEST_TIMESTAMP_MS,
+    MAX_USAGES_PER_CALL,
+    UsageEvent,
+    UsageReport,
+    validate_events,
+    validate_reports,
+)
+from tests.builders import NOW_MS, a_report, an_event
+
+NOBODY = EntityKey("")
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        a_report(),
+        a_report(value=-1.5, dimensions={"region": "eu", "size": 2.5, "trial": True}),
+        a_report(created_at_ms=NOW_MS),
+        a_report(created_at_ms=EARLIEST_TIMESTAMP_MS),
+        a_report(created_at_ms=LATEST_TIMESTAMP_MS),
+    ],
+)
+def test_usable_report_passes(report: UsageReport) -> None:
+    """What the cloud can use raises nothing."""
+    validate_reports([report])
+
+
+@pytest.mark.parametrize(
+    ("report", "sentence"),
+    [
+        (a_report(key=NOBODY), "customer_id is empty; it must name one"),
+        (a_report(feature_id=" "), "feature_id is empty; it must name one"),
+        (a_report(value=math.nan), "value is nan; it must be a finite number"),
+        (a_report(value=-math.inf), "value is -inf; it must be a finite number"),
+        (a_report(dimensions={"size": math.inf}), "dimensions['size'] is inf; it must be a finite number"),
+        (a_report(created_at_ms=-1), "timestamp is out of range; it must lie in the years 1970 to 9999"),
+        (
+            a_report(created_at_ms=LATEST_TIMESTAMP_MS + 1),
+            "timestamp is out of range; it must lie in the years 1970 to 9999",
+        ),
+    ],
+)
+def test_unusable_report_names_its_field(report: UsageReport, sentence: str) -> None:
+    """The error says which field it is and what it may hold."""
+    with pytest.raises(InvalidRequest) as caught:
+        validate_reports([report])
+
+    assert sentence == str(caught.value)
+
+
+def test_reports_of_a_bulk_are_named_by_their_place() -> None:
+    """The first unusable report of many is found by its index."""
+    with pytest.raises(InvalidRequest) as caught:
+        validate_reports([a_report(), a_report("")], field_prefix="usages")
+
+    assert "usages[1].feature_id" == caught.value.field
+
+
+def test_bulk_is_bounded() -> None:
+    """As many as the API takes in one call, and not one more."""
+    validate_reports([a_report()] * MAX_USAGES_PER_CALL)
+
+    with pytest.raises(InvalidRequest) as caught:
+        validate_reports([a_report()] * (MAX_USAGES_PER_CALL + 1))
+
+    assert "usages holds 101 entries; at most 100 are allowed" == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [an_event(), an_event(timestamp_ms=NOW_MS, dimensions={"region": "eu", "size": 0.0, "trial": False})],
+)
+def test_usable_event_passes(event: UsageEvent) -> None:
+    """What the cloud can use raises nothing."""
+    validate_events([event])
+
+
+@pytest.mark.parametrize(
+    ("event", "field"),
+    [
+        (an_event(""), "events[1].event_name"),
+        (an_event(key=NOBODY), "events[1].customer_id"),
+        (an_event(idempotency_key=""), "events[1].idempotency_key"),
+        (an_event(dimensions={"size": math.nan}), "events[1].dimensions['size']"),
+        (an_event(timestamp_ms=-1), "events[1].timestamp"),
+    ],
+)
+def test_unusable_event_names_its_field(event: UsageEvent, field: str) -> None:
+    """The error says which event and which field."""
+    with pytest.raises(InvalidRequest) as caught:
+        validate_events([an_event(), event])
+
+    assert field == caught.value.field
