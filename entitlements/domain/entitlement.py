@@ -6,7 +6,7 @@ Points in time are epoch milliseconds (UTC), as on the wire and in Redis; the su
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 from entitlements.domain.reason import AccessDeniedReason
 
@@ -201,3 +201,5 @@ def kind_of(entitlement: Entitlement) -> EntitlementKind:
             return EntitlementKind.ENUM
         case CreditEntitlement():
             return EntitlementKind.CREDIT
+        case _:
+            assert_never(entitlement)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 from entitlements.domain.decision import NO_ENTITLEMENT, Decision, Query
 from entitlements.domain.entitlement import (
@@ -197,6 +198,8 @@ def _denial(entity: Entity, entitlement: Entitlement, query: Query) -> AccessDen
             return _enum_denial(entitlement, query)
         case MeteredEntitlement():
             return _usage_denial(entitlement, query)
+        case _:
+            assert_never(entitlement)
 
 
 def _standing_denial(entity: Entity, entitlement: FeatureEntitlement) -> AccessDeniedReason | None:
