@@ -105,27 +105,39 @@ def test_usage_without_an_end_never_expires() -> None:
     assert metered is freshened(metered, now_ms=NOW_MS)
 
 
-def test_period_that_is_over_starts_again_at_zero() -> None:
+@pytest.mark.parametrize(
+    ("reset_period", "start", "end"),
+    [
+        (ResetPeriod.MONTH, "2026-02-28T06:00", "2026-03-31T06:00"),
+        (ResetPeriod.DAY, "2026-03-01T06:00", "2026-03-02T06:00"),
+    ],
+)
+def test_period_that_is_over_starts_again_at_zero(reset_period: ResetPeriod, start: str, end: str) -> None:
     """The period becomes the one that contains now; when the reading was known stays as it was."""
     metered = a_metered_feature(
         usage=a_usage(3, updated_at_ms=7, period_end_ms=_ms("2026-02-28")),
-        period_anchor_ms=_ms("2026-01-31"),
-        reset_period=ResetPeriod.MONTH,
+        period_anchor_ms=_ms("2026-01-31T06:00"),
+        reset_period=reset_period,
     )
 
-    fresh = freshened(metered, now_ms=_ms("2026-03-01"))
+    fresh = freshened(metered, now_ms=_ms("2026-03-01T12:00"))
 
-    usage = a_usage(0, updated_at_ms=7, period_start_ms=_ms("2026-02-28"), period_end_ms=_ms("2026-03-31"))
+    usage = a_usage(0, updated_at_ms=7, period_start_ms=_ms(start), period_end_ms=_ms(end))
     assert replace(metered, usage=usage) == fresh
 
 
 @pytest.mark.parametrize(
-    ("anchor_ms", "reset_period"),
-    [(None, ResetPeriod.DAY), (0, None), (None, None), (_ms("9999-01-31"), ResetPeriod.MONTH)],
+    ("anchor_ms", "reset_period", "now_ms"),
+    [
+        (None, ResetPeriod.DAY, NOW_MS),
+        (0, None, NOW_MS),
+        (None, None, NOW_MS),
+        (0, ResetPeriod.MONTH, _ms("9999-12-31T12:00")),
+    ],
     ids=["no anchor", "no reset period", "neither", "outside the calendar"],
 )
 def test_period_that_cannot_be_counted_is_unset(
-    anchor_ms: int | None, reset_period: ResetPeriod | None
+    anchor_ms: int | None, reset_period: ResetPeriod | None, now_ms: int
 ) -> None:
     """The usage starts again, in no known period."""
     metered = a_metered_feature(
@@ -134,7 +146,7 @@ def test_period_that_cannot_be_counted_is_unset(
         reset_period=reset_period,
     )
 
-    fresh = freshened(metered, now_ms=_ms("9999-12-31T12:00"))
+    fresh = freshened(metered, now_ms=now_ms)
 
     assert replace(metered, usage=a_usage(0)) == fresh
 
@@ -558,6 +570,7 @@ def test_balance_that_suffices_does_not_lift_a_limit() -> None:
     [
         (0, False, None, True),
         (0, False, 5, True),
+        (4.5, False, None, True),
         (0, False, 5.1, False),
         (4.9, False, 0.1, True),
         (4, False, 2, False),
