@@ -2,7 +2,18 @@
 
 import pytest
 
-from entitlements.domain.entitlement import Entitlement, EntitlementKind, FeatureType, MeterType, kind_of
+from entitlements.domain.entitlement import (
+    CreditEntitlement,
+    Currency,
+    Entitlement,
+    EntitlementKind,
+    FeatureType,
+    MeteredEntitlement,
+    MeterType,
+    NumericEntitlement,
+    Usage,
+    kind_of,
+)
 from tests.builders import (
     a_boolean_feature,
     a_credit,
@@ -53,3 +64,21 @@ def test_only_counted_numbers_are_metered(
 def test_balance_is_what_remains(spent: float, remaining: float) -> None:
     """A soft limit may be overdrawn, then the balance is negative."""
     assert remaining == a_credit(limit=5, usage=a_usage(spent)).remaining
+
+
+def test_terms_that_are_not_told_grant_nothing_extra() -> None:
+    """No limit is lifted, nothing is used and nothing is stamped unless the cloud says so."""
+    feature = a_feature(feature_type=FeatureType.NUMBER)
+    numeric, metered = NumericEntitlement(feature=feature), MeteredEntitlement(feature=feature)
+    credit = CreditEntitlement(currency=Currency(currency_id="tokens"))
+
+    assert Usage(current=0.0, updated_at_ms=0) == metered.usage == credit.usage
+    assert (False, False, False) == (numeric.is_unlimited, metered.is_unlimited, credit.has_soft_limit)
+    assert 0.0 == credit.usage_limit == credit.remaining
+
+
+def test_currency_can_be_hashed_whatever_its_metadata() -> None:
+    """The customer's own JSON object takes no part in the hash."""
+    plain, described = a_credit().currency, Currency(currency_id="tokens", additional_meta_data={"a": []})
+
+    assert hash(plain) == hash(described)

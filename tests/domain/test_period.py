@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entitlements.domain.entitlement import ResetPeriod
-from entitlements.domain.period import EPOCH, Period, period_containing
+from entitlements.domain.period import EPOCH as DOMAINS_EPOCH
+from entitlements.domain.period import Period, period_containing
 
+EPOCH = datetime.fromtimestamp(0, tz=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 HOUR_MS = 3_600_000
 LONGEST_MS = {
@@ -74,6 +76,11 @@ def _walk(now_ms: int, anchor_ms: int, reset_period: ResetPeriod) -> Period:
 def _ms(text: str) -> int:
     """The epoch milliseconds of an ISO date and time in UTC."""
     return (datetime.fromisoformat(text).replace(tzinfo=UTC) - EPOCH) // MILLISECOND
+
+
+def test_epoch_is_the_computers() -> None:
+    """Milliseconds count from 1970, as everywhere on the wire."""
+    assert EPOCH == DOMAINS_EPOCH
 
 
 @pytest.mark.parametrize(

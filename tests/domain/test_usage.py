@@ -7,17 +7,17 @@ import pytest
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.errors import InvalidRequest
 from entitlements.domain.usage import (
-    EARLIEST_TIMESTAMP_MS,
-    LATEST_TIMESTAMP_MS,
-    MAX_USAGES_PER_CALL,
+    MAX_EVENTS_PER_CALL,
     UsageEvent,
     UsageReport,
     validate_events,
     validate_reports,
 )
-from tests.builders import NOW_MS, a_report, an_event
+from tests.builders import A_KEY, NOW_MS, a_report, an_event
 
 NOBODY = EntityKey("")
+LATEST_TIMESTAMP_MS = 253_402_300_799_999
+"""9999-12-31T23:59:59.999Z."""
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ NOBODY = EntityKey("")
         a_report(),
         a_report(value=-1.5, dimensions={"region": "eu", "size": 2.5, "trial": True}),
         a_report(created_at_ms=NOW_MS),
-        a_report(created_at_ms=EARLIEST_TIMESTAMP_MS),
+        a_report(created_at_ms=0),
         a_report(created_at_ms=LATEST_TIMESTAMP_MS),
     ],
 )
@@ -68,10 +68,10 @@ def test_reports_of_a_bulk_are_named_by_their_place() -> None:
 
 def test_bulk_is_bounded() -> None:
     """As many as the API takes in one call, and not one more."""
-    validate_reports([a_report()] * MAX_USAGES_PER_CALL)
+    validate_reports([a_report()] * 100)
 
     with pytest.raises(InvalidRequest) as caught:
-        validate_reports([a_report()] * (MAX_USAGES_PER_CALL + 1))
+        validate_reports([a_report()] * 101)
 
     assert "usages holds 101 entries; at most 100 are allowed" == str(caught.value)
 
@@ -101,3 +101,16 @@ def test_unusable_event_names_its_field(event: UsageEvent, field: str) -> None:
         validate_events([an_event(), event])
 
     assert field == caught.value.field
+
+
+def test_events_are_sent_by_the_thousand() -> None:
+    """The API's own bound (contract/upstream.md): whoever sends splits by it."""
+    assert 1_000 == MAX_EVENTS_PER_CALL
+
+
+def test_report_and_event_need_no_dimensions() -> None:
+    """Without any, the cloud is told none."""
+    report = UsageReport(key=A_KEY, feature_id="f", value=1.0, idempotency_key="r")
+    event = UsageEvent(event_name="call", key=A_KEY, idempotency_key="e")
+
+    assert ({}, {}) == (report.dimensions, event.dimensions)
