@@ -206,6 +206,7 @@ def test_unstamped_usage_update_always_writes() -> None:
     [
         (MeterType.INCREMENTAL, a_usage(2), a_usage(1), a_usage(2)),
         (MeterType.INCREMENTAL, a_usage(2), a_usage(3), a_usage(3)),
+        (MeterType.INCREMENTAL, a_usage(2), a_usage(2, period_start_ms=1), a_usage(2, period_start_ms=1)),
         (MeterType.FLUCTUATING, a_usage(2), a_usage(1), a_usage(1)),
         (MeterType.INCREMENTAL, a_usage(2), a_usage(1, period_end_ms=9), a_usage(1, period_end_ms=9)),
         (MeterType.INCREMENTAL, a_usage(2), a_usage(1, updated_at_ms=2), a_usage(1, updated_at_ms=2)),
@@ -216,7 +217,7 @@ def test_unstamped_usage_update_always_writes() -> None:
             a_usage(1, updated_at_ms=NO_TIMESTAMP_MS),
         ),
     ],
-    ids=["smaller", "larger", "fluctuating", "next period", "later", "unstamped"],
+    ids=["smaller", "larger", "equal", "fluctuating", "next period", "later", "unstamped"],
 )
 def test_two_readings_of_one_millisecond(
     meter_type: MeterType, held: Usage, arrived: Usage, newest: Usage
