@@ -53,6 +53,11 @@ def test_failures_in_a_row_open_it() -> None:
     assert not breaker.allows(NOW)
 
 
+def test_circuit_opens_at_the_third_failure_for_one_to_thirty_seconds() -> None:
+    """Short enough that nobody waits for it, long enough that an outage is not hammered."""
+    assert (3, 1.0, 30.0) == (FAILURES_TO_OPEN, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+
+
 def test_success_ends_the_row() -> None:
     """Failures with a success between them are not in a row."""
     breaker = Breaker()

@@ -29,8 +29,8 @@ from entitlements.domain.evaluation import (
 from entitlements.domain.fallback import FallbackValue
 from entitlements.upstream.json_values import JsonObject
 from entitlements.upstream.payloads import entity_from_state
-from grpc_service import translation
 from grpc_service.generated import sidecar_pb2 as pb
+from grpc_service.translation import requests, responses
 
 VECTORS_FILE = Path(__file__).parent / "conformance/evaluation.json"
 SHARED_FILE = Path(__file__).resolve().parents[3] / "shared/conformance/evaluation.json"
@@ -57,28 +57,28 @@ VECTORS: list[Vector] = json.loads(VECTORS_FILE.read_text())
 
 
 def _boolean(request: dict[str, object], decide: Callable[[Query], Decision]) -> Message:
-    query = translation.boolean_query(ParseDict(request, pb.GetBooleanEntitlementRequest()))
-    return translation.boolean_response(decide(query))
+    query = requests.boolean_query(ParseDict(request, pb.GetBooleanEntitlementRequest()))
+    return responses.boolean_response(decide(query))
 
 
 def _numeric(request: dict[str, object], decide: Callable[[Query], Decision]) -> Message:
-    query = translation.numeric_query(ParseDict(request, pb.GetNumericEntitlementRequest()))
-    return translation.numeric_response(decide(query))
+    query = requests.numeric_query(ParseDict(request, pb.GetNumericEntitlementRequest()))
+    return responses.numeric_response(decide(query))
 
 
 def _metered(request: dict[str, object], decide: Callable[[Query], Decision]) -> Message:
-    query = translation.metered_query(ParseDict(request, pb.GetMeteredEntitlementRequest()))
-    return translation.metered_response(decide(query), query)
+    query = requests.metered_query(ParseDict(request, pb.GetMeteredEntitlementRequest()))
+    return responses.metered_response(decide(query), query)
 
 
 def _enum(request: dict[str, object], decide: Callable[[Query], Decision]) -> Message:
-    query = translation.enum_query(ParseDict(request, pb.GetEnumEntitlementRequest()))
-    return translation.enum_response(decide(query), query)
+    query = requests.enum_query(ParseDict(request, pb.GetEnumEntitlementRequest()))
+    return responses.enum_response(decide(query), query)
 
 
 def _generic(request: dict[str, object], decide: Callable[[Query], Decision]) -> Message:
-    query = translation.generic_query(ParseDict(request, pb.GetEntitlementRequest()))
-    return translation.generic_response(decide(query))
+    query = requests.generic_query(ParseDict(request, pb.GetEntitlementRequest()))
+    return responses.generic_response(decide(query))
 
 
 CHECKS = {
@@ -110,11 +110,11 @@ def _decide(query: Query, vector: Vector, *, rules: Mapping[str, FallbackValue])
 
 def _list(request: dict[str, object], vector: Vector, *, rules: Mapping[str, FallbackValue]) -> Message:
     now_ms = _now_ms(vector)
-    key = translation.entity_key(ParseDict(request, pb.GetEntitlementsRequest()))
+    key = requests.entity_key(ParseDict(request, pb.GetEntitlementsRequest()))
     entity = _known(vector, lambda held: list_needs_recalculation(held, now_ms=now_ms))
     if entity is None or not key.customer_id:
-        return translation.list_response(list_by_fallback(rules=rules))
-    return translation.list_response(evaluate_list(entity, now_ms=now_ms))
+        return responses.list_response(list_by_fallback(rules=rules))
+    return responses.list_response(evaluate_list(entity, now_ms=now_ms))
 
 
 def _known(vector: Vector, is_expired: Callable[[Entity], bool]) -> Entity | None:
