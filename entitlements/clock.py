@@ -1,0 +1,15 @@
+"""The time, from the machine: the one place that asks it."""
+
+import time
+
+
+class SystemClock:
+    """A Clock."""
+
+    def now_ms(self) -> int:
+        """The wall clock, epoch milliseconds UTC."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        """Seconds that never jump."""
+        return time.monotonic()  # noqa: TID251 - this is the Clock

@@ -1,0 +1,199 @@
+"""Configuration in, object graph out: the only file that names the concrete parts."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from random import Random
+
+import httpx
+import stamina.instrumentation
+from django.conf import settings
+
+from entitlements.cache.memory import MemoryTier
+from entitlements.cache.tiers import Tiers
+from entitlements.clock import SystemClock
+from entitlements.config import SidecarConfig
+from entitlements.domain.freshness import Trust
+from entitlements.domain.ports import Clock, EntitySource, FeedListener
+from entitlements.fallbacks import ConfiguredRules
+from entitlements.service.fetching import Fetching, FetchLimits
+from entitlements.service.following import Following
+from entitlements.service.health import Health, PartState
+from entitlements.service.key_check import KeyCheck
+from entitlements.service.reading import Reading
+from entitlements.service.rechecking import Rechecking
+from entitlements.service.reporting import Reporting
+from entitlements.upstream import exchange
+from entitlements.upstream.edge import EdgeSource
+from entitlements.upstream.feed import Feed, FeedState, FeedTimings
+from entitlements.upstream.graphql import GraphqlApi
+from entitlements.upstream.offline import OfflineCloud
+
+VERSION = "0.1.0"
+_INSTANCE_ID = str(uuid.uuid4())
+
+
+@dataclass(kw_only=True)
+class Sidecar:
+    """The parts of one process."""
+
+    config: SidecarConfig
+    clock: Clock
+    random: Random
+    http_client: httpx.AsyncClient
+    memory: MemoryTier
+    store: Tiers
+    fetching: Fetching
+    rechecking: Rechecking
+    following: Following
+    reading: Reading
+    reporting: Reporting
+    key_check: KeyCheck
+    health: Health
+    feed: Feed | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """While entered, background work is done; leaving ends it and closes what is open."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.http_client.aclose)
+            stack.push_async_callback(self.fetching.stop)
+            await stack.enter_async_context(self.rechecking)
+            checking = asyncio.create_task(self.key_check.run(), name="key-check")
+            stack.push_async_callback(partial(asyncio.gather, checking, return_exceptions=True))
+            stack.callback(checking.cancel)
+            yield
+
+    def open_feed(self, listener: FeedListener) -> Feed:
+        """The feed of this process, for its worker to run."""
+        self.feed = Feed(
+            url=self.config.ws_url,
+            headers=_identity(self.config),
+            listener=listener,
+            clock=self.clock,
+            random=self.random,
+            timings=FeedTimings(
+                ping_seconds=self.config.sidecar_feed_ping_seconds,
+                idle_seconds=self.config.sidecar_feed_idle_timeout_seconds,
+            ),
+        )
+        return self.feed
+
+
+@cache
+def sidecar() -> Sidecar:
+    """The object graph of this process, made on first use from Django's settings."""
+    return build(settings.SIDECAR.config)
+
+
+def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
+    """The object graph of a configuration.
+
+    Args:
+        config: what is in force.
+        clock: the machine's unless told otherwise.
+    """
+    stamina.instrumentation.set_on_retry_hooks([])  # retries show in our own metrics
+    clock = clock or SystemClock()
+    random = Random()  # noqa: S311 - for jitter
+    client = exchange.client(_identity(config))
+    api = GraphqlApi(client, base_url=config.api_url, clock=clock)
+    edge = EdgeSource(client, base_url=config.edge_api_url, clock=clock)
+    offline = OfflineCloud(new_id=lambda: str(uuid.uuid4()))
+    memory = MemoryTier(max_size_bytes=config.cache_max_size_bytes)
+    store = Tiers(memory)
+    sources: list[EntitySource] = [edge, api] if config.edge_enabled else [api]
+    if config.offline:
+        sources = [offline]
+    fetching = Fetching(sources=sources, store=store, clock=clock, limits=_fetch_limits(config))
+    rechecking = Rechecking(
+        fetching=fetching,
+        store=store,
+        clock=clock,
+        random=random,
+        refreshes_per_second=config.sidecar_refreshes_per_second,
+    )
+    following = Following(
+        store=store,
+        fetching=fetching,
+        rechecking=rechecking,
+        clock=clock,
+        max_unverified_seconds=config.sidecar_max_unverified_seconds,
+    )
+    reading = Reading(
+        store=store,
+        fetching=fetching,
+        rechecking=rechecking,
+        following=following,
+        rules=ConfiguredRules(config.entitlements_fallback),
+        clock=clock,
+    )
+    cloud = offline if config.offline else api
+    reporting = Reporting(sink=cloud, api=cloud, store=store, fetching=fetching, clock=clock)
+    built = Sidecar(
+        config=config,
+        clock=clock,
+        random=random,
+        http_client=client,
+        memory=memory,
+        store=store,
+        fetching=fetching,
+        rechecking=rechecking,
+        following=following,
+        reading=reading,
+        reporting=reporting,
+        key_check=KeyCheck(checker=cloud, clock=clock),
+        health=Health(),
+    )
+    _add_parts(built)
+    return built
+
+
+def _identity(config: SidecarConfig) -> Mapping[str, str]:
+    """The headers that say who asks (contract/upstream.md)."""
+    return {
+        "X-API-KEY": config.server_api_key.get_secret_value(),
+        "X-SDK-INSTANCE-ID": _INSTANCE_ID,
+        "User-Agent": f"stigg-sidecar-python/{VERSION}",
+    }
+
+
+def _fetch_limits(config: SidecarConfig) -> FetchLimits:
+    return FetchLimits(
+        budget_seconds=config.sidecar_fetch_budget_seconds,
+        concurrency=config.sidecar_fetch_concurrency,
+        queue_size=config.sidecar_fetch_queue_size,
+    )
+
+
+def _add_parts(built: Sidecar) -> None:
+    built.health.add_part("upstream", lambda: _upstream_state(built))
+    built.health.add_part("feed", lambda: _feed_state(built))
+    built.health.add_part(
+        "memory", lambda: {"entries": built.memory.entries, "bytes": built.memory.size_bytes}
+    )
+
+
+def _upstream_state(built: Sidecar) -> PartState:
+    return {
+        "api_key": built.key_check.verdict.value,
+        "circuits": {source.value: state.value for source, state in built.fetching.breaker_states.items()},
+    }
+
+
+def _feed_state(built: Sidecar) -> PartState:
+    state = built.feed.state if built.feed is not None else FeedState()
+    trust: Trust = built.following.trust
+    return {
+        "enabled": built.config.follows_feed,
+        "phase": state.phase.value,
+        "since_ms": state.since_ms,
+        "last_event_ms": state.last_event_ms,
+        "problem": state.problem and state.problem.value,
+        "failed_attempts": state.failed_attempts,
+        "following": trust.following,
+        "suspects_waiting": built.rechecking.waiting,
+    }

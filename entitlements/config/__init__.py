@@ -1,0 +1,6 @@
+"""Every variable: type, default, bounds, secrecy; all faults told at once (contract/operations.md)."""
+
+from entitlements.config.loading import InvalidConfig, LoadedConfig, Origin, load
+from entitlements.config.variables import SidecarConfig
+
+__all__ = ["InvalidConfig", "LoadedConfig", "Origin", "SidecarConfig", "load"]

@@ -1,0 +1,202 @@
+"""The variables themselves: contract/operations.md, Environment variables, and our own (prefix SIDECAR_)."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+from entitlements.config.fallback_rules import FallbackRulesText
+from entitlements.domain.fallback import FallbackValue
+
+TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
+FALSE_WORDS = frozenset({"0", "false", "no", "off"})
+SECRETS = frozenset({"SERVER_API_KEY", "REDIS_USERNAME", "REDIS_PASSWORD"})
+"""Never shown; each may be read from a file named by `NAME_FILE`."""
+LOCAL_EDGE_PORT = 3060
+"""Where the Edge stands beside an API on localhost (contract/upstream.md)."""
+LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def _boolean(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    word = value.strip().lower()
+    if word in TRUE_WORDS | FALSE_WORDS:
+        return word in TRUE_WORDS
+    message = "it may be true or false (1/0, yes/no, on/off)"
+    raise ValueError(message)
+
+
+def _url(*schemes: str) -> BeforeValidator:
+    def checked(value: object) -> object:
+        parts = urlsplit(str(value))
+        try:
+            usable = (
+                parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+            )
+        except ValueError:
+            usable = False
+        if not usable:
+            message = f"it may be a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+            raise ValueError(message)
+        return str(value).rstrip("/")
+
+    return BeforeValidator(checked)
+
+
+def _path(value: object) -> object:
+    path = str(value).strip("/")
+    if not path or path == "metrics" or path.split("/")[0] in {"admin", "static"} or "?" in path:
+        message = "it may be a path other than metrics, admin and static"
+        raise ValueError(message)
+    return path
+
+
+def _port(value: object) -> object:
+    if isinstance(value, str) and value.startswith("tcp://"):
+        message = (
+            "it may be a number; this looks like the variable that Kubernetes makes for a service "
+            "of that name: set it yourself, or set enableServiceLinks: false"
+        )
+        raise ValueError(message)
+    return value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+Boolean = Annotated[bool, BeforeValidator(_boolean)]
+Port = Annotated[int, BeforeValidator(_port), Field(ge=0, le=65535)]
+HttpUrl = Annotated[str, _url("http", "https")]
+WebSocketUrl = Annotated[str, _url("ws", "wss")]
+UrlPath = Annotated[str, BeforeValidator(_path)]
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+
+
+class SidecarConfig(BaseModel):
+    """What is in force; one field for each variable, of the same name in lower case."""
+
+    model_config = ConfigDict(frozen=True)
+
+    # The cloud.
+    server_api_key: SecretStr = Field(SecretStr(""), description="full access key; required unless OFFLINE")
+    api_url: HttpUrl = Field("https://api.stigg.io", description="the Stigg API")
+    edge_api_url: HttpUrl = Field("https://edge.api.stigg.io", description="the Stigg Edge; follows API_URL")
+    ws_url: WebSocketUrl = Field("wss://api.stigg.io", description="the live feed; follows API_URL")
+    edge_enabled: Boolean = Field(True, description="false: entitlements come from the API alone")
+    ws_enabled: Boolean = Field(True, description="false: no live feed")
+    offline: Boolean = Field(False, description="no network at all: fallbacks answer")
+    entitlements_fallback: FallbackRulesText = Field(
+        default_factory=dict[str, FallbackValue],
+        description="JSON: what to answer when nothing is known, by feature id",
+    )
+
+    # Redis.
+    redis_environment_prefix: str | None = Field(None, description="set: Redis is the shared tier")
+    redis_host: str = Field("localhost", description="where Redis listens")
+    redis_port: Port = Field(6379, description="where Redis listens")
+    redis_db: int = Field(0, ge=0, description="number of the Redis database")
+    redis_username: SecretStr | None = Field(None, description="for Redis")
+    redis_password: SecretStr | None = Field(None, description="for Redis")
+    redis_tls: Boolean = Field(False, description="speak TLS to Redis")
+    redis_keys_ttl_in_secs: int = Field(604_800, description="how long Redis keeps a key; negative: for ever")
+
+    # What listens where.
+    grpc_port: Port = Field(80, description="gRPC, h2c")
+    port: Port = Field(
+        8443, description="gRPC over TLS (deprecated); only with TLS_CERT_FILE and TLS_KEY_FILE"
+    )
+    tls_cert_file: Path | None = Field(None, description="certificate chain of PORT, PEM")
+    tls_key_file: Path | None = Field(None, description="private key of PORT, PEM")
+    tls_client_ca_file: Path | None = Field(
+        None, description="set: clients of PORT must show a certificate of this CA"
+    )
+    metrics_port: Port = Field(8080, description="HTTP: health, metrics, admin")
+    health_endpoint_url: UrlPath = Field("livez", description="path of the liveness probe")
+    ready_endpoint_url: UrlPath = Field("readyz", description="path of the readiness probe")
+    sidecar_listen_host: str = Field("0.0.0.0", description="address of all listeners")  # noqa: S104 - a service of a pod
+
+    # Memory and logs.
+    cache_max_size_bytes: int = Field(
+        0, ge=1, description="bound of the memory tier; default: half of what there is"
+    )
+    log_level: Annotated[Literal["error", "warn", "info", "debug"], BeforeValidator(_lower)] = Field(
+        "warn", description="error, warn, info or debug"
+    )
+    log_message_key: str = Field("msg", min_length=1, description="key of the message in a JSON line")
+    log_error_key: str = Field("err", min_length=1, description="key of the error in a JSON line")
+    node_options: str | None = Field(None, description="of the vendor's image; ignored")
+
+    # Our own.
+    sidecar_log_format: Annotated[Literal["json", "console"], BeforeValidator(_lower)] = Field(
+        "json", description="json, or console for people"
+    )
+    sidecar_data_dir: Path = Field(Path("data"), description="folder of what outlives the process")
+    sidecar_admin_enabled: Boolean = Field(True, description="false: no admin pages")
+    sidecar_provenance: Boolean = Field(
+        True, description="tell in trailing metadata where an answer came from"
+    )
+    sidecar_fetch_budget_seconds: Seconds = Field(
+        10, description="one fetch takes no longer, Edge and API together"
+    )
+    sidecar_fetch_concurrency: int = Field(64, ge=1, le=10_000, description="so many fetches at a time")
+    sidecar_fetch_queue_size: int = Field(
+        1000, ge=0, le=1_000_000, description="so many more fetches may wait"
+    )
+    sidecar_max_unverified_seconds: Seconds = Field(
+        60, description="unfollowed, an older answer is checked again on use"
+    )
+    sidecar_refreshes_per_second: float = Field(
+        20, gt=0, le=1000, allow_inf_nan=False, description="so many background re-checks a second"
+    )
+    sidecar_feed_ping_seconds: Seconds = Field(10, description="between two pings on the feed")
+    sidecar_feed_idle_timeout_seconds: Seconds = Field(30, description="a feed silent for longer is cut")
+    sidecar_shutdown_grace_seconds: float = Field(
+        10, ge=0, le=3600, allow_inf_nan=False, description="calls under way may take so long to end"
+    )
+    sidecar_max_message_bytes: int = Field(
+        4 * 1024 * 1024, ge=1024, le=1 << 30, description="bound of a message"
+    )
+    sidecar_max_concurrent_calls: int = Field(1000, ge=1, le=1_000_000, description="so many calls at a time")
+
+    @property
+    def follows_feed(self) -> bool:
+        """True when the live feed is to be followed."""
+        return self.ws_enabled and not self.offline
+
+    def __repr__(self) -> str:
+        return "SidecarConfig(…)"
+
+    __str__ = __repr__
+
+
+def variable_names() -> tuple[str, ...]:
+    """Every variable, in the order of this file."""
+    return tuple(name.upper() for name in SidecarConfig.model_fields)
+
+
+def derived_urls(values: dict[str, Any]) -> dict[str, str]:
+    """EDGE_API_URL and WS_URL where only API_URL is set (contract/upstream.md)."""
+    api_url = values.get("api_url")
+    if api_url is None:
+        return {}
+    try:
+        parts = urlsplit(str(api_url))
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return {}
+    if parts.scheme not in {"http", "https"} or not host:
+        return {}
+    ws_scheme = "wss" if parts.scheme == "https" else "ws"
+    bracketed = f"[{host}]" if ":" in host else host
+    if host in LOCAL_HOSTS:
+        edge_netloc = f"{bracketed}:{LOCAL_EDGE_PORT}"
+    else:
+        edge_netloc = f"edge.{host}" + (f":{port}" if port else "")
+    derived = {
+        "edge_api_url": parts._replace(netloc=edge_netloc).geturl(),
+        "ws_url": parts._replace(scheme=ws_scheme).geturl(),
+    }
+    return {name: url for name, url in derived.items() if name not in values}

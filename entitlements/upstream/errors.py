@@ -1,0 +1,71 @@
+"""Status, body and exception → domain error; no foreign text but the API's own message enters."""
+
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+
+from entitlements.domain.errors import (
+    Garbled,
+    KeyRefused,
+    Rejected,
+    Throttled,
+    Unreachable,
+    UpstreamError,
+)
+from entitlements.upstream.json_values import child, text
+
+KEY_CODES = frozenset({"Unauthenticated", "IdentityForbidden", "AccessDeniedError"})
+THROTTLED_CODES = frozenset({"RateLimitExceeded"})
+MAX_MESSAGE_CHARACTERS = 500
+"""So much of the API's message is passed on."""
+
+
+def error_of_exception(transport: str, exception: Exception) -> UpstreamError:
+    """What a failure of the HTTP client means."""
+    if isinstance(exception, httpx.TimeoutException | TimeoutError):
+        return Unreachable(transport, "did not answer in time")
+    if isinstance(exception, httpx.TransportError | OSError):
+        return Unreachable(transport, "could not be reached")
+    return Garbled(transport)
+
+
+def error_of_status(transport: str, response: httpx.Response, *, now_ms: int) -> UpstreamError | None:
+    """What an HTTP status means, or None when the body decides."""
+    status = response.status_code
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return KeyRefused(transport)
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        retry_after = response.headers.get("Retry-After", "")
+        return Throttled(transport, retry_after_seconds(retry_after, now_ms=now_ms))
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Garbled(transport, f"answered with status {status}")
+    return None
+
+
+def error_of_errors(transport: str, errors: object) -> UpstreamError | None:
+    """What the `errors` of an answer mean, or None when there are none."""
+    if not isinstance(errors, list) or not errors:
+        return None
+    first = child(errors[0]) or {}
+    extensions: Any = child(first.get("extensions")) or {}
+    code = text(extensions.get("code")) or ""
+    message = (text(first.get("message")) or "")[:MAX_MESSAGE_CHARACTERS]
+    if code in KEY_CODES:
+        return KeyRefused(transport)
+    if code in THROTTLED_CODES or "ThrottlerException" in message:
+        return Throttled(transport)
+    return Rejected(transport, code=code, message=message, trace_id=text(extensions.get("traceId")))
+
+
+def retry_after_seconds(header: str, *, now_ms: int) -> float | None:
+    """The seconds that a Retry-After header asks for (a number or a date), or None."""
+    try:
+        return max(float(int(header)), 0.0)
+    except ValueError:
+        pass
+    try:
+        return max(parsedate_to_datetime(header).timestamp() - now_ms / 1000, 0.0)
+    except (ValueError, OverflowError):
+        return None

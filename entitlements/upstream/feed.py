@@ -1,0 +1,308 @@
+"""Owns the feed's socket: connects, pings, notices silence, backs off, and says how it is."""
+
+import asyncio
+import enum
+import logging
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from random import Random
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.typing import Subprotocol
+
+from entitlements import metrics
+from entitlements.domain.ports import Clock, FeedListener
+from entitlements.upstream.feed_protocol import (
+    Delivered,
+    Event,
+    Failed,
+    FeedProtocol,
+    Followed,
+    Problem,
+    Skipped,
+    SubscriptionEnded,
+    classify_close,
+    classify_status,
+)
+from entitlements.upstream.graphql_documents import SUBSCRIPTIONS
+
+logger = logging.getLogger(__name__)
+
+# The library's own logger prints frames at debug, and the first frame holds the key.
+_silent = logging.getLogger(f"{__name__}.frames")
+_silent.disabled = True
+
+SUBPROTOCOL = Subprotocol("graphql-transport-ws")
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+"""A larger frame ends the connection."""
+MAX_FRAMES_BUFFERED = 16
+"""So many frames are read ahead; then the cloud has to wait."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedTimings:
+    """All waits of the feed, in seconds; back-offs double from first to last, and are jittered."""
+
+    ping_seconds: float = 10.0
+    idle_seconds: float = 30.0
+    """A connection on which nothing arrives for so long is cut."""
+    handshake_seconds: float = 10.0
+    """To connect; and again from there until the feed is followed."""
+    resubscribe_seconds: float = 1.0
+    """Before a subscription that ended is asked for again; doubles like the others, on one connection."""
+    first_backoff_seconds: float = 0.5
+    longest_backoff_seconds: float = 30.0
+    first_slow_backoff_seconds: float = 30.0
+    """After a refused key, or when the cloud asks to slow down."""
+    longest_slow_backoff_seconds: float = 120.0
+    stable_seconds: float = 10.0
+    """A feed that was followed for less counts as one more failed attempt."""
+
+
+class FeedPhase(enum.Enum):
+    """What the feed is doing."""
+
+    CONNECTING = "connecting"
+    FOLLOWING = "following"
+    """Every change is told."""
+    WAITING = "waiting"
+    """For the next attempt."""
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedState:
+    """How the feed is, for people; replaced whole."""
+
+    phase: FeedPhase = FeedPhase.STOPPED
+    since_ms: int = 0
+    """When the phase began, epoch milliseconds."""
+    last_event_ms: int | None = None
+    problem: Problem | None = None
+    """Why it is not followed; None while it is."""
+    failed_attempts: int = 0
+    """In a row."""
+
+
+class _Ended(Exception):
+    """The connection is of no use any more."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.value)
+        self.problem = problem
+
+
+class Feed:
+    """Follows the cloud's live feed for as long as `run` runs, and tells its listener."""
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        headers: Mapping[str, str],
+        listener: FeedListener,
+        clock: Clock,
+        random: Random,
+        timings: FeedTimings,
+    ) -> None:
+        self.state = FeedState()
+        self._url = f"{url}/graphql"
+        self._headers = headers
+        self._listener = listener
+        self._clock = clock
+        self._random = random
+        self._timings = timings
+
+    async def run(self) -> None:
+        """Follows the feed until it is cancelled; never gives up."""
+        self._enter(FeedPhase.CONNECTING)
+        try:
+            while True:
+                problem = await self._follow_once()
+                await self.unfollowed(problem)
+                metrics.FEED_RECONNECTS.labels(problem.value).inc()
+                await asyncio.sleep(self._backoff_seconds(problem))
+        finally:
+            metrics.FEED_CONNECTED.set(0)
+            self._enter(FeedPhase.STOPPED)
+
+    async def _follow_once(self) -> Problem:
+        """Connects and follows for as long as it goes; returns why it ended."""
+        try:
+            async with connect(
+                self._url,
+                subprotocols=[SUBPROTOCOL],
+                additional_headers={"User-Agent": self._headers["User-Agent"]},
+                user_agent_header=None,
+                open_timeout=self._timings.handshake_seconds,
+                close_timeout=1,
+                ping_interval=None,  # our own pings show that the server's application is alive too
+                max_size=MAX_FRAME_BYTES,
+                max_queue=MAX_FRAMES_BUFFERED,
+                logger=_silent,
+            ) as socket:
+                protocol = FeedProtocol(headers=self._headers, subscriptions=SUBSCRIPTIONS)
+                await _Connection(self, socket, protocol, self._timings, self._random).follow()
+        except _Ended as ended:
+            return ended.problem
+        except ConnectionClosed as closed:
+            return classify_close(closed.rcvd.reason if closed.rcvd else "")
+        except InvalidStatus as refused:
+            metrics.NETWORK_REQUEST_ERRORS.inc()
+            return classify_status(refused.response.status_code)
+        except (WebSocketException, InvalidHandshake, OSError, TimeoutError, EOFError):
+            metrics.NETWORK_REQUEST_ERRORS.inc()
+        return Problem.LOST
+
+    async def followed(self) -> None:
+        """Every change is told from now on."""
+        level = logging.INFO if self.state.problem is None else logging.WARNING
+        logger.log(level, "the live feed is followed")
+        self._enter(FeedPhase.FOLLOWING, problem=None)
+        metrics.FEED_CONNECTED.set(1)
+        await self._listener.followed()
+
+    async def delivered(self, event: Delivered) -> None:
+        """Passes one frame on."""
+        now_ms = self._clock.now_ms()
+        self.state = replace(self.state, last_event_ms=now_ms)
+        metrics.FEED_LAST_EVENT.set(now_ms / 1000)
+        await self._listener.delivered(event.subscription, event.frame)
+
+    async def unfollowed(self, problem: Problem) -> None:
+        """Changes are missed from now on; the connection may still be of use."""
+        was_following = self.state.phase is FeedPhase.FOLLOWING
+        if was_following or problem is not self.state.problem:
+            self._log_loss(problem)
+        if problem is Problem.KEY_REFUSED:
+            metrics.INVALID_API_KEY_ERRORS.inc()
+        failed_attempts = 1 if self._was_stable() else self.state.failed_attempts + 1
+        self._enter(FeedPhase.WAITING, problem=problem, failed_attempts=failed_attempts)
+        metrics.FEED_CONNECTED.set(0)
+        if was_following:
+            await self._listener.lost(problem.value)
+
+    def _was_stable(self) -> bool:
+        followed_ms = self._clock.now_ms() - self.state.since_ms
+        return self.state.phase is FeedPhase.FOLLOWING and followed_ms >= self._timings.stable_seconds * 1000
+
+    def _log_loss(self, problem: Problem) -> None:
+        match problem:
+            case Problem.KEY_REFUSED:
+                logger.error("the live feed refuses the API key (SERVER_API_KEY); it is tried again slowly")
+            case Problem.THROTTLED:
+                logger.info("the live feed asks to slow down")
+            case Problem.LOST:
+                logger.warning("the live feed is not connected; what is cached is checked again on use")
+
+    def _enter(self, phase: FeedPhase, **changes: object) -> None:
+        self.state = replace(self.state, phase=phase, since_ms=self._clock.now_ms(), **changes)  # type: ignore[arg-type]
+
+    def _backoff_seconds(self, problem: Problem) -> float:
+        timings = self._timings
+        first, longest = timings.first_backoff_seconds, timings.longest_backoff_seconds
+        if problem is not Problem.LOST:
+            first, longest = timings.first_slow_backoff_seconds, timings.longest_slow_backoff_seconds
+        return jittered_backoff(
+            self.state.failed_attempts - 1, first=first, longest=longest, random=self._random
+        )
+
+
+class _Connection:
+    """One connection: what arrives goes through the protocol, and what the protocol has to say goes out."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        socket: ClientConnection,
+        protocol: FeedProtocol,
+        timings: FeedTimings,
+        random: Random,
+    ) -> None:
+        self._feed = feed
+        self._socket = socket
+        self._protocol = protocol
+        self._timings = timings
+        self._random = random
+        self._resubscriptions = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def follow(self) -> None:
+        """Follows until the connection ends, which it tells by what it raises."""
+        if self._socket.subprotocol != SUBPROTOCOL:
+            raise _Ended(Problem.LOST)
+        self._spawn(self._ping_regularly())
+        try:
+            async with asyncio.timeout(self._timings.handshake_seconds) as handshake:
+                await self._send_due()
+                while True:
+                    await self._receive()
+                    if self._protocol.is_followed:
+                        handshake.reschedule(None)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _receive(self) -> None:
+        async with asyncio.timeout(self._timings.idle_seconds):
+            frame = await self._socket.recv()
+        for event in self._protocol.receive(frame):
+            await self._handle(event)
+        await self._send_due()
+
+    async def _handle(self, event: Event) -> None:
+        match event:
+            case Delivered():
+                await self._feed.delivered(event)
+            case Followed():
+                await self._feed.followed()
+            case SubscriptionEnded():
+                await self._feed.unfollowed(Problem.LOST)
+                self._spawn(self._resubscribe(event.subscription))
+            case Skipped():
+                metrics.FEED_EVENTS.labels("unknown", "skipped").inc()
+            case Failed():
+                raise _Ended(event.problem)
+
+    async def _send_due(self) -> None:
+        async with asyncio.timeout(self._timings.idle_seconds):
+            for frame in self._protocol.frames_to_send():
+                await self._socket.send(frame)
+
+    async def _ping_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(self._timings.ping_seconds)
+            self._protocol.ping()
+            await self._send_due()
+
+    async def _resubscribe(self, subscription: str) -> None:
+        pause = jittered_backoff(
+            self._resubscriptions,
+            first=self._timings.resubscribe_seconds,
+            longest=self._timings.longest_backoff_seconds,
+            random=self._random,
+        )
+        self._resubscriptions += 1
+        await asyncio.sleep(pause)
+        self._protocol.resubscribe(subscription)
+        await self._send_due()
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(_until_closed(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _until_closed(work: Coroutine[None, None, None]) -> None:
+    """Runs beside the reader, who is the one to tell that the connection is of no use any more."""
+    with suppress(WebSocketException, OSError, TimeoutError):
+        await work
+
+
+def jittered_backoff(attempt: int, *, first: float, longest: float, random: Random) -> float:
+    """Seconds to wait after so many failures before: doubles up to the longest, of which half is chance."""
+    full = min(first * 2.0 ** min(attempt, 64), longest)
+    return full * random.uniform(0.5, 1.0)

@@ -1,0 +1,78 @@
+"""A `next` frame of the feed → an event (contract/upstream.md, GraphQL over WebSocket)."""
+
+import json
+from sys import intern
+
+from entitlements.domain.entitlement import NO_TIMESTAMP_MS
+from entitlements.domain.entity import EntityKey, UsageUpdate
+from entitlements.domain.events import EntitlementsChanged, FeedEvent, PackagePublished, UsageChanged
+from entitlements.upstream.json_values import JsonObject, child, moment_ms, number, skipped, text
+from entitlements.upstream.payloads import entity_from_entitlements
+
+ENTITLEMENTS = "entitlementsUpdatedV2"
+USAGE = "usageUpdatedV2"
+PACKAGE = "packagePublished"
+
+
+def event_from_frame(subscription: str, frame: str, *, now_ms: int) -> FeedEvent | None:
+    """The event that a frame tells, or None when it cannot be used; then it is counted."""
+    data = _data(subscription, frame)
+    event: FeedEvent | None = None
+    if data is not None:
+        match subscription:
+            case "entitlementsUpdatedV2":
+                event = _entitlements_changed(data, now_ms=now_ms)
+            case "usageUpdatedV2":
+                event = _usage_changed(data)
+            case "packagePublished":
+                event = PackagePublished(affects_all_customers=data.get("migrationType") == "ALL_CUSTOMERS")
+            case _:
+                pass
+    if event is None:
+        skipped("feed_event", subscription)
+    return event
+
+
+def _data(subscription: str, frame: str) -> JsonObject | None:
+    try:
+        message = json.loads(frame)
+    except (ValueError, RecursionError):
+        return None
+    payload = child((child(message) or {}).get("payload")) or {}
+    return child((child(payload.get("data")) or {}).get(subscription))
+
+
+def _entitlements_changed(data: JsonObject, *, now_ms: int) -> EntitlementsChanged | None:
+    key = _key(data)
+    if key is None:
+        return None
+    entitlements = data.get("entitlements")
+    entitlements = entitlements if isinstance(entitlements, list) else []
+    reason = data.get("accessDeniedReason")
+    if not entitlements and reason is None:
+        return EntitlementsChanged(key=key, entity=None)
+    return EntitlementsChanged(key=key, entity=entity_from_entitlements(entitlements, reason, now_ms=now_ms))
+
+
+def _usage_changed(data: JsonObject) -> UsageChanged | None:
+    key = _key(data)
+    reference = child(data.get("entitlementReference")) or {}
+    usage = child(data.get("usage")) or {}
+    id_, current = text(reference.get("id")), number(usage.get("currentUsage"))
+    if key is None or not id_ or current is None:
+        return None
+    is_credit = reference.get("type") == "CREDIT"
+    update = UsageUpdate(
+        feature_id=None if is_credit else id_,
+        currency_id=id_ if is_credit else None,
+        current=current,
+        updated_at_ms=moment_ms(usage.get("usageUpdatedAt")) or NO_TIMESTAMP_MS,
+        period_start_ms=moment_ms(usage.get("usagePeriodStart")),
+        period_end_ms=moment_ms(usage.get("usagePeriodEnd")),
+    )
+    return UsageChanged(key=key, update=update)
+
+
+def _key(data: JsonObject) -> EntityKey | None:
+    customer_id = text(data.get("customerId"))
+    return EntityKey(intern(customer_id), text(data.get("resourceId")) or None) if customer_id else None

@@ -1,0 +1,202 @@
+"""graphql-transport-ws as its client, without I/O: frames in; events, and the frames to send, out.
+
+The protocol acknowledges the connection but no subscription. A ping sent behind the subscriptions is
+acknowledged: the server answers it after it has handled them, so the feed is followed from that pong on.
+"""
+
+import enum
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, TypeAlias
+
+BAD_KEY_WORDS = "Invalid API key"
+THROTTLED_WORDS = "ThrottlerException"
+MAX_GARBAGE_FRAMES = 100
+"""A server that sends more of what cannot be understood, on one connection, is cut."""
+
+
+class Problem(enum.Enum):
+    """Why a connection ended, or could not be made; the value is a word for metrics and people."""
+
+    LOST = "lost"
+    """Anything that may be over with the next attempt."""
+    KEY_REFUSED = "key_refused"
+    """Permanent until somebody mends the key: tried again slowly, and told loudly."""
+    THROTTLED = "throttled"
+    """The cloud asks to slow down."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """All subscriptions are in force."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """A subscription told something; the frame is as it came."""
+
+    subscription: str
+    frame: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionEnded:
+    """One subscription is not in force any more; the others are."""
+
+    subscription: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A frame that is not understood; it is counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The connection is of no use any more."""
+
+    problem: Problem
+
+
+Event: TypeAlias = Followed | Delivered | SubscriptionEnded | Skipped | Failed
+
+
+def classify_close(reason: str) -> Problem:
+    """What the reason of a close means, whatever its code (contract/better.md, 4403)."""
+    if BAD_KEY_WORDS.lower() in reason.lower():
+        return Problem.KEY_REFUSED
+    return Problem.THROTTLED if THROTTLED_WORDS in reason else Problem.LOST
+
+
+def classify_status(status: int) -> Problem:
+    """What the refusal of an upgrade means."""
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return Problem.KEY_REFUSED
+    return Problem.THROTTLED if status == HTTPStatus.TOO_MANY_REQUESTS else Problem.LOST
+
+
+class FeedProtocol:
+    """One connection's state: feed it frames with `receive`, send what `frames_to_send` returns."""
+
+    def __init__(self, *, headers: Mapping[str, str], subscriptions: Mapping[str, str]) -> None:
+        self._documents = subscriptions
+        self._ids: dict[str, str] = {}
+        self._last_id = 0
+        self._pings = 0
+        self._pongs = 0
+        self._confirming_ping: int | None = None
+        self._garbage = 0
+        self.is_followed = False
+        self._outgoing = [_text({"type": "connection_init", "payload": {"headers": dict(headers)}})]
+
+    def frames_to_send(self) -> list[str]:
+        """The frames that are due, in order; each is returned once."""
+        outgoing, self._outgoing = self._outgoing, []
+        return outgoing
+
+    def ping(self) -> None:
+        """Has a ping sent."""
+        self._pings += 1
+        self._outgoing.append(_text({"type": "ping"}))
+
+    def resubscribe(self, subscription: str) -> None:
+        """Asks for one subscription again; the feed is followed when the ping behind it is answered."""
+        self._subscribe(subscription)
+        self._confirm()
+
+    def _subscribe(self, subscription: str) -> None:
+        self._last_id += 1
+        self._ids[str(self._last_id)] = subscription
+        payload = {"query": self._documents[subscription], "operationName": _operation_name(subscription)}
+        self._outgoing.append(_text({"type": "subscribe", "id": str(self._last_id), "payload": payload}))
+
+    def _confirm(self) -> None:
+        self.ping()
+        self._confirming_ping = self._pings
+
+    def receive(self, frame: str | bytes) -> list[Event]:
+        """What one frame means; may make frames due."""
+        message = _message(frame)
+        match message.get("type"):
+            case "connection_ack":
+                return self._acknowledged()
+            case "next":
+                return self._next(message, str(frame))
+            case "error" | "complete":
+                return self._ended(message)
+            case "ping":
+                self._pong(message)
+                return []
+            case "pong":
+                return self._ponged()
+            case _:
+                return self._skipped()
+
+    def _acknowledged(self) -> list[Event]:
+        if self._ids:
+            return self._skipped()
+        for subscription in self._documents:
+            self._subscribe(subscription)
+        self._confirm()
+        return []
+
+    def _next(self, message: Mapping[str, Any], frame: str) -> list[Event]:
+        subscription = self._ids.get(_id(message))
+        if subscription is None:
+            return self._skipped()
+        return [Delivered(subscription=subscription, frame=frame)]
+
+    def _ended(self, message: Mapping[str, Any]) -> list[Event]:
+        if BAD_KEY_WORDS.lower() in json.dumps(message.get("payload")).lower():
+            return [Failed(problem=Problem.KEY_REFUSED)]
+        subscription = self._ids.pop(_id(message), None)
+        if subscription is None:
+            return self._skipped()
+        self.is_followed = False
+        return [SubscriptionEnded(subscription=subscription)]
+
+    def _pong(self, message: Mapping[str, Any]) -> None:
+        answer: dict[str, Any] = {"type": "pong"}
+        if "payload" in message:
+            answer["payload"] = message["payload"]
+        self._outgoing.append(_text(answer))
+
+    def _ponged(self) -> list[Event]:
+        """Pongs come in the order of the pings."""
+        self._pongs += 1
+        if self._confirming_ping is None or self._pongs < self._confirming_ping:
+            return []
+        self._confirming_ping = None
+        if len(self._ids) < len(self._documents):
+            return []
+        self.is_followed = True
+        return [Followed()]
+
+    def _skipped(self) -> list[Event]:
+        self._garbage += 1
+        if self._garbage > MAX_GARBAGE_FRAMES:
+            return [Skipped(), Failed(problem=Problem.LOST)]
+        return [Skipped()]
+
+
+def _operation_name(subscription: str) -> str:
+    return subscription[0].upper() + subscription[1:]
+
+
+def _id(message: Mapping[str, Any]) -> str:
+    id_ = message.get("id")
+    return id_ if isinstance(id_, str) else ""
+
+
+def _message(frame: str | bytes) -> Mapping[str, Any]:
+    try:
+        message = json.loads(frame) if isinstance(frame, str) else None
+    except (ValueError, RecursionError):
+        return {}
+    return message if isinstance(message, dict) else {}
+
+
+def _text(message: Mapping[str, Any]) -> str:
+    return json.dumps(message, separators=(",", ":"))

@@ -1,0 +1,139 @@
+"""The API: entitlements, usage reports and events, over GraphQL (contract/upstream.md)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import httpx
+
+from entitlements.domain.entity import Entity, EntityKey
+from entitlements.domain.errors import Garbled, Rejected
+from entitlements.domain.ports import Clock, Source
+from entitlements.domain.reason import AccessDeniedReason
+from entitlements.domain.usage import UsageEvent, UsageReceipt, UsageReport
+from entitlements.upstream import graphql_documents as documents
+from entitlements.upstream.exchange import Exchange, retrying
+from entitlements.upstream.json_values import JsonObject, child
+from entitlements.upstream.payloads import denied_reason, entity_from_state
+from entitlements.upstream.report_payloads import event_input, receipt_from_answer, report_input
+
+QUERY_ATTEMPTS = 3
+QUERY_TIMEOUT_SECONDS = 5.0
+REPORT_ATTEMPTS = 5
+"""Safe, because each report carries its idempotency key through all of them (contract/better.md)."""
+REPORT_TIMEOUT_SECONDS = 10.0
+_NO_SUCH_ENTITY = frozenset({"CustomerNotFound", "CustomerResourceNotFound"})
+
+
+class GraphqlApi:
+    """An EntitySource and a ReportSink."""
+
+    source = Source.API
+
+    def __init__(self, client: httpx.AsyncClient, *, base_url: str, clock: Clock) -> None:
+        self._exchange = Exchange(client, transport=Source.API.value, clock=clock)
+        self._url = f"{base_url}/graphql"
+        self._clock = clock
+
+    async def fetch(self, key: EntityKey, *, budget_seconds: float) -> Entity:
+        """The entity's current state; raises UpstreamError."""
+        query = {"customerId": key.customer_id}
+        if key.resource_id is not None:
+            query["resourceId"] = key.resource_id
+        try:
+            data = await self._ask(
+                "GetEntitlementsState",
+                documents.GET_ENTITLEMENTS_STATE,
+                {"query": query},
+                budget_seconds=budget_seconds,
+                attempts=QUERY_ATTEMPTS,
+                attempt_timeout_seconds=QUERY_TIMEOUT_SECONDS,
+            )
+        except Rejected as error:
+            if error.code in _NO_SUCH_ENTITY:
+                return Entity(denied_reason=denied_reason(AccessDeniedReason.CUSTOMER_NOT_FOUND.value))
+            raise
+        state = child(data.get("entitlementsState"))
+        if state is None:
+            raise Garbled(Source.API.value, "sent an answer without entitlements")
+        return entity_from_state(state, now_ms=self._clock.now_ms())
+
+    async def check_key(self, *, budget_seconds: float) -> None:
+        """Returns when the API accepts the key; raises UpstreamError."""
+        await self._ask(
+            "GetSdkConfiguration",
+            documents.GET_SDK_CONFIGURATION,
+            {},
+            budget_seconds=budget_seconds,
+            attempts=QUERY_ATTEMPTS,
+            attempt_timeout_seconds=QUERY_TIMEOUT_SECONDS,
+        )
+
+    async def report_usage(self, report: UsageReport, *, budget_seconds: float) -> UsageReceipt:
+        """Reports one usage; raises UpstreamError."""
+        data = await self._report(
+            "ReportUsage", documents.REPORT_USAGE, {"input": report_input(report)}, budget_seconds
+        )
+        answer = child(data.get("reportUsage"))
+        if answer is None:
+            raise Garbled(Source.API.value, "sent an answer without a measurement")
+        return receipt_from_answer(answer, report)
+
+    async def report_usage_bulk(
+        self, reports: Sequence[UsageReport], *, budget_seconds: float
+    ) -> Sequence[UsageReceipt]:
+        """Reports at most 100 usages in one call; raises UpstreamError."""
+        variables = {"input": {"usages": [report_input(report) for report in reports]}}
+        data = await self._report("ReportUsageBulk", documents.REPORT_USAGE_BULK, variables, budget_seconds)
+        answers = data.get("reportUsageBulk")
+        if not isinstance(answers, list) or len(answers) != len(reports):
+            raise Garbled(Source.API.value, "sent another number of measurements than were reported")
+        return [
+            receipt_from_answer(child(answer) or {}, report)
+            for answer, report in zip(answers, reports, strict=True)
+        ]
+
+    async def report_events(self, events: Sequence[UsageEvent], *, budget_seconds: float) -> None:
+        """Reports at most 1,000 events in one call; raises UpstreamError."""
+        variables = {"events": {"usageEvents": [event_input(event) for event in events]}}
+        await self._report("ReportEvent", documents.REPORT_EVENT, variables, budget_seconds)
+
+    async def _report(
+        self, operation: str, document: str, variables: Mapping[str, Any], budget_seconds: float
+    ) -> JsonObject:
+        return await self._ask(
+            operation,
+            document,
+            variables,
+            budget_seconds=budget_seconds,
+            attempts=REPORT_ATTEMPTS,
+            attempt_timeout_seconds=REPORT_TIMEOUT_SECONDS,
+        )
+
+    async def _ask(
+        self,
+        operation: str,
+        document: str,
+        variables: Mapping[str, Any],
+        *,
+        budget_seconds: float,
+        attempts: int,
+        attempt_timeout_seconds: float,
+    ) -> JsonObject:
+        body = {"query": document, "operationName": operation, "variables": variables}
+
+        async def attempt(timeout_seconds: float) -> JsonObject:
+            return await self._exchange.data(
+                "POST",
+                self._url,
+                timeout_seconds=timeout_seconds,
+                headers={"x-graphql-operation-name": operation},
+                json=body,
+            )
+
+        return await retrying(
+            attempt,
+            transport=Source.API.value,
+            budget_seconds=budget_seconds,
+            attempts=attempts,
+            attempt_timeout_seconds=attempt_timeout_seconds,
+        )

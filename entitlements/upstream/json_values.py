@@ -1,0 +1,81 @@
+"""JSON of others: each value is taken if it is what it should be, else it counts as absent."""
+
+import logging
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+
+from entitlements import metrics
+
+logger = logging.getLogger(__name__)
+
+JsonObject: TypeAlias = Mapping[str, Any]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_LATEST_MS = 253_402_300_799_999
+_EARLIEST_MS = -62_135_596_800_000
+MAX_KINDS_TOLD = 100
+"""So many kinds of what is not understood are logged; all are counted."""
+_told: set[str] = set()
+
+
+def skipped(what: str, detail: str = "") -> None:
+    """Counts what was not understood, and tells each kind once; `what` is one of a bounded set of words."""
+    metrics.UPSTREAM_SKIPPED.labels(what).inc()
+    if what not in _told and len(_told) < MAX_KINDS_TOLD:
+        _told.add(what)
+        logger.warning(
+            "a part of the cloud's answer was not understood and is skipped: %s %.40s", what, detail
+        )
+
+
+def text(value: object) -> str | None:
+    """A string, or None."""
+    return value if isinstance(value, str) else None
+
+
+def flag(value: object) -> bool | None:
+    """A boolean, or None."""
+    return value if isinstance(value, bool) else None
+
+
+def number(value: object) -> float | None:
+    """A finite number, or None; integers that no double holds count as absent."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        as_float = float(value)
+    except OverflowError:
+        return None
+    return as_float if math.isfinite(as_float) else None
+
+
+def child(value: object) -> JsonObject | None:
+    """An object, or None."""
+    return value if isinstance(value, dict) else None
+
+
+def moment_ms(value: object) -> int | None:
+    """Epoch milliseconds of an ISO 8601 string or of a number of milliseconds, or None."""
+    if value is None:
+        return None
+    found = _from_iso(value) if isinstance(value, str) else _from_number(number(value))
+    if found is None or not _EARLIEST_MS <= found <= _LATEST_MS:
+        skipped("date", str(value))
+        return None
+    return found
+
+
+def _from_number(value: float | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def _from_iso(value: str) -> int | None:
+    try:
+        moment = datetime.fromisoformat(value)
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+        return (moment - _EPOCH) // _MILLISECOND
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,1 @@
+"""Made from sidecar.proto by `make proto`; never changed by hand."""

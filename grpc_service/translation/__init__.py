@@ -1,0 +1,1 @@
+"""Message ↔ value, in pairs (contract/grpc.md, How values map)."""

@@ -1,0 +1,117 @@
+"""The emulator and the sidecar together, on a laptop: no account, no key, no Redis."""
+
+import asyncio
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+from django.conf import settings
+
+from emulator.server import Emulator
+
+GRPC_PORT = "50051"
+METRICS_PORT = "8080"
+START_TIMEOUT_SECONDS = 30.0
+POLL_SECONDS = 0.1
+STOP_TIMEOUT_SECONDS = 20.0
+"""A sidecar that has not drained by then is killed."""
+ADDRESS_FILE_NAME = "grpc-address"
+"""Where `manage.py ask` finds the demo, in its folder."""
+
+
+def run() -> int:
+    """Runs both until SIGTERM or Ctrl-C; returns the sidecar's exit code."""
+    settings.DEMO_DIR.mkdir(exist_ok=True)
+    return asyncio.run(_run(settings.DEMO_DIR))
+
+
+async def _run(folder: Path) -> int:
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with Emulator(host="127.0.0.1", port=0, api_key=secrets.token_urlsafe()) as emulator:
+        environment = _environment(emulator, folder)
+        sidecar = await asyncio.create_subprocess_exec(
+            sys.executable, settings.BASE_DIR / "manage.py", "runsidecar", env=environment
+        )
+        address_file = folder / ADDRESS_FILE_NAME
+        try:
+            ended = asyncio.create_task(sidecar.wait())
+            if await _is_up(environment, ended):
+                address_file.write_text(f"127.0.0.1:{environment['GRPC_PORT']}")
+                _invite(emulator, environment)
+            await asyncio.wait(
+                [ended, asyncio.create_task(stopped.wait())], return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            address_file.unlink(missing_ok=True)
+            await _stop(sidecar)
+    return 0 if stopped.is_set() else sidecar.returncode or 0
+
+
+def _environment(emulator: Emulator, folder: Path) -> dict[str, str]:
+    """What the sidecar is told; ports may be set from outside."""
+    return {
+        "GRPC_PORT": GRPC_PORT,
+        "METRICS_PORT": METRICS_PORT,
+        "LOG_LEVEL": "info",
+        **os.environ,
+        "SERVER_API_KEY": emulator.api_key,
+        "API_URL": emulator.url,
+        "EDGE_API_URL": emulator.edge_url,
+        "WS_URL": emulator.ws_url,
+        "SIDECAR_DATA_DIR": str(folder),
+        "SIDECAR_LISTEN_HOST": "127.0.0.1",
+        "SIDECAR_LOG_FORMAT": "console",
+    }
+
+
+async def _is_up(environment: Mapping[str, str], ended: "asyncio.Task[int]") -> bool:
+    """True once the sidecar is ready; False when it ended, or is not ready in time."""
+    url = f"http://127.0.0.1:{environment['METRICS_PORT']}/readyz"
+    async with httpx.AsyncClient(trust_env=False) as client:
+        for _ in range(int(START_TIMEOUT_SECONDS / POLL_SECONDS)):
+            if ended.done():
+                return False
+            try:
+                if (await client.get(url)).is_success:
+                    return True
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(POLL_SECONDS)
+    return False
+
+
+async def _stop(sidecar: asyncio.subprocess.Process) -> None:
+    if sidecar.returncode is not None:
+        return
+    sidecar.terminate()
+    try:
+        await asyncio.wait_for(sidecar.wait(), STOP_TIMEOUT_SECONDS)
+    except TimeoutError:
+        sidecar.kill()
+        await sidecar.wait()
+
+
+def _invite(emulator: Emulator, environment: Mapping[str, str]) -> None:
+    http = f"http://127.0.0.1:{environment['METRICS_PORT']}"
+    sys.stdout.write(
+        f"""
+The demo runs. A Stigg emulator plays the cloud ({emulator.url}); the sidecar answers beside it:
+  gRPC     127.0.0.1:{environment["GRPC_PORT"]}
+  health   {http}/readyz?verbose
+  metrics  {http}/metrics
+
+Ask it, in another terminal:
+  .venv/bin/python manage.py ask customer-demo feature-api-calls
+  .venv/bin/python manage.py ask customer-demo feature-sso
+  .venv/bin/python manage.py ask customer-archived feature-sso
+
+Ctrl-C ends all of it.
+"""
+    )
+    sys.stdout.flush()

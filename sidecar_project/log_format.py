@@ -1,0 +1,107 @@
+"""JSON lines, renamed keys, secrets struck out (contract/operations.md, Logs)."""
+
+import logging
+import sys
+import time
+from typing import Any
+
+from pythonjsonlogger.json import JsonFormatter
+
+from entitlements.config import SidecarConfig
+
+STRUCK_OUT = "********"
+LEVEL_NAMES = {"DEBUG": "debug", "INFO": "info", "WARNING": "warn", "ERROR": "error", "CRITICAL": "error"}
+START_LOGGER = "sidecar_project.start"
+"""Says its one line at any LOG_LEVEL."""
+_LEVELS = {"error": "ERROR", "warn": "WARNING", "info": "INFO", "debug": "DEBUG"}
+_CHATTY_LIBRARIES = ("httpx", "httpcore", "hpack", "asyncio", "daphne", "twisted", "django", "grpc")
+"""They tell each request at info; here that is debug's matter."""
+
+
+class _Secrets:
+    """Strikes the known secrets out of a text, wherever they stand."""
+
+    def __init__(self, secrets: tuple[str, ...]) -> None:
+        self._secrets = tuple(sorted((secret for secret in secrets if secret), key=len, reverse=True))
+
+    def strike(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, STRUCK_OUT)
+        return text
+
+
+class JsonLines(JsonFormatter):
+    """One JSON object a line: level, time, message, and on errors the error."""
+
+    converter = staticmethod(time.gmtime)
+
+    def __init__(self, *, message_key: str, error_key: str, secrets: tuple[str, ...]) -> None:
+        super().__init__(
+            "{message}{exc_info}",
+            style="{",
+            rename_fields={"message": message_key, "exc_info": error_key},
+        )
+        self._secrets = _Secrets(secrets)
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        """Leaves out what is empty."""
+        return {key: value for key, value in log_data.items() if value is not None}
+
+    def add_fields(
+        self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
+    ) -> None:
+        """Puts level and time first."""
+        log_data["level"] = LEVEL_NAMES.get(record.levelname, record.levelname.lower())
+        log_data["time"] = f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S')}.{int(record.msecs):03d}Z"
+        log_data["logger"] = record.name
+        super().add_fields(log_data, record, message_dict)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without secrets."""
+        return self._secrets.strike(super().format(record))
+
+
+class ConsoleLines(logging.Formatter):
+    """For people: time, level, message, and what else is known."""
+
+    def __init__(self, *, secrets: tuple[str, ...]) -> None:
+        super().__init__("{asctime} {levelname:<7} {message}", datefmt="%H:%M:%S", style="{")
+        self._secrets = _Secrets(secrets)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without secrets."""
+        return self._secrets.strike(super().format(record))
+
+
+def logging_config(config: SidecarConfig) -> dict[str, Any]:
+    """Django's LOGGING: everything to stdout, in one format."""
+    secrets = tuple(
+        secret.get_secret_value()
+        for secret in (config.server_api_key, config.redis_password, config.redis_username)
+        if secret is not None
+    )
+    formatter: dict[str, Any] = {"()": ConsoleLines, "secrets": secrets}
+    if config.sidecar_log_format == "json":
+        formatter = {
+            "()": JsonLines,
+            "message_key": config.log_message_key,
+            "error_key": config.log_error_key,
+            "secrets": secrets,
+        }
+    level = _LEVELS[config.log_level]
+    chatty_level = "DEBUG" if level == "DEBUG" else "WARNING" if level == "INFO" else level
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"lines": formatter},
+        "handlers": {
+            "stdout": {"class": "logging.StreamHandler", "stream": sys.stdout, "formatter": "lines"}
+        },
+        "root": {"handlers": ["stdout"], "level": level},
+        "loggers": {
+            START_LOGGER: {"level": "INFO"},
+            # Django gives its loggers handlers of their own: theirs would print each line twice.
+            "django.server": {"handlers": [], "propagate": True},
+            **{name: {"level": chatty_level, "handlers": []} for name in _CHATTY_LIBRARIES},
+        },
+    }

@@ -1,0 +1,72 @@
+"""Runs the sidecar."""
+
+import logging
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandParser
+
+from entitlements.config import LoadedConfig
+
+logger = logging.getLogger(__name__)
+
+
+class Command(BaseCommand):
+    """`manage.py runsidecar`."""
+
+    help = "Answers entitlement checks over gRPC until SIGTERM or Ctrl-C; then drains and exits with 0."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Names the two other ways to run it."""
+        ways = parser.add_mutually_exclusive_group()
+        ways.add_argument(
+            "--check-config",
+            action="store_true",
+            help="print what is in force and where each value came from, and exit",
+        )
+        ways.add_argument(
+            "--demo",
+            action="store_true",
+            help="run a Stigg emulator and the sidecar together: no account, no key, no Redis",
+        )
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        """Runs, or tells in one line each what keeps it from running, and exits with 1."""
+        if options["demo"]:
+            from sidecar_project import demo  # noqa: PLC0415 - only the demo needs the emulator's packages
+
+            sys.exit(demo.run())
+        loaded: LoadedConfig = settings.SIDECAR
+        problems: tuple[str, ...] = settings.SIDECAR_PROBLEMS
+        if problems:
+            sys.exit("\n".join(problems))
+        if options["check_config"]:
+            self._print_config(loaded)
+            return
+        self._serve(loaded)
+
+    def _print_config(self, loaded: LoadedConfig) -> None:
+        for row in loaded.describe():
+            self.stdout.write(f"{row.name:34} {row.value or '-':40} {row.origin.value:12} {row.description}")
+        for warning in loaded.warnings:
+            self.stdout.write(f"warning: {warning}")
+
+    def _serve(self, loaded: LoadedConfig) -> None:
+        from entitlements.composition import sidecar  # noqa: PLC0415 - after the configuration is known to be usable
+        from grpc_service.server import PortUnavailable  # noqa: PLC0415
+        from sidecar_project.serving import serve  # noqa: PLC0415
+
+        try:
+            _tell_oddities(loaded)
+            serve(sidecar(), loaded.config)
+        except PortUnavailable as error:
+            sys.exit(str(error))
+
+
+def _tell_oddities(loaded: LoadedConfig) -> None:
+    for warning in loaded.warnings:
+        logger.warning(warning)
+    if loaded.config.node_options is not None:
+        logger.info("NODE_OPTIONS is of the vendor's image and is ignored")

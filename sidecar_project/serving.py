@@ -1,0 +1,164 @@
+"""One process: gRPC, HTTP and the background worker on one loop; the order of start, and of drain."""
+
+import asyncio
+import logging
+import signal
+import socket
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from channels.layers import get_channel_layer
+from channels.worker import Worker
+from daphne.server import Server as HttpServer
+from daphne.server import twisted_loop
+
+from entitlements.composition import Sidecar
+from entitlements.config import SidecarConfig
+from entitlements.consumers import FEED_CHANNEL
+from grpc_service.server import GrpcServer, PortUnavailable, ServerLimits, TlsFiles
+from grpc_service.servicer import SidecarServicer
+from sidecar_project.asgi import application
+from sidecar_project.log_format import START_LOGGER
+
+logger = logging.getLogger(__name__)
+
+HTTP_BACKLOG = 128
+"""So many HTTP connections may wait to be accepted."""
+HTTP_TIMEOUT_SECONDS = 30
+"""An HTTP request takes no longer."""
+WORKER_RESTART_SECONDS = 1.0
+"""A background worker that ended by a defect is started again after this."""
+
+
+def serve(sidecar: Sidecar, config: SidecarConfig) -> None:
+    """Serves until SIGTERM or SIGINT, then drains and returns.
+
+    Raises:
+        PortUnavailable: a listener could not be opened; nothing listens then.
+    """
+    http_socket = _listen(config.sidecar_listen_host, config.metrics_port)
+    process = asyncio.ensure_future(_Process(sidecar, config, http_socket).run(), loop=twisted_loop)
+    http_server = HttpServer(
+        application,
+        endpoints=[f"fd:fileno={http_socket.fileno()}"],
+        signal_handlers=False,
+        http_timeout=HTTP_TIMEOUT_SECONDS,
+        server_name="stigg-sidecar",
+        verbosity=0,
+    )
+    process.add_done_callback(lambda _: http_server.stop())
+    http_server.run()
+    process.result()
+
+
+class _Process:
+    """What runs on the loop from start to drain."""
+
+    def __init__(self, sidecar: Sidecar, config: SidecarConfig, http_socket: socket.socket) -> None:
+        self._sidecar = sidecar
+        self._config = config
+        self._ports = {"HTTP": http_socket.getsockname()[1]}
+
+    async def run(self) -> None:
+        """Starts everything, waits for a signal, and ends everything in order."""
+        stopped = _stop_signal()
+        async with self._sidecar.running(), self._grpc(), self._worker():
+            self._sidecar.health.start_serving()
+            self._announce()
+            await stopped.wait()
+            logger.info("draining")
+            self._sidecar.health.stop_serving()
+
+    @asynccontextmanager
+    async def _grpc(self) -> AsyncIterator[None]:
+        servicer = SidecarServicer(
+            reading=self._sidecar.reading,
+            reporting=self._sidecar.reporting,
+            new_idempotency_key=lambda: str(uuid.uuid4()),
+            tells_provenance=self._config.sidecar_provenance,
+        )
+        limits = ServerLimits(
+            max_message_bytes=self._config.sidecar_max_message_bytes,
+            max_concurrent_calls=self._config.sidecar_max_concurrent_calls,
+        )
+        server = GrpcServer(servicer, limits=limits)
+        host = self._config.sidecar_listen_host
+        self._ports["gRPC"] = server.listen(host, self._config.grpc_port)
+        if self._tls is not None:
+            self._ports["gRPC over TLS"] = server.listen(host, self._config.port, tls=self._tls)
+        await server.start()
+        try:
+            yield
+        finally:
+            await server.stop(grace_seconds=self._config.sidecar_shutdown_grace_seconds)
+
+    @property
+    def _tls(self) -> TlsFiles | None:
+        certificate, key = self._config.tls_cert_file, self._config.tls_key_file
+        if certificate is None or key is None:
+            return None
+        return TlsFiles(certificate=certificate, key=key, client_ca=self._config.tls_client_ca_file)
+
+    @asynccontextmanager
+    async def _worker(self) -> AsyncIterator[None]:
+        if not self._config.follows_feed:
+            yield
+            return
+        task = asyncio.create_task(self._keep_worker(), name="worker")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _keep_worker(self) -> None:
+        """Runs the Channels worker; one that ends is a gap, and is started again."""
+        while True:
+            worker = Worker(application, [FEED_CHANNEL], get_channel_layer())
+            try:
+                await get_channel_layer().send(FEED_CHANNEL, {"type": "feed.start"})
+                await worker.arun()
+            except Exception:  # the feed must be followed while the process lives
+                logger.exception("the background worker ended unexpectedly and is started again")
+                self._sidecar.following.missed("worker_ended")
+            finally:
+                await _end_consumers(worker)
+            await asyncio.sleep(WORKER_RESTART_SECONDS)
+
+    def _announce(self) -> None:
+        """One line: what listens where, and what it will use."""
+        config = self._config
+        ports = ", ".join(f"{name} on port {port}" for name, port in self._ports.items())
+        if config.offline:
+            cloud = "no cloud (OFFLINE)"
+        else:
+            edge = f", Edge {config.edge_api_url}" if config.edge_enabled else ""
+            feed = f", live feed {config.ws_url}" if config.ws_enabled else ", no live feed"
+            cloud = f"API {config.api_url}{edge}{feed}"
+        logging.getLogger(START_LOGGER).info(
+            "listening: %s at %s; using %s", ports, config.sidecar_listen_host, cloud
+        )
+
+
+async def _end_consumers(worker: Worker) -> None:
+    futures = [details["future"] for details in worker.application_instances.values()]
+    for future in futures:
+        future.cancel()
+    await asyncio.gather(*futures, return_exceptions=True)
+
+
+def _stop_signal() -> asyncio.Event:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    return stopped
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=HTTP_BACKLOG)
+    except OSError as error:
+        raise PortUnavailable(host, port, error.strerror or "the address cannot be used") from error

@@ -1,0 +1,108 @@
+"""The only reader of the environment: builds SIDECAR and Django's settings from it.
+
+An unusable environment does not keep `manage.py` from helping people: SIDECAR_PROBLEMS tells what is wrong,
+and `runsidecar` refuses to start with it.
+"""
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from entitlements.config import InvalidConfig, LoadedConfig, load
+from sidecar_project.log_format import logging_config
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DEMO_DIR = BASE_DIR / ".demo"
+
+_PLACEHOLDER_ENVIRONMENT = {"OFFLINE": "1"}
+"""What stands in for an unusable environment, so that `manage.py help` works."""
+SECRET_KEY_FILE_NAME = "secret-key"  # noqa: S105 - the name of a file
+FEED_CHANNEL_CAPACITY = 2000
+"""More than MAX_FRAMES_UNDER_WAY of entitlements/consumers.py, which is the bound in force."""
+
+
+def _load() -> tuple[LoadedConfig, tuple[str, ...]]:
+    try:
+        return load(os.environ), ()
+    except InvalidConfig as invalid:
+        return load(_PLACEHOLDER_ENVIRONMENT), invalid.problems
+
+
+SIDECAR, SIDECAR_PROBLEMS = _load()
+_config = SIDECAR.config
+DATA_DIR = (
+    _config.sidecar_data_dir
+    if _config.sidecar_data_dir.is_absolute()
+    else BASE_DIR / _config.sidecar_data_dir
+)
+
+
+def _secret_key(file: Path) -> str:
+    """The key kept in the data folder; made on first use, for this process alone if need be."""
+    key = secrets.token_urlsafe(50)
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new = file.with_name(f"{file.name}.{os.getpid()}")
+        new.touch(mode=0o600)
+        new.write_text(key)
+        with suppress(FileExistsError):  # another process was first: its key holds
+            os.link(new, file)
+        new.unlink()
+        return file.read_text()
+    return key
+
+
+def _ask_address() -> str:
+    """Where `manage.py ask` asks: the running demo, unless GRPC_PORT says otherwise."""
+    if "GRPC_PORT" in os.environ:
+        return f"127.0.0.1:{_config.grpc_port}"
+    try:
+        return (DEMO_DIR / "grpc-address").read_text().strip()
+    except OSError:
+        return f"127.0.0.1:{_config.grpc_port}"
+
+
+SIDECAR_ASK_ADDRESS = _ask_address()
+
+SECRET_KEY = _secret_key(DATA_DIR / SECRET_KEY_FILE_NAME)
+DEBUG = False
+# Probes come by IP and by service name. Pages that change anything ask for a login and a CSRF token.
+ALLOWED_HOSTS = ["*"]
+
+INSTALLED_APPS = [
+    "django.contrib.contenttypes",
+    "django.contrib.auth",
+    "django_prometheus",
+    "channels",
+    "entitlements",
+    "grpc_service",
+    "sidecar_project",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "sidecar_project.urls"
+ASGI_APPLICATION = "sidecar_project.asgi.application"
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": DATA_DIR / "sidecar.sqlite3"}}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels.layers.InMemoryChannelLayer",
+        "CONFIG": {"capacity": FEED_CHANNEL_CAPACITY},
+    }
+}
+PROMETHEUS_EXPORT_MIGRATIONS = False
+LOGGING = logging_config(_config)
+USE_TZ = True
+TIME_ZONE = "UTC"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+CSRF_COOKIE_SECURE = True
+SESSION_COOKIE_SECURE = True
+SILENCED_SYSTEM_CHECKS = [
+    "security.W004",  # no HSTS: the port speaks plain HTTP inside a pod; TLS ends before it
+    "security.W008",  # no redirect to HTTPS, for the same reason
+]
