@@ -1,0 +1,169 @@
+"""A person's question to a running sidecar, over gRPC."""
+
+import argparse
+import json
+import math
+import sys
+from typing import Any
+
+import grpc
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from google.protobuf.json_format import MessageToDict
+
+from grpc_service.generated import sidecar_pb2 as pb
+from grpc_service.generated.sidecar_pb2_grpc import SidecarServiceStub
+
+EXIT_DENIED = 1
+EXIT_NOT_ASKED = 2
+DEFAULT_TIMEOUT_SECONDS = 15.0
+
+_REASONS = {
+    "CUSTOMER_NOT_FOUND": "the cloud knows no such customer",
+    "CUSTOMER_IS_ARCHIVED": "the customer is archived",
+    "NO_ACTIVE_SUBSCRIPTION": "the customer has no active subscription",
+    "NO_FEATURE_ENTITLEMENT_IN_SUBSCRIPTION": "the feature is not part of the subscription",
+    "REQUESTED_USAGE_EXCEEDING_LIMIT": "the usage would exceed the limit",
+    "REQUESTED_VALUES_MISMATCH": "a requested value is not among the permitted ones",
+    "INSUFFICIENT_CREDITS": "there are not enough credits",
+    "ENTITLEMENT_NOT_FOUND": "the customer has no such entitlement",
+    "BUDGET_EXCEEDED": "the budget is exceeded",
+    "REVOKED": "the entitlement was revoked",
+    "UNKNOWN": "no reason was given",
+}
+
+
+class Command(BaseCommand):
+    """`manage.py ask CUSTOMER FEATURE`."""
+
+    help = (
+        "Asks a running sidecar whether a customer may use a feature. "
+        f"Exits with 0 when granted, {EXIT_DENIED} when denied, {EXIT_NOT_ASKED} when it could not be asked."
+    )
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Names the parts of the question."""
+        parser.add_argument("customer", help="the customer's id")
+        parser.add_argument("feature", help="the feature's id; with --currency, the currency's")
+        parser.add_argument("--currency", action="store_true", help="ask for a balance of credits")
+        parser.add_argument("--resource", help="the id of one of the customer's resources")
+        parser.add_argument("--usage", type=_finite, help="so much more is to be used")
+        parser.add_argument(
+            "--value", action="append", default=[], help="a value to be used; may be repeated"
+        )
+        parser.add_argument(
+            "--address", help="host:port of the sidecar; default: the demo's, or GRPC_PORT here"
+        )
+        parser.add_argument(
+            "--timeout", type=_finite, default=DEFAULT_TIMEOUT_SECONDS, help="seconds to wait for the answer"
+        )
+        parser.add_argument("--json", action="store_true", help="print the answer as JSON, for scripts")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        """Asks, prints, and exits with the answer."""
+        address = options["address"] or settings.SIDECAR_ASK_ADDRESS
+        try:
+            entitlement, provenance = _ask(address, _request(options), options["timeout"])
+        except grpc.RpcError as error:
+            raise CommandError(_failure(address, error), returncode=EXIT_NOT_ASKED) from error
+        if options["json"]:
+            self.stdout.write(json.dumps(MessageToDict(entitlement) | {"provenance": provenance}))
+        else:
+            self.stdout.write("\n".join(describe(entitlement, provenance)))
+        if not entitlement.has_access:
+            sys.exit(EXIT_DENIED)
+
+
+def describe(entitlement: pb.EntitlementV2, provenance: dict[str, str]) -> list[str]:
+    """The answer in lines, as a person would like to read it."""
+    if entitlement.has_access:
+        lines = ["granted"]
+    else:
+        name = pb.AccessDeniedReason.Name(entitlement.access_denied_reason).removeprefix(
+            "ACCESS_DENIED_REASON_"
+        )
+        lines = [f"denied: {_REASONS.get(name, name.lower().replace('_', ' '))}"]
+    if entitlement.is_fallback:
+        lines.append("this is a fallback: the sidecar knows nothing better")
+    lines += _details(entitlement)
+    return [*lines, _told_by(provenance)]
+
+
+def _details(entitlement: pb.EntitlementV2) -> list[str]:
+    match entitlement.WhichOneof("entitlement"):
+        case "numeric":
+            numeric = entitlement.numeric
+            value = numeric.value if numeric.HasField("value") else "none"
+            return [f"value: {'unlimited' if numeric.is_unlimited else value}"]
+        case "metered":
+            return _metered_details(entitlement.metered)
+        case "enum":
+            return [f"values: {', '.join(entitlement.enum.enum_values) or 'none'}"]
+        case "credit":
+            credit = entitlement.credit
+            unit = credit.currency.unit_plural or credit.currency.currency_id
+            return [f"balance: {credit.remaining:g} of {credit.usage_limit:g} {unit}"]
+        case _:
+            return []
+
+
+def _metered_details(metered: pb.MeteredEntitlement) -> list[str]:
+    units = metered.feature.units_plural
+    limit = "unlimited" if metered.is_unlimited else f"{metered.usage_limit:g}"
+    soft = " (soft limit)" if metered.has_soft_limit else ""
+    lines = [f"used: {metered.current_usage:g} of {limit} {units}".rstrip() + soft]
+    if metered.HasField("usage_period_end"):
+        lines.append(f"resets: {metered.usage_period_end.ToJsonString()}")
+    return lines
+
+
+def _told_by(provenance: dict[str, str]) -> str:
+    told = f"from: {provenance.get('stigg-source', 'not told')}"
+    if "stigg-state" in provenance:
+        told += f", {provenance['stigg-state']}"
+    if "stigg-age-ms" in provenance:
+        told += f", confirmed {int(provenance['stigg-age-ms']) / 1000:g} s ago"
+    return told
+
+
+def _request(options: dict[str, Any]) -> pb.GetEntitlementV2Request:
+    asked_for = {"currency_id" if options["currency"] else "feature_id": options["feature"]}
+    return pb.GetEntitlementV2Request(
+        customer_id=options["customer"],
+        resource_id=options["resource"],
+        options=pb.GetEntitlementOptions(requested_usage=options["usage"], requested_values=options["value"]),
+        **asked_for,
+    )
+
+
+def _ask(
+    address: str, request: pb.GetEntitlementV2Request, timeout_seconds: float
+) -> tuple[pb.EntitlementV2, dict[str, str]]:
+    with grpc.insecure_channel(address) as channel:
+        response, call = SidecarServiceStub(channel).GetEntitlementV2.with_call(
+            request, timeout=timeout_seconds
+        )
+        trailing = {key: str(value) for key, value in call.trailing_metadata() or ()}
+        return response.entitlement, {
+            key: value for key, value in trailing.items() if key.startswith("stigg-")
+        }
+
+
+def _failure(address: str, error: Any) -> str:
+    code: grpc.StatusCode = (
+        error.code()
+    )  # the errors of a finished call are calls, which their type does not say
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return f"no sidecar answers at {address}; start one with `make demo` or `manage.py runsidecar`"
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return f"the sidecar at {address} did not answer in time; see its /readyz?verbose"
+    return f"the sidecar at {address} refused the question ({code.name})"
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        message = "it may be a finite number"
+        raise argparse.ArgumentTypeError(message)
+    return number
