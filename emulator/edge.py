@@ -59,13 +59,14 @@ async def handle_edge(request: web.Request, cloud: Cloud) -> web.StreamResponse:
     asked = parse_address(request.raw_path)
     if asked is None:
         return json_response(_UNKNOWN_ADDRESS, status=web.HTTPNotFound.status_code)
-    fault = cloud.faults.take(Transport.EDGE, operation=asked.operation, customer_id=asked.customer_id)
+    customer_ids = () if asked.customer_id is None else (asked.customer_id,)
+    fault = cloud.faults.take(Transport.EDGE, operation=asked.operation, customer_ids=customer_ids)
     received = ReceivedRequest(
         kind="edge" if asked.operation == STATE_OPERATION else f"edge:{asked.operation}",
         at_ms=cloud.now_ms(),
         raw_path=request.raw_path,
         headers=headers_of_interest(request),
-        customer_ids=() if asked.customer_id is None else (asked.customer_id,),
+        customer_ids=customer_ids,
     )
     cloud.record(received, fault=fault)
     refused = fault is not None and fault.kind is FaultKind.BAD_KEY
@@ -76,7 +77,7 @@ async def handle_edge(request: web.Request, cloud: Cloud) -> web.StreamResponse:
             return json_response(body, status=web.HTTPUnauthorized.status_code)
         return json_response({"data": _data(cloud, asked)})
 
-    return await answer(request, cloud, fault=fault, work=work)
+    return await answer(request, cloud, Transport.EDGE, fault=fault, work=work)
 
 
 def _data(cloud: Cloud, asked: EdgeQuery) -> Json:
@@ -90,6 +91,6 @@ def _first_version(state: Json) -> list[Json]:
     """List the features in the form before `entitlementsV2`, which knew one kind of entitlement only."""
     return [
         entitlement | {"__typename": "Entitlement"}
-        for entitlement in state["entitlementsV2"]
+        for entitlement in state["entitlementsV2"] or []
         if isinstance(entitlement, dict) and entitlement.get("__typename") == "FeatureEntitlement"
     ]

@@ -1,5 +1,6 @@
 """What goes wrong on purpose: which fault, where, how often. Applying one is the transport's job."""
 
+import asyncio
 import random
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -17,12 +18,14 @@ class Transport(StrEnum):
 
 
 class FaultKind(StrEnum):
-    """How a request goes wrong. On `ws` the first four strike the upgrade, the last six the connection."""
+    """How a request goes wrong. On `ws` some strike the upgrade, others the connection."""
 
     DOWN = "down"
     """The connection is reset at once; nothing is done."""
     SLOW = "slow"
     """The work is done at once, the answer leaves after `delay_ms` (ws: the upgrade does)."""
+    HOLD = "hold"
+    """HTTP: the work is done at once, the answer leaves when the transport's faults are set or cleared again."""
     HANG = "hang"
     """Accepted and never answered; nothing is done."""
     STATUS = "status"
@@ -54,7 +57,12 @@ class FaultKind(StrEnum):
 
 
 _HTTP_KINDS = frozenset(FaultKind) - {FaultKind.NO_ACK, FaultKind.SILENT, FaultKind.ERROR}
-_WS_KINDS = frozenset(FaultKind) - {FaultKind.TRUNCATED, FaultKind.LOST_ANSWER, FaultKind.ERRORS_200}
+_WS_KINDS = frozenset(FaultKind) - {
+    FaultKind.HOLD,
+    FaultKind.TRUNCATED,
+    FaultKind.LOST_ANSWER,
+    FaultKind.ERRORS_200,
+}
 KINDS_BY_TRANSPORT = {Transport.EDGE: _HTTP_KINDS, Transport.GRAPHQL: _HTTP_KINDS, Transport.WS: _WS_KINDS}
 
 INVALID_KEY_REASON = "Invalid API key"
@@ -94,9 +102,11 @@ class Fault:
     close_reason: str | None = None
     """For `throttled` and `bad_key` on ws: the close reason; None: the cloud's own."""
 
-    def strikes(self, *, operation: str | None, customer_id: str | None) -> bool:
+    def strikes(self, *, operation: str | None, customer_ids: Collection[str]) -> bool:
         """Tell whether this request is one of those meant, chance and number aside."""
-        return self.operation in {None, operation} and self.customer_id in {None, customer_id}
+        return self.operation in {None, operation} and (
+            self.customer_id is None or self.customer_id in customer_ids
+        )
 
 
 class Faults:
@@ -106,6 +116,7 @@ class Faults:
         self._seed = seed
         self._random = random.Random(seed)  # noqa: S311 - repeatable chance, not secrecy
         self._active: dict[Transport, list[tuple[Fault, int | None]]] = {way: [] for way in Transport}
+        self._released = {way: asyncio.Event() for way in Transport}
 
     def set(self, transport: Transport | str, kind: FaultKind | str | Fault, **values: object) -> Fault:
         """Make this the transport's only fault.
@@ -122,7 +133,7 @@ class Faults:
             UnfitFaultError: The transport cannot have that fault, or a value is unusable.
         """
         fault = _checked(Transport(transport), kind, values)
-        self._active[Transport(transport)] = [(fault, fault.times)]
+        self._replace(Transport(transport), [(fault, fault.times)])
         return fault
 
     def add(self, transport: Transport | str, kind: FaultKind | str | Fault, **values: object) -> Fault:
@@ -138,7 +149,7 @@ class Faults:
     def clear(self, transport: Transport | str | None = None) -> None:
         """Switch off the transport's faults, or all of them, and then chance starts again from the seed."""
         for way in Transport if transport is None else (Transport(transport),):
-            self._active[way] = []
+            self._replace(way, [])
         if transport is None:
             self._random.seed(self._seed)
 
@@ -152,17 +163,26 @@ class Faults:
         *,
         kinds: Collection[FaultKind] = frozenset(FaultKind),
         operation: str | None = None,
-        customer_id: str | None = None,
+        customer_ids: Collection[str] = (),
     ) -> Fault | None:
         """Find the fault for one request and use up one of its times; None when all goes well."""
         for index, (fault, left) in enumerate(self._active[transport]):
-            if fault.kind not in kinds or not fault.strikes(operation=operation, customer_id=customer_id):
+            if fault.kind not in kinds or not fault.strikes(operation=operation, customer_ids=customer_ids):
                 continue
             if fault.probability < 1 and self._random.random() >= fault.probability:
                 continue
             self._use_up(transport, index, left)
             return fault
         return None
+
+    def released(self, transport: Transport) -> asyncio.Event:
+        """Give the event that the next `set` or `clear` on this transport sets."""
+        return self._released[transport]
+
+    def _replace(self, transport: Transport, faults: list[tuple[Fault, int | None]]) -> None:
+        self._active[transport] = faults
+        self._released[transport].set()
+        self._released[transport] = asyncio.Event()
 
     def _use_up(self, transport: Transport, index: int, left: int | None) -> None:
         if left is None:

@@ -14,7 +14,6 @@ from emulator.schema import BAD_INPUT, check_document, error_json, operation_nam
 from emulator.usage import Json
 
 _BAD_REQUEST = web.HTTPBadRequest.status_code
-UNAUTHENTICATED = error_json("Unauthenticated", "Unauthenticated")
 
 
 async def handle_graphql(request: web.Request, cloud: Cloud) -> web.StreamResponse:
@@ -22,8 +21,7 @@ async def handle_graphql(request: web.Request, cloud: Cloud) -> web.StreamRespon
     body = _body_of(await request.read())
     operation = operation_name(body.get("query"), body.get("operationName"))
     customer_ids = customers_of(body.get("variables"))
-    customer_id = customer_ids[0] if customer_ids else None
-    fault = cloud.faults.take(Transport.GRAPHQL, operation=operation, customer_id=customer_id)
+    fault = cloud.faults.take(Transport.GRAPHQL, operation=operation, customer_ids=customer_ids)
     received = ReceivedRequest(
         kind=f"graphql:{operation}",
         at_ms=cloud.now_ms(),
@@ -37,10 +35,10 @@ async def handle_graphql(request: web.Request, cloud: Cloud) -> web.StreamRespon
 
     def work() -> web.Response:
         if refused or not cloud.accepts_key(request.headers):
-            return json_response({"errors": [UNAUTHENTICATED], "data": None})
+            return json_response({"errors": [error_json("Unauthenticated", "Unauthenticated")], "data": None})
         return _executed(cloud, body)
 
-    return await answer(request, cloud, fault=fault, work=work)
+    return await answer(request, cloud, Transport.GRAPHQL, fault=fault, work=work)
 
 
 def _executed(cloud: Cloud, body: Json) -> web.Response:

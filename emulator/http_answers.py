@@ -11,7 +11,7 @@ from aiohttp import web
 
 from emulator.cloud import Cloud
 from emulator.counters import HEADERS_OF_INTEREST
-from emulator.faults import Fault, FaultKind
+from emulator.faults import Fault, FaultKind, Transport
 from emulator.schema import error_json
 
 GARBAGE = "<html><body>502 Bad Gateway</body></html>"
@@ -43,13 +43,14 @@ def reset_connection(transport: asyncio.BaseTransport | None) -> None:
 
 
 async def answer(
-    request: web.Request, cloud: Cloud, *, fault: Fault | None, work: Work
+    request: web.Request, cloud: Cloud, transport: Transport, *, fault: Fault | None, work: Work
 ) -> web.StreamResponse:
     """Answer a request by doing the work, or as the fault has it.
 
     Args:
         request: The request.
         cloud: For its end: a hanging request ends with it.
+        transport: Whose faults let go what is held.
         fault: What goes wrong; `bad_key` is for the work itself to answer.
         work: Does what was asked and builds the answer; called at most once.
     """
@@ -67,6 +68,8 @@ async def answer(
         return await _cut(request, response)
     if fault is not None and kind is FaultKind.SLOW:
         await pause(cloud, fault.delay_ms)
+    if kind is FaultKind.HOLD:
+        await _held(cloud, transport)
     return response
 
 
@@ -77,6 +80,14 @@ async def pause(cloud: Cloud, delay_ms: float | None) -> None:
             await cloud.stopping.wait()
     except TimeoutError:
         return
+
+
+async def _held(cloud: Cloud, transport: Transport) -> None:
+    """Wait until the transport's faults change, but never beyond the emulator's end."""
+    ends = [asyncio.create_task(end.wait()) for end in (cloud.faults.released(transport), cloud.stopping)]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    for end in ends:
+        end.cancel()
 
 
 async def _never_answered(request: web.Request, cloud: Cloud, fault: Fault, work: Work) -> web.Response:
