@@ -1,13 +1,11 @@
 """Whole entities for the tests of the tiers, as a source builds them: no object is shared between two."""
 
-from types import MappingProxyType
-
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entitlement import (
     BooleanEntitlement,
     CreditEntitlement,
     CreditRate,
-    Currency,
+    Entitlement,
     EnumEntitlement,
     Feature,
     FeatureEntitlement,
@@ -21,6 +19,7 @@ from entitlements.domain.entitlement import (
     Usage,
 )
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
+from tests.builders import a_cached_entity, a_credit, a_metered_feature, a_usage, an_entity
 
 NOW_MS = 1_760_000_000_000
 CUSTOMER = EntityKey("customer-1")
@@ -28,40 +27,26 @@ RESOURCE = EntityKey("customer-1", "resource-1")
 
 
 def metered(id_: str = "seats", *, current: float = 3.0, usage_at_ms: int = NOW_MS) -> MeteredEntitlement:
-    """A counted feature."""
-    return MeteredEntitlement(
-        feature=Feature(id=id_, feature_type=FeatureType.NUMBER, meter_type=MeterType.INCREMENTAL),
-        usage_limit=10.0,
-        usage=Usage(
-            current=current,
-            period_start_ms=NOW_MS - 1000,
-            period_end_ms=NOW_MS + 1000,
-            updated_at_ms=usage_at_ms,
-        ),
+    """A counted feature in a period."""
+    usage = a_usage(
+        current, period_start_ms=NOW_MS - 1000, period_end_ms=NOW_MS + 1000, updated_at_ms=usage_at_ms
     )
+    return a_metered_feature(id_, limit=10.0, usage=usage)
 
 
 def credit(id_: str = "tokens", *, current: float = 3.0, usage_at_ms: int = NOW_MS) -> CreditEntitlement:
     """A balance."""
-    return CreditEntitlement(
-        currency=Currency(currency_id=id_),
-        usage_limit=100.0,
-        usage=Usage(current=current, updated_at_ms=usage_at_ms),
-    )
+    return a_credit(id_, limit=100.0, usage=a_usage(current, updated_at_ms=usage_at_ms))
 
 
-def entity(*terms: FeatureEntitlement | CreditEntitlement, at_ms: int = NOW_MS) -> Entity:
+def entity(*terms: Entitlement, at_ms: int = NOW_MS) -> Entity:
     """An entity with these entitlements."""
-    features = {each.feature.id: each for each in terms if not isinstance(each, CreditEntitlement)}
-    credits_ = {each.currency.currency_id: each for each in terms if isinstance(each, CreditEntitlement)}
-    return Entity(
-        features=MappingProxyType(features), credits=MappingProxyType(credits_), updated_at_ms=at_ms
-    )
+    return an_entity(*terms, updated_at_ms=at_ms)
 
 
 def cached(entity: Entity, *, confirmed_at: float = 100.0) -> CachedEntity:
     """The entity, confirmed at that moment."""
-    return CachedEntity(entity=entity, confirmed_at=confirmed_at)
+    return a_cached_entity(entity, confirmed_at=confirmed_at)
 
 
 def usage_update(

@@ -97,8 +97,19 @@ def test_clearing_forgets_everything(tier: MemoryTier) -> None:
         tier.resources_of(CUSTOMER.customer_id),
         tier.get(CUSTOMER),
     ) == (0, 0, (), None)
-    put(tier, CUSTOMER, big_entity(1))
-    assert tier.keys() == (CUSTOMER,)
+
+
+def test_a_cleared_tier_is_as_good_as_new() -> None:
+    tier = MemoryTier(max_size_bytes=3 * size_of_one())
+    for number in range(10):
+        put(tier, customer_key(number), big_entity(number))
+    tier.clear()
+
+    for number in range(10):
+        put(tier, customer_key(number), big_entity(number))
+
+    assert tier.keys()[-1] == customer_key(9)
+    assert len(tier.keys()) == tier.entries == len({key for key in tier.keys() if tier.get(key)})  # noqa: SIM118
 
 
 def test_the_memory_limit_bounds_real_bytes() -> None:
@@ -175,6 +186,19 @@ def test_what_was_read_once_is_given_up_in_the_end() -> None:
         tier.get(customer_key(number - number % 2))
 
     assert tier.get(CUSTOMER) is None
+
+
+def test_a_mark_saves_until_the_hand_comes_round_again() -> None:
+    """The hand goes on where it stopped: started over each time, it would soon be back at the oldest."""
+    tier = MemoryTier(max_size_bytes=4 * size_of_one())
+    for number in range(3):
+        put(tier, customer_key(number), big_entity(number))
+    tier.get(customer_key(0))
+
+    for number in range(3, 6):
+        put(tier, customer_key(number), big_entity(number))
+
+    assert customer_key(0) in tier.keys()  # noqa: SIM118  no dict
 
 
 def test_a_hand_among_marks_only_stops_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
+from entitlements.cache.connection import RedisConnection
 from entitlements.cache.memory import MemoryTier
+from entitlements.cache.redis import RedisTier
 from entitlements.cache.tiers import Miss, Tiers
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
@@ -58,6 +60,46 @@ class TestMemoryAlone(EntityStoreContract):
     @pytest.fixture
     def store(self) -> Tiers:
         return Tiers(a_memory())
+
+
+class TestMemoryBeforeRedis(EntityStoreContract):
+    """With Redis the tiers behave as without it."""
+
+    @pytest.fixture
+    def store(self, tier: RedisTier) -> Tiers:
+        return Tiers(a_memory(), tier)
+
+
+class TestMemoryBeforeARedisThatIsGone(EntityStoreContract):
+    """Without a Redis that answers the tiers behave as without one."""
+
+    @pytest.fixture
+    def store(self, tier: RedisTier, connection: RedisConnection) -> Tiers:
+        connection.stop()
+        return Tiers(a_memory(), tier)
+
+
+async def test_what_one_process_stored_another_finds(tier: RedisTier) -> None:
+    stored = entity(metered(), credit())
+    await Tiers(a_memory(), tier).store(CUSTOMER, cached(stored))
+
+    found = await Tiers(a_memory(), tier).find(CUSTOMER)
+
+    assert (CachedEntity(entity=stored, confirmed_at=NEVER), Source.REDIS) == found
+
+
+async def test_usage_that_one_process_moved_another_finds(tier: RedisTier) -> None:
+    one, other = Tiers(a_memory(), tier), Tiers(a_memory(), tier)
+    await one.store(CUSTOMER, cached(entity(credit(current=3))))
+
+    moved = await other.apply_usage(
+        CUSTOMER, UsageUpdate(currency_id="tokens", current=5, updated_at_ms=NOW_MS + 1)
+    )
+    found = await other.find(CUSTOMER)
+
+    assert moved
+    assert found is not None
+    assert entity(credit(current=5, usage_at_ms=NOW_MS + 1)) == found[0].entity
 
 
 async def test_what_is_in_memory_is_not_asked_of_the_shared_tier(shared: ScriptedShared) -> None:

@@ -1,0 +1,127 @@
+"""One fetch per entity across processes: who misses first fetches, the others wait (contract/redis.md).
+
+Nobody waits longer than its bound, and nobody waits for who died: without Redis everybody fetches alone.
+"""
+
+import asyncio
+import enum
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from entitlements.cache.connection import UNAVAILABLE, Client, RedisConnection
+from entitlements.cache.json_fields import written
+from entitlements.cache.keys import KeySpace, raw
+from entitlements.cache.notifications import Notifications
+from entitlements.cache.scripts import delete_if_own
+from entitlements.domain.entity import EntityKey
+from entitlements.domain.ports import Clock
+
+LOOK_SECONDS = 0.25
+"""So often a waiter looks whether the lock still stands: its holder may have died, its word may be lost."""
+
+
+class Turn(enum.Enum):
+    """What a process that misses an entity does next."""
+
+    OURS = "ours"
+    """Fetch, store, and say `done`: the others wait for it."""
+    ALONE = "alone"
+    """Fetch: Redis does not answer, or the other takes too long."""
+    ELSEWHERE = "elsewhere"
+    """Another process has fetched it, or has given up: look again, and fetch if it is still missing."""
+    FAILED_ELSEWHERE = "failed_elsewhere"
+    """Another process could not fetch it just now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A process's turn at one entity."""
+
+    key: EntityKey
+    turn: Turn
+    token: bytes = b""
+    """What stands in the lock if it is ours, which is not known when the answer got lost."""
+
+
+class FetchLock:
+    """The lock of each entity, in Redis."""
+
+    def __init__(
+        self,
+        connection: RedisConnection,
+        *,
+        notifications: Notifications,
+        keys: KeySpace,
+        clock: Clock,
+        hold_seconds: float,
+    ) -> None:
+        """Takes its place in Redis.
+
+        Args:
+            connection: the way there.
+            notifications: what others tell on the channels of `keys`.
+            keys: the names under REDIS_ENVIRONMENT_PREFIX.
+            clock: for the bounds.
+            hold_seconds: a lock whose holder died stands no longer; more than a fetch's budget.
+        """
+        self._connection = connection
+        self._notifications = notifications
+        self._keys = keys
+        self._clock = clock
+        self._hold_ms = int(hold_seconds * 1000)
+
+    async def claim(self, key: EntityKey, *, wait_seconds: float) -> Claim:
+        """This process's turn; returns at once when nobody else fetches, else within `wait_seconds`."""
+        token = secrets.token_hex(16).encode()
+        with self._notifications.listening(self._keys.fetch_channel(key)) as told:
+            taken = await self._connection.run(lambda client: self._take(client, key, token))
+            if taken is UNAVAILABLE:
+                return Claim(key=key, turn=Turn.ALONE, token=token)
+            if taken:
+                return Claim(key=key, turn=Turn.OURS, token=token)
+            return Claim(key=key, turn=await self._wait(key, told, wait_seconds))
+
+    async def done(self, claim: Claim, *, error: str | None = None) -> None:
+        """Gives the lock back and tells the others; `error` is a short reason why there is nothing."""
+        if not claim.token:
+            return
+        message = written({} if error is None else {"error": error})
+        await self._connection.run(lambda client: self._give_back(client, claim, message))
+
+    def _take(self, client: Client, key: EntityKey, token: bytes) -> bool:
+        lock = raw(self._keys.fetch_lock(key))
+        taken = client.set(lock, token, nx=True, px=self._hold_ms)
+        return bool(taken) or client.get(lock) == token  # it was ours already: the first answer got lost
+
+    def _give_back(self, client: Client, claim: Claim, message: bytes) -> None:
+        if delete_if_own(client, self._keys.fetch_lock(claim.key), claim.token):
+            client.publish(raw(self._keys.fetch_channel(claim.key)), message)
+
+    async def _wait(self, key: EntityKey, told: "asyncio.Future[bytes]", wait_seconds: float) -> Turn:
+        deadline = self._clock.monotonic() + wait_seconds
+        while (remaining := deadline - self._clock.monotonic()) > 0:
+            done, _ = await asyncio.wait({told}, timeout=min(remaining, LOOK_SECONDS))
+            if done:
+                return _turn_told(told.result())
+            stands = await self._connection.run(_exists(self._keys.fetch_lock(key)))
+            if stands is UNAVAILABLE:
+                return Turn.ALONE
+            if not stands:
+                return Turn.ELSEWHERE
+        return Turn.ALONE
+
+
+def _exists(name: str) -> Callable[[Client], bool]:
+    return lambda client: bool(client.exists(raw(name)))
+
+
+def _turn_told(message: bytes) -> Turn:
+    """What a message means; one that makes no sense means at least that something happened."""
+    try:
+        document = json.loads(message)
+    except (ValueError, RecursionError):
+        return Turn.ELSEWHERE
+    has_failed = isinstance(document, dict) and document.get("error") is not None
+    return Turn.FAILED_ELSEWHERE if has_failed else Turn.ELSEWHERE

@@ -1,0 +1,154 @@
+"""JSON of others, read field by field: what has not the type it should have is `Junk`."""
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from entitlements.domain.errors import SidecarError
+
+_Kind = TypeVar("_Kind")
+
+LATEST_MS = 253_402_300_799_999
+"""The end of the year 9999: the last moment that callers can be told."""
+
+
+@dataclass(eq=False)
+class Junk(SidecarError):
+    """A value that cannot be used; holds what it should have been and where."""
+
+    where: str
+    """The document and the field in it; no ids."""
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.where} is not {self.expected}"
+
+
+class Fields:
+    """One JSON object; a getter answers None (or a default) for what is missing or null."""
+
+    __slots__ = ("_values", "_where")
+
+    def __init__(self, values: object, where: str) -> None:
+        if not isinstance(values, dict):
+            raise Junk(where, "an object")
+        self._values: dict[str, Any] = values
+        self._where = where
+
+    def has(self, name: str) -> bool:
+        """True when the field is there and not null."""
+        return self._values.get(name) is not None
+
+    def text(self, name: str) -> str | None:
+        """A string."""
+        return self._typed(name, str, "a string")
+
+    def required_text(self, name: str) -> str:
+        """A string that is not empty.
+
+        Raises:
+            Junk: also when it is missing.
+        """
+        text = self.text(name)
+        if not text:
+            raise self._junk(name, "a string that is not empty")
+        return text
+
+    def flag(self, name: str) -> bool | None:
+        """A boolean."""
+        return self._typed(name, bool, "a boolean")
+
+    def number(self, name: str) -> float | None:
+        """A finite number."""
+        value = self._values.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
+            raise self._junk(name, "a finite number")
+        return float(value)
+
+    def moment(self, name: str) -> int | None:
+        """Epoch milliseconds."""
+        value = self.number(name)
+        if value is None:
+            return None
+        if abs(value) > LATEST_MS:
+            raise self._junk(name, "epoch milliseconds")
+        return int(value)
+
+    def nested(self, name: str) -> "Fields | None":
+        """An object."""
+        value = self._values.get(name)
+        return None if value is None else Fields(value, f"{self._where}.{name}")
+
+    def raw_object(self, name: str) -> "dict[str, object] | None":
+        """An object, as it is."""
+        return self._typed(name, dict, "an object")
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of strings."""
+        values = self._typed(name, list, "a list") or []
+        if not all(isinstance(each, str) for each in values):
+            raise self._junk(name, "a list of strings")
+        return tuple(values)
+
+    def objects(self) -> "list[Fields]":
+        """All values of this object, each an object."""
+        return [Fields(value, f"{self._where}[]") for value in self._values.values()]
+
+    def _typed(self, name: str, kind: type[_Kind], expected: str) -> _Kind | None:
+        value = self._values.get(name)
+        if value is not None and not isinstance(value, kind):
+            raise self._junk(name, expected)
+        return value
+
+    def _junk(self, name: str, expected: str) -> Junk:
+        return Junk(f"{self._where}.{name}", expected)
+
+
+def parsed(text: bytes, where: str) -> Fields:
+    """The JSON object that the bytes are.
+
+    Raises:
+        Junk: they are none.
+    """
+    try:
+        return Fields(json.loads(text), where)
+    except (ValueError, RecursionError) as error:  # bad UTF-8 and too many digits are ValueErrors too
+        raise Junk(where, "JSON") from error
+
+
+def written(value: object) -> bytes:
+    """The value as compact JSON text in UTF-8, as JavaScript writes it.
+
+    Raises:
+        Junk: it holds what JSON has no word for.
+    """
+    try:
+        return _dumped(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half a surrogate pair has no UTF-8: escaped it is still JSON
+        return _dumped(value, ensure_ascii=True).encode()
+
+
+def plain_number(value: float | None) -> float | None:
+    """The number as JavaScript writes it: 5 and not 5.0; null for what JSON has no word for."""
+    if value is None or not math.isfinite(value):
+        return None
+    return int(value) if value == int(value) and abs(value) < 2**53 else value
+
+
+def _dumped(value: object, *, ensure_ascii: bool) -> str:
+    try:
+        return json.dumps(
+            value, ensure_ascii=ensure_ascii, allow_nan=False, separators=(",", ":"), default=dict
+        )
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Junk("a value to write", "JSON") from error
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer too large for a double
+        return False

@@ -1,0 +1,92 @@
+"""What other processes tell through Redis' channels: one subscription, on a thread of its own.
+
+A message can be lost; who waits for one looks for itself as well.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+
+from redis.client import PubSub
+from redis.exceptions import RedisError
+
+from entitlements import metrics
+from entitlements.cache.connection import Client
+from entitlements.cache.keys import raw
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.25
+"""So long `stop` waits at most for the thread to notice."""
+PAUSE_SECONDS = 1.0
+"""Between two attempts to subscribe."""
+
+
+class Notifications:
+    """Hands messages on the channels of one pattern to those who wait for them on the event loop."""
+
+    def __init__(self, client: Client, *, pattern: str) -> None:
+        self._client = client
+        self._pattern = pattern
+        self._waiting: defaultdict[str, list[asyncio.Future[bytes]]] = defaultdict(list)
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped = threading.Event()
+
+    def start(self) -> None:
+        """Subscribes, now or as soon as Redis answers; called on the event loop that waits."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._listen, name="redis-notifications", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the subscription; can be called twice."""
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    @contextlib.contextmanager
+    def listening(self, channel: str) -> Iterator["asyncio.Future[bytes]"]:
+        """A future that the next message on the channel fulfils."""
+        told: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting[channel].append(told)
+        try:
+            yield told
+        finally:
+            told.cancel()
+            self._waiting[channel].remove(told)
+            if not self._waiting[channel]:
+                del self._waiting[channel]
+
+    def _listen(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                pubsub = self._client.pubsub(ignore_subscribe_messages=True)
+                with contextlib.closing(pubsub):
+                    pubsub.psubscribe(raw(self._pattern))
+                    self._hand_on(pubsub)
+            except (RedisError, OSError):  # the connection says so in the log
+                self._pause()
+            except Exception:  # redis-py fails in many ways where a pool is closed under a read
+                logger.warning("a subscription to redis broke", exc_info=True)
+                self._pause()
+
+    def _pause(self) -> None:
+        metrics.REDIS_CLIENT_ERRORS.inc()
+        self._stopped.wait(PAUSE_SECONDS)
+
+    def _hand_on(self, pubsub: PubSub) -> None:
+        while not self._stopped.is_set():
+            message = pubsub.get_message(timeout=POLL_SECONDS)
+            if message is not None and self._loop is not None:
+                channel = message["channel"].decode("utf-8", "surrogatepass")
+                self._loop.call_soon_threadsafe(self._tell, channel, message["data"])
+
+    def _tell(self, channel: str, message: bytes) -> None:
+        for told in self._waiting.get(channel, ()):
+            if not told.done():
+                told.set_result(message)

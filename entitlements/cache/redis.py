@@ -1,0 +1,166 @@
+"""The tier that several processes share, and that others read and write too (contract/redis.md).
+
+Whatever is found there is input, not truth; whatever does not work is a miss or a dropped write, and counted.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from entitlements import metrics
+from entitlements.cache.codec import Metadata, decode_timestamp, encode_entity, encode_metadata, encode_usage
+from entitlements.cache.connection import UNAVAILABLE, Client, RedisConnection, values_of
+from entitlements.cache.json_fields import Junk
+from entitlements.cache.keys import KeySpace, customer_of, raw, timestamp_of
+from entitlements.cache.outage_log import RepeatedWarning
+from entitlements.cache.redis_reading import moved_usage, read_entity, usage_key_of, usages_of
+from entitlements.cache.scripts import Write, replace_usage, stamp_unknown, write_newest
+from entitlements.cache.tiers import Miss
+from entitlements.domain.entitlement import NO_TIMESTAMP_MS, Usage
+from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
+from entitlements.domain.freshness import UNKNOWN_CUSTOMER_SECONDS, is_unknown_customer
+from entitlements.domain.ports import Clock
+
+_Answer = TypeVar("_Answer")
+
+logger = logging.getLogger(__name__)
+
+UNKNOWN_CUSTOMER_TTL_SECONDS = int(UNKNOWN_CUSTOMER_SECONDS)
+"""An unknown customer may be signing up: nobody is told longer than this that it is unknown."""
+MAX_USAGE_ATTEMPTS = 3
+"""So often a usage is worked out anew because another wrote meanwhile; then newest wins, as everywhere."""
+
+
+class RedisTier:
+    """A `SharedTier` in Redis."""
+
+    def __init__(
+        self, connection: RedisConnection, *, keys: KeySpace, clock: Clock, ttl_seconds: int
+    ) -> None:
+        """Takes its place in Redis.
+
+        Args:
+            connection: the way there; the caller stops it.
+            keys: the names under REDIS_ENVIRONMENT_PREFIX.
+            clock: stamps what the cloud did not stamp.
+            ttl_seconds: REDIS_KEYS_TTL_IN_SECS; zero or negative for keys that never expire.
+        """
+        self._connection = connection
+        self._keys = keys
+        self._clock = clock
+        self._ttl_seconds = ttl_seconds
+        self._junk = RepeatedWarning(logger, "redis holds what cannot be used", clock.monotonic)
+
+    async def get(self, key: EntityKey) -> Entity | Miss:
+        """The entity, with the newest usage of each meter and balance, or why it is a miss."""
+        found = await self._connection.run(lambda client: read_entity(client, self._keys, key))
+        if found is UNAVAILABLE:
+            return Miss.UNAVAILABLE
+        if isinstance(found, Junk):
+            self._note_junk(found)
+            return Miss.JUNK
+        return found
+
+    async def store(self, key: EntityKey, entity: Entity) -> None:
+        """Writes what is not older than what Redis holds, each document by its own timestamp."""
+        await self._write(lambda client: self._store(client, key, entity))
+
+    async def apply_usage(self, key: EntityKey, update: UsageUpdate) -> bool:
+        """Moves one meter of an entity that Redis holds; False when it does not, or knows a newer state."""
+        return await self._write(lambda client: self._apply_usage(client, key, update)) is True
+
+    async def drop(self, key: EntityKey) -> None:
+        """Forgets an entity; its usages stay for the next one, under their own timestamps."""
+        documents = (self._keys.entity(key), self._keys.metadata(key))
+        names = [raw(name) for document in documents for name in (document, timestamp_of(document))]
+        await self._connection.run(lambda client: client.delete(*names))
+
+    async def _write(self, work: Callable[[Client], _Answer]) -> _Answer | None:
+        """What `work` returns; None when Redis does not answer, or when junk is in the way."""
+        try:
+            answer = await self._connection.run(work)
+        except Junk as junk:
+            self._note_junk(junk)
+            return None
+        return None if answer is UNAVAILABLE else answer
+
+    def _note_junk(self, junk: Junk) -> None:
+        metrics.CACHE_JUNK.labels("redis").inc()
+        self._junk.note(junk)
+
+    def _store(self, client: Client, key: EntityKey, entity: Entity) -> None:
+        stamp_ms = entity.updated_at_ms
+        if stamp_ms == NO_TIMESTAMP_MS and not entity.is_empty:
+            stamp_ms = self._clock.now_ms()
+        metadata = Metadata(
+            denied_reason=entity.denied_reason,
+            customer_timestamp_ms=self._settled_customer_timestamp(client, key, stamp_ms),
+        )
+        write_newest(
+            client,
+            [
+                *(_usage_write(name, usage) for name, usage in usages_of(self._keys, key, entity)),
+                Write(key=self._keys.metadata(key), value=encode_metadata(metadata), timestamp_ms=stamp_ms),
+                Write(key=self._keys.entity(key), value=encode_entity(key, entity), timestamp_ms=stamp_ms),
+            ],
+            ttl_seconds=self._ttl_of(entity),
+        )
+
+    def _ttl_of(self, entity: Entity) -> int:
+        if not is_unknown_customer(entity):
+            return self._ttl_seconds
+        if self._ttl_seconds <= 0:
+            return UNKNOWN_CUSTOMER_TTL_SECONDS
+        return min(UNKNOWN_CUSTOMER_TTL_SECONDS, self._ttl_seconds)
+
+    def _settled_customer_timestamp(self, client: Client, key: EntityKey, stamp_ms: int) -> int | None:
+        """The customer's timestamp where it is newer than the resource's; makes sure that there is one.
+
+        Without it the resource would be a miss for ever where the cloud's own timestamps stay in that
+        order, or where nobody asks for the customer itself (contract/redis.md, Rules).
+        """
+        if key.resource_id is None:
+            return None
+        customer = self._keys.entity(customer_of(key))
+        (text,) = values_of(client, [timestamp_of(customer)])
+        try:
+            customer_ms = NO_TIMESTAMP_MS if text is None else decode_timestamp(text)
+        except Junk:
+            text = None
+            customer_ms = NO_TIMESTAMP_MS
+        if text is None:
+            stamp_unknown(client, customer, ttl_seconds=self._ttl_seconds)
+        return customer_ms if customer_ms > stamp_ms else None
+
+    def _apply_usage(self, client: Client, key: EntityKey, update: UsageUpdate) -> bool:
+        for _ in range(MAX_USAGE_ATTEMPTS):
+            planned = self._plan_usage(client, key, update)
+            if planned is None:
+                return False
+            write, held = planned
+            if replace_usage(
+                client,
+                entity_key=self._keys.entity(key),
+                held=held,
+                write=write,
+                ttl_seconds=self._ttl_seconds,
+            ):
+                return True
+        planned = self._plan_usage(client, key, update)
+        return planned is not None and bool(write_newest(client, [planned[0]], ttl_seconds=self._ttl_seconds))
+
+    def _plan_usage(
+        self, client: Client, key: EntityKey, update: UsageUpdate
+    ) -> tuple[Write, Sequence[bytes | None]] | None:
+        """What the update makes of the usage that is held, and that; None when it changes nothing."""
+        entity_key, usage_key = self._keys.entity(key), usage_key_of(self._keys, key, update)
+        names = [entity_key, timestamp_of(entity_key), usage_key, timestamp_of(usage_key)]
+        text, stamp, *held = values_of(client, names)
+        if text is None or stamp is None:
+            return None
+        usage = moved_usage(self._keys, key, update, entitlements=text, held=held)
+        return None if usage is None else (_usage_write(usage_key, usage), held)
+
+
+def _usage_write(key: str, usage: Usage) -> Write:
+    return Write(key=key, value=encode_usage(usage), timestamp_ms=usage.updated_at_ms)

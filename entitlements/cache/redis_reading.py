@@ -1,0 +1,129 @@
+"""How an entity is put together from what stands in Redis; runs on the connection's threads."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TypeVar
+
+from redis.exceptions import ResponseError
+
+from entitlements.cache.codec import decode_entity, decode_metadata, decode_timestamp, decode_usage
+from entitlements.cache.connection import Client, values_of
+from entitlements.cache.json_fields import Junk
+from entitlements.cache.keys import KeySpace, customer_of, raw, timestamp_of
+from entitlements.cache.tiers import Miss
+from entitlements.domain.entitlement import CreditEntitlement, MeteredEntitlement, Usage
+from entitlements.domain.entity import Entity, EntityKey, UsageUpdate, with_usage
+
+_Tracked = TypeVar("_Tracked", MeteredEntitlement, CreditEntitlement)
+
+
+def read_entity(client: Client, keys: KeySpace, key: EntityKey) -> Entity | Miss | Junk:
+    """The entity as Redis has it, each usage from its own key, or why it is a miss."""
+    documents = [keys.entity(key), keys.metadata(key)]
+    try:
+        entity = _read_entitlements(client, keys, key)
+        if isinstance(entity, Miss):
+            return entity
+        documents += [usage_key for usage_key, _ in usages_of(keys, key, entity)]
+        return _with_live_usages(client, keys, key, entity)
+    except Junk as junk:
+        # Without its timestamp, junk gives way to whatever is written next, and not only to what is newer.
+        with suppress(ResponseError):
+            client.delete(*(raw(timestamp_of(each)) for each in documents))
+        return junk
+
+
+def usages_of(keys: KeySpace, key: EntityKey, entity: Entity) -> Iterator[tuple[str, Usage]]:
+    """The usage of each meter and balance with the key it has for itself."""
+    for feature in entity.features.values():
+        if isinstance(feature, MeteredEntitlement):
+            yield keys.feature_usage(key, feature.feature.id), feature.usage
+    for credit in entity.credits.values():
+        yield keys.credit_usage(key, credit.currency.currency_id), credit.usage
+
+
+def usage_key_of(keys: KeySpace, key: EntityKey, update: UsageUpdate) -> str:
+    """Where the usage is that an update is about."""
+    if update.currency_id is not None:
+        return keys.credit_usage(key, update.currency_id)
+    return keys.feature_usage(key, update.feature_id or "")
+
+
+def moved_usage(
+    keys: KeySpace, key: EntityKey, update: UsageUpdate, *, entitlements: bytes, held: Sequence[bytes | None]
+) -> Usage | None:
+    """What a usage key has to hold after the update; None when it may not move.
+
+    Args:
+        keys: all names.
+        key: whose usage.
+        update: what is told.
+        entitlements: the entity's document.
+        held: the usage key's value and its timestamp's.
+
+    Raises:
+        Junk: the entity's document cannot be read; a usage that cannot is as good as none.
+    """
+    usage_key = usage_key_of(keys, key, update)
+    entity = decode_entity(entitlements)
+    usage_text, stamp = held
+    if usage_text is not None and stamp is not None:
+        with suppress(Junk):
+            usage = decode_usage(usage_text, updated_at_ms=decode_timestamp(stamp))
+            entity = _with_usages(keys, key, entity, {usage_key: usage})
+    moved = with_usage(entity, update)
+    return None if moved is None else dict(usages_of(keys, key, moved))[usage_key]
+
+
+def _read_entitlements(client: Client, keys: KeySpace, key: EntityKey) -> Entity | Miss:
+    entity_key = keys.entity(key)
+    names = [entity_key, timestamp_of(entity_key), keys.metadata(key)]
+    if key.resource_id is not None:
+        names.append(timestamp_of(keys.entity(customer_of(key))))
+    text, stamp, metadata_text, *customer_stamps = values_of(client, names)
+    if text is None or stamp is None:
+        return Miss.ABSENT
+    stamp_ms = decode_timestamp(stamp)
+    metadata = decode_metadata(metadata_text)
+    for customer_stamp in customer_stamps:
+        known_ms = max(stamp_ms, metadata.customer_timestamp_ms or 0)
+        if customer_stamp is None or decode_timestamp(customer_stamp) > known_ms:
+            return Miss.OUTDATED
+    return replace(decode_entity(text), denied_reason=metadata.denied_reason, updated_at_ms=stamp_ms)
+
+
+def _with_live_usages(client: Client, keys: KeySpace, key: EntityKey, entity: Entity) -> Entity | Miss:
+    usage_keys = [usage_key for usage_key, _ in usages_of(keys, key, entity)]
+    if not usage_keys:
+        return entity
+    values = values_of(client, [name for each in usage_keys for name in (each, timestamp_of(each))])
+    usages = {}
+    for usage_key, text, stamp in zip(usage_keys, values[::2], values[1::2], strict=True):
+        if text is None or stamp is None:
+            return Miss.ABSENT
+        usages[usage_key] = decode_usage(text, updated_at_ms=decode_timestamp(stamp))
+    return _with_usages(keys, key, entity, usages)
+
+
+def _with_usages(keys: KeySpace, key: EntityKey, entity: Entity, usages: Mapping[str, Usage]) -> Entity:
+    """The entity with the usages of those keys in place of what its own document said."""
+
+    def live(terms: _Tracked, usage_key: str) -> _Tracked:
+        return replace(terms, usage=usages.get(usage_key, terms.usage))
+
+    return replace(
+        entity,
+        features=MappingProxyType(
+            {
+                id_: live(terms, keys.feature_usage(key, id_))
+                if isinstance(terms, MeteredEntitlement)
+                else terms
+                for id_, terms in entity.features.items()
+            }
+        ),
+        credits=MappingProxyType(
+            {id_: live(terms, keys.credit_usage(key, id_)) for id_, terms in entity.credits.items()}
+        ),
+    )

@@ -1,0 +1,105 @@
+"""What Redis does in one step: a value and its timestamp change together, also against other writers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from entitlements.cache.codec import encode_timestamp
+from entitlements.cache.connection import Client
+from entitlements.cache.keys import raw, timestamp_of
+
+_PUT = """
+local ttl = tonumber(ARGV[1])
+local function put(key, value)
+  if ttl > 0 then redis.call('SET', key, value, 'EX', ttl) else redis.call('SET', key, value) end
+end
+"""
+
+_WRITE_NEWEST = f"""{_PUT}
+local written = 0
+for i = 1, #KEYS, 2 do
+  local arrived = ARGV[i + 2]
+  local held = redis.call('MGET', KEYS[i], KEYS[i + 1])
+  local stamped = held[1] and held[2] and #held[2] <= 15 and string.match(held[2], '^%d+$')
+  if arrived == '0' or not stamped or tonumber(arrived) >= tonumber(held[2]) then
+    put(KEYS[i], ARGV[i + 1])
+    put(KEYS[i + 1], arrived)
+    written = written + 1
+  end
+end
+return written
+"""
+# A timestamp without its value, or one that is no number, protects nothing: it is overwritten.
+
+_STAMP_UNKNOWN = f"""{_PUT}
+local stamp = redis.call('MGET', KEYS[2])[1]
+if not stamp or #stamp > 15 or not string.match(stamp, '^%d+$') then
+  redis.call('DEL', KEYS[1])
+  put(KEYS[2], '0')
+end
+"""
+
+_REPLACE_USAGE = f"""{_PUT}
+local held = redis.call('MGET', KEYS[1], KEYS[2], KEYS[3])
+if not held[1] or (held[2] or '') ~= ARGV[2] or (held[3] or '') ~= ARGV[3] then return 0 end
+put(KEYS[2], ARGV[4])
+put(KEYS[3], ARGV[5])
+return 1
+"""
+
+_RENEW_IF_OWN = """
+if redis.call('MGET', KEYS[1])[1] ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""
+
+_DELETE_IF_OWN = """
+if redis.call('MGET', KEYS[1])[1] ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write:
+    """A value and the timestamp of the change that made it."""
+
+    key: str
+    value: bytes
+    timestamp_ms: int
+
+
+def write_newest(client: Client, writes: Sequence[Write], *, ttl_seconds: int) -> int:
+    """Writes each that is not older than what is held, and tells how many (contract/redis.md, Rules)."""
+    keys: list[bytes] = []
+    arguments: list[bytes | int] = [ttl_seconds]
+    for write in writes:
+        keys += [raw(write.key), raw(timestamp_of(write.key))]
+        arguments += [write.value, encode_timestamp(write.timestamp_ms)]
+    return int(client.register_script(_WRITE_NEWEST)(keys, arguments))
+
+
+def stamp_unknown(client: Client, key: str, *, ttl_seconds: int) -> None:
+    """Gives what has no timestamp the timestamp "none", and takes away its value: a miss without one."""
+    client.register_script(_STAMP_UNKNOWN)([raw(key), raw(timestamp_of(key))], [ttl_seconds])
+
+
+def replace_usage(
+    client: Client, *, entity_key: str, held: Sequence[bytes | None], write: Write, ttl_seconds: int
+) -> bool:
+    """Writes a usage if the entity is there and the usage and its timestamp are still what was `held`."""
+    keys = [raw(entity_key), raw(write.key), raw(timestamp_of(write.key))]
+    arguments: list[bytes | int] = [
+        ttl_seconds,
+        *(each or b"" for each in held),
+        write.value,
+        encode_timestamp(write.timestamp_ms),
+    ]
+    return bool(client.register_script(_REPLACE_USAGE)(keys, arguments))
+
+
+def renew_if_own(client: Client, key: str, token: bytes, *, milliseconds: int) -> bool:
+    """Lets a key that holds the token live so much longer; False when it does not hold it any more."""
+    return bool(client.register_script(_RENEW_IF_OWN)([raw(key)], [token, milliseconds]))
+
+
+def delete_if_own(client: Client, key: str, token: bytes) -> bool:
+    """Deletes a key that holds the token; False when it does not hold it any more."""
+    return bool(client.register_script(_DELETE_IF_OWN)([raw(key)], [token]))

@@ -1,0 +1,45 @@
+"""Builders of the parts that speak to Redis."""
+
+import time
+
+from django_redis.cache import RedisCache
+
+from entitlements.cache.connection import RedisConnection, settings_of_url
+from entitlements.cache.keys import KeySpace
+from entitlements.cache.redis import RedisTier
+from tests.cache.samples import NOW_MS
+
+KEYS = KeySpace(prefix="production")
+TTL_SECONDS = 604800
+
+
+class ShiftedClock:
+    """The real durations, plus what a test adds; the wall clock stands still."""
+
+    def __init__(self) -> None:
+        self.shift_seconds = 0.0
+
+    def now_ms(self) -> int:
+        return NOW_MS
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.shift_seconds
+
+
+def a_connection(
+    url: str,
+    *,
+    clock: ShiftedClock | None = None,
+    username: str | None = None,
+    password: str | None = None,
+) -> RedisConnection:
+    """A connection to that Redis, by way of django-redis."""
+    settings = settings_of_url(url, username=username, password=password)
+    return RedisConnection(RedisCache(settings.pop("LOCATION"), settings), clock=clock or ShiftedClock())
+
+
+def a_tier(
+    connection: RedisConnection, *, clock: ShiftedClock | None = None, ttl_seconds: int = TTL_SECONDS
+) -> RedisTier:
+    """The tier of the environment "production"."""
+    return RedisTier(connection, keys=KEYS, clock=clock or ShiftedClock(), ttl_seconds=ttl_seconds)

@@ -1,0 +1,364 @@
+"""What happens to calls when something happens to Redis (contract/operations.md, When something is down)."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django_redis.cache import RedisCache
+from prometheus_client import REGISTRY
+
+from entitlements.cache import connection as connection_module
+from entitlements.cache.connection import (
+    CALL_SECONDS,
+    UNAVAILABLE,
+    Client,
+    RedisConnection,
+    cache_settings,
+    settings_of_url,
+    values_of,
+)
+from entitlements.cache.json_fields import Junk
+from entitlements.cache.redis import RedisTier
+from entitlements.cache.tiers import Miss
+from tests.cache.redis_parts import ShiftedClock, a_connection, a_tier
+from tests.cache.samples import CUSTOMER, entity, metered, usage_update
+from tests.redis_server import RedisServer, TlsFront, free_port
+
+BREAKER_PAUSE_SECONDS = 31.0
+
+
+def errors() -> float:
+    return REGISTRY.get_sample_value("sidecar_redis_client_errors_total") or 0.0
+
+
+def ping(client: Client) -> bool:
+    return bool(client.ping())
+
+
+@pytest.fixture
+def own_connection(own_redis: RedisServer, clock: ShiftedClock) -> Iterator[RedisConnection]:
+    connection = a_connection(own_redis.url, clock=clock)
+    yield connection
+    connection.stop()
+
+
+@pytest.fixture
+def own_tier(own_connection: RedisConnection, clock: ShiftedClock) -> RedisTier:
+    return a_tier(own_connection, clock=clock)
+
+
+async def assert_out_of_order(tier: RedisTier) -> None:
+    """Every call comes back in time, as a miss or with nothing done, and is counted."""
+    for call, expected in (
+        (tier.get(CUSTOMER), Miss.UNAVAILABLE),
+        (tier.store(CUSTOMER, entity(metered())), None),
+        (tier.apply_usage(CUSTOMER, usage_update()), False),
+        (tier.drop(CUSTOMER), None),
+    ):
+        before, started_at = errors(), time.monotonic()
+        assert expected == await call
+        assert time.monotonic() - started_at < CALL_SECONDS + 0.2
+        assert errors() == before + 1
+
+
+async def test_a_call_is_answered_on_another_thread(connection: RedisConnection) -> None:
+    here = threading.get_ident()
+
+    assert here != await connection.run(lambda _: threading.get_ident())
+
+
+async def test_calls_do_not_wait_for_each_other(connection: RedisConnection) -> None:
+    def slow(_: Client) -> float:
+        time.sleep(0.1)
+        return 0.1
+
+    started_at = time.monotonic()
+    answers = await asyncio.gather(*(connection.run(slow) for _ in range(connection_module.THREADS)))
+
+    assert [0.1] * connection_module.THREADS == answers
+    assert time.monotonic() - started_at < 0.25
+
+
+async def test_absent_at_start_costs_nothing_and_its_coming_is_noticed(
+    clock: ShiftedClock,
+) -> None:
+    server = RedisServer()
+    connection = a_connection(server.url, clock=clock)
+    tier = a_tier(connection, clock=clock)
+    await assert_out_of_order(tier)
+
+    with server:
+        clock.shift_seconds += BREAKER_PAUSE_SECONDS
+        await tier.store(CUSTOMER, entity(metered()))
+
+        assert entity(metered()) == await tier.get(CUSTOMER)
+        connection.stop()
+
+
+async def test_killed_and_back_empty_goes_on_by_itself(
+    own_redis: RedisServer, own_tier: RedisTier, clock: ShiftedClock
+) -> None:
+    await own_tier.store(CUSTOMER, entity(metered()))
+    own_redis.stop()
+    await assert_out_of_order(own_tier)
+
+    own_redis.start()
+    clock.shift_seconds += BREAKER_PAUSE_SECONDS
+
+    assert await own_tier.get(CUSTOMER) is Miss.ABSENT
+    await own_tier.store(CUSTOMER, entity(metered()))
+    assert entity(metered()) == await own_tier.get(CUSTOMER)
+
+
+async def test_back_before_anyone_noticed_is_no_failure(own_redis: RedisServer, own_tier: RedisTier) -> None:
+    """The pooled connections are dead; the second try has a new one."""
+    await own_tier.store(CUSTOMER, entity(metered()))
+    own_redis.stop()
+    own_redis.start()
+    before = errors()
+
+    assert await own_tier.get(CUSTOMER) is Miss.ABSENT
+    assert errors() == before
+
+
+async def test_slow_is_given_up_in_time_and_comes_back(
+    own_redis: RedisServer, own_tier: RedisTier, clock: ShiftedClock
+) -> None:
+    await own_tier.store(CUSTOMER, entity(metered()))
+    own_redis.pause()
+    await assert_out_of_order(own_tier)
+
+    own_redis.resume()
+    clock.shift_seconds += BREAKER_PAUSE_SECONDS
+
+    assert entity(metered()) == await own_tier.get(CUSTOMER)
+
+
+async def test_a_dead_redis_does_not_cost_each_request(
+    own_redis: RedisServer, own_tier: RedisTier, own_connection: RedisConnection
+) -> None:
+    """After some failures in a row it is not asked for a while: misses come at once."""
+    own_redis.pause()
+    for _ in range(10):
+        await own_tier.get(CUSTOMER)
+    before = errors()
+
+    started_at = time.monotonic()
+    answers = [await own_tier.get(CUSTOMER) for _ in range(100)]
+
+    assert [Miss.UNAVAILABLE] * 100 == answers
+    assert time.monotonic() - started_at < 0.2
+    assert (before + 100, False) == (errors(), own_connection.is_answering)
+
+
+async def test_a_flood_of_calls_to_a_slow_redis_is_bounded(
+    own_redis: RedisServer, own_connection: RedisConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "MAX_WAITING", 3)
+    own_redis.pause()
+
+    calls = [asyncio.create_task(own_connection.run(ping)) for _ in range(5)]
+    done, pending = await asyncio.wait(calls, timeout=0.1)
+
+    assert (2, 3) == (len(done), len(pending))
+    assert {UNAVAILABLE} == {await call for call in calls}
+
+
+async def test_read_only_is_still_read(own_redis: RedisServer, own_tier: RedisTier) -> None:
+    await own_tier.store(CUSTOMER, entity(metered(current=3)))
+    own_redis.command("CONFIG", "SET", "replica-serve-stale-data", "yes")
+    own_redis.command("REPLICAOF", "127.0.0.1", free_port())
+    before = errors()
+
+    await own_tier.store(CUSTOMER, entity(metered(current=9)))
+    moved = await own_tier.apply_usage(CUSTOMER, usage_update(current=9))
+    await own_tier.drop(CUSTOMER)
+
+    assert (False, before + 3) == (moved, errors())
+    assert entity(metered(current=3)) == await own_tier.get(CUSTOMER)
+    own_redis.command("REPLICAOF", "NO", "ONE")
+    await own_tier.drop(CUSTOMER)
+    assert await own_tier.get(CUSTOMER) is Miss.ABSENT
+
+
+async def test_out_of_memory_is_still_read(own_redis: RedisServer, own_tier: RedisTier) -> None:
+    await own_tier.store(CUSTOMER, entity(metered(current=3)))
+    own_redis.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    own_redis.command("CONFIG", "SET", "maxmemory", "1")
+    before = errors()
+
+    await own_tier.store(CUSTOMER, entity(metered(current=9)))
+    moved = await own_tier.apply_usage(CUSTOMER, usage_update(current=9))
+
+    assert (False, before + 2) == (moved, errors())
+    assert entity(metered(current=3)) == await own_tier.get(CUSTOMER)
+    own_redis.command("CONFIG", "SET", "maxmemory", "0")
+    assert await own_tier.apply_usage(CUSTOMER, usage_update(current=9))
+
+
+async def test_refusals_are_logged_by_code_and_once_a_minute(
+    own_redis: RedisServer,
+    own_tier: RedisTier,
+    clock: ShiftedClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await own_tier.get(CUSTOMER)
+    own_redis.command("CONFIG", "SET", "maxmemory", "1")
+    own_redis.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+
+    for _ in range(3):
+        await own_tier.store(CUSTOMER, entity(metered()))
+    clock.shift_seconds += 61
+    await own_tier.store(CUSTOMER, entity(metered()))
+
+    assert caplog.messages == [
+        "redis refuses commands cause=OOM count=1",
+        "redis refuses commands cause=OOM count=3",
+    ]
+
+
+async def test_an_outage_is_logged_when_it_begins_and_ends(
+    own_redis: RedisServer,
+    own_tier: RedisTier,
+    clock: ShiftedClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    own_redis.stop()
+    for _ in range(20):
+        await own_tier.get(CUSTOMER)
+    own_redis.start()
+    clock.shift_seconds += BREAKER_PAUSE_SECONDS
+    for _ in range(5):
+        await own_tier.get(CUSTOMER)
+
+    assert caplog.messages == [
+        "redis does not answer; memory and the cloud do cause=ConnectionError count=1",
+        "redis answers again",
+    ]
+
+
+@pytest.mark.parametrize("given", [None, "wrong"])
+async def test_a_password_that_is_missing_or_wrong_is_an_outage(given: str | None) -> None:
+    with RedisServer(password="right") as server:
+        connection = a_connection(server.url, password=given)
+        try:
+            await assert_out_of_order(a_tier(connection))
+        finally:
+            connection.stop()
+
+
+async def test_a_password_opens() -> None:
+    with RedisServer(password="right") as server:
+        connection = a_connection(server.url, password="right")
+        try:
+            assert await connection.run(ping) is True
+        finally:
+            connection.stop()
+
+
+async def test_a_username_and_a_database_are_used() -> None:
+    with RedisServer(password="right") as server:
+        server.command("ACL", "SETUSER", "sidecar", "on", ">secret", "~*", "&*", "+@all")
+        settings = cache_settings(
+            host="127.0.0.1", port=server.port, db=3, username="sidecar", password="secret"
+        )
+        connection = RedisConnection(RedisCache(settings.pop("LOCATION"), settings), clock=ShiftedClock())
+        try:
+            await connection.run(lambda client: client.set("a", "b"))
+            assert await connection.run(lambda client: client.acl_whoami()) == "sidecar"
+            assert "db3" in server.command("INFO", "keyspace")
+        finally:
+            connection.stop()
+
+
+@pytest.mark.parametrize("trusts", [True, False])
+async def test_tls_is_spoken_and_certificates_are_verified(
+    redis: RedisServer, tmp_path: Path, trusts: bool
+) -> None:
+    with TlsFront(redis.port, tmp_path) as front:
+        settings = cache_settings(
+            host="127.0.0.1",
+            port=front.port,
+            tls=True,
+            tls_ca_file=str(front.certificate_file) if trusts else None,
+        )
+        connection = RedisConnection(RedisCache(settings.pop("LOCATION"), settings), clock=ShiftedClock())
+        try:
+            answer = await connection.run(ping)
+        finally:
+            connection.stop()
+
+    assert (True if trusts else UNAVAILABLE) == answer
+
+
+async def test_junk_passes_to_the_caller_and_says_that_redis_answers(connection: RedisConnection) -> None:
+    def work(_: Client) -> None:
+        raise Junk("it", "right")
+
+    with pytest.raises(Junk):
+        await connection.run(work)
+
+    assert connection.is_answering
+
+
+async def test_a_call_that_is_given_up_leaves_the_next_one_its_chance(
+    own_redis: RedisServer, own_connection: RedisConnection, clock: ShiftedClock
+) -> None:
+    """The probe after an outage was cancelled by its caller: the next call is the probe."""
+    own_redis.pause()
+    for _ in range(6):
+        await own_connection.run(ping)
+    clock.shift_seconds += BREAKER_PAUSE_SECONDS
+    probe = asyncio.create_task(own_connection.run(ping))
+    await asyncio.sleep(0.05)
+    probe.cancel()
+    await asyncio.wait([probe])
+
+    own_redis.resume()
+
+    assert await own_connection.run(ping) is True
+
+
+async def test_after_the_stop_nothing_is_asked(connection: RedisConnection) -> None:
+    connection.stop()
+    connection.stop()
+
+    assert await connection.run(ping) is UNAVAILABLE
+
+
+async def test_values_are_read_in_one_go(redis: RedisServer, connection: RedisConnection) -> None:
+    redis.command("SET", "a", "1")
+    redis.command("LPUSH", "b", "1")
+
+    assert await connection.run(lambda client: values_of(client, ["a", "b", "c"])) == [b"1", None, None]
+
+
+def test_the_settings_are_django_redis_own() -> None:
+    settings = cache_settings(host="redis.example", port=7000, db=2, username="u", password="p")
+
+    assert settings["LOCATION"] == (
+        "redis://redis.example:7000/2?socket_timeout=0.2&socket_connect_timeout=0.2"
+    )
+    assert settings["BACKEND"] == "django_redis.cache.RedisCache"
+    assert ("u", "p") == (settings["OPTIONS"]["USERNAME"], settings["OPTIONS"]["PASSWORD"])
+
+
+def test_the_settings_of_tls_and_ipv6() -> None:
+    settings = cache_settings(host="::1", tls=True, tls_ca_file="ca.pem")
+
+    assert settings["LOCATION"].startswith("rediss://[::1]:6379/0?")
+    assert settings["OPTIONS"]["CONNECTION_POOL_KWARGS"]["ssl_ca_certs"] == "ca.pem"
+
+
+def test_django_s_own_cache_writes_raw_keys_and_plain_json(redis: RedisServer) -> None:
+    """Whoever uses the cache API on this alias cannot put a pickle or another key there."""
+    settings = settings_of_url(redis.url)
+    cache = RedisCache(settings.pop("LOCATION"), settings)
+
+    cache.set("production:c_C", {"a": 1}, timeout=None)
+
+    assert redis.texts() == {"production:c_C": '{"a": 1}'}
+    cache.client.get_client().connection_pool.disconnect()

@@ -1,0 +1,223 @@
+"""One fetch per entity across processes, and progress whoever dies."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from entitlements.cache.connection import RedisConnection
+from entitlements.cache.fetch_lock import LOOK_SECONDS, Claim, FetchLock, Turn
+from entitlements.cache.notifications import Notifications
+from tests.cache.redis_parts import KEYS, ShiftedClock, a_connection
+from tests.cache.samples import CUSTOMER, RESOURCE
+from tests.cache.test_notifications import subscribed
+from tests.redis_server import RedisServer
+
+LOCK = "production:refetchEntityEntitlementsAfterCacheMiss-customer-1"
+CHANNEL = "production:refetchEntityEntitlementsAfterCacheMiss:customer-1"
+
+MakeLock = Callable[..., FetchLock]
+
+
+@pytest.fixture
+async def process(own_redis: RedisServer) -> AsyncIterator[MakeLock]:
+    """Makes the lock of one more process."""
+    listeners: list[Notifications] = []
+    connections: list[RedisConnection] = []
+
+    def make(*, hold_seconds: float = 5.0, listens: bool = True) -> FetchLock:
+        clock = ShiftedClock()
+        connection = a_connection(own_redis.url, clock=clock)
+        notifications = Notifications(connection.client, pattern=KEYS.fetch_channels)
+        if listens:
+            notifications.start()
+        listeners.append(notifications)
+        connections.append(connection)
+        return FetchLock(
+            connection, notifications=notifications, keys=KEYS, clock=clock, hold_seconds=hold_seconds
+        )
+
+    yield make
+    for listener in listeners:
+        listener.stop()
+    for connection in connections:
+        connection.stop()
+
+
+async def test_the_first_one_takes_the_contracts_lock(own_redis: RedisServer, process: MakeLock) -> None:
+    claim = await process(hold_seconds=5).claim(CUSTOMER, wait_seconds=1)
+
+    assert claim.turn is Turn.OURS
+    assert claim.token.decode() == own_redis.text(LOCK)
+    assert 4000 < own_redis.command("PTTL", LOCK) <= 5000
+
+
+async def test_the_others_wait_until_it_is_done(own_redis: RedisServer, process: MakeLock) -> None:
+    holder, other = process(), process()
+    held = await holder.claim(CUSTOMER, wait_seconds=5)
+    await subscribed(own_redis)
+    waiting = asyncio.create_task(other.claim(CUSTOMER, wait_seconds=5))
+    await asyncio.sleep(0.1)
+    waited = not waiting.done()
+
+    started_at = time.monotonic()
+    await holder.done(held)
+
+    assert waited
+    assert Claim(key=CUSTOMER, turn=Turn.ELSEWHERE) == await waiting
+    assert time.monotonic() - started_at < LOOK_SECONDS
+    assert own_redis.text(LOCK) is None
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("{}", Turn.ELSEWHERE),
+        ('{"error": "timeout"}', Turn.FAILED_ELSEWHERE),
+        ('{"error": {"message": "timeout"}}', Turn.FAILED_ELSEWHERE),
+        ('{"error": null}', Turn.ELSEWHERE),
+        ("junk", Turn.ELSEWHERE),
+        ("[]", Turn.ELSEWHERE),
+        ("[" * 100_000, Turn.ELSEWHERE),
+    ],
+    ids=["done", "error", "error object", "no error", "junk", "list", "deep"],
+)
+async def test_what_another_program_tells_is_understood(
+    own_redis: RedisServer, process: MakeLock, message: str, expected: Turn
+) -> None:
+    own_redis.command("SET", LOCK, "another program's")
+    lock = process()
+    await subscribed(own_redis)
+    waiting = asyncio.create_task(lock.claim(CUSTOMER, wait_seconds=5))
+    await asyncio.sleep(0.1)
+
+    own_redis.command("PUBLISH", CHANNEL, message)
+
+    assert Claim(key=CUSTOMER, turn=expected) == await waiting
+
+
+@pytest.mark.parametrize(("error", "message"), [(None, b"{}"), ("timeout", b'{"error":"timeout"}')])
+async def test_the_others_are_told_in_the_contracts_words(
+    own_redis: RedisServer, process: MakeLock, error: str | None, message: bytes
+) -> None:
+    lock = process()
+    await subscribed(own_redis)
+    claim = await lock.claim(CUSTOMER, wait_seconds=1)
+
+    with lock._notifications.listening(CHANNEL) as told:
+        await lock.done(claim, error=error)
+
+        async with asyncio.timeout(2):
+            assert message == await told
+
+
+async def test_a_lost_message_costs_little(own_redis: RedisServer, process: MakeLock) -> None:
+    holder, deaf = process(), process(listens=False)
+    held = await holder.claim(CUSTOMER, wait_seconds=5)
+    waiting = asyncio.create_task(deaf.claim(CUSTOMER, wait_seconds=5))
+    await asyncio.sleep(0.1)
+
+    started_at = time.monotonic()
+    await holder.done(held)
+
+    assert (await waiting).turn is Turn.ELSEWHERE
+    assert time.monotonic() - started_at < 2 * LOOK_SECONDS
+
+
+async def test_a_holder_that_died_holds_nobody_up_for_long(process: MakeLock) -> None:
+    await process(hold_seconds=0.3).claim(CUSTOMER, wait_seconds=1)
+    other = process()
+
+    first = await other.claim(CUSTOMER, wait_seconds=5)
+    second = await other.claim(CUSTOMER, wait_seconds=5)
+
+    assert (Turn.ELSEWHERE, Turn.OURS) == (first.turn, second.turn)
+
+
+async def test_nobody_waits_longer_than_its_bound(process: MakeLock) -> None:
+    await process().claim(CUSTOMER, wait_seconds=1)
+
+    started_at = time.monotonic()
+    claim = await process().claim(CUSTOMER, wait_seconds=0.3)
+
+    assert claim == Claim(key=CUSTOMER, turn=Turn.ALONE)
+    assert 0.25 < time.monotonic() - started_at < 0.6
+
+
+async def test_without_redis_everybody_fetches_alone(own_redis: RedisServer, process: MakeLock) -> None:
+    lock = process()
+    own_redis.stop()
+
+    claim = await lock.claim(CUSTOMER, wait_seconds=5)
+    await lock.done(claim)
+
+    assert claim.turn is Turn.ALONE
+
+
+async def test_a_redis_that_dies_while_one_waits_ends_the_wait(
+    own_redis: RedisServer, process: MakeLock
+) -> None:
+    await process().claim(CUSTOMER, wait_seconds=1)
+    waiting = asyncio.create_task(process().claim(CUSTOMER, wait_seconds=5))
+    await asyncio.sleep(0.1)
+
+    own_redis.stop()
+
+    async with asyncio.timeout(2):
+        assert (await waiting).turn is Turn.ALONE
+
+
+async def test_a_lock_that_another_took_meanwhile_is_left_to_it(
+    own_redis: RedisServer, process: MakeLock
+) -> None:
+    lock = process()
+    claim = await lock.claim(CUSTOMER, wait_seconds=1)
+    own_redis.command("SET", LOCK, "another's")
+
+    await lock.done(claim)
+
+    assert own_redis.text(LOCK) == "another's"
+
+
+async def test_a_lock_that_was_taken_without_an_answer_is_given_back(
+    own_redis: RedisServer, process: MakeLock
+) -> None:
+    """Redis took the command and was too slow to say so: the others need not wait until the lock ends."""
+    lock = process()
+    own_redis.pause()
+    claim = await lock.claim(CUSTOMER, wait_seconds=1)
+    own_redis.resume()
+    own_redis.command("SET", LOCK, claim.token)
+
+    await lock.done(claim)
+
+    assert claim.turn is Turn.ALONE
+    assert own_redis.text(LOCK) is None
+
+
+async def test_a_customer_and_its_resource_do_not_wait_for_each_other(process: MakeLock) -> None:
+    lock = process()
+
+    turns = [(await lock.claim(key, wait_seconds=1)).turn for key in (CUSTOMER, RESOURCE)]
+
+    assert [Turn.OURS, Turn.OURS] == turns
+
+
+async def test_of_many_one_fetches(own_redis: RedisServer, process: MakeLock) -> None:
+    locks = [process() for _ in range(4)]
+    fetches = 0
+
+    async def miss(lock: FetchLock) -> Turn:
+        nonlocal fetches
+        claim = await lock.claim(CUSTOMER, wait_seconds=5)
+        if claim.turn is Turn.OURS:
+            fetches += 1
+            await asyncio.sleep(0.2)
+            await lock.done(claim)
+        return claim.turn
+
+    turns = await asyncio.gather(*(miss(lock) for lock in locks))
+
+    assert fetches == 1
+    assert sorted(turn.value for turn in turns) == ["elsewhere", "elsewhere", "elsewhere", "ours"]

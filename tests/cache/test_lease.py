@@ -1,0 +1,139 @@
+"""Who follows the feed: one at a time, and soon another when it dies."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from entitlements.cache.lease import LEASE_SECONDS, RENEW_SECONDS, Hold, Lease, LeaseState
+from tests.cache.redis_parts import KEYS, ShiftedClock, a_connection
+from tests.cache.samples import NOW_MS
+from tests.redis_server import RedisServer
+
+MakeLease = Callable[[str], Lease]
+
+
+@pytest.fixture
+def process(own_redis: RedisServer, clock: ShiftedClock) -> Iterator[MakeLease]:
+    """Makes the lease of one more process."""
+    connections = []
+
+    def make(holder: str) -> Lease:
+        connections.append(a_connection(own_redis.url, clock=clock))
+        return Lease(connections[-1], name=KEYS.feed_lease, holder=holder, clock=clock)
+
+    yield make
+    for connection in connections:
+        connection.stop()
+
+
+def expire(redis: RedisServer) -> None:
+    """The lease's time is over, as Redis sees it."""
+    redis.command("DEL", KEYS.feed_lease)
+
+
+async def test_the_first_one_holds_it(process: MakeLease) -> None:
+    one, other = process("one"), process("other")
+
+    holds = [await one.try_hold(), await other.try_hold()]
+
+    assert [Hold.OURS, Hold.OTHERS] == holds
+    assert (True, False) == (one.is_held, other.is_held)
+
+
+async def test_the_holder_keeps_it_by_asking(own_redis: RedisServer, process: MakeLease) -> None:
+    one, other = process("one"), process("other")
+    await one.try_hold()
+    own_redis.command("PEXPIRE", KEYS.feed_lease, 500)
+
+    holds = [await one.try_hold(), await other.try_hold()]
+
+    assert [Hold.OURS, Hold.OTHERS] == holds
+    assert own_redis.command("PTTL", KEYS.feed_lease) > 5000
+
+
+async def test_another_takes_over_within_ten_seconds(own_redis: RedisServer, process: MakeLease) -> None:
+    one, other = process("one"), process("other")
+    await one.try_hold()
+    expire(own_redis)
+
+    holds = [await other.try_hold(), await one.try_hold()]
+
+    assert [Hold.OURS, Hold.OTHERS] == holds
+    assert LEASE_SECONDS + RENEW_SECONDS < 10
+
+
+async def test_a_holder_that_did_not_ask_for_long_knows_that_it_lost_it(
+    process: MakeLease, clock: ShiftedClock
+) -> None:
+    """A process that was stopped must not go on writing beside the one that took over."""
+    lease = process("one")
+    await lease.try_hold()
+
+    clock.shift_seconds += LEASE_SECONDS
+
+    assert not lease.is_held
+
+
+async def test_a_holder_keeps_it_through_a_short_outage_and_not_a_long_one(
+    own_redis: RedisServer, process: MakeLease, clock: ShiftedClock
+) -> None:
+    lease = process("one")
+    await lease.try_hold()
+    own_redis.stop()
+
+    soon = await lease.try_hold()
+    clock.shift_seconds += LEASE_SECONDS
+    late = await lease.try_hold()
+
+    assert (Hold.OURS, Hold.UNKNOWN) == (soon, late)
+
+
+async def test_a_lease_that_was_given_back_is_free(process: MakeLease) -> None:
+    one, other = process("one"), process("other")
+    await one.try_hold()
+
+    await one.release()
+
+    assert not one.is_held
+    assert await other.try_hold() is Hold.OURS
+
+
+async def test_only_the_holder_can_give_it_back(process: MakeLease) -> None:
+    one, other = process("one"), process("other")
+    await one.try_hold()
+
+    await other.release()
+
+    assert await other.try_hold() is Hold.OTHERS
+
+
+async def test_it_tells_people_who_holds_it_and_since_when(
+    process: MakeLease, clock: ShiftedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = process("host-1/17"), process("other")
+    nobody = await other.state()
+    await one.try_hold()
+    monkeypatch.setattr(clock, "now_ms", lambda: NOW_MS + 1500)
+    await one.try_hold()
+
+    assert nobody is None
+    assert LeaseState(holder="host-1/17", age_seconds=1.5) == await other.state()
+
+
+@pytest.mark.parametrize("junk", ["junk", "{}", '{"holder": 5}'])
+async def test_junk_in_its_place_is_another_holder_without_a_name(
+    own_redis: RedisServer, process: MakeLease, junk: str
+) -> None:
+    own_redis.command("SET", KEYS.feed_lease, junk, "PX", 1000)
+    lease = process("one")
+
+    assert await lease.try_hold() is Hold.OTHERS
+    assert await lease.state() is None
+
+
+async def test_without_redis_nobody_is_known_to_hold_it(own_redis: RedisServer, process: MakeLease) -> None:
+    lease = process("one")
+    own_redis.stop()
+
+    assert await lease.try_hold() is Hold.UNKNOWN
+    assert await lease.state() is None

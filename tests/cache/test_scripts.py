@@ -1,0 +1,220 @@
+"""What Redis does in one step: whoever else writes, a value and its timestamp stay together."""
+
+import json
+import random
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+import redis as redis_py
+
+from entitlements.cache.connection import Client
+from entitlements.cache.scripts import (
+    Write,
+    delete_if_own,
+    renew_if_own,
+    replace_usage,
+    stamp_unknown,
+    write_newest,
+)
+from tests.redis_server import RedisServer
+
+
+@pytest.fixture
+def client(redis: RedisServer) -> Iterator[Client]:
+    client = redis_py.Redis(port=redis.port)
+    yield client
+    client.close()
+
+
+def write(key: str, stamp: int, value: str | None = None) -> Write:
+    return Write(key=key, value=(value or f"v{stamp}").encode(), timestamp_ms=stamp)
+
+
+def held(client: Client, key: str) -> tuple[object, object]:
+    return client.get(key), client.get(f"{key}#timestamp")
+
+
+@pytest.mark.parametrize(
+    ("before", "stamp", "is_written"),
+    [
+        ({}, 5, True),
+        ({"a": "v", "a#timestamp": "5"}, 4, False),
+        ({"a": "v", "a#timestamp": "5"}, 5, True),
+        ({"a": "v", "a#timestamp": "5"}, 6, True),
+        ({"a": "v", "a#timestamp": "9"}, 10, True),
+        ({"a": "v", "a#timestamp": "5"}, 0, True),
+        ({"a": "v", "a#timestamp": "0"}, 1, True),
+        ({"a": "v"}, 1, True),
+        ({"a#timestamp": "5"}, 4, True),
+        ({"a": "v", "a#timestamp": "inf"}, 4, True),
+        ({"a": "v", "a#timestamp": "nan"}, 4, True),
+        ({"a": "v", "a#timestamp": "0x99"}, 4, True),
+        ({"a": "v", "a#timestamp": "1234567890123456"}, 4, True),
+        ({"a": "v", "a#timestamp": ""}, 4, True),
+    ],
+)
+def test_the_newest_is_written(client: Client, before: dict[str, str], stamp: int, is_written: bool) -> None:
+    for name, value in before.items():
+        client.set(name, value)
+
+    written = write_newest(client, [write("a", stamp, "new")], ttl_seconds=60)
+
+    assert int(is_written) == written
+    if is_written:
+        assert (b"new", str(stamp).encode()) == held(client, "a")
+    else:
+        assert (b"v", b"5") == held(client, "a")
+
+
+def test_each_write_is_decided_for_itself(client: Client) -> None:
+    write_newest(client, [write("a", 5), write("b", 1)], ttl_seconds=60)
+
+    written = write_newest(client, [write("a", 3), write("b", 3)], ttl_seconds=60)
+
+    assert written == 1
+    assert (b"v5", b"5", b"v3", b"3") == (*held(client, "a"), *held(client, "b"))
+
+
+def test_a_script_that_redis_forgot_is_sent_again(client: Client) -> None:
+    write_newest(client, [write("a", 1)], ttl_seconds=60)
+    client.script_flush()
+
+    assert write_newest(client, [write("a", 2)], ttl_seconds=60) == 1
+
+
+def test_concurrent_writers_leave_the_newest_and_never_a_mixture(redis: RedisServer) -> None:
+    """Eight writers with connections of their own, two readers: each value with its own timestamp."""
+    seen: list[tuple[bytes | None, bytes | None]] = []
+    done = threading.Event()
+    stamps = list(range(1, 801))
+    random.Random(7).shuffle(stamps)
+
+    def write_some(client: Client, number: int) -> None:
+        for stamp in stamps[number::8]:
+            write_newest(client, [write("a", stamp), write("b", stamp)], ttl_seconds=60)
+
+    def read(client: Client, _: int) -> None:
+        while not done.is_set():
+            value, stamp = client.mget("a", "a#timestamp")  # type: ignore[misc]
+            seen.append((value, stamp))
+
+    reader = started(redis, read, 1)
+    for thread in started(redis, write_some, 8):
+        thread.join()
+    done.set()
+    reader[0].join()
+
+    present = [(value, int(stamp)) for value, stamp in seen if stamp is not None]
+    assert [value for value, _ in present] == [f"v{stamp}".encode() for _, stamp in present]
+    assert [stamp for _, stamp in present] == sorted(stamp for _, stamp in present)
+    assert ["v800", "800"] == [redis.text("a"), redis.text("a#timestamp")]
+    assert ["v800", "800"] == [redis.text("b"), redis.text("b#timestamp")]
+
+
+def test_concurrent_usage_is_none_lost(redis: RedisServer) -> None:
+    """Each writer adds one to what it read: were a write in between not noticed, a step would be missing."""
+    redis.command("SET", "e", "{}")
+    redis.command("SET", "u", "0")
+    redis.command("SET", "u#timestamp", "0")
+
+    def count_up(client: Client, _: int) -> None:
+        for _ in range(50):
+            is_written = False
+            while not is_written:
+                values = client.mget("u", "u#timestamp")
+                following = int(values[0]) + 1  # type: ignore[index]
+                one_more = write("u", following, str(following))
+                is_written = replace_usage(
+                    client,
+                    entity_key="e",
+                    held=values,  # type: ignore[arg-type]
+                    write=one_more,
+                    ttl_seconds=60,
+                )
+
+    for thread in started(redis, count_up, 4):
+        thread.join()
+
+    assert ["200", "200"] == [redis.text("u"), redis.text("u#timestamp")]
+
+
+@pytest.mark.parametrize(
+    ("held_values", "entity", "is_written"),
+    [
+        ((b"1", b"1"), "{}", True),
+        ((b"2", b"1"), "{}", False),
+        ((b"1", b"2"), "{}", False),
+        ((None, None), "{}", False),
+        ((b"1", b"1"), None, False),
+    ],
+)
+def test_a_usage_is_replaced_only_where_nothing_changed(
+    client: Client, held_values: tuple[bytes | None, ...], entity: str | None, is_written: bool
+) -> None:
+    client.set("u", "1")
+    client.set("u#timestamp", "1")
+    if entity is not None:
+        client.set("e", entity)
+
+    written = replace_usage(
+        client, entity_key="e", held=held_values, write=write("u", 9, "9"), ttl_seconds=60
+    )
+
+    assert is_written == written
+    assert ((b"9", b"9") if is_written else (b"1", b"1")) == held(client, "u")
+
+
+def test_a_usage_that_is_not_there_is_written(client: Client) -> None:
+    client.set("e", "{}")
+
+    assert replace_usage(client, entity_key="e", held=(None, None), write=write("u", 9, "9"), ttl_seconds=60)
+    assert (b"9", b"9") == held(client, "u")
+
+
+@pytest.mark.parametrize(
+    ("stamp", "expected"),
+    [(None, (None, b"0")), ("junk", (None, b"0")), ("5", (b"v", b"5")), ("0", (b"v", b"0"))],
+)
+def test_what_has_no_timestamp_is_stamped_unknown(
+    client: Client, stamp: str | None, expected: tuple[bytes | None, bytes]
+) -> None:
+    client.set("a", "v")
+    if stamp is not None:
+        client.set("a#timestamp", stamp)
+
+    stamp_unknown(client, "a", ttl_seconds=60)
+
+    assert expected == held(client, "a")
+
+
+@pytest.mark.parametrize(("value", "is_own"), [("token", True), ("other", False), (None, False)])
+def test_only_ones_own_is_deleted_and_renewed(client: Client, value: str | None, is_own: bool) -> None:
+    if value is not None:
+        client.set("lock", value, px=1000)
+
+    renewed = renew_if_own(client, "lock", b"token", milliseconds=60_000)
+    is_longer = client.pttl("lock") > 1000  # type: ignore[operator]
+    deleted = delete_if_own(client, "lock", b"token")
+
+    assert (is_own, is_own, is_own) == (renewed, is_longer, deleted)
+    assert (value is not None and not is_own) == bool(client.exists("lock"))
+
+
+def test_values_are_plain_json(client: Client) -> None:
+    write_newest(
+        client, [Write(key="a", value=json.dumps({"a": 0.1 + 0.2}).encode(), timestamp_ms=1)], ttl_seconds=60
+    )
+
+    assert client.get("a") == b'{"a": 0.30000000000000004}'
+
+
+def started(redis: RedisServer, work: Callable[[Client, int], None], count: int) -> list[threading.Thread]:
+    def with_client(number: int) -> None:
+        with redis_py.Redis(port=redis.port) as client:
+            work(client, number)
+
+    threads = [threading.Thread(target=with_client, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads

