@@ -25,7 +25,7 @@ class FaultKind(StrEnum):
     SLOW = "slow"
     """The work is done at once, the answer leaves after `delay_ms` (ws: the upgrade does)."""
     HOLD = "hold"
-    """HTTP: the work is done at once, the answer leaves when the transport's faults are set or cleared again."""
+    """HTTP: the work is done at once, the answer leaves when the transport's faults change."""
     HANG = "hang"
     """Accepted and never answered; nothing is done."""
     STATUS = "status"

@@ -55,7 +55,7 @@ async def handle_ws(request: web.Request, cloud: Cloud) -> web.StreamResponse:
     if fault is not None and fault.kind is FaultKind.SLOW:
         await pause(cloud, fault.delay_ms)
     elif fault is not None and fault.kind in _UPGRADE_FAULTS:
-        return await answer(request, cloud, fault=fault, work=web.Response)
+        return await answer(request, cloud, Transport.WS, fault=fault, work=web.Response)
     socket = web.WebSocketResponse(
         protocols=(SUBPROTOCOL,),
         autoping=False,

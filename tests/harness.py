@@ -1,0 +1,194 @@
+"""The real thing for tests: a sidecar in a process of its own, asked over real sockets."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+
+from emulator.server import Emulator
+from grpc_service.generated import sidecar_pb2 as pb
+from grpc_service.generated.sidecar_pb2_grpc import SidecarServiceStub
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 30.0
+STOP_SECONDS = 20.0
+CALL_SECONDS = 15.0
+_PORTS = re.compile(r"HTTP on port (\d+), gRPC on port (\d+)")
+
+
+def environment_for(emulator: Emulator | None, data_dir: Path, **variables: str) -> dict[str, str]:
+    """A sidecar's environment: nothing of this machine's but what a process needs."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    cloud = {}
+    if emulator is not None:
+        cloud = {
+            "SERVER_API_KEY": emulator.api_key,
+            "API_URL": emulator.url,
+            "EDGE_API_URL": emulator.edge_url,
+            "WS_URL": emulator.ws_url,
+        }
+    ports = {"GRPC_PORT": "0", "METRICS_PORT": "0", "SIDECAR_LISTEN_HOST": "127.0.0.1"}
+    return kept | cloud | ports | {"SIDECAR_DATA_DIR": str(data_dir), "LOG_LEVEL": "info"} | variables
+
+
+class SidecarProcess:
+    """A running `manage.py runsidecar`."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self.grpc_port = 0
+        self.http_port = 0
+        self._arrived = asyncio.Condition()
+        self._reading = asyncio.create_task(self._read())
+
+    @property
+    def output(self) -> str:
+        """All that it printed so far."""
+        return "".join(self.lines)
+
+    @property
+    def address(self) -> str:
+        """host:port of its gRPC listener."""
+        return f"127.0.0.1:{self.grpc_port}"
+
+    async def started(self) -> None:
+        """Returns once it listens."""
+        line = await self.printed("listening: ")
+        found = _PORTS.search(line)
+        assert found, line
+        self.http_port, self.grpc_port = int(found[1]), int(found[2])
+
+    async def printed(self, words: str, *, seconds: float = START_SECONDS) -> str:
+        """The first line that holds these words."""
+        async with asyncio.timeout(seconds), self._arrived:
+            await self._arrived.wait_for(lambda: words in self.output or self._reading.done())
+        assert words in self.output, f"ended without {words!r}:\n{self.output}"
+        return next(line for line in self.lines if words in line)
+
+    async def get(self, path: str) -> httpx.Response:
+        """An answer of its HTTP port."""
+        async with httpx.AsyncClient(trust_env=False) as client:
+            return await client.get(f"http://127.0.0.1:{self.http_port}{path}", timeout=CALL_SECONDS)
+
+    async def parts(self) -> dict[str, Any]:
+        """The state of each part."""
+        parts: dict[str, Any] = (await self.get("/readyz?verbose")).json()["parts"]
+        return parts
+
+    async def following(self, *, seconds: float = CALL_SECONDS) -> None:
+        """Returns once it follows the feed."""
+        async with asyncio.timeout(seconds):
+            while not (await self.parts())["feed"]["following"]:  # noqa: ASYNC110 - HTTP tells no events
+                await asyncio.sleep(0.02)
+
+    async def metric(self, name: str) -> float:
+        """One sample of /metrics, by its name with labels as printed; 0 when absent."""
+        for line in (await self.get("/metrics")).text.splitlines():
+            if line.startswith(f"{name} "):
+                return float(line.rpartition(" ")[2])
+        return 0.0
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Sends a signal and returns the exit code."""
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+        code = await asyncio.wait_for(self.process.wait(), STOP_SECONDS)
+        await self._reading
+        return code
+
+    async def _read(self) -> None:
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            async with self._arrived:
+                self.lines.append(line.decode())
+                self._arrived.notify_all()
+        async with self._arrived:
+            self._arrived.notify_all()
+
+
+@asynccontextmanager
+async def spawned(
+    environment: Mapping[str, str], *arguments: str, command: str = "runsidecar"
+) -> AsyncIterator[SidecarProcess]:
+    """A process of `manage.py`, killed when left."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(ROOT / "manage.py"),
+        command,
+        *arguments,
+        env=dict(environment),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        limit=1024 * 1024,
+    )
+    sidecar = SidecarProcess(process)
+    try:
+        yield sidecar
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        await sidecar.stop()
+
+
+@asynccontextmanager
+async def running_sidecar(
+    emulator: Emulator | None, data_dir: Path, **variables: str
+) -> AsyncIterator[SidecarProcess]:
+    """A sidecar that listens, on ports of its own."""
+    async with spawned(environment_for(emulator, data_dir, **variables)) as sidecar:
+        await sidecar.started()
+        yield sidecar
+
+
+@asynccontextmanager
+async def client_of(sidecar: SidecarProcess) -> AsyncIterator[SidecarServiceStub]:
+    """A grpcio client."""
+    async with grpc.aio.insecure_channel(sidecar.address) as channel:
+        yield SidecarServiceStub(channel)
+
+
+async def is_granted(client: Any, customer_id: str, feature_id: str = "f") -> bool:
+    """One Boolean check that was not answered by a fallback."""
+    answer = await check(client, customer_id, feature_id)
+    assert not answer.is_fallback, answer
+    return bool(answer.has_access)
+
+
+async def check(client: Any, customer_id: str, feature_id: str = "f") -> pb.GetBooleanEntitlementResponse:
+    """One Boolean check."""
+    request = pb.GetBooleanEntitlementRequest(customer_id=customer_id, feature_id=feature_id)
+    answer: pb.GetBooleanEntitlementResponse = await client.GetBooleanEntitlement(
+        request, timeout=CALL_SECONDS
+    )
+    return answer
+
+
+async def until_answered(client: Any, customer_id: str, *, seconds: float = 40.0) -> None:
+    """Returns once a check is not answered by a fallback any more, after the pause of the circuit."""
+    async with asyncio.timeout(seconds):
+        while (await check(client, customer_id)).is_fallback:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
+async def usage_of(client: Any, customer_id: str, feature_id: str = "m") -> float:
+    """The current usage of a metered feature, not answered by a fallback."""
+    request = pb.GetMeteredEntitlementRequest(customer_id=customer_id, feature_id=feature_id)
+    answer = await client.GetMeteredEntitlement(request, timeout=CALL_SECONDS)
+    assert not answer.is_fallback, answer
+    return float(answer.entitlement.current_usage)
+
+
+def json_lines(output: str) -> list[dict[str, Any]]:
+    """The log lines of an output."""
+    return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
