@@ -10,9 +10,11 @@ _http = get_asgi_application()
 
 from entitlements.consumers import FEED_CHANNEL, EntitlementFeedConsumer  # noqa: E402 - needs the apps loaded
 
+_feed_consumer = EntitlementFeedConsumer.as_asgi()  # type: ignore[no-untyped-call]
+
 application = ProtocolTypeRouter(
     {
         "http": _http,
-        "channel": ChannelNameRouter({FEED_CHANNEL: EntitlementFeedConsumer.as_asgi()}),
+        "channel": ChannelNameRouter({FEED_CHANNEL: _feed_consumer}),
     }
 )

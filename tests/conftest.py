@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from emulator.server import Emulator
-from grpc_service.generated.sidecar_pb2_grpc import SidecarServiceStub
-from tests.harness import SidecarProcess, client_of, running_sidecar
+from tests.harness import Client, SidecarProcess, client_of, running_sidecar
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ async def sidecar(emulator: Emulator, tmp_path: Path) -> AsyncIterator[SidecarPr
 
 
 @pytest.fixture
-async def client(sidecar: SidecarProcess) -> AsyncIterator[SidecarServiceStub]:
+async def client(sidecar: SidecarProcess) -> AsyncIterator[Client]:
     """A grpcio client of it."""
     async with client_of(sidecar) as client:
         yield client

@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 import httpx
@@ -17,6 +17,13 @@ import httpx
 from emulator.server import Emulator
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.generated.sidecar_pb2_grpc import SidecarServiceStub
+
+if TYPE_CHECKING:
+    from grpc_service.generated.sidecar_pb2_grpc import SidecarServiceAsyncStub
+
+    Client: TypeAlias = SidecarServiceAsyncStub
+else:
+    Client = SidecarServiceStub  # one class serves both; only its type knows the difference
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 30.0
@@ -152,36 +159,33 @@ async def running_sidecar(
 
 
 @asynccontextmanager
-async def client_of(sidecar: SidecarProcess) -> AsyncIterator[SidecarServiceStub]:
+async def client_of(sidecar: SidecarProcess) -> AsyncIterator[Client]:
     """A grpcio client."""
     async with grpc.aio.insecure_channel(sidecar.address) as channel:
-        yield SidecarServiceStub(channel)
+        yield Client(channel)
 
 
-async def is_granted(client: Any, customer_id: str, feature_id: str = "f") -> bool:
+async def is_granted(client: Client, customer_id: str, feature_id: str = "f") -> bool:
     """One Boolean check that was not answered by a fallback."""
     answer = await check(client, customer_id, feature_id)
     assert not answer.is_fallback, answer
     return bool(answer.has_access)
 
 
-async def check(client: Any, customer_id: str, feature_id: str = "f") -> pb.GetBooleanEntitlementResponse:
+async def check(client: Client, customer_id: str, feature_id: str = "f") -> pb.GetBooleanEntitlementResponse:
     """One Boolean check."""
     request = pb.GetBooleanEntitlementRequest(customer_id=customer_id, feature_id=feature_id)
-    answer: pb.GetBooleanEntitlementResponse = await client.GetBooleanEntitlement(
-        request, timeout=CALL_SECONDS
-    )
-    return answer
+    return await client.GetBooleanEntitlement(request, timeout=CALL_SECONDS)
 
 
-async def until_answered(client: Any, customer_id: str, *, seconds: float = 40.0) -> None:
+async def until_answered(client: Client, customer_id: str, *, seconds: float = 40.0) -> None:
     """Returns once a check is not answered by a fallback any more, after the pause of the circuit."""
     async with asyncio.timeout(seconds):
         while (await check(client, customer_id)).is_fallback:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 
 
-async def usage_of(client: Any, customer_id: str, feature_id: str = "m") -> float:
+async def usage_of(client: Client, customer_id: str, feature_id: str = "m") -> float:
     """The current usage of a metered feature, not answered by a fallback."""
     request = pb.GetMeteredEntitlementRequest(customer_id=customer_id, feature_id=feature_id)
     answer = await client.GetMeteredEntitlement(request, timeout=CALL_SECONDS)

@@ -11,9 +11,8 @@ import pytest
 
 from emulator.server import Emulator
 from grpc_service.generated import sidecar_pb2 as pb
-from grpc_service.generated.sidecar_pb2_grpc import SidecarServiceStub
 from tests.cloud_states import boolean_state, metered_state
-from tests.harness import SidecarProcess, check, client_of, is_granted, running_sidecar, usage_of
+from tests.harness import Client, SidecarProcess, check, client_of, is_granted, running_sidecar, usage_of
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -30,23 +29,21 @@ async def _until(is_so: Callable[[], Awaitable[bool]], *, seconds: float = 20.0)
     return time.perf_counter() - started
 
 
-async def _until_granted(client: SidecarServiceStub, customer_id: str, *, granted: bool) -> float:
+async def _until_granted(client: Client, customer_id: str, *, granted: bool) -> float:
     async def is_so() -> bool:
         return await is_granted(client, customer_id) is granted
 
     return await _until(is_so)
 
 
-async def _until_used(client: SidecarServiceStub, customer_id: str, usage: float) -> float:
+async def _until_used(client: Client, customer_id: str, usage: float) -> float:
     async def is_so() -> bool:
         return await usage_of(client, customer_id) == usage
 
     return await _until(is_so, seconds=60)
 
 
-async def test_change_in_the_cloud_is_answered_within_100_ms(
-    emulator: Emulator, client: SidecarServiceStub
-) -> None:
+async def test_change_in_the_cloud_is_answered_within_100_ms(emulator: Emulator, client: Client) -> None:
     """Entitlements and usage alike, in the median."""
     emulator.state.put("customer-1", boolean_state(), push=False)
     emulator.state.put("customer-2", metered_state(), push=False)
@@ -68,7 +65,7 @@ async def test_change_in_the_cloud_is_answered_within_100_ms(
 
 
 async def test_burst_of_ten_thousand_events_is_applied_whole(
-    emulator: Emulator, client: SidecarServiceStub, sidecar: SidecarProcess
+    emulator: Emulator, client: Client, sidecar: SidecarProcess
 ) -> None:
     """All applied, in order per entity, and checks are answered meanwhile."""
     names = [f"customer-{number}" for number in range(10)]
@@ -89,9 +86,7 @@ async def test_burst_of_ten_thousand_events_is_applied_whole(
     assert emulator.counters.fetches() == len(names)
 
 
-async def test_event_warms_the_cache(
-    emulator: Emulator, client: SidecarServiceStub, sidecar: SidecarProcess
-) -> None:
+async def test_event_warms_the_cache(emulator: Emulator, client: Client, sidecar: SidecarProcess) -> None:
     """An entity that nobody asked for yet costs no fetch when somebody does."""
     emulator.state.put("customer-1", boolean_state())
     async with asyncio.timeout(10):
@@ -102,9 +97,7 @@ async def test_event_warms_the_cache(
     assert emulator.counters.fetches() == 0
 
 
-async def test_better_read_after_a_report_never_shows_older_usage(
-    emulator: Emulator, client: SidecarServiceStub
-) -> None:
+async def test_better_read_after_a_report_never_shows_older_usage(emulator: Emulator, client: Client) -> None:
     """10,000 tries, while the feed delivers every one of those usages, and late repetitions of older ones."""
     names = [f"customer-{number}" for number in range(10)]
     for name in names:
@@ -113,9 +106,7 @@ async def test_better_read_after_a_report_never_shows_older_usage(
     await asyncio.gather(*(_report_and_read(emulator, client, name, tries=1000) for name in names))
 
 
-async def _report_and_read(
-    emulator: Emulator, client: SidecarServiceStub, customer_id: str, *, tries: int
-) -> None:
+async def _report_and_read(emulator: Emulator, client: Client, customer_id: str, *, tries: int) -> None:
     report = pb.ReportUsageRequest(customer_id=customer_id, feature_id="m", value=1)
     late = {
         "customerId": customer_id,
@@ -215,7 +206,7 @@ async def test_better_silent_connection_is_noticed(emulator: Emulator, tmp_path:
 
 
 async def test_published_package_of_all_customers_is_checked_again(
-    emulator: Emulator, client: SidecarServiceStub
+    emulator: Emulator, client: Client
 ) -> None:
     """Everything cached is suspect: the next read answers at once, and one re-check later the truth."""
     emulator.state.put("customer-1", boolean_state(), push=False)
@@ -229,7 +220,7 @@ async def test_published_package_of_all_customers_is_checked_again(
 
 
 async def test_unknown_events_are_counted_and_skipped(
-    emulator: Emulator, client: SidecarServiceStub, sidecar: SidecarProcess
+    emulator: Emulator, client: Client, sidecar: SidecarProcess
 ) -> None:
     """What is not understood changes nothing, and the feed goes on."""
     emulator.state.put("customer-1", boolean_state(), push=False)

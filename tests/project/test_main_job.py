@@ -11,9 +11,9 @@ import pytest
 
 from emulator.server import Emulator
 from grpc_service.generated import sidecar_pb2 as pb
-from grpc_service.generated.sidecar_pb2_grpc import SidecarServiceStub
 from tests.cloud_states import boolean_state, metered_state
 from tests.harness import (
+    Client,
     SidecarProcess,
     check,
     client_of,
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(120)
 
 
 async def test_thousand_customers_asked_twice_are_thousand_fetches(
-    emulator: Emulator, client: SidecarServiceStub
+    emulator: Emulator, client: Client
 ) -> None:
     """The second answer of each comes from memory."""
     names = [f"customer-{number}" for number in range(1000)]
@@ -45,7 +45,7 @@ async def test_thousand_customers_asked_twice_are_thousand_fetches(
 
 
 async def test_two_hundred_first_calls_for_one_customer_are_one_fetch(
-    emulator: Emulator, client: SidecarServiceStub
+    emulator: Emulator, client: Client
 ) -> None:
     """However many wait for it, the cloud is asked once."""
     emulator.state.put("customer-1", boolean_state(), push=False)
@@ -58,7 +58,7 @@ async def test_two_hundred_first_calls_for_one_customer_are_one_fetch(
 
 
 async def test_outage_leaves_cached_answers_and_makes_the_others_quick(
-    emulator: Emulator, client: SidecarServiceStub, sidecar: SidecarProcess
+    emulator: Emulator, client: Client, sidecar: SidecarProcess
 ) -> None:
     """Cached customers answer as before, the others at once while the circuit is open; it heals."""
     emulator.state.put("cached", boolean_state(), push=False)
@@ -83,7 +83,7 @@ async def test_outage_leaves_cached_answers_and_makes_the_others_quick(
 
 @pytest.mark.parametrize("kind", ["down", "status", "garbage", "hang", "throttled", "errors_200"])
 async def test_better_edge_failure_falls_over_to_the_api(
-    emulator: Emulator, client: SidecarServiceStub, kind: str
+    emulator: Emulator, client: Client, kind: str
 ) -> None:
     """Whatever the Edge does wrong, the API answers within the same budget."""
     emulator.state.put("customer-1", boolean_state(), push=False)
@@ -92,7 +92,7 @@ async def test_better_edge_failure_falls_over_to_the_api(
     assert await is_granted(client, "customer-1")
 
 
-async def test_better_ids_are_encoded_everywhere(emulator: Emulator, client: SidecarServiceStub) -> None:
+async def test_better_ids_are_encoded_everywhere(emulator: Emulator, client: Client) -> None:
     """Ids are data: what looks like a path, an escape or a query reads its own customer."""
     names = ["a/b", "a%41b", "..", ".", "a b?c#d&e=f", "ключ/ü", "a\\b", "-" * 200]
     for name in names:
@@ -194,7 +194,7 @@ async def test_taken_port_is_one_clear_sentence(emulator: Emulator, tmp_path: Pa
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_signal_drains_and_exits_with_zero(
-    emulator: Emulator, sidecar: SidecarProcess, client: SidecarServiceStub, number: signal.Signals
+    emulator: Emulator, sidecar: SidecarProcess, client: Client, number: signal.Signals
 ) -> None:
     """A call under way finishes, readiness is off meanwhile, and the exit code is 0."""
     emulator.state.put("customer-1", boolean_state(), push=False)
@@ -208,7 +208,7 @@ async def test_signal_drains_and_exits_with_zero(
     assert code == 0
 
 
-async def test_usage_report_shows_in_the_next_read(emulator: Emulator, client: SidecarServiceStub) -> None:
+async def test_usage_report_shows_in_the_next_read(emulator: Emulator, client: Client) -> None:
     """The cached meter moves with the report's answer."""
     emulator.state.put("customer-1", metered_state(usage=5), push=False)
     assert await usage_of(client, "customer-1") == 5

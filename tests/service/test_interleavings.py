@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entitlements.domain.decision import Query
+from entitlements.domain.entitlement import MeteredEntitlement
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
 from entitlements.domain.events import EntitlementsChanged, FeedEvent, PackagePublished, UsageChanged
 from entitlements.domain.ports import Source
@@ -58,9 +59,9 @@ class Cloud:
         if held is None:
             return
         stamp = self._tick()
-        metered = replace(held.features["f"], usage=a_usage(stamp, updated_at_ms=stamp))  # type: ignore[type-var]
-        self.held[KEY] = replace(held, features=MappingProxyType({"f": metered}))
         update = UsageUpdate(feature_id="f", current=stamp, updated_at_ms=stamp)
+        metered = a_metered_feature("f", limit=_limit(held), usage=a_usage(stamp, updated_at_ms=stamp))
+        self.held[KEY] = replace(held, features=MappingProxyType({"f": metered}))
         self._tell(UsageChanged(key=KEY, update=update))
 
     def remove(self) -> None:
@@ -103,6 +104,12 @@ class Cloud:
     def _tick(self) -> int:
         self.stamp += 1
         return self.stamp
+
+
+def _limit(entity: Entity) -> float | None:
+    metered = entity.features["f"]
+    assert isinstance(metered, MeteredEntitlement)
+    return metered.usage_limit
 
 
 ACTIONS = (
@@ -163,7 +170,7 @@ async def _read_twice(house: House, cloud: Cloud) -> Entity | None:
         await _settle(house, cloud)
         await read
     cached = house.store.peek(KEY)
-    return cached and cached.entity
+    return None if cached is None else cached.entity
 
 
 async def _take_turns() -> None:
