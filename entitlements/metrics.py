@@ -71,4 +71,12 @@ FEED_GAPS = Counter("sidecar_feed_gaps", "Times that a change may have been miss
 CACHE_ENTRIES = Gauge("sidecar_cache_entries", "Entities held.", ["tier"], multiprocess_mode="livesum")
 CACHE_BYTES = Gauge("sidecar_cache_bytes", "Bytes held.", ["tier"], multiprocess_mode="livesum")
 CACHE_EVICTIONS = Counter("sidecar_cache_evictions", "Entities given up for space.", ["tier"])
+REDIS_DROPPED_WRITES = Counter(
+    "sidecar_redis_dropped_writes", "Writes that Redis did not take; they are in memory and in the cloud."
+)
+FEED_LEASE_HELD = Gauge(
+    "sidecar_feed_lease_held",
+    "1 in the process that follows the feed for all processes of its Redis prefix.",
+    multiprocess_mode="livesum",
+)
 CACHE_JUNK = Counter("sidecar_cache_junk", "Values found in a tier that could not be used.", ["tier"])

@@ -4,11 +4,9 @@ Nobody waits longer than its bound, and nobody waits for who died: without Redis
 """
 
 import asyncio
-import enum
 import json
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from entitlements.cache.connection import UNAVAILABLE, Client, RedisConnection
 from entitlements.cache.json_fields import written
@@ -16,37 +14,14 @@ from entitlements.cache.keys import KeySpace, raw
 from entitlements.cache.notifications import Notifications
 from entitlements.cache.scripts import delete_if_own
 from entitlements.domain.entity import EntityKey
-from entitlements.domain.ports import Clock
+from entitlements.domain.ports import Claim, Clock, Turn
 
 LOOK_SECONDS = 0.25
 """So often a waiter looks whether the lock still stands: its holder may have died, its word may be lost."""
 
 
-class Turn(enum.Enum):
-    """What a process that misses an entity does next."""
-
-    OURS = "ours"
-    """Fetch, store, and say `done`: the others wait for it."""
-    ALONE = "alone"
-    """Fetch: Redis does not answer, or the other takes too long."""
-    ELSEWHERE = "elsewhere"
-    """Another process has fetched it, or has given up: look again, and fetch if it is still missing."""
-    FAILED_ELSEWHERE = "failed_elsewhere"
-    """Another process could not fetch it just now."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """A process's turn at one entity."""
-
-    key: EntityKey
-    turn: Turn
-    token: bytes = b""
-    """What stands in the lock if it is ours, which is not known when the answer got lost."""
-
-
 class FetchLock:
-    """The lock of each entity, in Redis."""
+    """`FetchTurns` by a lock for each entity, in Redis."""
 
     def __init__(
         self,

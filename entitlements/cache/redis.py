@@ -16,9 +16,10 @@ from entitlements.cache.outage_log import RepeatedWarning
 from entitlements.cache.redis_reading import moved_usage, read_entity, usage_key_of, usages_of
 from entitlements.cache.scripts import Write, replace_usage, stamp_unknown, write_newest
 from entitlements.cache.tiers import Miss
+from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entitlement import NO_TIMESTAMP_MS, Usage
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
-from entitlements.domain.freshness import UNKNOWN_CUSTOMER_SECONDS, is_unknown_customer
+from entitlements.domain.freshness import NEVER, UNKNOWN_CUSTOMER_SECONDS, is_unknown_customer
 from entitlements.domain.ports import Clock
 
 _Answer = TypeVar("_Answer")
@@ -50,20 +51,29 @@ class RedisTier:
         self._clock = clock
         self._ttl_seconds = ttl_seconds
         self._junk = RepeatedWarning(logger, "redis holds what cannot be used", clock.monotonic)
+        self.dropped_writes = 0
+        """So many writes Redis did not take."""
 
-    async def get(self, key: EntityKey) -> Entity | Miss:
-        """The entity, with the newest usage of each meter and balance, or why it is a miss."""
+    async def get(self, key: EntityKey) -> CachedEntity | Miss:
+        """The entity, with the newest usage of each meter and balance, or why it is a miss.
+
+        How long ago it was confirmed shows in how long its key still lives; without an expiry nobody knows.
+        """
         found = await self._connection.run(lambda client: read_entity(client, self._keys, key))
         if found is UNAVAILABLE:
             return Miss.UNAVAILABLE
         if isinstance(found, Junk):
             self._note_junk(found)
             return Miss.JUNK
-        return found
+        if isinstance(found, Miss):
+            return found
+        age_seconds = self._ttl_of(found.entity) - found.lives_seconds
+        confirmed_at = self._clock.monotonic() - age_seconds if age_seconds >= 0 else NEVER
+        return CachedEntity(entity=found.entity, confirmed_at=confirmed_at)
 
-    async def store(self, key: EntityKey, entity: Entity) -> None:
+    async def store(self, key: EntityKey, cached: CachedEntity) -> None:
         """Writes what is not older than what Redis holds, each document by its own timestamp."""
-        await self._write(lambda client: self._store(client, key, entity))
+        await self._write(lambda client: self._store(client, key, cached))
 
     async def apply_usage(self, key: EntityKey, update: UsageUpdate) -> bool:
         """Moves one meter of an entity that Redis holds; False when it does not, or knows a newer state."""
@@ -73,7 +83,7 @@ class RedisTier:
         """Forgets an entity; its usages stay for the next one, under their own timestamps."""
         documents = (self._keys.entity(key), self._keys.metadata(key))
         names = [raw(name) for document in documents for name in (document, timestamp_of(document))]
-        await self._connection.run(lambda client: client.delete(*names))
+        await self._write(lambda client: client.delete(*names))
 
     async def _write(self, work: Callable[[Client], _Answer]) -> _Answer | None:
         """What `work` returns; None when Redis does not answer, or when junk is in the way."""
@@ -82,13 +92,18 @@ class RedisTier:
         except Junk as junk:
             self._note_junk(junk)
             return None
-        return None if answer is UNAVAILABLE else answer
+        if answer is UNAVAILABLE:
+            self.dropped_writes += 1
+            metrics.REDIS_DROPPED_WRITES.inc()
+            return None
+        return answer
 
     def _note_junk(self, junk: Junk) -> None:
         metrics.CACHE_JUNK.labels("redis").inc()
         self._junk.note(junk)
 
-    def _store(self, client: Client, key: EntityKey, entity: Entity) -> None:
+    def _store(self, client: Client, key: EntityKey, cached: CachedEntity) -> None:
+        entity = cached.entity
         stamp_ms = entity.updated_at_ms
         if stamp_ms == NO_TIMESTAMP_MS and not entity.is_empty:
             stamp_ms = self._clock.now_ms()
@@ -103,8 +118,14 @@ class RedisTier:
                 Write(key=self._keys.metadata(key), value=encode_metadata(metadata), timestamp_ms=stamp_ms),
                 Write(key=self._keys.entity(key), value=encode_entity(key, entity), timestamp_ms=stamp_ms),
             ],
-            ttl_seconds=self._ttl_of(entity),
+            ttl_seconds=self._ttl_left(cached),
         )
+
+    def _ttl_left(self, cached: CachedEntity) -> float:
+        """The TTL counts from when the cloud was asked, so that others can tell the entity's age from it."""
+        ttl_seconds = self._ttl_of(cached.entity)
+        age_seconds = self._clock.monotonic() - cached.confirmed_at
+        return max(ttl_seconds - age_seconds, ttl_seconds / 2)
 
     def _ttl_of(self, entity: Entity) -> int:
         if not is_unknown_customer(entity):

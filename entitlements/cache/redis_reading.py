@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import inf
 from types import MappingProxyType
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from redis.exceptions import ResponseError
 
@@ -19,15 +20,26 @@ from entitlements.domain.entity import Entity, EntityKey, UsageUpdate, with_usag
 _Tracked = TypeVar("_Tracked", MeteredEntitlement, CreditEntitlement)
 
 
-def read_entity(client: Client, keys: KeySpace, key: EntityKey) -> Entity | Miss | Junk:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """An entity in Redis."""
+
+    entity: Entity
+    lives_seconds: float
+    """Until its timestamp expires; infinite when it never does."""
+
+
+def read_entity(client: Client, keys: KeySpace, key: EntityKey) -> Found | Miss | Junk:
     """The entity as Redis has it, each usage from its own key, or why it is a miss."""
     documents = [keys.entity(key), keys.metadata(key)]
     try:
+        lives_seconds = _lives_seconds(client, keys, key)
         entity = _read_entitlements(client, keys, key)
         if isinstance(entity, Miss):
             return entity
         documents += [usage_key for usage_key, _ in usages_of(keys, key, entity)]
-        return _with_live_usages(client, keys, key, entity)
+        current = _with_live_usages(client, keys, key, entity)
+        return current if isinstance(current, Miss) else Found(entity=current, lives_seconds=lives_seconds)
     except Junk as junk:
         # Without its timestamp, junk gives way to whatever is written next, and not only to what is newer.
         with suppress(ResponseError):
@@ -75,6 +87,11 @@ def moved_usage(
             entity = _with_usages(keys, key, entity, {usage_key: usage})
     moved = with_usage(entity, update)
     return None if moved is None else dict(usages_of(keys, key, moved))[usage_key]
+
+
+def _lives_seconds(client: Client, keys: KeySpace, key: EntityKey) -> float:
+    milliseconds = cast("int", client.pttl(raw(timestamp_of(keys.entity(key)))))
+    return milliseconds / 1000 if milliseconds >= 0 else inf
 
 
 def _read_entitlements(client: Client, keys: KeySpace, key: EntityKey) -> Entity | Miss:

@@ -10,7 +10,7 @@ from entitlements.cache.keys import raw, timestamp_of
 _PUT = """
 local ttl = tonumber(ARGV[1])
 local function put(key, value)
-  if ttl > 0 then redis.call('SET', key, value, 'EX', ttl) else redis.call('SET', key, value) end
+  if ttl > 0 then redis.call('SET', key, value, 'PX', ttl) else redis.call('SET', key, value) end
 end
 """
 
@@ -66,10 +66,10 @@ class Write:
     timestamp_ms: int
 
 
-def write_newest(client: Client, writes: Sequence[Write], *, ttl_seconds: int) -> int:
+def write_newest(client: Client, writes: Sequence[Write], *, ttl_seconds: float) -> int:
     """Writes each that is not older than what is held, and tells how many (contract/redis.md, Rules)."""
     keys: list[bytes] = []
-    arguments: list[bytes | int] = [ttl_seconds]
+    arguments: list[bytes | int] = [_milliseconds(ttl_seconds)]
     for write in writes:
         keys += [raw(write.key), raw(timestamp_of(write.key))]
         arguments += [write.value, encode_timestamp(write.timestamp_ms)]
@@ -78,7 +78,7 @@ def write_newest(client: Client, writes: Sequence[Write], *, ttl_seconds: int) -
 
 def stamp_unknown(client: Client, key: str, *, ttl_seconds: int) -> None:
     """Gives what has no timestamp the timestamp "none", and takes away its value: a miss without one."""
-    client.register_script(_STAMP_UNKNOWN)([raw(key), raw(timestamp_of(key))], [ttl_seconds])
+    client.register_script(_STAMP_UNKNOWN)([raw(key), raw(timestamp_of(key))], [_milliseconds(ttl_seconds)])
 
 
 def replace_usage(
@@ -87,12 +87,16 @@ def replace_usage(
     """Writes a usage if the entity is there and the usage and its timestamp are still what was `held`."""
     keys = [raw(entity_key), raw(write.key), raw(timestamp_of(write.key))]
     arguments: list[bytes | int] = [
-        ttl_seconds,
+        _milliseconds(ttl_seconds),
         *(each or b"" for each in held),
         write.value,
         encode_timestamp(write.timestamp_ms),
     ]
     return bool(client.register_script(_REPLACE_USAGE)(keys, arguments))
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
 
 
 def renew_if_own(client: Client, key: str, token: bytes, *, milliseconds: int) -> bool:

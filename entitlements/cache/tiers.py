@@ -3,14 +3,15 @@
 Reads go through and fill what is faster, writes go to both; newest timestamp wins everywhere.
 """
 
+import asyncio
 import enum
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from entitlements.cache.memory import MemoryTier
 from entitlements.domain.cached_entity import CachedEntity, merge_cached, with_failed_recheck
-from entitlements.domain.entity import Entity, EntityKey, UsageUpdate, with_usage
+from entitlements.domain.entity import EntityKey, UsageUpdate, with_usage
 from entitlements.domain.freshness import NEVER
 from entitlements.domain.ports import Source
 
@@ -31,11 +32,11 @@ class Miss(enum.Enum):
 class SharedTier(Protocol):
     """What several processes share; none of these raises because it is out of order."""
 
-    async def get(self, key: EntityKey) -> Entity | Miss:
-        """What it holds of this entity, or why it does not answer."""
+    async def get(self, key: EntityKey) -> CachedEntity | Miss:
+        """What it holds of this entity and when that was confirmed, or why it does not answer."""
         ...
 
-    async def store(self, key: EntityKey, entity: Entity) -> None:
+    async def store(self, key: EntityKey, cached: CachedEntity) -> None:
         """Writes what is newer than what it holds."""
         ...
 
@@ -48,9 +49,18 @@ class SharedTier(Protocol):
         ...
 
 
-def never() -> float:
-    """Nothing that another process wrote is known to be confirmed, so all of it is suspect."""
-    return NEVER
+@dataclass(slots=True, kw_only=True)
+class _Search:
+    """One read of the shared tier under way."""
+
+    task: "asyncio.Task[CachedEntity | None]"
+    is_overtaken: bool = False
+    """The entity changed meanwhile: what is read may be older than that, and must not stay in memory."""
+
+
+def as_written(confirmed_at: float) -> float:
+    """What the shared tier holds is as confirmed as it was when it was written."""
+    return confirmed_at
 
 
 class Tiers:
@@ -61,20 +71,20 @@ class Tiers:
         memory: MemoryTier,
         shared: SharedTier | None = None,
         *,
-        shared_confirmed_at: Callable[[], float] = never,
+        vouch: Callable[[float], float] = as_written,
     ) -> None:
         """Joins the tiers.
 
         Args:
             memory: this process's own.
             shared: read after memory and written with it.
-            shared_confirmed_at: since when (monotonic seconds) the shared tier's contents are known to be
-                kept up to date; asked before each read of it.
+            vouch: since when something read from the shared tier can be relied on (monotonic seconds), given
+                when it was confirmed: later, where every change since is known to have been written there.
         """
         self._memory = memory
         self._shared = shared
-        self._shared_confirmed_at = shared_confirmed_at
-        self._drops = 0
+        self._vouch = vouch
+        self._searches: dict[EntityKey, _Search] = {}
 
     def peek(self, key: EntityKey) -> CachedEntity | None:
         """What this process's memory holds, at once and from any thread."""
@@ -85,28 +95,37 @@ class Tiers:
         held = self._memory.get(key)
         if held is not None:
             return held, Source.MEMORY
+        found = await self.find_shared(key)
+        return None if found is None else (found, Source.REDIS)
+
+    async def find_shared(self, key: EntityKey) -> CachedEntity | None:
+        """What the shared tier holds, merged into memory; one read however many ask at a time."""
         if self._shared is None:
             return None
-        confirmed_at, drops = self._shared_confirmed_at(), self._drops
-        entity = await self._shared.get(key)
-        if isinstance(entity, Miss):
-            return None
-        found = CachedEntity(entity=entity, confirmed_at=confirmed_at)
-        if drops == self._drops:  # else it may be what was dropped while it was read, and must not come back
-            found = self._memory.update(key, lambda held: merge_cached(held, found))
-        return found, Source.REDIS
+        search = self._searches.get(key)
+        if search is None:
+            task = asyncio.create_task(self._search(key, self._shared))
+            search = self._searches[key] = _Search(task=task)
+            task.add_done_callback(lambda _: self._searches.pop(key))
+        return await asyncio.shield(search.task)
 
-    async def store(self, key: EntityKey, arrived: CachedEntity) -> CachedEntity:
-        """Merges what arrived into what is held and returns what is held from now on."""
+    async def store(
+        self, key: EntityKey, arrived: CachedEntity, *, already_shared: bool = False
+    ) -> CachedEntity:
+        """Merges what arrived into what is held and returns what is held from now on.
+
+        What is in doubt already is not written for others: for them it would look confirmed.
+        """
         merged = self._memory.update(key, lambda held: merge_cached(held, arrived))
-        if self._shared is not None:
-            await self._shared.store(key, merged.entity)
+        if self._shared is not None and not already_shared and arrived.confirmed_at != NEVER:
+            await self._shared.store(key, merged)
         return merged
 
-    async def apply_usage(self, key: EntityKey, update: UsageUpdate) -> bool:
+    async def apply_usage(self, key: EntityKey, update: UsageUpdate, *, already_shared: bool = False) -> bool:
         """Moves one meter of a held entity; False when no tier holds it or all know a newer state."""
+        self._overtake(key)
         moved_here = self._apply_usage_in_memory(key, update)
-        if self._shared is None:
+        if self._shared is None or already_shared:
             return moved_here
         return await self._shared.apply_usage(key, update) or moved_here
 
@@ -114,16 +133,29 @@ class Tiers:
         """Notes in memory that the cloud did not answer a re-check of a held entity at that moment."""
         self._memory.update(key, lambda held: None if held is None else with_failed_recheck(held, at=at))
 
-    async def drop(self, key: EntityKey) -> None:
+    async def drop(self, key: EntityKey, *, already_shared: bool = False) -> None:
         """Forgets an entity in all tiers."""
-        self._drops += 1
+        self._overtake(key)
         self._memory.drop(key)
-        if self._shared is not None:
+        if self._shared is not None and not already_shared:
             await self._shared.drop(key)
 
     def resources_of(self, customer_id: str) -> Sequence[EntityKey]:
         """The resources of a customer that this process's memory holds."""
         return self._memory.resources_of(customer_id)
+
+    async def _search(self, key: EntityKey, shared: SharedTier) -> CachedEntity | None:
+        found = await shared.get(key)
+        if isinstance(found, Miss):
+            return None
+        found = replace(found, confirmed_at=self._vouch(found.confirmed_at))
+        if self._searches[key].is_overtaken:
+            return found
+        return self._memory.update(key, lambda held: merge_cached(held, found))
+
+    def _overtake(self, key: EntityKey) -> None:
+        if key in self._searches:
+            self._searches[key].is_overtaken = True
 
     def _apply_usage_in_memory(self, key: EntityKey, update: UsageUpdate) -> bool:
         moved = False

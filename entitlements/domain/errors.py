@@ -5,7 +5,8 @@ SidecarError
 ├── Overloaded                one of our bounds is full
 └── UpstreamError             the cloud
     ├── Unreachable           no connection, reset, time-out
-    │   └── CircuitOpen       not asked, because it did not answer lately
+    │   ├── CircuitOpen       not asked, because it did not answer lately
+    │   └── FailedElsewhere   not asked, because another process just was in vain
     ├── KeyRefused            the API key is wrong or lacks the right
     ├── Throttled             too many requests
     ├── Garbled               an answer that is no answer: 5xx, no JSON, no data
@@ -37,6 +38,9 @@ class InvalidRequest(SidecarError):
 @dataclass(eq=False)
 class Overloaded(SidecarError):
     """A bound of this service is full."""
+
+    outcome: ClassVar[str] = "overloaded"
+    """A short word for metrics."""
 
     bound: str
     """The bound's name, such as SIDECAR_FETCH_QUEUE_SIZE."""
@@ -73,6 +77,14 @@ class CircuitOpen(Unreachable):
 
     outcome: ClassVar[str] = "circuit_open"
     problem: str = "did not answer lately and is given a pause"
+
+
+@dataclass(eq=False)
+class FailedElsewhere(Unreachable):
+    """The cloud was not asked, because it just did not answer another process that asked the same."""
+
+    outcome: ClassVar[str] = "failed_elsewhere"
+    problem: str = "did not answer another process just now"
 
 
 @dataclass(eq=False)

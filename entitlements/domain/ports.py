@@ -2,6 +2,7 @@
 
 import enum
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from entitlements.domain.cached_entity import CachedEntity
@@ -34,7 +35,10 @@ class Source(enum.Enum):
 
 
 class EntityStore(Protocol):
-    """The tiers as one: what is known here, newest timestamp wins (contract/redis.md, Rules)."""
+    """The tiers as one: what is known here, newest timestamp wins (contract/redis.md, Rules).
+
+    With `already_shared` a change stays in this process: another one has written it for all.
+    """
 
     def peek(self, key: EntityKey) -> CachedEntity | None:
         """What this process's memory holds, at once and from any thread."""
@@ -44,11 +48,17 @@ class EntityStore(Protocol):
         """What any tier holds, and which one; slower tiers fill the faster ones."""
         ...
 
-    async def store(self, key: EntityKey, arrived: CachedEntity) -> CachedEntity:
+    async def find_shared(self, key: EntityKey) -> CachedEntity | None:
+        """What other processes have shared, merged into memory."""
+        ...
+
+    async def store(
+        self, key: EntityKey, arrived: CachedEntity, *, already_shared: bool = False
+    ) -> CachedEntity:
         """Merges what arrived into what is held and returns what is held from now on."""
         ...
 
-    async def apply_usage(self, key: EntityKey, update: UsageUpdate) -> bool:
+    async def apply_usage(self, key: EntityKey, update: UsageUpdate, *, already_shared: bool = False) -> bool:
         """Moves one meter of a held entity; False when it is not held or knows a newer state."""
         ...
 
@@ -56,12 +66,47 @@ class EntityStore(Protocol):
         """Notes that the cloud did not answer a re-check of a held entity at that moment."""
         ...
 
-    async def drop(self, key: EntityKey) -> None:
+    async def drop(self, key: EntityKey, *, already_shared: bool = False) -> None:
         """Forgets an entity."""
         ...
 
     def resources_of(self, customer_id: str) -> Sequence[EntityKey]:
         """The resources of a customer that this process's memory holds."""
+        ...
+
+
+class Turn(enum.Enum):
+    """What a process that misses an entity does next."""
+
+    OURS = "ours"
+    """Fetch, store, and say `done`: the others wait for it."""
+    ALONE = "alone"
+    """Fetch: the others cannot be asked, or take too long."""
+    ELSEWHERE = "elsewhere"
+    """Another process has fetched it, or has given up: look again, and fetch if it is still missing."""
+    FAILED_ELSEWHERE = "failed_elsewhere"
+    """Another process could not fetch it just now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A process's turn at one entity."""
+
+    key: EntityKey
+    turn: Turn
+    token: bytes = b""
+    """What marks it as ours, also when it is not known to be."""
+
+
+class FetchTurns(Protocol):
+    """One fetch per entity among several processes."""
+
+    async def claim(self, key: EntityKey, *, wait_seconds: float) -> Claim:
+        """This process's turn; returns at once when nobody else fetches, else within `wait_seconds`."""
+        ...
+
+    async def done(self, claim: Claim, *, error: str | None = None) -> None:
+        """Lets the others go on; `error` is a short reason why there is nothing."""
         ...
 
 

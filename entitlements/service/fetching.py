@@ -12,6 +12,7 @@ from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate, with_usage
 from entitlements.domain.errors import (
     CircuitOpen,
+    FailedElsewhere,
     KeyRefused,
     Offline,
     Overloaded,
@@ -20,7 +21,7 @@ from entitlements.domain.errors import (
     UpstreamError,
 )
 from entitlements.domain.freshness import NEVER
-from entitlements.domain.ports import Clock, EntitySource, EntityStore, Source
+from entitlements.domain.ports import Clock, EntitySource, EntityStore, FetchTurns, Source, Turn
 from entitlements.service.usage_notes import UsageNotes
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ KEY_REFUSED_PAUSE_SECONDS = 10.0
 """A refused key is tried again after this: it may have been mended in the cloud."""
 THROTTLED_PAUSE_SECONDS = 2.0
 """A cloud that asks to slow down without saying how long is left alone for this."""
+TURN_SECONDS = 2.0
+"""So long a fetch waits for another process that fetches the same entity; then it fetches as well."""
 PROBE_BUDGET_SECONDS = 1.0
 """The caller whose fetch finds out whether a source is back waits no longer for that."""
 
@@ -80,7 +83,10 @@ class Fetching:
         store: EntityStore,
         clock: Clock,
         limits: FetchLimits,
+        turns: FetchTurns | None = None,
     ) -> None:
+        """Fetches from the sources, in this order; with `turns`, once for all processes."""
+        self._turns = turns
         self._sources = sources
         self._breakers = {source.source: Breaker() for source in sources}
         self._store = store
@@ -125,9 +131,33 @@ class Fetching:
         self._usage_notes.note(key, update)
 
     async def _fly(self, key: EntityKey) -> Fetched | NotFetched:
+        deadline = self._clock.monotonic() + self._limits.budget_seconds
+        if not self._any_circuit_closed():
+            return NotFetched(error=self._circuit_open())
+        if self._turns is None:
+            return await self._fetch_here(key, deadline=deadline)
+        return await self._fetch_in_turn(key, self._turns, deadline=deadline)
+
+    async def _fetch_in_turn(
+        self, key: EntityKey, turns: FetchTurns, *, deadline: float
+    ) -> Fetched | NotFetched:
+        """Fetches, unless another process does so at this moment: then what it found is shared."""
+        held = self._store.peek(key)
+        claim = await turns.claim(key, wait_seconds=TURN_SECONDS)
+        if claim.turn is Turn.FAILED_ELSEWHERE:
+            return NotFetched(error=FailedElsewhere(self._sources[-1].source.value))
+        if claim.turn is Turn.ELSEWHERE:
+            found = await self._store.find_shared(key)
+            if found is not None and (held is None or found.confirmed_at > held.confirmed_at):
+                return Fetched(cached=found, source=Source.REDIS)
+        outcome = await self._fetch_here(key, deadline=deadline)
+        await turns.done(claim, error=outcome.error.outcome if isinstance(outcome, NotFetched) else None)
+        return outcome
+
+    async def _fetch_here(self, key: EntityKey, *, deadline: float) -> Fetched | NotFetched:
         started_at = self._clock.monotonic()
         try:
-            entity, source = await self._ask_in_turn(key, deadline=started_at + self._limits.budget_seconds)
+            entity, source = await self._ask_in_turn(key, deadline=deadline)
         except (UpstreamError, Overloaded) as error:
             return NotFetched(error=error)
         confirmed_at = NEVER if self._flights[key].is_doubted else started_at
@@ -139,8 +169,6 @@ class Fetching:
     async def _ask_in_turn(self, key: EntityKey, *, deadline: float) -> tuple[Entity, Source]:
         if self._slots.locked() and self._queued >= self._limits.queue_size:
             raise Overloaded("SIDECAR_FETCH_QUEUE_SIZE")
-        if not self._any_circuit_closed():
-            raise CircuitOpen(self._sources[-1].source.value)
         self._queued += 1
         metrics.FETCHES_QUEUED.set(self._queued)
         try:
@@ -161,8 +189,11 @@ class Fetching:
         now = self._clock.monotonic()
         return any(breaker.would_allow(now) for breaker in self._breakers.values())
 
+    def _circuit_open(self) -> CircuitOpen:
+        return CircuitOpen(self._sources[-1].source.value)
+
     async def _ask_each_source(self, key: EntityKey, *, deadline: float) -> tuple[Entity, Source]:
-        failure: UpstreamError = CircuitOpen(self._sources[-1].source.value)
+        failure: UpstreamError = self._circuit_open()
         for source in self._sources:
             remaining = deadline - self._clock.monotonic()
             share = remaining if source is self._sources[-1] else remaining * FIRST_SOURCE_SHARE

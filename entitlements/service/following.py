@@ -34,10 +34,12 @@ class Following:
 
     def followed(self) -> None:
         """From now on every change is told."""
+        metrics.FEED_CONNECTED.set(1)
         self.trust = self.trust.followed(self._clock.monotonic())
 
     def lost(self) -> None:
         """From now on changes are missed."""
+        metrics.FEED_CONNECTED.set(0)
         self.trust = self.trust.lost(self._clock.monotonic())
 
     def missed(self, cause: str) -> None:
@@ -48,24 +50,29 @@ class Following:
         )
         self.trust = self.trust.doubted(self._clock.monotonic())
 
-    async def apply(self, event: FeedEvent) -> None:
-        """Brings what is held up to date with one event."""
+    async def apply(self, event: FeedEvent, *, already_shared: bool = False) -> None:
+        """Brings what is held up to date with one event.
+
+        Args:
+            event: what the feed told.
+            already_shared: another process followed it and has written it for all.
+        """
         match event:
             case EntitlementsChanged():
-                await self._replace(event)
+                await self._replace(event, already_shared=already_shared)
             case UsageChanged():
-                await self._move_meter(event)
+                await self._move_meter(event, already_shared=already_shared)
             case PackagePublished():
                 self._doubt_everything(event)
 
-    async def _replace(self, event: EntitlementsChanged) -> None:
+    async def _replace(self, event: EntitlementsChanged, *, already_shared: bool) -> None:
         if event.entity is None:
             self._fetching.doubt(event.key)
-            await self._store.drop(event.key)
+            await self._store.drop(event.key, already_shared=already_shared)
             metrics.FEED_EVENTS.labels("entitlements", "dropped_entity").inc()
         else:
             arrived = CachedEntity(entity=event.entity, confirmed_at=self._clock.monotonic())
-            await self._store.store(event.key, arrived)
+            await self._store.store(event.key, arrived, already_shared=already_shared)
             metrics.FEED_EVENTS.labels("entitlements", "applied").inc()
         if event.key.resource_id is None:
             self._recheck_resources(event.key.customer_id)
@@ -80,8 +87,8 @@ class Following:
         if not self._rechecking.recheck(key):
             self.missed("too_many_suspects")
 
-    async def _move_meter(self, event: UsageChanged) -> None:
-        if await self._store.apply_usage(event.key, event.update):
+    async def _move_meter(self, event: UsageChanged, *, already_shared: bool) -> None:
+        if await self._store.apply_usage(event.key, event.update, already_shared=already_shared):
             metrics.FEED_EVENTS.labels("usage", "applied").inc()
             return
         if self._fetching.is_fetching(event.key):

@@ -10,7 +10,7 @@ from entitlements import metrics
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.decision import Decision, Query, invalid_field
 from entitlements.domain.entity import Entity, EntityKey
-from entitlements.domain.errors import Offline, Overloaded, UpstreamError
+from entitlements.domain.errors import Offline
 from entitlements.domain.evaluation import (
     EntitlementList,
     decide_by_fallback,
@@ -106,7 +106,7 @@ class Reading:
             return self._check_by_fallback(query, cause=self._note_invalid(invalid))
         known = await self._know(query.key, lambda entity, now_ms: _is_expired(entity, query, now_ms))
         if isinstance(known, NotFetched):
-            return self._check_by_fallback(query, cause=_cause(known.error))
+            return self._check_by_fallback(query, cause=known.error.outcome)
         rules = self._rules.current()
         decision = evaluate(known.cached.entity, query, rules=rules, now_ms=self._clock.now_ms())
         if decision.is_fallback:
@@ -119,7 +119,7 @@ class Reading:
             return self._list_by_fallback(cause=self._note_invalid("customer_id"))
         known = await self._know(key, _is_any_expired)
         if isinstance(known, NotFetched):
-            return self._list_by_fallback(cause=_cause(known.error))
+            return self._list_by_fallback(cause=known.error.outcome)
         entitlements = evaluate_list(known.cached.entity, now_ms=self._clock.now_ms())
         return ListAnswer(entitlements=entitlements, provenance=self._provenance(known))
 
@@ -209,7 +209,3 @@ def _is_any_expired(entity: Entity, now_ms: int) -> bool:
 
 def _nothing_held(cause: str) -> Provenance:
     return Provenance(source=Source.OFFLINE if cause == Offline.outcome else Source.FALLBACK)
-
-
-def _cause(error: UpstreamError | Overloaded) -> str:
-    return "overloaded" if isinstance(error, Overloaded) else error.outcome

@@ -125,7 +125,6 @@ class Feed:
                 metrics.FEED_RECONNECTS.labels(problem.value).inc()
                 await asyncio.sleep(self._backoff_seconds(problem))
         finally:
-            metrics.FEED_CONNECTED.set(0)
             self._enter(FeedPhase.STOPPED)
 
     async def _follow_once(self) -> Problem:
@@ -161,7 +160,6 @@ class Feed:
         level = logging.INFO if self.state.problem is None else logging.WARNING
         logger.log(level, "the live feed is followed")
         self._enter(FeedPhase.FOLLOWING, problem=None)
-        metrics.FEED_CONNECTED.set(1)
         await self._listener.followed()
 
     async def delivered(self, event: Delivered) -> None:
@@ -180,7 +178,6 @@ class Feed:
             metrics.INVALID_API_KEY_ERRORS.inc()
         failed_attempts = 1 if self._was_stable() else self.state.failed_attempts + 1
         self._enter(FeedPhase.WAITING, problem=problem, failed_attempts=failed_attempts)
-        metrics.FEED_CONNECTED.set(0)
         if was_following:
             await self._listener.lost(problem.value)
 

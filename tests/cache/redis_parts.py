@@ -7,6 +7,9 @@ from django_redis.cache import RedisCache
 from entitlements.cache.connection import RedisConnection, settings_of_url
 from entitlements.cache.keys import KeySpace
 from entitlements.cache.redis import RedisTier
+from entitlements.cache.tiers import Miss
+from entitlements.domain.cached_entity import CachedEntity
+from entitlements.domain.entity import Entity, EntityKey
 from tests.cache.samples import NOW_MS
 
 KEYS = KeySpace(prefix="production")
@@ -43,3 +46,14 @@ def a_tier(
 ) -> RedisTier:
     """The tier of the environment "production"."""
     return RedisTier(connection, keys=KEYS, clock=clock or ShiftedClock(), ttl_seconds=ttl_seconds)
+
+
+async def put(tier: RedisTier, key: EntityKey, entity: Entity) -> None:
+    """Stores what was confirmed just now."""
+    await tier.store(key, CachedEntity(entity=entity, confirmed_at=time.monotonic()))
+
+
+async def taken(tier: RedisTier, key: EntityKey) -> Entity | Miss:
+    """What the tier answers, whenever it was confirmed."""
+    found = await tier.get(key)
+    return found.entity if isinstance(found, CachedEntity) else found

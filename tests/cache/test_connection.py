@@ -23,7 +23,7 @@ from entitlements.cache.connection import (
 from entitlements.cache.json_fields import Junk
 from entitlements.cache.redis import RedisTier
 from entitlements.cache.tiers import Miss
-from tests.cache.redis_parts import ShiftedClock, a_connection, a_tier
+from tests.cache.redis_parts import ShiftedClock, a_connection, a_tier, put, taken
 from tests.cache.samples import CUSTOMER, entity, metered, usage_update
 from tests.redis_server import RedisServer, TlsFront, free_port
 
@@ -54,7 +54,7 @@ async def assert_out_of_order(tier: RedisTier) -> None:
     """Every call comes back in time, as a miss or with nothing done, and is counted."""
     for call, expected in (
         (tier.get(CUSTOMER), Miss.UNAVAILABLE),
-        (tier.store(CUSTOMER, entity(metered())), None),
+        (put(tier, CUSTOMER, entity(metered())), None),
         (tier.apply_usage(CUSTOMER, usage_update()), False),
         (tier.drop(CUSTOMER), None),
     ):
@@ -92,49 +92,49 @@ async def test_absent_at_start_costs_nothing_and_its_coming_is_noticed(
 
     with server:
         clock.shift_seconds += BREAKER_PAUSE_SECONDS
-        await tier.store(CUSTOMER, entity(metered()))
+        await put(tier, CUSTOMER, entity(metered()))
 
-        assert entity(metered()) == await tier.get(CUSTOMER)
+        assert entity(metered()) == await taken(tier, CUSTOMER)
         connection.stop()
 
 
 async def test_killed_and_back_empty_goes_on_by_itself(
     own_redis: RedisServer, own_tier: RedisTier, clock: ShiftedClock
 ) -> None:
-    await own_tier.store(CUSTOMER, entity(metered()))
+    await put(own_tier, CUSTOMER, entity(metered()))
     own_redis.stop()
     await assert_out_of_order(own_tier)
 
     own_redis.start()
     clock.shift_seconds += BREAKER_PAUSE_SECONDS
 
-    assert await own_tier.get(CUSTOMER) is Miss.ABSENT
-    await own_tier.store(CUSTOMER, entity(metered()))
-    assert entity(metered()) == await own_tier.get(CUSTOMER)
+    assert await taken(own_tier, CUSTOMER) is Miss.ABSENT
+    await put(own_tier, CUSTOMER, entity(metered()))
+    assert entity(metered()) == await taken(own_tier, CUSTOMER)
 
 
 async def test_back_before_anyone_noticed_is_no_failure(own_redis: RedisServer, own_tier: RedisTier) -> None:
     """The pooled connections are dead; the second try has a new one."""
-    await own_tier.store(CUSTOMER, entity(metered()))
+    await put(own_tier, CUSTOMER, entity(metered()))
     own_redis.stop()
     own_redis.start()
     before = errors()
 
-    assert await own_tier.get(CUSTOMER) is Miss.ABSENT
+    assert await taken(own_tier, CUSTOMER) is Miss.ABSENT
     assert errors() == before
 
 
 async def test_slow_is_given_up_in_time_and_comes_back(
     own_redis: RedisServer, own_tier: RedisTier, clock: ShiftedClock
 ) -> None:
-    await own_tier.store(CUSTOMER, entity(metered()))
+    await put(own_tier, CUSTOMER, entity(metered()))
     own_redis.pause()
     await assert_out_of_order(own_tier)
 
     own_redis.resume()
     clock.shift_seconds += BREAKER_PAUSE_SECONDS
 
-    assert entity(metered()) == await own_tier.get(CUSTOMER)
+    assert entity(metered()) == await taken(own_tier, CUSTOMER)
 
 
 async def test_a_dead_redis_does_not_cost_each_request(
@@ -143,11 +143,11 @@ async def test_a_dead_redis_does_not_cost_each_request(
     """After some failures in a row it is not asked for a while: misses come at once."""
     own_redis.pause()
     for _ in range(10):
-        await own_tier.get(CUSTOMER)
+        await taken(own_tier, CUSTOMER)
     before = errors()
 
     started_at = time.monotonic()
-    answers = [await own_tier.get(CUSTOMER) for _ in range(100)]
+    answers = [await taken(own_tier, CUSTOMER) for _ in range(100)]
 
     assert [Miss.UNAVAILABLE] * 100 == answers
     assert time.monotonic() - started_at < 0.2
@@ -168,33 +168,33 @@ async def test_a_flood_of_calls_to_a_slow_redis_is_bounded(
 
 
 async def test_read_only_is_still_read(own_redis: RedisServer, own_tier: RedisTier) -> None:
-    await own_tier.store(CUSTOMER, entity(metered(current=3)))
+    await put(own_tier, CUSTOMER, entity(metered(current=3)))
     own_redis.command("CONFIG", "SET", "replica-serve-stale-data", "yes")
     own_redis.command("REPLICAOF", "127.0.0.1", free_port())
     before = errors()
 
-    await own_tier.store(CUSTOMER, entity(metered(current=9)))
+    await put(own_tier, CUSTOMER, entity(metered(current=9)))
     moved = await own_tier.apply_usage(CUSTOMER, usage_update(current=9))
     await own_tier.drop(CUSTOMER)
 
     assert (False, before + 3) == (moved, errors())
-    assert entity(metered(current=3)) == await own_tier.get(CUSTOMER)
+    assert entity(metered(current=3)) == await taken(own_tier, CUSTOMER)
     own_redis.command("REPLICAOF", "NO", "ONE")
     await own_tier.drop(CUSTOMER)
-    assert await own_tier.get(CUSTOMER) is Miss.ABSENT
+    assert await taken(own_tier, CUSTOMER) is Miss.ABSENT
 
 
 async def test_out_of_memory_is_still_read(own_redis: RedisServer, own_tier: RedisTier) -> None:
-    await own_tier.store(CUSTOMER, entity(metered(current=3)))
+    await put(own_tier, CUSTOMER, entity(metered(current=3)))
     own_redis.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
     own_redis.command("CONFIG", "SET", "maxmemory", "1")
     before = errors()
 
-    await own_tier.store(CUSTOMER, entity(metered(current=9)))
+    await put(own_tier, CUSTOMER, entity(metered(current=9)))
     moved = await own_tier.apply_usage(CUSTOMER, usage_update(current=9))
 
     assert (False, before + 2) == (moved, errors())
-    assert entity(metered(current=3)) == await own_tier.get(CUSTOMER)
+    assert entity(metered(current=3)) == await taken(own_tier, CUSTOMER)
     own_redis.command("CONFIG", "SET", "maxmemory", "0")
     assert await own_tier.apply_usage(CUSTOMER, usage_update(current=9))
 
@@ -205,14 +205,14 @@ async def test_refusals_are_logged_by_code_and_once_a_minute(
     clock: ShiftedClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    await own_tier.get(CUSTOMER)
+    await taken(own_tier, CUSTOMER)
     own_redis.command("CONFIG", "SET", "maxmemory", "1")
     own_redis.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
 
     for _ in range(3):
-        await own_tier.store(CUSTOMER, entity(metered()))
+        await put(own_tier, CUSTOMER, entity(metered()))
     clock.shift_seconds += 61
-    await own_tier.store(CUSTOMER, entity(metered()))
+    await put(own_tier, CUSTOMER, entity(metered()))
 
     assert caplog.messages == [
         "redis refuses commands cause=OOM count=1",
@@ -228,11 +228,11 @@ async def test_an_outage_is_logged_when_it_begins_and_ends(
 ) -> None:
     own_redis.stop()
     for _ in range(20):
-        await own_tier.get(CUSTOMER)
+        await taken(own_tier, CUSTOMER)
     own_redis.start()
     clock.shift_seconds += BREAKER_PAUSE_SECONDS
     for _ in range(5):
-        await own_tier.get(CUSTOMER)
+        await taken(own_tier, CUSTOMER)
 
     assert caplog.messages == [
         "redis does not answer; memory and the cloud do cause=ConnectionError count=1",

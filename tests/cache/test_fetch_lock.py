@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from entitlements.cache.connection import RedisConnection
-from entitlements.cache.fetch_lock import LOOK_SECONDS, Claim, FetchLock, Turn
+from entitlements.cache.fetch_lock import LOOK_SECONDS, FetchLock
 from entitlements.cache.notifications import Notifications
+from entitlements.domain.ports import Claim, Turn
 from tests.cache.redis_parts import KEYS, ShiftedClock, a_connection
 from tests.cache.samples import CUSTOMER, RESOURCE
 from tests.cache.test_notifications import subscribed

@@ -13,7 +13,7 @@ from entitlements.domain.entitlement import NO_TIMESTAMP_MS, MeteredEntitlement
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
 from entitlements.domain.reason import AccessDeniedReason
 from tests.builders import a_boolean_feature, an_entity
-from tests.cache.redis_parts import TTL_SECONDS, a_tier
+from tests.cache.redis_parts import TTL_SECONDS, a_tier, put, taken
 from tests.cache.samples import CUSTOMER, NOW_MS, RESOURCE, credit, entity, metered, usage_update
 from tests.redis_server import RedisServer
 
@@ -21,7 +21,7 @@ ENTITY = "production:c_customer-1"
 
 
 async def current_usage(tier: RedisTier, key: EntityKey = CUSTOMER) -> float | None:
-    found = await tier.get(key)
+    found = await taken(tier, key)
     if isinstance(found, Miss):
         return None
     seats = found.features["seats"]
@@ -30,7 +30,7 @@ async def current_usage(tier: RedisTier, key: EntityKey = CUSTOMER) -> float | N
 
 
 async def test_the_keys_and_values_are_the_contracts(redis: RedisServer, tier: RedisTier) -> None:
-    await tier.store(CUSTOMER, entity(metered(current=3), credit(current=4.5)))
+    await put(tier, CUSTOMER, entity(metered(current=3), credit(current=4.5)))
 
     texts = redis.texts()
     usage = f'"usagePeriodStart":{NOW_MS - 1000},"usagePeriodEnd":{NOW_MS + 1000}'
@@ -47,7 +47,7 @@ async def test_the_keys_and_values_are_the_contracts(redis: RedisServer, tier: R
 
 
 async def test_a_resource_has_keys_of_its_own(redis: RedisServer, tier: RedisTier) -> None:
-    await tier.store(RESOURCE, entity(metered()))
+    await put(tier, RESOURCE, entity(metered()))
 
     assert {
         f"{ENTITY}:r_resource-1",
@@ -65,13 +65,13 @@ async def test_what_was_stored_is_got(tier: RedisTier) -> None:
         metered(), credit(), a_boolean_feature(), denied_reason=AccessDeniedReason.NO_ACTIVE_SUBSCRIPTION
     )
 
-    await tier.store(CUSTOMER, stored)
+    await put(tier, CUSTOMER, stored)
 
-    assert stored == await tier.get(CUSTOMER)
+    assert stored == await taken(tier, CUSTOMER)
 
 
 async def test_what_was_never_stored_is_absent(tier: RedisTier) -> None:
-    assert await tier.get(CUSTOMER) is Miss.ABSENT
+    assert await taken(tier, CUSTOMER) is Miss.ABSENT
 
 
 @pytest.mark.parametrize(
@@ -80,9 +80,9 @@ async def test_what_was_never_stored_is_absent(tier: RedisTier) -> None:
 async def test_ids_are_raw_in_keys(tier: RedisTier, customer_id: str) -> None:
     key = EntityKey(customer_id)
 
-    await tier.store(key, entity(metered()))
+    await put(tier, key, entity(metered()))
 
-    assert entity(metered()) == await tier.get(key)
+    assert entity(metered()) == await taken(tier, key)
 
 
 @pytest.mark.parametrize(
@@ -94,42 +94,42 @@ async def test_a_write_skips_what_is_older_than_stored(
 ) -> None:
     held = entity(credit(), at_ms=NOW_MS)
     arrived = Entity(denied_reason=AccessDeniedReason.NO_ACTIVE_SUBSCRIPTION, updated_at_ms=arrived_at_ms)
-    await tier.store(CUSTOMER, held)
+    await put(tier, CUSTOMER, held)
 
-    await tier.store(CUSTOMER, arrived)
+    await put(tier, CUSTOMER, arrived)
 
-    assert (arrived if is_written else held) == await tier.get(CUSTOMER)
+    assert (arrived if is_written else held) == await taken(tier, CUSTOMER)
 
 
 async def test_each_key_is_compared_by_its_own_timestamp(tier: RedisTier) -> None:
     """Older entitlements with newer usage: the usage is written, the entitlements are not."""
-    await tier.store(CUSTOMER, entity(metered(current=3, usage_at_ms=NOW_MS), at_ms=NOW_MS))
+    await put(tier, CUSTOMER, entity(metered(current=3, usage_at_ms=NOW_MS), at_ms=NOW_MS))
 
-    await tier.store(CUSTOMER, entity(metered(current=5, usage_at_ms=NOW_MS + 1), at_ms=NOW_MS - 1))
+    await put(tier, CUSTOMER, entity(metered(current=5, usage_at_ms=NOW_MS + 1), at_ms=NOW_MS - 1))
 
     expected = entity(metered(current=5, usage_at_ms=NOW_MS + 1), at_ms=NOW_MS)
-    assert expected == await tier.get(CUSTOMER)
+    assert expected == await taken(tier, CUSTOMER)
 
 
 async def test_newer_entitlements_do_not_bring_older_usage(tier: RedisTier) -> None:
-    await tier.store(CUSTOMER, entity(metered(current=3, usage_at_ms=NOW_MS), at_ms=NOW_MS))
+    await put(tier, CUSTOMER, entity(metered(current=3, usage_at_ms=NOW_MS), at_ms=NOW_MS))
 
-    await tier.store(CUSTOMER, entity(metered(current=2, usage_at_ms=NOW_MS - 1), at_ms=NOW_MS + 1))
+    await put(tier, CUSTOMER, entity(metered(current=2, usage_at_ms=NOW_MS - 1), at_ms=NOW_MS + 1))
 
     assert 3 == await current_usage(tier)
 
 
 async def test_entitlements_without_a_timestamp_are_stamped_now(tier: RedisTier) -> None:
-    await tier.store(CUSTOMER, entity(metered(), at_ms=NO_TIMESTAMP_MS))
+    await put(tier, CUSTOMER, entity(metered(), at_ms=NO_TIMESTAMP_MS))
 
-    assert entity(metered(), at_ms=NOW_MS) == await tier.get(CUSTOMER)
+    assert entity(metered(), at_ms=NOW_MS) == await taken(tier, CUSTOMER)
 
 
 async def test_a_meter_without_a_timestamp_is_a_hit_after_a_fetch(
     redis: RedisServer, tier: RedisTier
 ) -> None:
     """The vendor's misses on every read for ever (contract/better.md)."""
-    await tier.store(CUSTOMER, entity(metered(current=3, usage_at_ms=NO_TIMESTAMP_MS)))
+    await put(tier, CUSTOMER, entity(metered(current=3, usage_at_ms=NO_TIMESTAMP_MS)))
 
     assert 3 == await current_usage(tier)
     assert redis.text(f"{ENTITY}:f_seats#timestamp") == "0"
@@ -138,7 +138,7 @@ async def test_a_meter_without_a_timestamp_is_a_hit_after_a_fetch(
 @pytest.mark.parametrize("ttl_seconds", [TTL_SECONDS, 100])
 async def test_every_key_expires(redis: RedisServer, connection: RedisConnection, ttl_seconds: int) -> None:
     tier = a_tier(connection, ttl_seconds=ttl_seconds)
-    await tier.store(RESOURCE, entity(metered(), credit()))
+    await put(tier, RESOURCE, entity(metered(), credit()))
     await tier.apply_usage(RESOURCE, usage_update())
 
     lifetimes = {redis.command("TTL", name) for name in redis.texts()}
@@ -150,7 +150,7 @@ async def test_a_negative_ttl_writes_without_expiry(
     redis: RedisServer, connection: RedisConnection, ttl_seconds: int
 ) -> None:
     tier = a_tier(connection, ttl_seconds=ttl_seconds)
-    await tier.store(RESOURCE, entity(metered(), credit()))
+    await put(tier, RESOURCE, entity(metered(), credit()))
     await tier.apply_usage(RESOURCE, usage_update())
 
     assert {redis.command("TTL", name) for name in redis.texts()} == {-1}
@@ -169,28 +169,28 @@ async def test_an_unknown_customer_is_short_lived(
 ) -> None:
     tier = a_tier(connection, ttl_seconds=ttl_seconds)
 
-    await tier.store(CUSTOMER, Entity(denied_reason=reason))
+    await put(tier, CUSTOMER, Entity(denied_reason=reason))
 
     assert redis.texts()
     assert {expected, expected - 1} >= {redis.command("TTL", name) for name in redis.texts()}
-    assert Entity(denied_reason=reason) == await tier.get(CUSTOMER)
+    assert Entity(denied_reason=reason) == await taken(tier, CUSTOMER)
 
 
 async def test_an_unknown_customer_is_replaced_by_the_first_event(
     redis: RedisServer, tier: RedisTier
 ) -> None:
-    await tier.store(CUSTOMER, Entity(denied_reason=AccessDeniedReason.CUSTOMER_NOT_FOUND))
+    await put(tier, CUSTOMER, Entity(denied_reason=AccessDeniedReason.CUSTOMER_NOT_FOUND))
 
-    await tier.store(CUSTOMER, entity(metered(), at_ms=1))
+    await put(tier, CUSTOMER, entity(metered(), at_ms=1))
 
-    assert entity(metered(), at_ms=1) == await tier.get(CUSTOMER)
+    assert entity(metered(), at_ms=1) == await taken(tier, CUSTOMER)
     assert redis.command("TTL", ENTITY) > UNKNOWN_CUSTOMER_TTL_SECONDS
 
 
 async def test_a_customer_without_a_subscription_lives_as_long_as_others(
     redis: RedisServer, tier: RedisTier
 ) -> None:
-    await tier.store(CUSTOMER, Entity(denied_reason=AccessDeniedReason.NO_ACTIVE_SUBSCRIPTION))
+    await put(tier, CUSTOMER, Entity(denied_reason=AccessDeniedReason.NO_ACTIVE_SUBSCRIPTION))
 
     assert redis.command("TTL", ENTITY) > UNKNOWN_CUSTOMER_TTL_SECONDS
 
@@ -198,21 +198,21 @@ async def test_a_customer_without_a_subscription_lives_as_long_as_others(
 async def test_a_fetch_settles_a_resource_whose_customer_was_never_read(
     redis: RedisServer, tier: RedisTier
 ) -> None:
-    await tier.store(RESOURCE, entity(metered()))
+    await put(tier, RESOURCE, entity(metered()))
 
-    assert entity(metered()) == await tier.get(RESOURCE)
+    assert entity(metered()) == await taken(tier, RESOURCE)
     assert redis.text(f"{ENTITY}#timestamp") == "0"
-    assert await tier.get(CUSTOMER) is Miss.ABSENT
+    assert await taken(tier, CUSTOMER) is Miss.ABSENT
 
 
 async def test_a_fetch_settles_a_resource_whose_timestamp_is_older_than_its_customers(
     redis: RedisServer, tier: RedisTier
 ) -> None:
     """The vendor's misses on every read for ever (contract/better.md)."""
-    await tier.store(CUSTOMER, entity(metered(), at_ms=NOW_MS))
-    await tier.store(RESOURCE, entity(credit(), at_ms=NOW_MS - 5))
+    await put(tier, CUSTOMER, entity(metered(), at_ms=NOW_MS))
+    await put(tier, RESOURCE, entity(credit(), at_ms=NOW_MS - 5))
 
-    assert entity(credit(), at_ms=NOW_MS - 5) == await tier.get(RESOURCE)
+    assert entity(credit(), at_ms=NOW_MS - 5) == await taken(tier, RESOURCE)
     assert redis.text(f"{ENTITY}:r_resource-1#timestamp") == str(NOW_MS - 5)
     assert json.loads(redis.text(f"{ENTITY}:r_resource-1:metadata") or "") == {
         "accessDeniedReason": None,
@@ -221,44 +221,44 @@ async def test_a_fetch_settles_a_resource_whose_timestamp_is_older_than_its_cust
 
 
 async def test_a_settled_resource_is_outdated_again_when_its_customer_changes(tier: RedisTier) -> None:
-    await tier.store(CUSTOMER, entity(metered(), at_ms=NOW_MS))
-    await tier.store(RESOURCE, entity(credit(), at_ms=NOW_MS - 5))
+    await put(tier, CUSTOMER, entity(metered(), at_ms=NOW_MS))
+    await put(tier, RESOURCE, entity(credit(), at_ms=NOW_MS - 5))
 
-    await tier.store(CUSTOMER, entity(metered(), at_ms=NOW_MS + 1))
+    await put(tier, CUSTOMER, entity(metered(), at_ms=NOW_MS + 1))
 
-    assert await tier.get(RESOURCE) is Miss.OUTDATED
+    assert await taken(tier, RESOURCE) is Miss.OUTDATED
 
 
 async def test_a_settled_resource_still_takes_an_event_between_the_two_timestamps(tier: RedisTier) -> None:
     """Were the resource stamped like its customer, an event that came late would be lost for good."""
-    await tier.store(CUSTOMER, entity(metered(), at_ms=NOW_MS))
-    await tier.store(RESOURCE, entity(credit(current=1), at_ms=NOW_MS - 5))
+    await put(tier, CUSTOMER, entity(metered(), at_ms=NOW_MS))
+    await put(tier, RESOURCE, entity(credit(current=1), at_ms=NOW_MS - 5))
 
-    await tier.store(RESOURCE, entity(credit(current=2), at_ms=NOW_MS - 2))
+    await put(tier, RESOURCE, entity(credit(current=2), at_ms=NOW_MS - 2))
 
-    assert entity(credit(current=2), at_ms=NOW_MS - 2) == await tier.get(RESOURCE)
+    assert entity(credit(current=2), at_ms=NOW_MS - 2) == await taken(tier, RESOURCE)
 
 
 @pytest.mark.parametrize("timestamp", [None, "junk", "99999999999999999"])
 async def test_a_customer_without_a_usable_timestamp_does_not_keep_its_resource_from_being_a_hit(
     redis: RedisServer, tier: RedisTier, timestamp: str | None
 ) -> None:
-    await tier.store(CUSTOMER, entity(metered()))
+    await put(tier, CUSTOMER, entity(metered()))
     redis.command("DEL", f"{ENTITY}#timestamp")
     if timestamp is not None:
         redis.command("SET", f"{ENTITY}#timestamp", timestamp)
 
-    await tier.store(RESOURCE, entity(credit()))
+    await put(tier, RESOURCE, entity(credit()))
 
-    assert entity(credit()) == await tier.get(RESOURCE)
-    assert await tier.get(CUSTOMER) is Miss.ABSENT  # and not its old value with a made-up timestamp
+    assert entity(credit()) == await taken(tier, RESOURCE)
+    assert await taken(tier, CUSTOMER) is Miss.ABSENT  # and not its old value with a made-up timestamp
 
 
 @pytest.mark.parametrize(
     ("at_ms", "current"), [(NOW_MS - 1, 3), (NOW_MS, 5), (NOW_MS + 1, 5), (NO_TIMESTAMP_MS, 5)]
 )
 async def test_usage_moves_unless_it_is_older(tier: RedisTier, at_ms: int, current: float) -> None:
-    await tier.store(CUSTOMER, entity(metered(current=3)))
+    await put(tier, CUSTOMER, entity(metered(current=3)))
 
     moved = await tier.apply_usage(CUSTOMER, usage_update(current=5, at_ms=at_ms))
 
@@ -266,20 +266,20 @@ async def test_usage_moves_unless_it_is_older(tier: RedisTier, at_ms: int, curre
 
 
 async def test_usage_of_a_balance_moves(tier: RedisTier) -> None:
-    await tier.store(CUSTOMER, entity(credit(current=3)))
+    await put(tier, CUSTOMER, entity(credit(current=3)))
 
     moved = await tier.apply_usage(
         CUSTOMER, UsageUpdate(currency_id="tokens", current=5, updated_at_ms=NOW_MS + 1)
     )
 
     assert moved
-    assert entity(credit(current=5, usage_at_ms=NOW_MS + 1)) == await tier.get(CUSTOMER)
+    assert entity(credit(current=5, usage_at_ms=NOW_MS + 1)) == await taken(tier, CUSTOMER)
 
 
 async def test_usage_without_a_period_keeps_the_one_in_the_usage_key(
     redis: RedisServer, tier: RedisTier
 ) -> None:
-    await tier.store(CUSTOMER, entity(metered()))
+    await put(tier, CUSTOMER, entity(metered()))
     with_period = UsageUpdate(
         feature_id="seats",
         current=1,
@@ -302,7 +302,7 @@ async def test_usage_that_others_always_forestall_is_written_as_the_newest(
     tier: RedisTier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_module, "replace_usage", lambda *_, **__: False)
-    await tier.store(CUSTOMER, entity(metered(current=3)))
+    await put(tier, CUSTOMER, entity(metered(current=3)))
 
     newer = await tier.apply_usage(CUSTOMER, usage_update(current=5, at_ms=NOW_MS + 1))
     older = await tier.apply_usage(CUSTOMER, usage_update(current=4, at_ms=NOW_MS - 1))
@@ -314,7 +314,7 @@ async def test_usage_that_others_always_forestall_is_written_as_the_newest(
 async def test_usage_of_an_entity_that_is_not_cached_is_dropped(
     redis: RedisServer, tier: RedisTier, missing: str
 ) -> None:
-    await tier.store(CUSTOMER, entity(metered(current=3)))
+    await put(tier, CUSTOMER, entity(metered(current=3)))
     redis.command("DEL", f"{ENTITY}{missing}")
 
     moved = await tier.apply_usage(CUSTOMER, usage_update(current=5))
@@ -326,7 +326,7 @@ async def test_usage_of_an_entity_that_is_not_cached_is_dropped(
 async def test_usage_of_a_meter_that_the_entity_has_not_is_dropped(
     redis: RedisServer, tier: RedisTier
 ) -> None:
-    await tier.store(CUSTOMER, entity(credit()))
+    await put(tier, CUSTOMER, entity(credit()))
 
     moved = await tier.apply_usage(CUSTOMER, usage_update(feature_id="seats"))
 
@@ -336,7 +336,7 @@ async def test_usage_of_a_meter_that_the_entity_has_not_is_dropped(
 
 @pytest.mark.parametrize("usage", ["junk", "[]", '{"currentUsage":"3"}'])
 async def test_usage_replaces_junk_in_its_key(redis: RedisServer, tier: RedisTier, usage: str) -> None:
-    await tier.store(CUSTOMER, entity(metered(current=3)))
+    await put(tier, CUSTOMER, entity(metered(current=3)))
     redis.command("SET", f"{ENTITY}:f_seats", usage)
 
     moved = await tier.apply_usage(CUSTOMER, usage_update(current=5))
@@ -347,7 +347,7 @@ async def test_usage_replaces_junk_in_its_key(redis: RedisServer, tier: RedisTie
 async def test_usage_of_an_entity_that_is_junk_is_dropped_and_counted(
     redis: RedisServer, tier: RedisTier
 ) -> None:
-    await tier.store(CUSTOMER, entity(metered()))
+    await put(tier, CUSTOMER, entity(metered()))
     redis.command("SET", ENTITY, "junk")
     before = REGISTRY.get_sample_value("sidecar_cache_junk_total", {"tier": "redis"}) or 0.0
 
@@ -360,32 +360,32 @@ async def test_usage_of_an_entity_that_is_junk_is_dropped_and_counted(
 async def test_what_was_dropped_is_absent_and_anything_may_follow(
     redis: RedisServer, tier: RedisTier
 ) -> None:
-    await tier.store(CUSTOMER, entity(credit(), at_ms=NOW_MS))
+    await put(tier, CUSTOMER, entity(credit(), at_ms=NOW_MS))
 
     await tier.drop(CUSTOMER)
 
-    assert await tier.get(CUSTOMER) is Miss.ABSENT
+    assert await taken(tier, CUSTOMER) is Miss.ABSENT
     assert not {ENTITY, f"{ENTITY}#timestamp", f"{ENTITY}:metadata"} & set(redis.texts())
-    await tier.store(CUSTOMER, entity(credit(), at_ms=1))
-    assert entity(credit(), at_ms=1) == await tier.get(CUSTOMER)
+    await put(tier, CUSTOMER, entity(credit(), at_ms=1))
+    assert entity(credit(), at_ms=1) == await taken(tier, CUSTOMER)
 
 
 async def test_a_dropped_customer_makes_its_resources_misses(tier: RedisTier) -> None:
-    await tier.store(CUSTOMER, entity(credit()))
-    await tier.store(RESOURCE, entity(credit()))
+    await put(tier, CUSTOMER, entity(credit()))
+    await put(tier, RESOURCE, entity(credit()))
 
     await tier.drop(CUSTOMER)
 
-    assert await tier.get(RESOURCE) is Miss.OUTDATED
+    assert await taken(tier, RESOURCE) is Miss.OUTDATED
 
 
 async def test_a_write_to_what_is_no_string_replaces_it(redis: RedisServer, tier: RedisTier) -> None:
     for name in (ENTITY, f"{ENTITY}#timestamp", f"{ENTITY}:metadata", f"{ENTITY}:f_seats"):
         redis.command("LPUSH", name, "other", "data")
 
-    await tier.store(CUSTOMER, entity(metered()))
+    await put(tier, CUSTOMER, entity(metered()))
 
-    assert entity(metered()) == await tier.get(CUSTOMER)
+    assert entity(metered()) == await taken(tier, CUSTOMER)
 
 
 async def test_what_json_cannot_say_is_not_written_and_counted(redis: RedisServer, tier: RedisTier) -> None:
@@ -395,7 +395,7 @@ async def test_what_json_cannot_say_is_not_written_and_counted(redis: RedisServe
     )
     before = REGISTRY.get_sample_value("sidecar_cache_junk_total", {"tier": "redis"}) or 0.0
 
-    await tier.store(CUSTOMER, entity(unsayable))
+    await put(tier, CUSTOMER, entity(unsayable))
 
     assert redis.texts() == {}
     assert REGISTRY.get_sample_value("sidecar_cache_junk_total", {"tier": "redis"}) == before + 1

@@ -19,7 +19,7 @@ from entitlements.domain.entitlement import (
 from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.reason import AccessDeniedReason
 from tests.builders import a_boolean_feature, an_entity
-from tests.cache.redis_parts import ShiftedClock
+from tests.cache.redis_parts import ShiftedClock, put, taken
 from tests.cache.samples import CUSTOMER, NOW_MS, RESOURCE, credit, entity, metered, usage_update
 from tests.redis_server import RedisServer
 
@@ -52,7 +52,7 @@ async def test_what_another_wrote_is_read(redis: RedisServer, tier: RedisTier) -
     redis.command("SET", f"{ENTITY}:f_seats#timestamp", NOW_MS + 1)
 
     feature = Feature(id="seats", feature_type=FeatureType.NUMBER, meter_type=MeterType.FLUCTUATING)
-    assert await tier.get(CUSTOMER) == entity(
+    assert await taken(tier, CUSTOMER) == entity(
         MeteredEntitlement(
             feature=feature,
             usage_limit=10,
@@ -64,12 +64,12 @@ async def test_what_another_wrote_is_read(redis: RedisServer, tier: RedisTier) -
 
 
 async def test_usage_is_taken_from_its_own_key(redis: RedisServer, tier: RedisTier) -> None:
-    await tier.store(CUSTOMER, entity(metered(current=3), credit(current=3)))
+    await put(tier, CUSTOMER, entity(metered(current=3), credit(current=3)))
     for name in ("f_seats", "credit_tokens"):
         redis.command("SET", f"{ENTITY}:{name}", '{"currentUsage": 7}')
         redis.command("SET", f"{ENTITY}:{name}#timestamp", "5")
 
-    found = await tier.get(CUSTOMER)
+    found = await taken(tier, CUSTOMER)
 
     assert isinstance(found, Entity)
     seats = found.features["seats"]
@@ -82,29 +82,29 @@ async def test_usage_is_taken_from_its_own_key(redis: RedisServer, tier: RedisTi
 async def test_a_missing_usage_key_or_timestamp_is_a_miss_for_the_entity(
     redis: RedisServer, tier: RedisTier, name: str, suffix: str
 ) -> None:
-    await tier.store(CUSTOMER, entity(metered(), credit(), a_boolean_feature()))
+    await put(tier, CUSTOMER, entity(metered(), credit(), a_boolean_feature()))
 
     redis.command("DEL", f"{ENTITY}:{name}{suffix}")
 
-    assert await tier.get(CUSTOMER) is Miss.ABSENT
+    assert await taken(tier, CUSTOMER) is Miss.ABSENT
 
 
 async def test_a_feature_that_is_not_counted_needs_no_usage_key(redis: RedisServer, tier: RedisTier) -> None:
-    await tier.store(CUSTOMER, entity(a_boolean_feature()))
+    await put(tier, CUSTOMER, entity(a_boolean_feature()))
 
     assert f"{ENTITY}:f_flag" not in redis.texts()
-    assert entity(a_boolean_feature()) == await tier.get(CUSTOMER)
+    assert entity(a_boolean_feature()) == await taken(tier, CUSTOMER)
 
 
 @pytest.mark.parametrize("suffix", ["", "#timestamp"])
 async def test_an_entity_without_its_timestamp_or_value_is_a_miss(
     redis: RedisServer, tier: RedisTier, suffix: str
 ) -> None:
-    await tier.store(CUSTOMER, entity(metered()))
+    await put(tier, CUSTOMER, entity(metered()))
 
     redis.command("DEL", f"{ENTITY}{suffix}")
 
-    assert await tier.get(CUSTOMER) is Miss.ABSENT
+    assert await taken(tier, CUSTOMER) is Miss.ABSENT
 
 
 @pytest.mark.parametrize("has_metadata", [True, False])
@@ -112,11 +112,11 @@ async def test_the_state_level_reason_is_the_metadatas(
     redis: RedisServer, tier: RedisTier, has_metadata: bool
 ) -> None:
     stored = an_entity(metered(), denied_reason=AccessDeniedReason.CUSTOMER_IS_ARCHIVED)
-    await tier.store(CUSTOMER, stored)
+    await put(tier, CUSTOMER, stored)
     if not has_metadata:
         redis.command("DEL", f"{ENTITY}:metadata")
 
-    found = await tier.get(CUSTOMER)
+    found = await taken(tier, CUSTOMER)
 
     assert isinstance(found, Entity)
     assert found.denied_reason is (AccessDeniedReason.CUSTOMER_IS_ARCHIVED if has_metadata else None)
@@ -134,12 +134,12 @@ async def test_the_state_level_reason_is_the_metadatas(
 async def test_a_resource_is_no_newer_than_its_customer(
     redis: RedisServer, tier: RedisTier, customer_at: int | None, expected: Entity | Miss
 ) -> None:
-    await tier.store(RESOURCE, entity(credit(), at_ms=NOW_MS))
+    await put(tier, RESOURCE, entity(credit(), at_ms=NOW_MS))
     redis.command("DEL", f"{ENTITY}#timestamp")
     if customer_at is not None:
         redis.command("SET", f"{ENTITY}#timestamp", customer_at)
 
-    assert expected == await tier.get(RESOURCE)
+    assert expected == await taken(tier, RESOURCE)
 
 
 @pytest.mark.parametrize(
@@ -156,53 +156,53 @@ async def test_junk_is_a_counted_miss_and_a_fetch_replaces_it(
     redis: RedisServer, tier: RedisTier, name: str, junk: str | bytes
 ) -> None:
     """The fetch may well be older than the timestamp beside the junk: it replaces it all the same."""
-    await tier.store(CUSTOMER, entity(metered(), at_ms=NOW_MS))
+    await put(tier, CUSTOMER, entity(metered(), at_ms=NOW_MS))
     redis.command("SET", f"{ENTITY}{name}", junk)
     before = junk_count()
 
-    found = await tier.get(CUSTOMER)
-    await tier.store(CUSTOMER, entity(metered(usage_at_ms=NOW_MS - 9), at_ms=NOW_MS - 9))
+    found = await taken(tier, CUSTOMER)
+    await put(tier, CUSTOMER, entity(metered(usage_at_ms=NOW_MS - 9), at_ms=NOW_MS - 9))
 
     assert (Miss.JUNK, before + 1) == (found, junk_count())
-    assert isinstance(await tier.get(CUSTOMER), Entity)
+    assert isinstance(await taken(tier, CUSTOMER), Entity)
 
 
 async def test_junk_in_the_customers_timestamp_is_a_miss_for_the_resource(
     redis: RedisServer, tier: RedisTier
 ) -> None:
-    await tier.store(RESOURCE, entity(metered()))
+    await put(tier, RESOURCE, entity(metered()))
     redis.command("SET", f"{ENTITY}#timestamp", "junk")
 
-    found = await tier.get(RESOURCE)
-    await tier.store(RESOURCE, entity(metered()))
+    found = await taken(tier, RESOURCE)
+    await put(tier, RESOURCE, entity(metered()))
 
     assert found is Miss.JUNK
-    assert entity(metered()) == await tier.get(RESOURCE)
+    assert entity(metered()) == await taken(tier, RESOURCE)
 
 
 @pytest.mark.parametrize("key", [ENTITY, f"{ENTITY}#timestamp", f"{ENTITY}:f_seats"])
 async def test_what_is_no_string_is_a_miss(redis: RedisServer, tier: RedisTier, key: str) -> None:
-    await tier.store(CUSTOMER, entity(metered()))
+    await put(tier, CUSTOMER, entity(metered()))
     redis.command("DEL", key)
     redis.command("LPUSH", key, "other", "data")
 
-    assert await tier.get(CUSTOMER) is Miss.ABSENT
+    assert await taken(tier, CUSTOMER) is Miss.ABSENT
 
 
 async def test_junk_is_logged_once_and_without_ids(
     redis: RedisServer, tier: RedisTier, clock: ShiftedClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(3):
-        await tier.store(EntityKey(f"secret-{number}"), entity(metered()))
+        await put(tier, EntityKey(f"secret-{number}"), entity(metered()))
         redis.command("SET", f"production:c_secret-{number}", "junk")
 
     with caplog.at_level(logging.WARNING):
         for number in range(3):
-            await tier.get(EntityKey(f"secret-{number}"))
+            await taken(tier, EntityKey(f"secret-{number}"))
         once = len(caplog.records)
         clock.shift_seconds = 61
         redis.command("SET", "production:c_secret-0#timestamp", "5")
-        await tier.get(EntityKey("secret-0"))
+        await taken(tier, EntityKey("secret-0"))
 
     assert (1, 2) == (once, len(caplog.records))
     assert "count=3" in caplog.text
@@ -212,7 +212,7 @@ async def test_junk_is_logged_once_and_without_ids(
 async def test_an_update_of_a_usage_that_is_gone_starts_from_the_map(
     redis: RedisServer, tier: RedisTier
 ) -> None:
-    await tier.store(CUSTOMER, entity(metered()))
+    await put(tier, CUSTOMER, entity(metered()))
     redis.command("DEL", f"{ENTITY}:f_seats")
 
     moved = await tier.apply_usage(CUSTOMER, usage_update(current=5))

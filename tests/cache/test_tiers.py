@@ -1,6 +1,7 @@
 """The tiers as one store: memory alone, and before a shared tier."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +11,7 @@ from entitlements.cache.memory import MemoryTier
 from entitlements.cache.redis import RedisTier
 from entitlements.cache.tiers import Miss, Tiers
 from entitlements.domain.cached_entity import CachedEntity
-from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
+from entitlements.domain.entity import EntityKey, UsageUpdate
 from entitlements.domain.freshness import NEVER
 from entitlements.domain.ports import Source
 from tests.cache.samples import CUSTOMER, NOW_MS, cached, credit, entity, metered, usage_update
@@ -21,21 +22,21 @@ class ScriptedShared:
     """A shared tier in a dict; before it answers a read it does what the test wants to happen meanwhile."""
 
     def __init__(self) -> None:
-        self.held: dict[EntityKey, Entity] = {}
+        self.held: dict[EntityKey, CachedEntity] = {}
         self.moves: list[UsageUpdate] = []
         self.answers_usage = False
         self.meanwhile: Callable[[], object] = lambda: None
         self.reads = 0
 
-    async def get(self, key: EntityKey) -> Entity | Miss:
+    async def get(self, key: EntityKey) -> CachedEntity | Miss:
         self.reads += 1
-        found = self.held.get(key, Miss.ABSENT)
+        found: CachedEntity | Miss = self.held.get(key, Miss.ABSENT)
         await asyncio.sleep(0)
         self.meanwhile()
         return found
 
-    async def store(self, key: EntityKey, entity: Entity) -> None:
-        self.held[key] = entity
+    async def store(self, key: EntityKey, cached: CachedEntity) -> None:
+        self.held[key] = cached
 
     async def apply_usage(self, key: EntityKey, update: UsageUpdate) -> bool:
         self.moves.append(update)
@@ -80,12 +81,14 @@ class TestMemoryBeforeARedisThatIsGone(EntityStoreContract):
 
 
 async def test_what_one_process_stored_another_finds(tier: RedisTier) -> None:
-    stored = entity(metered(), credit())
-    await Tiers(a_memory(), tier).store(CUSTOMER, cached(stored))
+    stored = cached(entity(metered(), credit()), confirmed_at=time.monotonic() - 5)
+    await Tiers(a_memory(), tier).store(CUSTOMER, stored)
 
     found = await Tiers(a_memory(), tier).find(CUSTOMER)
 
-    assert (CachedEntity(entity=stored, confirmed_at=NEVER), Source.REDIS) == found
+    assert found is not None
+    assert (stored.entity, Source.REDIS) == (found[0].entity, found[1])
+    assert stored.confirmed_at == pytest.approx(found[0].confirmed_at, abs=0.5)
 
 
 async def test_usage_that_one_process_moved_another_finds(tier: RedisTier) -> None:
@@ -113,22 +116,72 @@ async def test_what_is_in_memory_is_not_asked_of_the_shared_tier(shared: Scripte
 
 
 async def test_a_find_in_the_shared_tier_fills_memory(shared: ScriptedShared) -> None:
-    shared.held[CUSTOMER] = entity(metered())
+    shared.held[CUSTOMER] = cached(entity(metered()))
     tiers = Tiers(a_memory(), shared)
 
     first, second = await tiers.find(CUSTOMER), await tiers.find(CUSTOMER)
 
-    expected = CachedEntity(entity=entity(metered()), confirmed_at=NEVER)
+    expected = cached(entity(metered()))
     assert ((expected, Source.REDIS), (expected, Source.MEMORY)) == (first, second)
 
 
-async def test_what_the_shared_tier_holds_is_as_confirmed_as_the_caller_says(shared: ScriptedShared) -> None:
-    shared.held[CUSTOMER] = entity(metered())
-    tiers = Tiers(a_memory(), shared, shared_confirmed_at=lambda: 42.0)
+async def test_what_the_shared_tier_holds_is_as_confirmed_as_the_caller_vouches(
+    shared: ScriptedShared,
+) -> None:
+    shared.held[CUSTOMER] = cached(entity(metered()), confirmed_at=40.0)
+    tiers = Tiers(a_memory(), shared, vouch=lambda confirmed_at: confirmed_at + 2)
 
     found = await tiers.find(CUSTOMER)
 
-    assert (CachedEntity(entity=entity(metered()), confirmed_at=42.0), Source.REDIS) == found
+    assert (cached(entity(metered()), confirmed_at=42.0), Source.REDIS) == found
+
+
+async def test_searches_of_one_entity_at_a_time_are_one_read(shared: ScriptedShared) -> None:
+    shared.held[CUSTOMER] = cached(entity(metered()))
+    tiers = Tiers(a_memory(), shared)
+
+    found = await asyncio.gather(*(tiers.find(CUSTOMER) for _ in range(20)))
+
+    assert [(cached(entity(metered())), Source.REDIS)] * 20 == found
+    assert shared.reads == 1
+
+
+async def test_usage_told_during_a_read_of_the_shared_tier_keeps_it_out_of_memory(
+    shared: ScriptedShared,
+) -> None:
+    """The read may be older than the usage, which found nothing in memory to move."""
+    shared.held[CUSTOMER] = cached(entity(metered(current=3)))
+    tiers = Tiers(a_memory(), shared)
+    reading = asyncio.create_task(tiers.find(CUSTOMER))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    await tiers.apply_usage(CUSTOMER, usage_update(), already_shared=True)
+    found = await reading
+
+    assert (cached(entity(metered(current=3))), Source.REDIS) == found
+    assert tiers.peek(CUSTOMER) is None
+
+
+async def test_what_another_process_shared_is_not_written_again(shared: ScriptedShared) -> None:
+    tiers = Tiers(a_memory(), shared)
+    shared.held[CUSTOMER] = cached(entity(credit()))
+
+    await tiers.store(CUSTOMER, cached(entity(metered())), already_shared=True)
+    await tiers.apply_usage(CUSTOMER, usage_update(), already_shared=True)
+    await tiers.drop(CUSTOMER, already_shared=True)
+
+    assert ({CUSTOMER: cached(entity(credit()))}, []) == (shared.held, shared.moves)
+    assert tiers.peek(CUSTOMER) is None
+
+
+async def test_what_is_in_doubt_is_kept_from_others(shared: ScriptedShared) -> None:
+    tiers = Tiers(a_memory(), shared)
+
+    await tiers.store(CUSTOMER, cached(entity(metered()), confirmed_at=NEVER))
+
+    assert {} == shared.held
+    assert cached(entity(metered()), confirmed_at=NEVER) == tiers.peek(CUSTOMER)
 
 
 async def test_a_miss_in_every_tier_is_a_miss(shared: ScriptedShared) -> None:
@@ -143,7 +196,7 @@ async def test_what_was_stored_during_a_read_of_the_shared_tier_is_not_replaced(
     """A slow read must not put back what an event has replaced meanwhile."""
     memory = a_memory()
     tiers = Tiers(memory, shared)
-    shared.held[CUSTOMER] = entity(metered(), at_ms=NOW_MS)
+    shared.held[CUSTOMER] = cached(entity(metered(), at_ms=NOW_MS))
     newer = cached(entity(credit(), at_ms=NOW_MS + 1))
     shared.meanwhile = lambda: memory.update(CUSTOMER, lambda _: newer)
 
@@ -157,8 +210,9 @@ async def test_what_was_dropped_during_a_read_of_the_shared_tier_does_not_come_b
     shared: ScriptedShared,
 ) -> None:
     tiers = Tiers(a_memory(), shared)
-    shared.held[CUSTOMER] = entity(metered())
+    shared.held[CUSTOMER] = cached(entity(metered()))
     reading = asyncio.create_task(tiers.find(CUSTOMER))
+    await asyncio.sleep(0)
     await asyncio.sleep(0)
 
     await tiers.drop(CUSTOMER)
@@ -175,7 +229,7 @@ async def test_a_write_goes_through_merged(shared: ScriptedShared) -> None:
     await tiers.store(CUSTOMER, cached(entity(metered(current=3), at_ms=NOW_MS + 2)))
 
     expected = entity(metered(current=5, usage_at_ms=NOW_MS + 1), at_ms=NOW_MS + 2)
-    assert {CUSTOMER: expected} == shared.held
+    assert {CUSTOMER: cached(expected)} == shared.held
 
 
 @pytest.mark.parametrize("moved_there", [True, False])
