@@ -1,18 +1,28 @@
 """Configuration in, object graph out: the only file that names the concrete parts."""
 
 import asyncio
+import os
+import socket
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from random import Random
+from typing import TYPE_CHECKING, cast
 
 import httpx
 import stamina.instrumentation
 from django.conf import settings
+from django.core.cache import caches
 
+from entitlements.cache.connection import RedisConnection
+from entitlements.cache.fetch_lock import FetchLock
+from entitlements.cache.keys import KeySpace
+from entitlements.cache.lease import Lease, LeaseState
 from entitlements.cache.memory import MemoryTier
+from entitlements.cache.notifications import Notifications
+from entitlements.cache.redis import RedisTier
 from entitlements.cache.tiers import Tiers
 from entitlements.clock import SystemClock
 from entitlements.config import SidecarConfig
@@ -26,14 +36,45 @@ from entitlements.service.key_check import KeyCheck
 from entitlements.service.reading import Reading
 from entitlements.service.rechecking import Rechecking
 from entitlements.service.reporting import Reporting
+from entitlements.service.sharing import Role, Sharing
 from entitlements.upstream import exchange
 from entitlements.upstream.edge import EdgeSource
 from entitlements.upstream.feed import Feed, FeedState, FeedTimings
 from entitlements.upstream.graphql import GraphqlApi
 from entitlements.upstream.offline import OfflineCloud
 
+if TYPE_CHECKING:
+    from django_redis.cache import RedisCache
+
 VERSION = "0.1.0"
 _INSTANCE_ID = str(uuid.uuid4())
+REDIS_CACHE = "redis"
+"""The shared Redis among Django's CACHES, where REDIS_ENVIRONMENT_PREFIX is set."""
+LOCK_MARGIN_SECONDS = 1.0
+"""A fetch lock outlives the longest fetch by this."""
+
+
+@dataclass(kw_only=True)
+class SharedRedis:
+    """The parts that share what is known with other processes."""
+
+    connection: RedisConnection
+    tier: RedisTier
+    notifications: Notifications
+    fetch_lock: FetchLock
+    lease: Lease
+    lease_state: LeaseState | None = None
+    """As it was seen last, for people."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """While entered, what others tell is heard; leaving ends all threads."""
+        self.notifications.start()
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(self.notifications.stop)
+            await asyncio.to_thread(self.connection.stop)
 
 
 @dataclass(kw_only=True)
@@ -49,10 +90,12 @@ class Sidecar:
     fetching: Fetching
     rechecking: Rechecking
     following: Following
+    sharing: Sharing
     reading: Reading
     reporting: Reporting
     key_check: KeyCheck
     health: Health
+    redis: SharedRedis | None = None
     feed: Feed | None = None
 
     @asynccontextmanager
@@ -60,6 +103,8 @@ class Sidecar:
         """While entered, background work is done; leaving ends it and closes what is open."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.http_client.aclose)
+            if self.redis is not None:
+                await stack.enter_async_context(self.redis.running())
             stack.push_async_callback(self.fetching.stop)
             await stack.enter_async_context(self.rechecking)
             checking = asyncio.create_task(self.key_check.run(), name="key-check")
@@ -104,11 +149,22 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
     edge = EdgeSource(client, base_url=config.edge_api_url, clock=clock)
     offline = OfflineCloud(new_id=lambda: str(uuid.uuid4()))
     memory = MemoryTier(max_size_bytes=config.cache_max_size_bytes)
-    store = Tiers(memory)
+    redis = _shared_redis(config, clock)
+    store = Tiers(
+        memory,
+        None if redis is None else redis.tier,
+        vouch=lambda confirmed_at: sharing.vouch(confirmed_at),  # noqa: PLW0108 - made below, of the store itself
+    )
     sources: list[EntitySource] = [edge, api] if config.edge_enabled else [api]
     if config.offline:
         sources = [offline]
-    fetching = Fetching(sources=sources, store=store, clock=clock, limits=_fetch_limits(config))
+    fetching = Fetching(
+        sources=sources,
+        store=store,
+        clock=clock,
+        limits=_fetch_limits(config),
+        turns=None if redis is None else redis.fetch_lock,
+    )
     rechecking = Rechecking(
         fetching=fetching,
         store=store,
@@ -122,6 +178,11 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         rechecking=rechecking,
         clock=clock,
         max_unverified_seconds=config.sidecar_max_unverified_seconds,
+    )
+    sharing = Sharing(
+        following=following,
+        clock=clock,
+        dropped_writes=lambda: 0 if redis is None else redis.tier.dropped_writes,
     )
     reading = Reading(
         store=store,
@@ -143,13 +204,38 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         fetching=fetching,
         rechecking=rechecking,
         following=following,
+        sharing=sharing,
         reading=reading,
         reporting=reporting,
         key_check=KeyCheck(checker=cloud, clock=clock),
         health=Health(),
+        redis=redis,
     )
     _add_parts(built)
     return built
+
+
+def _shared_redis(config: SidecarConfig, clock: Clock) -> SharedRedis | None:
+    if config.redis_environment_prefix is None or config.offline:
+        return None
+    keys = KeySpace(prefix=config.redis_environment_prefix)
+    connection = RedisConnection(cast("RedisCache", caches[REDIS_CACHE]), clock=clock)
+    notifications = Notifications(connection.client, pattern=keys.fetch_channels)
+    return SharedRedis(
+        connection=connection,
+        tier=RedisTier(connection, keys=keys, clock=clock, ttl_seconds=config.redis_keys_ttl_in_secs),
+        notifications=notifications,
+        fetch_lock=FetchLock(
+            connection,
+            notifications=notifications,
+            keys=keys,
+            clock=clock,
+            hold_seconds=config.sidecar_fetch_budget_seconds + LOCK_MARGIN_SECONDS,
+        ),
+        lease=Lease(
+            connection, name=keys.feed_lease, holder=f"{socket.gethostname()}/{os.getpid()}", clock=clock
+        ),
+    )
 
 
 def _identity(config: SidecarConfig) -> Mapping[str, str]:
@@ -176,6 +262,20 @@ def _add_parts(built: Sidecar) -> None:
         "memory", lambda: {"entries": built.memory.entries, "bytes": built.memory.size_bytes}
     )
 
+    if built.redis is not None:
+        redis = built.redis
+        built.health.add_part("redis", lambda: _redis_state(redis))
+
+
+def _redis_state(redis: SharedRedis) -> PartState:
+    lease = redis.lease_state
+    return {
+        "answering": redis.connection.is_answering,
+        "dropped_writes": redis.tier.dropped_writes,
+        "feed_lease_holder": lease and lease.holder,
+        "feed_lease_age_seconds": lease and round(lease.age_seconds, 1),
+    }
+
 
 def _upstream_state(built: Sidecar) -> PartState:
     return {
@@ -194,6 +294,7 @@ def _feed_state(built: Sidecar) -> PartState:
         "last_event_ms": state.last_event_ms,
         "problem": state.problem and state.problem.value,
         "failed_attempts": state.failed_attempts,
+        "role": built.sharing.role.value if built.redis is not None else Role.ALONE.value,
         "following": trust.following,
         "suspects_waiting": built.rechecking.waiting,
     }

@@ -4,36 +4,53 @@ A channel layer loses messages by design: it refuses when full, and forgets what
 message carries its number, so that a lost one is seen; and the sender waits while too many are under way,
 so that none is refused. Behind the channel, Channels' own worker queues without a bound: the same wait
 bounds that queue.
+
+With Redis, one process follows the feed for all of its prefix and tells the others over a second layer.
 """
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Any
 
 from channels.consumer import AsyncConsumer
 from channels.exceptions import ChannelFull
 from channels.layers import get_channel_layer
+from redis.exceptions import RedisError
 
-from entitlements.composition import sidecar
+from entitlements import metrics
+from entitlements.cache.lease import RENEW_SECONDS, Hold
+from entitlements.composition import SharedRedis, Sidecar, sidecar
+from entitlements.domain.ports import FeedListener
 from entitlements.service.following import Following
+from entitlements.service.sharing import BEAT_SECONDS, Role, Word, word_of
 from entitlements.upstream.feed_payloads import event_from_frame
 
 logger = logging.getLogger(__name__)
 
 FEED_CHANNEL = "entitlement-feed"
+SHARED_LAYER = "shared"
+"""The channel layer in Redis, among the CHANNEL_LAYERS where REDIS_ENVIRONMENT_PREFIX is set."""
+SHARED_GROUP = "feed"
 MAX_FRAMES_UNDER_WAY = 1000
 """So many frames may wait between the socket and the tiers; then the socket is not read."""
 PATIENCE_SECONDS = 5.0
 """A frame waits no longer for room; then it is given up, and counted as a gap."""
 RESTART_SECONDS = 1.0
-"""A feed that ended by a defect is started again after this."""
+"""What ended by a defect, or for want of Redis, is started again after this."""
+TELL_SECONDS = 0.5
+"""Telling the others takes no longer; what could not be told they miss by its number."""
+
+_ROLES = {Hold.OURS: Role.LEADING, Hold.OTHERS: Role.HEARING, Hold.UNKNOWN: Role.ALONE}
 
 
 class FrameChannel:
     """The feed's listener: numbers the frames and passes them on through the channel layer."""
 
-    def __init__(self, following: Following) -> None:
+    def __init__(self, following: Following, *, tell_state: Callable[[], Awaitable[None]]) -> None:
         self._following = following
+        self._tell_state = tell_state
         self._sent = 0
         self._arrived = 0
         self._progress = asyncio.Event()
@@ -41,10 +58,12 @@ class FrameChannel:
     async def followed(self) -> None:
         """See FeedListener."""
         self._following.followed()
+        await self._tell_state()
 
     async def lost(self, _cause: str) -> None:
         """See FeedListener."""
         self._following.lost()
+        await self._tell_state()
 
     async def delivered(self, subscription: str, frame: str) -> None:
         """Passes one frame on, or counts a gap when there is no room for it in time."""
@@ -75,15 +94,128 @@ class FrameChannel:
             await self._progress.wait()
 
 
+class FeedTask:
+    """The feed of this process, as a task that can be started and stopped again and again."""
+
+    def __init__(self, sidecar: Sidecar, listener: FeedListener) -> None:
+        self._sidecar = sidecar
+        self._feed = sidecar.open_feed(listener)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Opens the feed, once."""
+        if self._task is None:
+            self._task = asyncio.create_task(_kept_up(self._run, "the feed"), name="feed")
+
+    async def stop(self) -> None:
+        """Closes the feed."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def _run(self) -> None:
+        try:
+            await self._feed.run()
+        finally:
+            self._sidecar.following.lost()
+
+
+class FeedGroup:
+    """The processes of one Redis prefix: contends for the lease, tells as its holder, or hears."""
+
+    def __init__(self, sidecar: Sidecar, redis: SharedRedis, feed: FeedTask) -> None:
+        self._sidecar = sidecar
+        self._redis = redis
+        self._feed = feed
+
+    async def contend(self) -> None:
+        """Tries to get or keep the lease, for ever; whoever has it opens the feed."""
+        while True:
+            role = _ROLES[await self._redis.lease.try_hold()]
+            await self._take(role)
+            self._redis.lease_state = await self._redis.lease.state()
+            await asyncio.sleep(RENEW_SECONDS)
+
+    async def beat(self) -> None:
+        """Shows the others that the holder lives, or notices that it is silent, for ever."""
+        while True:
+            await self.tell_state()
+            self._sidecar.sharing.lose_silent_holder()
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def hear(self) -> None:
+        """Applies what the holder tells, for ever.
+
+        Raises:
+            RedisError: Redis did not answer when it was asked to pass the words on.
+        """
+        layer = get_channel_layer(SHARED_LAYER)
+        try:
+            channel = await layer.new_channel()
+            await layer.group_add(SHARED_GROUP, channel)
+            while True:
+                word = word_of(await layer.receive(channel))
+                if word is not None and self._sidecar.sharing.hear(word):
+                    await apply_frame(
+                        self._sidecar, word.subscription or "", word.frame or "", already_shared=True
+                    )
+        finally:
+            await layer.flush()
+
+    async def tell_state(self) -> None:
+        """Tells the others how the holder is."""
+        if self._leads:
+            await self._tell(self._sidecar.sharing.sign_of_life())
+
+    async def tell_change(self, subscription: str, frame: str) -> None:
+        """Tells the others of a change that was applied here, and in Redis."""
+        if self._leads:
+            await self._tell(self._sidecar.sharing.change(subscription, frame))
+
+    async def leave(self) -> None:
+        """Lets another process follow the feed at once."""
+        await self._feed.stop()
+        await self._redis.lease.release()
+        metrics.FEED_LEASE_HELD.set(0)
+
+    @property
+    def _leads(self) -> bool:
+        return self._sidecar.sharing.role is Role.LEADING and self._redis.lease.is_held
+
+    async def _take(self, role: Role) -> None:
+        before = self._sidecar.sharing.role
+        if role is not before:
+            logger.info("changes are learned in another way", extra={"role": role.value, "was": before.value})
+        metrics.FEED_LEASE_HELD.set(role is Role.LEADING)
+        if role is Role.HEARING:
+            await self._feed.stop()
+        self._sidecar.sharing.take_role(role)
+        if role is not Role.HEARING:
+            self._feed.start()
+
+    async def _tell(self, word: Word) -> None:
+        if not self._redis.connection.is_answering:
+            return
+        message = {"type": "feed.word", **asdict(word)}
+        try:
+            async with asyncio.timeout(TELL_SECONDS):
+                await get_channel_layer(SHARED_LAYER).group_send(SHARED_GROUP, message)
+        except (RedisError, OSError):  # TimeoutError is an OSError; the connection says so in the log
+            metrics.REDIS_CLIENT_ERRORS.inc()
+
+
 class EntitlementFeedConsumer(AsyncConsumer):
     """Starts, watches and stops the feed; applies its frames."""
 
     def __init__(self) -> None:
         super().__init__()
         self._sidecar = sidecar()
-        self._frames = FrameChannel(self._sidecar.following)
-        self._feed = self._sidecar.open_feed(self._frames)
-        self._feed_task: asyncio.Task[None] | None = None
+        self._frames = FrameChannel(self._sidecar.following, tell_state=self._tell_state)
+        self._feed = FeedTask(self._sidecar, self._frames)
+        redis = self._sidecar.redis
+        self._group = None if redis is None else FeedGroup(self._sidecar, redis, self._feed)
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def __call__(self, *asgi: Any) -> None:
         """Runs until the worker stops; the feed ends with it."""
@@ -93,35 +225,57 @@ class EntitlementFeedConsumer(AsyncConsumer):
             await self.feed_stop({})
 
     async def feed_start(self, _message: dict[str, Any]) -> None:
-        """Opens the feed, once."""
-        if self._feed_task is None:
-            self._feed_task = asyncio.create_task(self._keep_feed(), name="feed")
+        """Follows the feed, or takes part in who does; once."""
+        if self._group is None:
+            self._feed.start()
+        elif not self._tasks:
+            self._tasks = [
+                asyncio.create_task(_kept_up(work, f"the feed's {work.__name__}"), name=work.__name__)
+                for work in (self._group.contend, self._group.beat, self._group.hear)
+            ]
 
     async def feed_stop(self, _message: dict[str, Any]) -> None:
         """Closes the feed."""
-        if self._feed_task is not None:
-            self._feed_task.cancel()
-            await asyncio.gather(self._feed_task, return_exceptions=True)
-            self._feed_task = None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        await self._feed.stop()
+        if self._group is not None:
+            await self._group.leave()
+
+    async def _tell_state(self) -> None:
+        if self._group is not None:
+            await self._group.tell_state()
 
     async def feed_frame(self, message: dict[str, Any]) -> None:
-        """Applies one frame."""
+        """Applies one frame, and tells the other processes."""
         self._frames.take(message["number"])
-        try:
-            event = event_from_frame(
-                message["subscription"], message["frame"], now_ms=self._sidecar.clock.now_ms()
-            )
-            if event is not None:
-                await self._sidecar.following.apply(event)
-        except Exception:  # an error that left here would end the consumer, and with it the feed, unseen
-            logger.exception("an event of the feed could not be applied")
-            self._sidecar.following.missed("defect")
+        await apply_frame(self._sidecar, message["subscription"], message["frame"])
+        if self._group is not None:
+            await self._group.tell_change(message["subscription"], message["frame"])
 
-    async def _keep_feed(self) -> None:
-        while True:
-            try:
-                await self._feed.run()
-            except Exception:  # the feed must not end while the process lives
-                logger.exception("the feed ended unexpectedly and is started again")
-            self._sidecar.following.lost()
-            await asyncio.sleep(RESTART_SECONDS)
+
+async def apply_frame(
+    sidecar: Sidecar, subscription: str, frame: str, *, already_shared: bool = False
+) -> None:
+    """Brings what is held up to date with one frame of the feed; a defect in that is a gap."""
+    try:
+        event = event_from_frame(subscription, frame, now_ms=sidecar.clock.now_ms())
+        if event is not None:
+            await sidecar.following.apply(event, already_shared=already_shared)
+    except Exception:  # an error that left here would end the consumer, and with it the feed, unseen
+        logger.exception("an event of the feed could not be applied")
+        sidecar.following.missed("defect")
+
+
+async def _kept_up(work: Callable[[], Awaitable[None]], name: str) -> None:
+    """Runs what never ends, and starts it again when it does."""
+    while True:
+        try:
+            await work()
+        except (RedisError, OSError):
+            logger.debug("%s waits for redis", name)  # the connection says so in the log
+        except Exception:  # it must not end while the process lives
+            logger.exception("%s ended unexpectedly and is started again", name)
+        await asyncio.sleep(RESTART_SECONDS)

@@ -100,6 +100,8 @@ def logging_config(config: SidecarConfig) -> dict[str, Any]:
         "root": {"handlers": ["stdout"], "level": level},
         "loggers": {
             START_LOGGER: {"level": "INFO"},
+            # It tells each failed read of a Redis that is down, where our own connection tells the outage.
+            "channels_redis": {"level": "CRITICAL"},
             # Django gives its loggers handlers of their own: theirs would print each line twice.
             "django.server": {"handlers": [], "propagate": True},
             **{name: {"level": chatty_level, "handlers": []} for name in _CHATTY_LIBRARIES},

@@ -8,8 +8,12 @@ import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from entitlements.config import InvalidConfig, LoadedConfig, load
+from pydantic import SecretStr
+
+from entitlements.cache.redis_address import RedisAddress, cache_settings, channel_layer_settings
+from entitlements.config import InvalidConfig, LoadedConfig, SidecarConfig, load
 from sidecar_project.log_format import logging_config
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -53,6 +57,21 @@ def _secret_key(file: Path) -> str:
     return key
 
 
+def _shown(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
+def _redis_address(config: SidecarConfig) -> RedisAddress:
+    return RedisAddress(
+        host=config.redis_host,
+        port=config.redis_port,
+        db=config.redis_db,
+        username=_shown(config.redis_username),
+        password=_shown(config.redis_password),
+        tls=config.redis_tls,
+    )
+
+
 def _ask_address() -> str:
     """Where `manage.py ask` asks: the running demo, unless GRPC_PORT says otherwise."""
     if "GRPC_PORT" in os.environ:
@@ -89,12 +108,19 @@ ROOT_URLCONF = "sidecar_project.urls"
 ASGI_APPLICATION = "sidecar_project.asgi.application"
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": DATA_DIR / "sidecar.sqlite3"}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-CHANNEL_LAYERS = {
+CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
     "default": {
         "BACKEND": "channels.layers.InMemoryChannelLayer",
         "CONFIG": {"capacity": FEED_CHANNEL_CAPACITY},
     }
 }
+CACHES: dict[str, dict[str, Any]] = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+if _config.redis_environment_prefix is not None:
+    _address = _redis_address(_config)
+    CACHES["redis"] = cache_settings(_address)
+    CHANNEL_LAYERS["shared"] = channel_layer_settings(
+        _address, prefix=f"{_config.redis_environment_prefix}:sidecar:"
+    )
 PROMETHEUS_EXPORT_MIGRATIONS = False
 LOGGING = logging_config(_config)
 USE_TZ = True

@@ -6,17 +6,13 @@ No call blocks the event loop, takes longer than `CALL_SECONDS`, or raises becau
 import asyncio
 import enum
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeAlias, TypeVar, cast
-from urllib.parse import quote
+from typing import TypeAlias, TypeVar, cast
 
 from django_redis.cache import RedisCache
 from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
-from redis.retry import Retry
 
 from entitlements import metrics
 from entitlements.cache.json_fields import Junk
@@ -27,8 +23,6 @@ from entitlements.domain.ports import Clock
 
 logger = logging.getLogger(__name__)
 
-SOCKET_SECONDS = 0.2
-"""Redis answers within a millisecond; one that takes so long to connect or to answer is out of order."""
 CALL_SECONDS = 0.3
 """What a request may lose to one call, reconnecting and waiting for a thread included."""
 THREADS = 8
@@ -59,54 +53,6 @@ class Unavailable(enum.Enum):
 
 
 UNAVAILABLE = Unavailable.UNAVAILABLE
-
-
-def cache_settings(  # noqa: PLR0913  one argument a setting, all by name
-    *,
-    host: str,
-    port: int = 6379,
-    db: int = 0,
-    username: str | None = None,
-    password: str | None = None,
-    tls: bool = False,
-    tls_ca_file: str | None = None,
-) -> dict[str, Any]:
-    """The entry of Django's CACHES for the shared Redis: raw keys, plain JSON, our time-outs."""
-    scheme = "rediss" if tls else "redis"
-    address = f"[{host}]" if ":" in host else quote(host)
-    return settings_of_url(
-        f"{scheme}://{address}:{port}/{db}",
-        username=username,
-        password=password,
-        pool_options={"ssl_ca_certs": tls_ca_file} if tls and tls_ca_file else {},
-    )
-
-
-def settings_of_url(
-    url: str,
-    *,
-    username: str | None = None,
-    password: str | None = None,
-    pool_options: Mapping[str, object] | None = None,
-) -> dict[str, Any]:
-    """As `cache_settings`, for a URL without credentials."""
-    return {
-        "BACKEND": "django_redis.cache.RedisCache",
-        # django-redis shares pools by URL, whatever the options are: the time-outs in it make this pool ours.
-        "LOCATION": f"{url}?socket_timeout={SOCKET_SECONDS}&socket_connect_timeout={SOCKET_SECONDS}",
-        "KEY_FUNCTION": "entitlements.cache.keys.raw_key",
-        "OPTIONS": {
-            "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
-            "USERNAME": username,
-            "PASSWORD": password,
-            "CONNECTION_POOL_KWARGS": {
-                # A pooled connection that Redis closed meanwhile deserves a second try; a time-out does not.
-                "retry": Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
-                "socket_keepalive": True,
-                **(pool_options or {}),
-            },
-        },
-    }
 
 
 class RedisConnection:

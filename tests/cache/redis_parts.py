@@ -1,12 +1,14 @@
 """Builders of the parts that speak to Redis."""
 
 import time
+from urllib.parse import urlsplit
 
 from django_redis.cache import RedisCache
 
-from entitlements.cache.connection import RedisConnection, settings_of_url
+from entitlements.cache.connection import RedisConnection
 from entitlements.cache.keys import KeySpace
 from entitlements.cache.redis import RedisTier
+from entitlements.cache.redis_address import RedisAddress, cache_settings
 from entitlements.cache.tiers import Miss
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import Entity, EntityKey
@@ -37,7 +39,16 @@ def a_connection(
     password: str | None = None,
 ) -> RedisConnection:
     """A connection to that Redis, by way of django-redis."""
-    settings = settings_of_url(url, username=username, password=password)
+    parts = urlsplit(url)
+    address = RedisAddress(
+        host=parts.hostname or "", port=parts.port or 0, username=username, password=password
+    )
+    return connection_to(address, clock=clock)
+
+
+def connection_to(address: RedisAddress, *, clock: ShiftedClock | None = None) -> RedisConnection:
+    """A connection to that address."""
+    settings = cache_settings(address)
     return RedisConnection(RedisCache(settings.pop("LOCATION"), settings), clock=clock or ShiftedClock())
 
 

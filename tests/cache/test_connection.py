@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from django_redis.cache import RedisCache
 from prometheus_client import REGISTRY
 
 from entitlements.cache import connection as connection_module
@@ -16,14 +15,13 @@ from entitlements.cache.connection import (
     UNAVAILABLE,
     Client,
     RedisConnection,
-    cache_settings,
-    settings_of_url,
     values_of,
 )
 from entitlements.cache.json_fields import Junk
 from entitlements.cache.redis import RedisTier
+from entitlements.cache.redis_address import RedisAddress
 from entitlements.cache.tiers import Miss
-from tests.cache.redis_parts import ShiftedClock, a_connection, a_tier, put, taken
+from tests.cache.redis_parts import ShiftedClock, a_connection, a_tier, connection_to, put, taken
 from tests.cache.samples import CUSTOMER, entity, metered, usage_update
 from tests.redis_server import RedisServer, TlsFront, free_port
 
@@ -262,10 +260,9 @@ async def test_a_password_opens() -> None:
 async def test_a_username_and_a_database_are_used() -> None:
     with RedisServer(password="right") as server:
         server.command("ACL", "SETUSER", "sidecar", "on", ">secret", "~*", "&*", "+@all")
-        settings = cache_settings(
-            host="127.0.0.1", port=server.port, db=3, username="sidecar", password="secret"
+        connection = connection_to(
+            RedisAddress(host="127.0.0.1", port=server.port, db=3, username="sidecar", password="secret")
         )
-        connection = RedisConnection(RedisCache(settings.pop("LOCATION"), settings), clock=ShiftedClock())
         try:
             await connection.run(lambda client: client.set("a", "b"))
             assert await connection.run(lambda client: client.acl_whoami()) == "sidecar"
@@ -279,13 +276,14 @@ async def test_tls_is_spoken_and_certificates_are_verified(
     redis: RedisServer, tmp_path: Path, trusts: bool
 ) -> None:
     with TlsFront(redis.port, tmp_path) as front:
-        settings = cache_settings(
-            host="127.0.0.1",
-            port=front.port,
-            tls=True,
-            tls_ca_file=str(front.certificate_file) if trusts else None,
+        connection = connection_to(
+            RedisAddress(
+                host="127.0.0.1",
+                port=front.port,
+                tls=True,
+                tls_ca_file=str(front.certificate_file) if trusts else None,
+            )
         )
-        connection = RedisConnection(RedisCache(settings.pop("LOCATION"), settings), clock=ShiftedClock())
         try:
             answer = await connection.run(ping)
         finally:
@@ -334,31 +332,3 @@ async def test_values_are_read_in_one_go(redis: RedisServer, connection: RedisCo
     redis.command("LPUSH", "b", "1")
 
     assert await connection.run(lambda client: values_of(client, ["a", "b", "c"])) == [b"1", None, None]
-
-
-def test_the_settings_are_django_redis_own() -> None:
-    settings = cache_settings(host="redis.example", port=7000, db=2, username="u", password="p")
-
-    assert settings["LOCATION"] == (
-        "redis://redis.example:7000/2?socket_timeout=0.2&socket_connect_timeout=0.2"
-    )
-    assert settings["BACKEND"] == "django_redis.cache.RedisCache"
-    assert ("u", "p") == (settings["OPTIONS"]["USERNAME"], settings["OPTIONS"]["PASSWORD"])
-
-
-def test_the_settings_of_tls_and_ipv6() -> None:
-    settings = cache_settings(host="::1", tls=True, tls_ca_file="ca.pem")
-
-    assert settings["LOCATION"].startswith("rediss://[::1]:6379/0?")
-    assert settings["OPTIONS"]["CONNECTION_POOL_KWARGS"]["ssl_ca_certs"] == "ca.pem"
-
-
-def test_django_s_own_cache_writes_raw_keys_and_plain_json(redis: RedisServer) -> None:
-    """Whoever uses the cache API on this alias cannot put a pickle or another key there."""
-    settings = settings_of_url(redis.url)
-    cache = RedisCache(settings.pop("LOCATION"), settings)
-
-    cache.set("production:c_C", {"a": 1}, timeout=None)
-
-    assert redis.texts() == {"production:c_C": '{"a": 1}'}
-    cache.client.get_client().connection_pool.disconnect()

@@ -1,0 +1,171 @@
+"""One process follows the feed for all: what it tells the others, and what they make of it.
+
+The holder of the lease applies a change to Redis first and tells it then. The others apply it to their memory
+only. Whoever misses a word knows it by its number, and whoever hears nothing, by the silence: both are gaps.
+"""
+
+import enum
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from entitlements.domain.ports import Clock
+from entitlements.service.following import Following
+
+BEAT_SECONDS = 1.0
+"""So often the holder says that it is there, also when nothing changes."""
+SILENCE_SECONDS = 3.5
+"""A holder that is not heard for longer is lost."""
+
+
+class Role(enum.Enum):
+    """How this process learns what changes."""
+
+    LEADING = "leading"
+    """It holds the lease: it follows the feed for all."""
+    ALONE = "alone"
+    """Redis does not answer: it follows the feed for itself."""
+    HEARING = "hearing"
+    """Another process follows the feed and tells."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """What the holder of the lease tells the others."""
+
+    sender: str
+    """One process's turn as the holder; another sender is another turn."""
+    number: int
+    """So many changes this sender has told, this one included; its own gaps count too."""
+    is_following: bool
+    """False while it misses changes itself."""
+    kept_seconds: float | None
+    """For so long every change has been written to Redis; None when that is not so."""
+    subscription: str | None = None
+    frame: str | None = None
+    """One change, as the feed told it; None in a mere sign of life."""
+
+
+def word_of(message: Mapping[str, object]) -> Word | None:
+    """The word in a message of the channel layer; None when it is none: anybody can write to Redis."""
+    match message:
+        case {
+            "sender": str() as sender,
+            "number": int() as number,
+            "is_following": bool() as is_following,
+            "kept_seconds": (float() | None) as kept_seconds,
+            "subscription": (str() | None) as subscription,
+            "frame": (str() | None) as frame,
+        }:
+            return Word(
+                sender=sender,
+                number=number,
+                is_following=is_following,
+                kept_seconds=kept_seconds,
+                subscription=subscription,
+                frame=frame,
+            )
+        case _:
+            return None
+
+
+class Sharing:
+    """This process's part among those of one Redis prefix."""
+
+    def __init__(self, *, following: Following, clock: Clock, dropped_writes: Callable[[], int]) -> None:
+        """Starts as one that hears.
+
+        Args:
+            following: what is told to it.
+            clock: for silences.
+            dropped_writes: how many writes Redis did not take so far.
+        """
+        self.role = Role.HEARING
+        self._following = following
+        self._clock = clock
+        self._dropped_writes = dropped_writes
+        self._dropped_before = 0
+        self._complete_since = clock.monotonic()
+        self._told_since = following.trust.since
+        self._word = Word(sender="", number=0, is_following=False, kept_seconds=None)
+        self._heard_at = float("-inf")
+
+    def vouch(self, confirmed_at: float) -> float:
+        """Since when something in Redis can be relied on, given when it was confirmed (monotonic seconds).
+
+        While every change is written there, what was confirmed since that began is as good as just confirmed.
+        """
+        kept_since = self._kept_since()
+        if kept_since is not None and confirmed_at >= kept_since:
+            return self._clock.monotonic()
+        return confirmed_at
+
+    def take_role(self, role: Role) -> None:
+        """Leads, follows for itself, or hears from now on; a change of role is a gap."""
+        if role is self.role:
+            return
+        if Role.HEARING in {role, self.role}:
+            self._following.lost()
+        if role is Role.LEADING:
+            self._word = Word(sender=secrets.token_hex(8), number=0, is_following=False, kept_seconds=None)
+            self._complete_since = self._clock.monotonic()
+        self.role = role
+
+    def sign_of_life(self) -> Word:
+        """What the holder says when there is nothing else to say."""
+        kept_since = self._kept_since()
+        gaps = 0 if self._following.trust.since == self._told_since else 1
+        self._told_since = self._following.trust.since
+        self._word = replace(
+            self._word,
+            number=self._word.number + gaps,
+            is_following=self._following.trust.following,
+            kept_seconds=None if kept_since is None else self._clock.monotonic() - kept_since,
+            subscription=None,
+            frame=None,
+        )
+        return self._word
+
+    def change(self, subscription: str, frame: str) -> Word:
+        """What the holder says of a change that it has applied."""
+        self._word = replace(self._word, number=self._word.number + 1)
+        return replace(self.sign_of_life(), subscription=subscription, frame=frame)
+
+    def hear(self, word: Word) -> bool:
+        """Takes in what the holder says; True when its change is to be applied."""
+        if self.role is not Role.HEARING:
+            return False
+        before, self._word, self._heard_at = self._word, word, self._clock.monotonic()
+        is_next = word.sender == before.sender and word.number - before.number == (word.frame is not None)
+        if not word.is_following:
+            self._following.lost()
+        elif not self._following.trust.following or word.sender != before.sender:
+            self._following.followed()
+        elif not is_next:
+            self._following.missed("lost_message")
+        return word.frame is not None
+
+    def lose_silent_holder(self) -> None:
+        """Notes a gap when the holder has been silent for too long."""
+        is_silent = self._clock.monotonic() - self._heard_at > SILENCE_SECONDS
+        if self.role is Role.HEARING and is_silent and self._following.trust.following:
+            self._following.lost()
+
+    def _kept_since(self) -> float | None:
+        """Since when Redis holds every change (monotonic seconds); None when it does not."""
+        if not self._following.trust.following:
+            return None
+        match self.role:
+            case Role.LEADING:
+                self._note_dropped_writes()
+                return max(self._following.trust.since, self._complete_since)
+            case Role.HEARING if self._word.kept_seconds is not None:
+                return self._heard_at - self._word.kept_seconds
+            case _:
+                return None
+
+    def _note_dropped_writes(self) -> None:
+        dropped = self._dropped_writes()
+        if dropped != self._dropped_before:
+            self._dropped_before = dropped
+            self._complete_since = self._clock.monotonic()

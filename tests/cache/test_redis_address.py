@@ -1,0 +1,51 @@
+"""Where Redis is, in the words of Django's settings."""
+
+from django_redis.cache import RedisCache
+
+from entitlements.cache.redis_address import RedisAddress, cache_settings, channel_layer_settings
+from tests.redis_server import RedisServer
+
+
+def test_the_settings_are_django_redis_own() -> None:
+    settings = cache_settings(RedisAddress(host="redis.example", port=7000, db=2, username="u", password="p"))
+
+    assert settings["LOCATION"] == (
+        "redis://redis.example:7000/2?socket_timeout=0.2&socket_connect_timeout=0.2"
+    )
+    assert settings["BACKEND"] == "django_redis.cache.RedisCache"
+    assert ("u", "p") == (settings["OPTIONS"]["USERNAME"], settings["OPTIONS"]["PASSWORD"])
+
+
+def test_the_settings_of_tls_and_ipv6() -> None:
+    settings = cache_settings(RedisAddress(host="::1", tls=True, tls_ca_file="ca.pem"))
+
+    assert settings["LOCATION"].startswith("rediss://[::1]:6379/0?")
+    assert settings["OPTIONS"]["CONNECTION_POOL_KWARGS"]["ssl_ca_certs"] == "ca.pem"
+
+
+def test_the_channel_layer_reaches_the_same_redis_under_its_prefix() -> None:
+    settings = channel_layer_settings(
+        RedisAddress(host="redis.example", db=2, password="p"), prefix="production:sidecar:"
+    )
+
+    (host,) = settings["CONFIG"]["hosts"]
+    assert ("redis://redis.example:6379/2", "p") == (host["address"], host["password"])
+    assert "production:sidecar:" == settings["CONFIG"]["prefix"]
+
+
+def test_an_address_hides_its_credentials() -> None:
+    address = RedisAddress(host="redis.example", username="somebody", password="secret")
+
+    assert "secret" not in f"{address!r} {address.url}"
+    assert "somebody" not in f"{address!r} {address.url}"
+
+
+def test_django_s_own_cache_writes_raw_keys_and_plain_json(redis: RedisServer) -> None:
+    """Whoever uses the cache API on this alias cannot put a pickle or another key there."""
+    settings = cache_settings(RedisAddress(host="127.0.0.1", port=redis.port))
+    cache = RedisCache(settings.pop("LOCATION"), settings)
+
+    cache.set("production:c_C", {"a": 1}, timeout=None)
+
+    assert redis.texts() == {"production:c_C": '{"a": 1}'}
+    cache.client.get_client().connection_pool.disconnect()

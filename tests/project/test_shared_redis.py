@@ -1,0 +1,392 @@
+"""Several processes and one Redis, all real: what one learns all know, and a restart forgets nothing."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emulator.server import Emulator
+from grpc_service.generated import sidecar_pb2 as pb
+from tests.cloud_states import boolean_state, metered_state
+from tests.harness import (
+    Client,
+    SidecarProcess,
+    check,
+    client_of,
+    is_granted,
+    running_sidecar,
+    until_answered,
+    usage_of,
+)
+from tests.redis_server import RedisServer
+
+pytestmark = pytest.mark.timeout(180)
+
+Instance = tuple[SidecarProcess, Client]
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+def sharing_variables(redis: RedisServer, **variables: str) -> dict[str, str]:
+    return {"REDIS_ENVIRONMENT_PREFIX": "production", "REDIS_PORT": str(redis.port)} | variables
+
+
+@asynccontextmanager
+async def instances(
+    count: int, emulator: Emulator, redis: RedisServer, folder: Path, **variables: str
+) -> AsyncIterator[list[Instance]]:
+    """Sidecars of one prefix, and a client of each."""
+    async with AsyncExitStack() as stack:
+        started = []
+        for number in range(count):
+            sidecar = await stack.enter_async_context(
+                running_sidecar(emulator, folder / str(number), **sharing_variables(redis, **variables))
+            )
+            started.append((sidecar, await stack.enter_async_context(client_of(sidecar))))
+        yield started
+
+
+@pytest.fixture
+async def two(emulator: Emulator, redis: RedisServer, tmp_path: Path) -> AsyncIterator[list[Instance]]:
+    """Two instances that follow the feed, the first of them for both."""
+    async with instances(2, emulator, redis, tmp_path) as started:
+        for sidecar, _ in started:
+            await sidecar.following()
+        yield started
+
+
+async def _until(is_so: Callable[[], Awaitable[bool]], *, seconds: float = 20.0) -> float:
+    """Seconds until it is so, asked again and again, as a caller would."""
+    started = time.perf_counter()
+    async with asyncio.timeout(seconds):
+        while not await is_so():  # noqa: ASYNC110 - a caller is told nothing, so it asks
+            await asyncio.sleep(0.002)
+    return time.perf_counter() - started
+
+
+async def _role(sidecar: SidecarProcess) -> str:
+    return str((await sidecar.parts())["feed"]["role"])
+
+
+async def _leads_and_follows(sidecar: SidecarProcess) -> bool:
+    feed = (await sidecar.parts())["feed"]
+    return bool(feed["role"] == "leading" and feed["following"])
+
+
+async def test_what_one_fetched_costs_the_other_no_call(emulator: Emulator, two: list[Instance]) -> None:
+    """Neither in the foreground nor by a re-check behind it."""
+    (_, one), (other_sidecar, other) = two
+    for number in range(20):
+        emulator.state.put(f"customer-{number}", boolean_state(), push=False)
+        assert await is_granted(one, f"customer-{number}")
+
+    for number in range(20):
+        assert await is_granted(other, f"customer-{number}")
+
+    assert emulator.counters.fetches() == 20
+    assert (await other_sidecar.parts())["feed"]["suspects_waiting"] == 0
+    assert await other_sidecar.metric('sidecar_rechecks_total{outcome="confirmed"}') == 0
+
+
+async def test_one_process_follows_the_feed_for_all(emulator: Emulator, two: list[Instance]) -> None:
+    """The cloud sees one connection; who holds the lease, and since when, is told by every instance."""
+    (first, _), (second, _) = two
+
+    parts = [await first.parts(), await second.parts()]
+
+    assert ["leading", "hearing"] == [each["feed"]["role"] for each in parts]
+    holders = {each["redis"]["feed_lease_holder"] for each in parts}
+    assert len(holders) == 1
+    assert holders.pop().endswith(f"/{first.process.pid}")
+    assert all(each["redis"]["feed_lease_age_seconds"] >= 0 for each in parts)
+    assert emulator.feed.connections == 1
+    assert [1, 0] == [await each.metric("sidecar_feed_lease_held") for each in (first, second)]
+
+
+async def test_an_event_reaches_both_within_200_ms(emulator: Emulator, two: list[Instance]) -> None:
+    """In the median of twenty changes, entitlements and usage alike."""
+    clients = [client for _, client in two]
+    emulator.state.put("customer-1", boolean_state(), push=False)
+    emulator.state.put("customer-2", metered_state(), push=False)
+    for client in clients:
+        assert await is_granted(client, "customer-1")
+        assert await usage_of(client, "customer-2") == 0
+
+    seconds = []
+    for number in range(1, 21):
+        granted = number % 2 == 0
+        stamp = f"2026-06-01T00:00:{number:02}.000Z"
+        emulator.state.put("customer-1", boolean_state(granted=granted, updated_at=stamp))
+        emulator.state.set_usage("customer-2", "m", number)
+
+        async def is_known(granted: bool = granted, usage: int = number) -> bool:
+            return all(
+                [await is_granted(client, "customer-1") is granted for client in clients]
+                + [await usage_of(client, "customer-2") == usage for client in clients]
+            )
+
+        seconds.append(await _until(is_known))
+
+    assert sorted(seconds)[10] < 0.2
+    assert emulator.counters.fetches() == 2
+
+
+async def test_concurrent_first_calls_to_two_instances_are_one_fetch(
+    emulator: Emulator, two: list[Instance]
+) -> None:
+    """The second instance waits for the first one's fetch."""
+    emulator.state.put("customer-1", boolean_state(), push=False)
+    emulator.faults.set("edge", "slow", delay_ms=300)
+
+    granted = await asyncio.gather(
+        *(is_granted(client, "customer-1") for _, client in two for _ in range(50))
+    )
+
+    assert all(granted)
+    assert emulator.counters.fetches() == 1
+
+
+async def test_holder_killed_under_load(emulator: Emulator, two: list[Instance]) -> None:
+    """No call to the other instance fails, it holds the feed within 10 s, and nothing is stale after that."""
+    (first, _), (second, client) = two
+    names = [f"customer-{number}" for number in range(10)]
+    for name in names:
+        emulator.state.put(name, boolean_state(), push=False)
+        assert await is_granted(client, name)
+    load = asyncio.create_task(_ask_for_ever(client, names))
+
+    os.kill(first.process.pid, signal.SIGKILL)
+    emulator.state.put("customer-0", boolean_state(granted=False, updated_at="2026-07-01T00:00:00.000Z"))
+    seconds = await _until(lambda: _leads_and_follows(second), seconds=15)
+    await is_granted(client, "customer-0")
+    await _until(lambda: _is_denied(client, "customer-0"), seconds=5)
+    emulator.state.put("customer-1", boolean_state(granted=False, updated_at="2026-07-01T00:00:01.000Z"))
+    await _until(lambda: _is_denied(client, "customer-1"), seconds=5)
+
+    assert not load.done(), "a call failed"
+    load.cancel()
+    assert seconds < 10
+
+
+async def _is_denied(client: Client, customer_id: str) -> bool:
+    return not await is_granted(client, customer_id)
+
+
+async def _ask_for_ever(client: Client, names: list[str]) -> None:
+    while True:
+        for name in names:
+            assert not (await check(client, name)).is_fallback
+
+
+async def test_holder_that_leaves_hands_the_feed_over_at_once(two: list[Instance]) -> None:
+    """SIGTERM gives the lease back."""
+    (first, _), (second, _) = two
+
+    assert await first.stop() == 0
+    seconds = await _until(lambda: _leads_and_follows(second))
+
+    assert seconds < 5
+
+
+async def test_everything_restarted_with_the_cloud_down(
+    emulator: Emulator, redis: RedisServer, tmp_path: Path
+) -> None:
+    """What was cached before is answered, and is no fallback."""
+    names = [f"customer-{number}" for number in range(30)]
+    async with instances(2, emulator, redis, tmp_path / "before") as started:
+        for number, name in enumerate(names):
+            emulator.state.put(name, boolean_state(), push=False)
+            assert await is_granted(started[number % 2][1], name)
+    await emulator.stop_listening()
+
+    async with instances(2, emulator, redis, tmp_path / "after") as started:
+        answers = [await check(client, name) for _, client in started for name in names]
+
+    assert all(answer.has_access and not answer.is_fallback for answer in answers)
+
+
+async def test_redis_killed_and_restarted_under_load(
+    emulator: Emulator, redis: RedisServer, two: list[Instance]
+) -> None:
+    """No call fails, none waits for Redis, and sharing begins again without help."""
+    (_, one), (_, other) = two
+    names = [f"customer-{number}" for number in range(20)]
+    for name in names:
+        emulator.state.put(name, boolean_state(), push=False)
+        assert await is_granted(one, name)
+        assert await is_granted(other, name)
+
+    redis.stop()
+    durations = []
+    for _ in range(30):
+        for name in names:
+            started = time.perf_counter()
+            assert await is_granted(one, name)
+            durations.append(time.perf_counter() - started)
+            assert await is_granted(other, name)
+    redis.start()
+    emulator.state.put("new", boolean_state(), push=False)
+
+    assert sorted(durations)[int(len(durations) * 0.99)] < 0.025
+    await _until(lambda: _shares_again(redis, one, emulator), seconds=30)
+    emulator.state.put("customer-0", boolean_state(granted=False, updated_at="2026-07-01T00:00:00.000Z"))
+    for client in (one, other):
+        await _until(lambda client=client: _is_denied(client, "customer-0"), seconds=20)  # type: ignore[misc]
+
+
+async def _shares_again(redis: RedisServer, client: Client, emulator: Emulator) -> bool:
+    name = f"new-{time.monotonic_ns()}"
+    emulator.state.put(name, boolean_state(), push=False)
+    await is_granted(client, name)
+    return redis.text(f"production:c_{name}") is not None
+
+
+async def test_redis_absent_at_start(emulator: Emulator, redis: RedisServer, tmp_path: Path) -> None:
+    """Each process follows the feed for itself, until there is a Redis."""
+    emulator.state.put("customer-1", boolean_state(), push=False)
+    redis.stop()
+
+    async with instances(2, emulator, redis, tmp_path) as ((first, one), (second, other)):
+        assert await is_granted(one, "customer-1")
+        assert await is_granted(other, "customer-1")
+        await first.following()
+        await second.following()
+        assert ["alone", "alone"] == [await _role(first), await _role(second)]
+        emulator.state.put("customer-1", boolean_state(granted=False, updated_at="2026-07-01T00:00:00.000Z"))
+        for client in (one, other):
+            await _until(lambda client=client: _is_denied(client, "customer-1"), seconds=5)  # type: ignore[misc]
+
+        redis.start()
+
+        async def is_shared() -> bool:
+            return {await _role(first), await _role(second)} == {"leading", "hearing"}
+
+        await _until(is_shared, seconds=40)
+
+
+@pytest.mark.parametrize("weather", ["paused", "readonly", "full", "password", "foreign"])
+async def test_redis_in_bad_weather(
+    emulator: Emulator, redis: RedisServer, tmp_path: Path, weather: str
+) -> None:
+    """Checks are answered from the cloud and from memory, in time; what Redis did not take is counted."""
+    emulator.state.put("customer-1", boolean_state(), push=False)
+    emulator.state.put("customer-2", metered_state(usage=4), push=False)
+
+    async with instances(1, emulator, redis, tmp_path) as ((sidecar, client),):
+        await sidecar.following()
+        with _weather(redis, weather):
+            started = time.perf_counter()
+            assert await is_granted(client, "customer-1")
+            assert await usage_of(client, "customer-2") == 4
+            assert time.perf_counter() - started < 5
+            for _ in range(20):
+                assert await is_granted(client, "customer-1")
+        if weather == "paused":
+            await _until(lambda: _shares_again(redis, client, emulator), seconds=40)
+        assert await is_granted(client, "customer-1")
+        errors = await sidecar.metric("sidecar_redis_client_errors_total")
+        junk = await sidecar.metric('sidecar_cache_junk_total{tier="redis"}')
+        assert errors + junk > 0
+        assert "secret" not in sidecar.output
+
+
+@contextlib.contextmanager
+def _weather(redis: RedisServer, weather: str) -> Iterator[None]:
+    match weather:
+        case "paused":
+            redis.pause()
+            yield
+            redis.resume()
+        case "readonly":
+            redis.command("REPLICAOF", "127.0.0.1", "1")
+            yield
+        case "full":
+            redis.command("CONFIG", "SET", "maxmemory", "1")
+            yield
+        case "password":
+            redis.command("CONFIG", "SET", "requirepass", "secret")
+            redis.password = "secret"
+            redis.command("CLIENT", "KILL", "TYPE", "normal")
+            yield
+        case _:
+            redis.command("LPUSH", "production:c_customer-1", "not ours")
+            redis.command("SET", "production:c_customer-2", "{not json")
+            redis.command("SET", "production:c_customer-2#timestamp", "1")
+            yield
+
+
+async def test_emptied_redis_is_filled_as_entities_are_used(
+    emulator: Emulator, redis: RedisServer, two: list[Instance]
+) -> None:
+    """FLUSHALL loses nothing that matters: what is asked for next is shared again."""
+    (_, one), (_, other) = two
+    emulator.state.put("customer-1", boolean_state(), push=False)
+    assert await is_granted(one, "customer-1")
+
+    redis.command("FLUSHALL")
+    assert await is_granted(other, "customer-1")
+
+    assert redis.text("production:c_customer-1") is not None
+
+
+async def test_key_of_the_older_form_is_read(
+    emulator: Emulator, redis: RedisServer, two: list[Instance]
+) -> None:
+    """An official service of some years ago wrote it; no upstream call is needed."""
+    (_, client), _ = two
+    entitlement: dict[str, Any] = {
+        "calculatedEntitlement": {
+            "feature": {
+                "id": "old",
+                "featureType": "NUMBER",
+                "meterType": "Fluctuating",
+                "description": None,
+            },
+            "usageLimit": 10,
+            "hasUnlimitedUsage": False,
+        },
+        "featureUsage": {"currentUsage": 4},
+    }
+    redis.command("SET", "production:c_customer-1", json.dumps({"old": entitlement}), "EX", 604800)
+    redis.command("SET", "production:c_customer-1#timestamp", "1750000000000", "EX", 604800)
+    usage = {"currentUsage": 6, "usagePeriodStart": None, "usagePeriodEnd": None}
+    redis.command("SET", "production:c_customer-1:f_old", json.dumps(usage), "EX", 604800)
+    redis.command("SET", "production:c_customer-1:f_old#timestamp", "1750000000000", "EX", 604800)
+
+    request = pb.GetMeteredEntitlementRequest(customer_id="customer-1", feature_id="old")
+    answer = await client.GetMeteredEntitlement(request)
+
+    assert (True, 6, False) == (answer.has_access, answer.entitlement.current_usage, answer.is_fallback)
+    assert emulator.counters.fetches() == 0
+
+
+async def test_healed_feed_of_the_holder_heals_the_others(emulator: Emulator, two: list[Instance]) -> None:
+    """A change made while the holder's socket was down is answered by both within one re-check."""
+    clients = [client for _, client in two]
+    emulator.state.put("customer-1", boolean_state(), push=False)
+    for client in clients:
+        assert await is_granted(client, "customer-1")
+
+    await emulator.stop_listening()
+    emulator.state.put(
+        "customer-1", boolean_state(granted=False, updated_at="2026-07-01T00:00:00.000Z"), push=False
+    )
+    await emulator.resume_listening()
+    for sidecar, _ in two:
+        await sidecar.following(seconds=40)
+
+    for client in clients:
+        await until_answered(client, "customer-1")
+        await _until(lambda client=client: _is_denied(client, "customer-1"), seconds=20)  # type: ignore[misc]

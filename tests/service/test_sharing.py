@@ -1,0 +1,269 @@
+"""What the holder of the feed tells the others, and what they make of it."""
+
+from dataclasses import asdict, replace
+
+import pytest
+
+from entitlements.service.sharing import SILENCE_SECONDS, Role, Sharing, Word, word_of
+from tests.service.conftest import House
+
+CHANGE = ("usageUpdatedV2", "{}")
+
+
+class Dropped:
+    """How many writes Redis did not take."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self) -> int:
+        return self.count
+
+
+@pytest.fixture
+def dropped() -> Dropped:
+    return Dropped()
+
+
+@pytest.fixture
+def sharing(house: House, dropped: Dropped) -> Sharing:
+    return Sharing(following=house.following, clock=house.clock, dropped_writes=dropped)
+
+
+def a_word(*, sender: str = "one", number: int = 0, is_following: bool = True, told: bool = False) -> Word:
+    subscription, frame = CHANGE if told else (None, None)
+    return Word(
+        sender=sender,
+        number=number,
+        is_following=is_following,
+        kept_seconds=30.0,
+        subscription=subscription,
+        frame=frame,
+    )
+
+
+def gap(house: House) -> float:
+    """When the last gap was."""
+    return house.following.trust.since
+
+
+async def test_a_word_survives_the_channel_layer() -> None:
+    word = a_word(told=True)
+
+    assert word == word_of({"type": "feed.word", **asdict(word)})
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {},
+        {"sender": 5},
+        asdict(a_word()) | {"number": "1"},
+        asdict(a_word()) | {"is_following": 1},
+        asdict(a_word()) | {"kept_seconds": "long"},
+        asdict(a_word()) | {"frame": ["x"]},
+    ],
+)
+async def test_what_is_no_word_is_none(message: dict[str, object]) -> None:
+    """Anybody who can reach Redis can publish there."""
+    assert word_of(message) is None
+
+
+async def test_who_hears_a_holder_follows(house: House, sharing: Sharing) -> None:
+    assert not sharing.hear(a_word())
+
+    assert house.following.trust.following
+
+
+async def test_a_change_is_to_be_applied(sharing: Sharing) -> None:
+    sharing.hear(a_word(number=4))
+
+    assert sharing.hear(a_word(number=5, told=True))
+
+
+async def test_changes_in_order_are_no_gap(house: House, sharing: Sharing) -> None:
+    sharing.hear(a_word(number=4))
+    before = gap(house)
+    house.clock.advance(1)
+
+    sharing.hear(a_word(number=5, told=True))
+    sharing.hear(a_word(number=6, told=True))
+    sharing.hear(a_word(number=6))
+
+    assert before == gap(house)
+
+
+@pytest.mark.parametrize(
+    "later", [a_word(number=6, told=True), a_word(number=5), a_word(number=3)], ids=["change", "beat", "past"]
+)
+async def test_a_number_that_does_not_follow_is_a_gap(house: House, sharing: Sharing, later: Word) -> None:
+    sharing.hear(a_word(number=4))
+    house.clock.advance(1)
+
+    sharing.hear(later)
+
+    assert house.clock.monotonic() == gap(house)
+
+
+async def test_another_holder_is_a_gap(house: House, sharing: Sharing) -> None:
+    sharing.hear(a_word(sender="one", number=4))
+    house.clock.advance(1)
+
+    sharing.hear(a_word(sender="two", number=4))
+
+    assert house.clock.monotonic() == gap(house)
+    assert house.following.trust.following
+
+
+async def test_a_holder_that_lost_the_feed_takes_the_others_along(house: House, sharing: Sharing) -> None:
+    sharing.hear(a_word())
+
+    sharing.hear(a_word(is_following=False))
+
+    assert not house.following.trust.following
+
+
+async def test_a_silent_holder_is_lost_after_a_while(house: House, sharing: Sharing) -> None:
+    sharing.hear(a_word())
+    house.clock.advance(SILENCE_SECONDS)
+    sharing.lose_silent_holder()
+    was_following = house.following.trust.following
+
+    house.clock.advance(0.1)
+    sharing.lose_silent_holder()
+
+    assert (True, False) == (was_following, house.following.trust.following)
+
+
+async def test_who_leads_does_not_listen(house: House, sharing: Sharing) -> None:
+    """A holder that was replaced and does not know it yet must not confuse the new one."""
+    sharing.take_role(Role.LEADING)
+
+    assert not sharing.hear(a_word(told=True))
+    assert not house.following.trust.following
+
+
+async def test_changes_told_are_numbered(house: House, sharing: Sharing) -> None:
+    sharing.take_role(Role.LEADING)
+    house.following.followed()
+
+    words = [sharing.sign_of_life(), sharing.change(*CHANGE), sharing.change(*CHANGE), sharing.sign_of_life()]
+
+    assert [1, 2, 3, 3] == [word.number for word in words]
+    assert [None, "{}", "{}", None] == [word.frame for word in words]
+    assert len({word.sender for word in words}) == 1
+
+
+async def test_each_turn_as_the_holder_has_its_own_name(sharing: Sharing) -> None:
+    sharing.take_role(Role.LEADING)
+    first = sharing.sign_of_life()
+    sharing.take_role(Role.HEARING)
+    sharing.take_role(Role.LEADING)
+
+    assert first.sender != sharing.sign_of_life().sender
+
+
+@pytest.mark.parametrize("role", [Role.LEADING, Role.ALONE])
+async def test_giving_the_feed_up_is_a_gap(house: House, sharing: Sharing, role: Role) -> None:
+    sharing.take_role(role)
+    house.following.followed()
+
+    sharing.take_role(Role.HEARING)
+
+    assert not house.following.trust.following
+
+
+async def test_losing_redis_while_leading_is_no_gap(house: House, sharing: Sharing) -> None:
+    """The feed goes on: what is in memory stays fresh."""
+    sharing.take_role(Role.LEADING)
+    house.following.followed()
+
+    sharing.take_role(Role.ALONE)
+
+    assert house.following.trust.following
+
+
+async def test_what_redis_holds_is_vouched_for_while_it_is_kept_up_to_date(
+    house: House, sharing: Sharing
+) -> None:
+    sharing.take_role(Role.LEADING)
+    house.following.followed()
+    followed_at = house.clock.monotonic()
+    house.clock.advance(100)
+
+    now = house.clock.monotonic()
+    assert (now, followed_at - 1) == (sharing.vouch(followed_at), sharing.vouch(followed_at - 1))
+
+
+async def test_who_hears_vouches_as_far_as_the_holder_does(house: House, sharing: Sharing) -> None:
+    sharing.hear(replace(a_word(), kept_seconds=30.0))
+    heard_at = house.clock.monotonic()
+    house.clock.advance(1)
+
+    assert (heard_at + 1, heard_at - 31) == (sharing.vouch(heard_at - 30), sharing.vouch(heard_at - 31))
+
+
+@pytest.mark.parametrize("kept_seconds", [None, 0.0])
+async def test_nothing_is_vouched_for_when_the_holder_does_not(
+    house: House, sharing: Sharing, kept_seconds: float | None
+) -> None:
+    sharing.hear(replace(a_word(), kept_seconds=kept_seconds))
+    heard_at = house.clock.monotonic()
+    house.clock.advance(1)
+
+    assert heard_at - 1 == sharing.vouch(heard_at - 1)
+
+
+async def test_nothing_is_vouched_for_without_a_feed(house: House, sharing: Sharing) -> None:
+    now = house.clock.monotonic()
+
+    assert now - 1 == sharing.vouch(now - 1)
+
+
+async def test_a_write_that_redis_did_not_take_ends_the_vouching_for_what_was_before(
+    house: House, sharing: Sharing, dropped: Dropped
+) -> None:
+    sharing.take_role(Role.LEADING)
+    house.following.followed()
+    followed_at = house.clock.monotonic()
+    house.clock.advance(10)
+
+    dropped.count += 1
+    word = sharing.change(*CHANGE)
+    house.clock.advance(1)
+
+    assert 0 == word.kept_seconds
+    assert (followed_at, house.clock.monotonic()) == (
+        sharing.vouch(followed_at),
+        sharing.vouch(followed_at + 10),
+    )
+
+
+async def test_a_gap_of_the_holder_is_one_for_all(house: House, sharing: Sharing) -> None:
+    """Also when its feed is back before it says anything."""
+    sharing.take_role(Role.LEADING)
+    house.following.followed()
+    before = sharing.sign_of_life().number
+    house.clock.advance(1)
+
+    house.following.lost()
+    house.following.followed()
+
+    assert before + 1 == sharing.sign_of_life().number
+    assert before + 1 == sharing.sign_of_life().number
+
+
+async def test_a_holder_that_misses_changes_itself_says_so(house: House, sharing: Sharing) -> None:
+    sharing.take_role(Role.LEADING)
+
+    word = sharing.sign_of_life()
+
+    assert (False, None) == (word.is_following, word.kept_seconds)
+
+
+async def test_a_process_for_itself_vouches_for_nothing(house: House, sharing: Sharing) -> None:
+    sharing.take_role(Role.ALONE)
+    house.following.followed()
+    now = house.clock.monotonic()
+
+    assert now - 1 == sharing.vouch(now - 1)
