@@ -20,6 +20,9 @@ REDIS_CLIENT_ERRORS = Counter("sidecar_redis_client_errors", "Redis calls that f
 CACHE_HITS = Counter("sidecar_cache_hits", "Reads answered from a tier.")
 CACHE_MISSES = Counter("sidecar_cache_misses", "Reads that no tier could answer.")
 
+# Processes.
+WORKER_RESTARTS = Counter("sidecar_worker_restarts", "Workers that died and were started again.")
+
 # gRPC.
 GRPC_REQUESTS = Counter("sidecar_grpc_requests", "Calls answered.", ["method", "code"])
 GRPC_DURATION = Histogram(

@@ -55,11 +55,18 @@ class PortUnavailable(Exception):
 class GrpcServer:
     """One gRPC server; `start` and `stop` belong to one loop."""
 
-    def __init__(self, servicer: SidecarServicer, *, limits: ServerLimits) -> None:
+    def __init__(self, servicer: SidecarServicer, *, limits: ServerLimits, shares_port: bool = False) -> None:
+        """Serves nothing yet.
+
+        Args:
+            servicer: answers.
+            limits: what is taken.
+            shares_port: other processes listen on the same port; else that is an error.
+        """
         self._health = GrpcHealth()
         self._server = grpc.aio.server(
             interceptors=[Supervision()],
-            options=_options(limits),
+            options=_options(limits, shares_port=shares_port),
             maximum_concurrent_rpcs=limits.max_concurrent_calls,
         )
         add_SidecarServiceServicer_to_server(servicer, self._server)
@@ -97,7 +104,7 @@ class GrpcServer:
         await self._server.stop(grace_seconds)
 
 
-def _options(limits: ServerLimits) -> list[tuple[str, int]]:
+def _options(limits: ServerLimits, *, shares_port: bool) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", limits.max_message_bytes),
         ("grpc.max_send_message_length", limits.max_message_bytes),
@@ -105,7 +112,7 @@ def _options(limits: ServerLimits) -> list[tuple[str, int]]:
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.http2.min_ping_interval_without_data_ms", SHORTEST_PING_INTERVAL_MS),
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.so_reuseport", 0),  # a taken port must be an error, not shared in silence
+        ("grpc.so_reuseport", int(shares_port)),  # else a taken port would be shared in silence
     ]
 
 

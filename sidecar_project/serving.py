@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
+import sys
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,29 +17,39 @@ from daphne.server import twisted_loop
 from entitlements.composition import Sidecar
 from entitlements.config import SidecarConfig
 from entitlements.consumers import FEED_CHANNEL
-from grpc_service.server import GrpcServer, PortUnavailable, ServerLimits, TlsFiles
+from grpc_service.server import GrpcServer, ServerLimits, TlsFiles
 from grpc_service.servicer import SidecarServicer
 from sidecar_project.asgi import application
 from sidecar_project.log_format import START_LOGGER
+from sidecar_project.ports import listen
 
 logger = logging.getLogger(__name__)
 
-HTTP_BACKLOG = 128
-"""So many HTTP connections may wait to be accepted."""
 HTTP_TIMEOUT_SECONDS = 30
 """An HTTP request takes no longer."""
 WORKER_RESTART_SECONDS = 1.0
 """A background worker that ended by a defect is started again after this."""
 
 
-def serve(sidecar: Sidecar, config: SidecarConfig) -> None:
+def serve(sidecar: Sidecar, config: SidecarConfig, *, worker_http_fd: int | None = None) -> None:
     """Serves until SIGTERM or SIGINT, then drains and returns.
+
+    Args:
+        sidecar: the parts.
+        config: what is in force.
+        worker_http_fd: set in one of several workers: the HTTP listener that they share.
 
     Raises:
         PortUnavailable: a listener could not be opened; nothing listens then.
     """
-    http_socket = _listen(config.sidecar_listen_host, config.metrics_port)
-    process = asyncio.ensure_future(_Process(sidecar, config, http_socket).run(), loop=twisted_loop)
+    if worker_http_fd is None:
+        http_socket = listen(config.sidecar_listen_host, config.metrics_port)
+    else:
+        http_socket = socket.socket(fileno=worker_http_fd)
+    is_worker = worker_http_fd is not None
+    process = asyncio.ensure_future(
+        _Process(sidecar, config, http_socket, is_worker=is_worker).run(), loop=twisted_loop
+    )
     http_server = HttpServer(
         application,
         endpoints=[f"fd:fileno={http_socket.fileno()}"],
@@ -55,14 +66,19 @@ def serve(sidecar: Sidecar, config: SidecarConfig) -> None:
 class _Process:
     """What runs on the loop from start to drain."""
 
-    def __init__(self, sidecar: Sidecar, config: SidecarConfig, http_socket: socket.socket) -> None:
+    def __init__(
+        self, sidecar: Sidecar, config: SidecarConfig, http_socket: socket.socket, *, is_worker: bool
+    ) -> None:
         self._sidecar = sidecar
         self._config = config
+        self._is_worker = is_worker
         self._ports = {"HTTP": http_socket.getsockname()[1]}
 
     async def run(self) -> None:
         """Starts everything, waits for a signal, and ends everything in order."""
         stopped = _stop_signal()
+        if self._is_worker:
+            _stop_with_parent(stopped)
         async with self._sidecar.running(), self._grpc(), self._worker():
             self._sidecar.health.start_serving()
             self._announce()
@@ -82,7 +98,7 @@ class _Process:
             max_message_bytes=self._config.sidecar_max_message_bytes,
             max_concurrent_calls=self._config.sidecar_max_concurrent_calls,
         )
-        server = GrpcServer(servicer, limits=limits)
+        server = GrpcServer(servicer, limits=limits, shares_port=self._is_worker)
         host = self._config.sidecar_listen_host
         self._ports["gRPC"] = server.listen(host, self._config.grpc_port)
         if self._tls is not None:
@@ -156,9 +172,6 @@ def _stop_signal() -> asyncio.Event:
     return stopped
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=HTTP_BACKLOG)
-    except OSError as error:
-        raise PortUnavailable(host, port, error.strerror or "the address cannot be used") from error
+def _stop_with_parent(stopped: asyncio.Event) -> None:
+    """A worker whose parent died is out of control: its standard input ends with the parent."""
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stopped.set)

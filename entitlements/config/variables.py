@@ -135,6 +135,9 @@ class SidecarConfig(BaseModel):
     )
     sidecar_data_dir: Path = Field(Path("data"), description="folder of what outlives the process")
     sidecar_admin_enabled: Boolean = Field(True, description="false: no admin pages")
+    sidecar_workers: int = Field(
+        1, ge=1, le=64, description="so many processes on the same ports; more than one needs Redis"
+    )
     sidecar_provenance: Boolean = Field(
         True, description="tell in trailing metadata where an answer came from"
     )

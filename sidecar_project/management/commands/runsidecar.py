@@ -2,11 +2,13 @@
 
 import logging
 import sys
-from typing import Any
+from argparse import SUPPRESS
+from typing import Any, NoReturn
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
+from entitlements import metrics
 from entitlements.config import LoadedConfig
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,15 @@ class Command(BaseCommand):
             help="run a Stigg emulator and the sidecar together: no account, no key, no Redis",
         )
 
+        parser.add_argument(
+            "--workers",
+            type=int,
+            metavar="N",
+            help="so many processes on the same ports (default: SIDECAR_WORKERS); more than one needs Redis",
+        )
+        parser.add_argument("--worker-http-fd", type=int, help=SUPPRESS)
+        parser.add_argument("--worker-restarted", action="store_true", help=SUPPRESS)
+
     def handle(self, *_args: Any, **options: Any) -> None:
         """Runs, or tells in one line each what keeps it from running, and exits with 1."""
         if options["demo"]:
@@ -45,7 +56,12 @@ class Command(BaseCommand):
         if options["check_config"]:
             self._print_config(loaded)
             return
-        self._serve(loaded)
+        workers = options["workers"] or loaded.config.sidecar_workers
+        if options["worker_http_fd"] is None and workers > 1:
+            self._supervise(loaded, workers)
+        if options["worker_restarted"]:
+            metrics.WORKER_RESTARTS.inc()
+        self._serve(loaded, options["worker_http_fd"])
 
     def _print_config(self, loaded: LoadedConfig) -> None:
         for row in loaded.describe():
@@ -53,14 +69,32 @@ class Command(BaseCommand):
         for warning in loaded.warnings:
             self.stdout.write(f"warning: {warning}")
 
-    def _serve(self, loaded: LoadedConfig) -> None:
+    def _supervise(self, loaded: LoadedConfig, workers: int) -> NoReturn:
+        from grpc_service.server import PortUnavailable  # noqa: PLC0415 - only several workers need a parent
+        from sidecar_project.workers import MAX_WORKERS, supervise  # noqa: PLC0415
+
+        if workers > MAX_WORKERS:
+            sys.exit(f"--workers {workers} is too many: {MAX_WORKERS} at most")
+        if loaded.config.redis_environment_prefix is None:
+            sys.exit(
+                f"--workers {workers} needs Redis (REDIS_ENVIRONMENT_PREFIX): without it each process would "
+                "follow the feed and know of reports for itself alone"
+            )
+        _tell_oddities(loaded)
+        try:
+            sys.exit(supervise(loaded.config, count=workers))
+        except PortUnavailable as error:
+            sys.exit(str(error))
+
+    def _serve(self, loaded: LoadedConfig, worker_http_fd: int | None) -> None:
         from entitlements.composition import sidecar  # noqa: PLC0415 - after the configuration is known to be usable
         from grpc_service.server import PortUnavailable  # noqa: PLC0415
         from sidecar_project.serving import serve  # noqa: PLC0415
 
         try:
-            _tell_oddities(loaded)
-            serve(sidecar(), loaded.config)
+            if worker_http_fd is None:
+                _tell_oddities(loaded)
+            serve(sidecar(), loaded.config, worker_http_fd=worker_http_fd)
         except PortUnavailable as error:
             sys.exit(str(error))
 

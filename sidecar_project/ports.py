@@ -1,0 +1,46 @@
+"""Ports, opened before anything answers, so that one that is taken is a clear sentence."""
+
+import socket
+
+from grpc_service.server import PortUnavailable
+
+HTTP_BACKLOG = 128
+"""So many HTTP connections may wait to be accepted."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there; port 0 finds a free one.
+
+    Raises:
+        PortUnavailable: the port is taken, or may not be used.
+    """
+    try:
+        return socket.create_server((host, port), family=family_of(host), backlog=HTTP_BACKLOG)
+    except OSError as error:
+        raise _unavailable(host, port, error) from error
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """A socket that keeps a port for processes that share it by SO_REUSEPORT; port 0 finds a free one.
+
+    Raises:
+        PortUnavailable: somebody else uses the port, or it may not be used.
+    """
+    try:
+        with socket.create_server((host, port), family=family_of(host)) as alone:  # fails where it is taken
+            port = alone.getsockname()[1]
+        reserved = socket.socket(family_of(host), socket.SOCK_STREAM)
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind((host, port))
+    except OSError as error:
+        raise _unavailable(host, port, error) from error
+    return reserved
+
+
+def family_of(host: str) -> socket.AddressFamily:
+    """IPv6 for what looks like it."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _unavailable(host: str, port: int, error: OSError) -> PortUnavailable:
+    return PortUnavailable(host, port, error.strerror or "the address cannot be used")

@@ -1,0 +1,129 @@
+"""`--workers N`: several processes answer on the same ports; one that dies is started again.
+
+The parent opens the HTTP port for all, and keeps the gRPC ports from others; it answers nothing itself.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from prometheus_client.multiprocess import mark_process_dead
+
+from entitlements.config import SidecarConfig
+from sidecar_project.ports import listen, reserve
+
+logger = logging.getLogger(__name__)
+
+MAX_WORKERS = 64
+FIRST_PAUSE_SECONDS = 0.5
+"""Before a worker that died is started again; doubles while it dies soon after."""
+LONGEST_PAUSE_SECONDS = 30.0
+STABLE_SECONDS = 10.0
+"""A worker that lived so long did not die of its start."""
+KILL_MARGIN_SECONDS = 5.0
+"""A worker that has not drained so long after its grace period is killed."""
+MANAGE_PY = Path(__file__).resolve().parent.parent / "manage.py"
+
+
+def supervise(config: SidecarConfig, *, count: int) -> int:
+    """Runs that many workers until SIGTERM or SIGINT; returns 0 when all of them drained.
+
+    Raises:
+        PortUnavailable: a port could not be opened; no worker runs then.
+    """
+    with ExitStack() as stack:
+        host = config.sidecar_listen_host
+        http = stack.enter_context(listen(host, config.metrics_port))
+        grpc = stack.enter_context(reserve(host, config.grpc_port))
+        if config.tls_cert_file is not None and config.tls_key_file is not None:
+            stack.enter_context(reserve(host, config.port))
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sidecar-metrics-"))
+        environment = {
+            **os.environ,
+            "GRPC_PORT": str(grpc.getsockname()[1]),
+            "METRICS_PORT": str(http.getsockname()[1]),
+            "CACHE_MAX_SIZE_BYTES": str(config.cache_max_size_bytes // count),
+            "PROMETHEUS_MULTIPROC_DIR": folder,
+        }
+        grace_seconds = config.sidecar_shutdown_grace_seconds
+        workers = [_Worker(environment, http, grace_seconds=grace_seconds) for _ in range(count)]
+        return asyncio.run(_run(workers))
+
+
+async def _run(workers: list["_Worker"]) -> int:
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    tasks = [asyncio.create_task(worker.keep()) for worker in workers]
+    await stopped.wait()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    codes = await asyncio.gather(*(worker.stop() for worker in workers))
+    return max(codes, default=0)
+
+
+class _Worker:
+    """One place among the workers, and the process that fills it at present."""
+
+    def __init__(self, environment: dict[str, str], http: socket.socket, *, grace_seconds: float) -> None:
+        self._environment = environment
+        self._http = http
+        self._grace_seconds = grace_seconds
+        self._process: asyncio.subprocess.Process | None = None
+        self._starts = 0
+
+    async def keep(self) -> None:
+        """Has a process run in this place, for ever."""
+        pause_seconds = FIRST_PAUSE_SECONDS
+        while True:
+            started_at = time.monotonic()
+            process = self._process = await self._start()
+            code = await process.wait()
+            mark_process_dead(process.pid, self._environment["PROMETHEUS_MULTIPROC_DIR"])  # type: ignore[no-untyped-call]
+            lived_seconds = time.monotonic() - started_at
+            if lived_seconds >= STABLE_SECONDS:
+                pause_seconds = FIRST_PAUSE_SECONDS
+            logger.error(
+                "a worker ended and is started again",
+                extra={"pid": process.pid, "exit_code": code, "pause_seconds": pause_seconds},
+            )
+            await asyncio.sleep(pause_seconds)
+            pause_seconds = min(pause_seconds * 2, LONGEST_PAUSE_SECONDS)
+
+    async def stop(self) -> int:
+        """Drains the process; returns 0 when it did, 1 when it failed or had to be killed."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return 0
+        process.send_signal(signal.SIGTERM)
+        try:
+            code = await asyncio.wait_for(process.wait(), self._grace_seconds + KILL_MARGIN_SECONDS)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            code = 1
+        return 0 if code == 0 else 1
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        """A process that ends by itself when this one dies: its standard input is a pipe from here."""
+        self._starts += 1
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            MANAGE_PY,
+            "runsidecar",
+            f"--worker-http-fd={self._http.fileno()}",
+            *(() if self._starts == 1 else ("--worker-restarted",)),
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            pass_fds=(self._http.fileno(),),
+            start_new_session=True,  # Ctrl-C reaches the parent alone, which drains the workers
+        )

@@ -1,0 +1,197 @@
+"""`--workers N` on real processes: the same ports, one count of everything, and whoever dies comes back."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from emulator.server import Emulator
+from grpc_service.server import PortUnavailable
+from sidecar_project.ports import listen, reserve
+from tests.cloud_states import boolean_state
+from tests.harness import SidecarProcess, check, client_of, environment_for, is_granted, spawned
+from tests.redis_server import RedisServer
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@asynccontextmanager
+async def workers(
+    count: int, emulator: Emulator, redis: RedisServer, folder: Path
+) -> AsyncIterator[SidecarProcess]:
+    """So many workers, all of which listen."""
+    environment = environment_for(
+        emulator, folder, REDIS_ENVIRONMENT_PREFIX="production", REDIS_PORT=str(redis.port)
+    )
+    async with spawned(environment, f"--workers={count}") as sidecar:
+        await sidecar.started()
+        await _until(lambda: _listening(sidecar, count))
+        yield sidecar
+
+
+async def _listening(sidecar: SidecarProcess, count: int) -> bool:
+    return sidecar.output.count("listening: ") >= count
+
+
+async def _until(is_so: Callable[[], Awaitable[bool]], *, seconds: float = 30.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not await is_so():  # noqa: ASYNC110 - other processes tell no events
+            await asyncio.sleep(0.02)
+
+
+def _children(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in children.split()]
+
+
+async def test_workers_share_the_ports_and_the_counts(
+    emulator: Emulator, redis: RedisServer, tmp_path: Path
+) -> None:
+    """Connections are spread over the workers; whichever is scraped tells the sum."""
+    emulator.state.put("customer-1", boolean_state(), push=False)
+
+    async with workers(2, emulator, redis, tmp_path) as sidecar:
+        for _ in range(40):
+            async with client_of(sidecar) as client:
+                assert await is_granted(client, "customer-1")
+        name = 'sidecar_grpc_requests_total{code="OK",method="GetBooleanEntitlement"}'
+        scraped = {await sidecar.metric(name) for _ in range(8)}
+        assert scraped == {40}
+        assert await sidecar.metric("sidecar_feed_lease_held") == 1
+        assert emulator.counters.fetches() == 1
+        assert emulator.feed.connections == 1
+
+        assert await sidecar.stop() == 0
+
+
+async def test_a_dead_worker_is_started_again(emulator: Emulator, redis: RedisServer, tmp_path: Path) -> None:
+    """The other one answers meanwhile, and what was counted stays counted."""
+    emulator.state.put("customer-1", boolean_state(), push=False)
+
+    async with workers(2, emulator, redis, tmp_path) as sidecar:
+        before = _children(sidecar.process.pid)
+        os.kill(before[0], signal.SIGKILL)
+        await sidecar.printed("a worker ended and is started again")
+        await _until(lambda: _listening(sidecar, 3))
+        after = _children(sidecar.process.pid)
+
+        assert len(set(after) - set(before)) == 1
+        assert await sidecar.metric("sidecar_worker_restarts_total") == 1
+        for _ in range(10):
+            async with client_of(sidecar) as client:
+                assert (await check(client, "customer-1")).has_access
+
+
+async def test_workers_do_not_outlive_their_parent(
+    emulator: Emulator, redis: RedisServer, tmp_path: Path
+) -> None:
+    """A parent that is killed leaves nobody behind who would keep the port."""
+    async with workers(2, emulator, redis, tmp_path) as sidecar:
+        children = _children(sidecar.process.pid)
+        sidecar.process.kill()
+
+        async def all_gone() -> bool:
+            return not any(os.path.exists(f"/proc/{child}") for child in children)  # noqa: ASYNC240
+
+        await _until(all_gone)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_drains_all_workers(
+    emulator: Emulator, redis: RedisServer, tmp_path: Path, number: signal.Signals
+) -> None:
+    """A call under way ends well, and the exit code is 0."""
+    emulator.state.put("customer-1", boolean_state(), push=False)
+    emulator.faults.set("edge", "slow", delay_ms=800)
+
+    async with workers(2, emulator, redis, tmp_path) as sidecar, client_of(sidecar) as client:
+        reached = emulator.counters.fetches()
+        call = asyncio.create_task(is_granted(client, "customer-1"))
+
+        async def is_under_way() -> bool:
+            return emulator.counters.fetches() > reached
+
+        await _until(is_under_way)
+        code = await sidecar.stop(number)
+
+        assert await call
+        assert code == 0
+
+
+async def test_several_workers_need_redis(emulator: Emulator, tmp_path: Path) -> None:
+    """One sentence says why."""
+    async with spawned(environment_for(emulator, tmp_path), "--workers=2") as sidecar:
+        code = await sidecar.process.wait()
+        await sidecar.printed("--workers 2 needs Redis (REDIS_ENVIRONMENT_PREFIX)")
+
+    assert code == 1
+    assert sidecar.output.count("\n") == 1
+
+
+async def test_too_many_workers(emulator: Emulator, redis: RedisServer, tmp_path: Path) -> None:
+    environment = environment_for(
+        emulator, tmp_path, REDIS_ENVIRONMENT_PREFIX="production", REDIS_PORT=str(redis.port)
+    )
+    async with spawned(environment, "--workers=65") as sidecar:
+        await sidecar.printed("--workers 65 is too many: 64 at most")
+        assert await sidecar.process.wait() == 1
+
+
+async def test_a_taken_port_is_told_by_the_parent(
+    emulator: Emulator, redis: RedisServer, tmp_path: Path
+) -> None:
+    """Also when whoever has it would share it."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        environment = environment_for(
+            emulator,
+            tmp_path,
+            REDIS_ENVIRONMENT_PREFIX="production",
+            REDIS_PORT=str(redis.port),
+            GRPC_PORT=str(port),
+        )
+        async with spawned(environment, "--workers=2") as sidecar:
+            await sidecar.printed(f"cannot listen on 127.0.0.1 port {port}: Address already in use")
+            assert await sidecar.process.wait() == 1
+
+
+def test_a_reserved_port_is_kept_from_others_and_shared_with_ours() -> None:
+    with reserve("127.0.0.1", 0) as reserved, socket.socket() as ours, socket.socket() as other:
+        address = reserved.getsockname()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        ours.bind(address)
+
+        with pytest.raises(OSError, match="already in use"):
+            other.bind(address)
+
+
+async def test_one_http_port_answers_also_while_a_worker_is_down(
+    emulator: Emulator, redis: RedisServer, tmp_path: Path
+) -> None:
+    """The workers accept from one queue, so that no request waits for a dead one."""
+    async with workers(2, emulator, redis, tmp_path) as sidecar:
+        os.kill(_children(sidecar.process.pid)[0], signal.SIGKILL)
+
+        answers = [await sidecar.get("/readyz") for _ in range(20)]
+
+    assert {httpx.codes.OK} == {answer.status_code for answer in answers}
+
+
+def test_listening_on_a_taken_port_is_told() -> None:
+    with listen("127.0.0.1", 0) as taken, pytest.raises(PortUnavailable, match="cannot listen on 127"):
+        listen("127.0.0.1", taken.getsockname()[1])
