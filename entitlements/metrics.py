@@ -83,3 +83,11 @@ FEED_LEASE_HELD = Gauge(
     multiprocess_mode="livesum",
 )
 CACHE_JUNK = Counter("sidecar_cache_junk", "Values found in a tier that could not be used.", ["tier"])
+
+# The TLS listener.
+TLS_CERTIFICATE_EXPIRES = Gauge(
+    "sidecar_tls_certificate_expiry_timestamp_seconds",
+    "When the certificate of PORT expires, as of the last connection; 0 without TLS.",
+    multiprocess_mode="mostrecent",
+)
+TLS_RELOADS = Counter("sidecar_tls_reloads", "Times the TLS files changed.", ["outcome"])

@@ -1,7 +1,6 @@
 """Listeners, bounds, reflection and the graceful stop of the gRPC server."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
@@ -11,22 +10,13 @@ from grpc_service.generated.sidecar_pb2_grpc import add_SidecarServiceServicer_t
 from grpc_service.health import SERVICE, GrpcHealth
 from grpc_service.interceptors import Supervision
 from grpc_service.servicer import SidecarServicer
+from grpc_service.tls import TlsFiles, reloading_credentials
 
 MAX_STREAMS_PER_CONNECTION = 1000
 MAX_METADATA_BYTES = 16 * 1024
 """A call with more metadata is refused."""
 SHORTEST_PING_INTERVAL_MS = 5_000
 """A client that pings more often is cut."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsFiles:
-    """PEM files of the TLS listener."""
-
-    certificate: Path
-    key: Path
-    client_ca: Path | None
-    """Set: clients must show a certificate of this authority."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,13 +69,14 @@ class GrpcServer:
         """Opens a listener and returns its port; port 0 finds a free one.
 
         Raises:
-            PortUnavailable: the port is taken, or may not be used, or the TLS files are no such thing.
+            PortUnavailable: the port is taken, or may not be used.
+            UnusableTlsFiles: the TLS files cannot be served with.
         """
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
             if tls is None:
                 return self._server.add_insecure_port(address)
-            return self._server.add_secure_port(address, _credentials(tls))
+            return self._server.add_secure_port(address, reloading_credentials(tls))
         except (RuntimeError, OSError) as error:
             raise PortUnavailable(host, port, "it is taken, or this user may not open it") from error
 
@@ -114,12 +105,3 @@ def _options(limits: ServerLimits, *, shares_port: bool) -> list[tuple[str, int]
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.so_reuseport", int(shares_port)),  # else a taken port would be shared in silence
     ]
-
-
-def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
-    client_ca = None if tls.client_ca is None else tls.client_ca.read_bytes()
-    return grpc.ssl_server_credentials(
-        [(tls.key.read_bytes(), tls.certificate.read_bytes())],
-        root_certificates=client_ca,
-        require_client_auth=client_ca is not None,
-    )

@@ -17,8 +17,9 @@ from daphne.server import twisted_loop
 from entitlements.composition import Sidecar
 from entitlements.config import SidecarConfig
 from entitlements.consumers import FEED_CHANNEL
-from grpc_service.server import GrpcServer, ServerLimits, TlsFiles
+from grpc_service.server import GrpcServer, ServerLimits
 from grpc_service.servicer import SidecarServicer
+from grpc_service.tls import TlsFiles
 from sidecar_project.asgi import application
 from sidecar_project.log_format import START_LOGGER
 from sidecar_project.ports import listen
@@ -41,6 +42,7 @@ def serve(sidecar: Sidecar, config: SidecarConfig, *, worker_http_fd: int | None
 
     Raises:
         PortUnavailable: a listener could not be opened; nothing listens then.
+        UnusableTlsFiles: PORT cannot be served with the files given; the same.
     """
     if worker_http_fd is None:
         http_socket = listen(config.sidecar_listen_host, config.metrics_port)

@@ -89,13 +89,14 @@ class Command(BaseCommand):
     def _serve(self, loaded: LoadedConfig, worker_http_fd: int | None) -> None:
         from entitlements.composition import sidecar  # noqa: PLC0415 - after the configuration is known to be usable
         from grpc_service.server import PortUnavailable  # noqa: PLC0415
+        from grpc_service.tls import UnusableTlsFiles  # noqa: PLC0415
         from sidecar_project.serving import serve  # noqa: PLC0415
 
         try:
             if worker_http_fd is None:
                 _tell_oddities(loaded)
             serve(sidecar(), loaded.config, worker_http_fd=worker_http_fd)
-        except PortUnavailable as error:
+        except (PortUnavailable, UnusableTlsFiles) as error:
             sys.exit(str(error))
 
 
