@@ -6,11 +6,11 @@ The parent opens the HTTP port for all, and keeps the gRPC ports from others; it
 import asyncio
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -30,10 +30,12 @@ STABLE_SECONDS = 10.0
 """A worker that lived so long did not die of its start."""
 KILL_MARGIN_SECONDS = 5.0
 """A worker that has not drained so long after its grace period is killed."""
+METRICS_FOLDER_NAME = "worker-metrics"
+"""Where the workers add up their metrics, in the data folder."""
 MANAGE_PY = Path(__file__).resolve().parent.parent / "manage.py"
 
 
-def supervise(config: SidecarConfig, *, count: int) -> int:
+def supervise(config: SidecarConfig, *, count: int, data_dir: Path) -> int:
     """Runs that many workers until SIGTERM or SIGINT; returns 0 when all of them drained.
 
     Raises:
@@ -45,17 +47,23 @@ def supervise(config: SidecarConfig, *, count: int) -> int:
         grpc = stack.enter_context(reserve(host, config.grpc_port))
         if config.tls_cert_file is not None and config.tls_key_file is not None:
             stack.enter_context(reserve(host, config.port))
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sidecar-metrics-"))
+        folder = _emptied(data_dir / METRICS_FOLDER_NAME)
         environment = {
             **os.environ,
             "GRPC_PORT": str(grpc.getsockname()[1]),
             "METRICS_PORT": str(http.getsockname()[1]),
             "CACHE_MAX_SIZE_BYTES": str(config.cache_max_size_bytes // count),
-            "PROMETHEUS_MULTIPROC_DIR": folder,
+            "PROMETHEUS_MULTIPROC_DIR": str(folder),
         }
         grace_seconds = config.sidecar_shutdown_grace_seconds
         workers = [_Worker(environment, http, grace_seconds=grace_seconds) for _ in range(count)]
         return asyncio.run(_run(workers))
+
+
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
 
 
 async def _run(workers: list["_Worker"]) -> int:

@@ -82,7 +82,7 @@ class Command(BaseCommand):
             )
         _tell_oddities(loaded)
         try:
-            sys.exit(supervise(loaded.config, count=workers))
+            sys.exit(supervise(loaded.config, count=workers, data_dir=settings.DATA_DIR))
         except PortUnavailable as error:
             sys.exit(str(error))
 
