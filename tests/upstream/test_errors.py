@@ -1,0 +1,115 @@
+"""What a status, a body or an exception means."""
+
+import httpx
+import pytest
+
+from entitlements.domain.errors import Garbled, KeyRefused, Rejected, Throttled, Unreachable, UpstreamError
+from entitlements.upstream.errors import (
+    MAX_MESSAGE_CHARACTERS,
+    error_of_errors,
+    error_of_exception,
+    error_of_status,
+    retry_after_seconds,
+)
+from tests.builders import NOW_MS
+
+
+def described(error: UpstreamError | None) -> tuple[object, str] | None:
+    return None if error is None else (type(error), str(error))
+
+
+@pytest.mark.parametrize(
+    ("exception", "expected"),
+    [
+        (httpx.ReadTimeout("secret"), (Unreachable, "the Stigg api did not answer in time")),
+        (TimeoutError(), (Unreachable, "the Stigg api did not answer in time")),
+        (httpx.ConnectError("secret"), (Unreachable, "the Stigg api could not be reached")),
+        (OSError("secret"), (Unreachable, "the Stigg api could not be reached")),
+        (httpx.InvalidURL("secret"), (Garbled, "the Stigg api sent an unusable answer")),
+    ],
+)
+def test_an_exception_is_translated_without_its_text(exception: Exception, expected: object) -> None:
+    assert expected == described(error_of_exception("api", exception))
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (200, None),
+        (400, None),
+        (401, KeyRefused),
+        (403, KeyRefused),
+        (429, Throttled),
+        (500, Garbled),
+        (503, Garbled),
+    ],
+)
+def test_a_status_means_what_the_contract_says(status: int, expected: type | None) -> None:
+    error = error_of_status("edge", httpx.Response(status), now_ms=NOW_MS)
+
+    assert expected is (None if error is None else type(error))
+
+
+def test_a_throttled_answer_says_for_how_long() -> None:
+    response = httpx.Response(429, headers={"Retry-After": "7"})
+
+    assert str(error_of_status("edge", response, now_ms=NOW_MS)) == (
+        "the Stigg edge limits the rate of requests; retry after 7 s"
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("0", 0.0),
+        ("12", 12.0),
+        ("-5", 0.0),
+        ("Sun, 15 Jun 2025 15:07:00 GMT", 20.0),
+        ("Sun, 15 Jun 2025 15:00:00 GMT", 0.0),
+        ("soon", None),
+        ("", None),
+        ("9" * 5000, None),
+    ],
+)
+def test_retry_after_is_a_number_or_a_date(header: str, seconds: float | None) -> None:
+    assert seconds == retry_after_seconds(header, now_ms=NOW_MS)
+
+
+@pytest.mark.parametrize("errors", [None, [], "x", {}, 5])
+def test_no_errors_are_no_error(errors: object) -> None:
+    assert error_of_errors("api", errors) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ({"extensions": {"code": "Unauthenticated"}}, KeyRefused),
+        ({"extensions": {"code": "IdentityForbidden"}}, KeyRefused),
+        ({"extensions": {"code": "AccessDeniedError"}}, KeyRefused),
+        ({"extensions": {"code": "RateLimitExceeded"}}, Throttled),
+        ({"message": "ThrottlerException: Too Many Requests"}, Throttled),
+        ({"extensions": {"code": "CustomerNotFound"}}, Rejected),
+        ({"extensions": None, "message": 5}, Rejected),
+        ("not even an object", Rejected),
+    ],
+)
+def test_an_error_of_graphql_means_what_its_code_says(error: object, expected: type) -> None:
+    assert expected is type(error_of_errors("api", [error]))
+
+
+def test_a_rejection_carries_code_message_and_trace() -> None:
+    error = error_of_errors(
+        "api",
+        [{"message": "No such feature", "extensions": {"code": "FeatureNotFound", "traceId": "t-1"}}],
+    )
+
+    assert isinstance(error, Rejected)
+    assert ("FeatureNotFound", "t-1") == (error.code, error.trace_id)
+    assert str(error) == "the Stigg api rejected the request: No such feature (trace id t-1)"
+
+
+def test_a_long_message_is_cut() -> None:
+    error = error_of_errors("api", [{"message": "x" * 10_000}])
+
+    assert isinstance(error, Rejected)
+    assert len(error.message) == MAX_MESSAGE_CHARACTERS
