@@ -1,0 +1,34 @@
+"""The emulator as the cloud, and a real HTTP client in front of it."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from emulator.server import Emulator
+from entitlements.upstream import exchange
+from entitlements.upstream.edge import EdgeSource
+from entitlements.upstream.graphql import GraphqlApi
+from tests.fakes import FakeClock
+
+
+@pytest.fixture
+async def http_client(emulator: Emulator) -> AsyncIterator[httpx.AsyncClient]:
+    identity = {"X-API-KEY": emulator.api_key, "X-SDK-INSTANCE-ID": "instance-1", "User-Agent": "tests"}
+    async with exchange.client(identity) as client:
+        yield client
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def edge(emulator: Emulator, http_client: httpx.AsyncClient, clock: FakeClock) -> EdgeSource:
+    return EdgeSource(http_client, base_url=emulator.edge_url, clock=clock)
+
+
+@pytest.fixture
+def api(emulator: Emulator, http_client: httpx.AsyncClient, clock: FakeClock) -> GraphqlApi:
+    return GraphqlApi(http_client, base_url=emulator.url, clock=clock)

@@ -1,0 +1,89 @@
+"""The Edge over real HTTP."""
+
+import pytest
+
+from emulator.server import Emulator
+from entitlements.domain.entity import EntityKey
+from entitlements.domain.errors import Garbled, KeyRefused, Throttled, Unreachable
+from entitlements.domain.reason import AccessDeniedReason
+from entitlements.upstream.edge import EdgeSource
+from tests.cloud_states import boolean_state
+
+
+async def test_it_answers_an_entity(emulator: Emulator, edge: EdgeSource) -> None:
+    emulator.state.put("c", boolean_state(), push=False)
+
+    entity = await edge.fetch(EntityKey("c"), budget_seconds=5)
+
+    assert ["f"] == list(entity.features)
+
+
+@pytest.mark.parametrize("id_", ["a%41b", "r&x=1", "a/b", "ä ö", "..", ".", "a?b#c", "%2e%2e", "a\\b", "+"])
+async def test_ids_go_into_urls_encoded(emulator: Emulator, edge: EdgeSource, id_: str) -> None:
+    """contract/better.md: customer `a%41b` is not `aAb`, resource `r&x=1` is not `r`, `a/b` does not fail."""
+    emulator.state.put(id_, boolean_state(feature_id="own"), push=False)
+    emulator.state.put("c", boolean_state(feature_id="whole"), push=False)
+    emulator.state.put("c", boolean_state(feature_id="part"), resource_id=id_, push=False)
+
+    customer = await edge.fetch(EntityKey(id_), budget_seconds=5)
+    resource = await edge.fetch(EntityKey("c", id_), budget_seconds=5)
+
+    assert (["own"], ["part"]) == (list(customer.features), list(resource.features))
+
+
+async def test_an_unknown_customer_is_an_empty_entity(edge: EdgeSource) -> None:
+    entity = await edge.fetch(EntityKey("nobody"), budget_seconds=5)
+
+    assert entity.is_empty
+    assert entity.denied_reason in {None, AccessDeniedReason.CUSTOMER_NOT_FOUND}
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [("bad_key", KeyRefused), ("throttled", Throttled), ("garbage", Garbled), ("down", Unreachable)],
+)
+async def test_each_fault_is_told_apart(
+    emulator: Emulator, edge: EdgeSource, kind: str, error: type[Exception]
+) -> None:
+    emulator.faults.set("edge", kind)
+
+    with pytest.raises(error):
+        await edge.fetch(EntityKey("c"), budget_seconds=1)
+
+
+async def test_a_failure_is_tried_again_once(emulator: Emulator, edge: EdgeSource) -> None:
+    emulator.faults.set("edge", "status", status=500)
+
+    with pytest.raises(Garbled, match="answered with status 500"):
+        await edge.fetch(EntityKey("c"), budget_seconds=5)
+
+    assert emulator.counters.total("edge") == 2
+
+
+async def test_a_refused_key_is_not_tried_again(emulator: Emulator, edge: EdgeSource) -> None:
+    emulator.faults.set("edge", "bad_key")
+
+    with pytest.raises(KeyRefused):
+        await edge.fetch(EntityKey("c"), budget_seconds=5)
+
+    assert emulator.counters.total("edge") == 1
+
+
+async def test_a_key_is_checked(emulator: Emulator, edge: EdgeSource) -> None:
+    await edge.check_key(budget_seconds=5)
+    emulator.faults.set("edge", "bad_key")
+
+    with pytest.raises(KeyRefused):
+        await edge.check_key(budget_seconds=5)
+
+
+async def test_it_says_who_asks(emulator: Emulator, edge: EdgeSource) -> None:
+    """contract/upstream.md: the version of the API, and the identity of this instance."""
+    await edge.fetch(EntityKey("c"), budget_seconds=5)
+
+    headers = emulator.counters.requests[-1].headers
+    assert ("1", "instance-1", "tests") == (
+        headers["X-API-VERSION"],
+        headers["X-SDK-INSTANCE-ID"],
+        headers["User-Agent"],
+    )
