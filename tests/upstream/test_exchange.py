@@ -1,0 +1,162 @@
+"""One exchange: bounded in time and size, and its failure is a domain error."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+
+from entitlements import metrics
+from entitlements.domain.errors import Garbled, Rejected, Unreachable, UpstreamError
+from entitlements.upstream import exchange
+from entitlements.upstream.exchange import Exchange, retrying
+from entitlements.upstream.json_values import JsonObject
+from tests.fakes import FakeClock
+
+TRICKLE = b"1\r\nx\r\n"
+
+Ask = Callable[..., Awaitable[JsonObject]]
+
+
+@pytest.fixture
+async def ask() -> AsyncIterator[Ask]:
+    """Asks a server that sends these bytes and closes."""
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(exchange.client({}))
+
+        async def ask(body: bytes, *, timeout_seconds: float = 2) -> JsonObject:
+            async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(body)
+                await writer.drain()
+                if not body.endswith(TRICKLE):
+                    writer.close()
+
+            server = await stack.enter_async_context(await asyncio.start_server(answer, "127.0.0.1", 0))
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+            asked = Exchange(client, transport="edge", clock=FakeClock())
+            return await asked.data("GET", url, timeout_seconds=timeout_seconds)
+
+        yield ask
+
+
+def an_answer(body: bytes, *, status: str = "200 OK", headers: str = "") -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
+    return head.encode() + body
+
+
+async def test_data_is_returned(ask: Ask) -> None:
+    found = await ask(an_answer(b'{"data": {"a": 1}}'))
+
+    assert {"a": 1} == found
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "sentence"),
+    [
+        (an_answer(b""), Garbled, "sent an answer that is not JSON"),
+        (an_answer(b"\xff\xfe\x00"), Garbled, "sent an answer that is not JSON"),
+        (an_answer(b"[" * 100_000), Garbled, "sent an answer that is not JSON"),
+        (an_answer(b"[]"), Garbled, "sent an unusable answer"),
+        (an_answer(b"{}"), Garbled, "answered with status 200 and no data"),
+        (an_answer(b'{"data": []}'), Garbled, "and no data"),
+        (an_answer(b"{}", status="404 Not Found"), Rejected, "status 404"),
+        (
+            an_answer(b"{}", status="302 Found", headers="Location: http://127.0.0.1:1/\r\n"),
+            Garbled,
+            "answered with status 302",
+        ),
+        (an_answer(b'{"data": {}}')[:-3], Unreachable, "could not be reached"),
+        (b"no http at all\r\n\r\n", Unreachable, "could not be reached"),
+        (b"", Unreachable, "could not be reached"),
+        (
+            an_answer(b"junk", headers="Content-Encoding: gzip\r\n"),
+            Garbled,
+            "sent an unusable answer",
+        ),
+    ],
+)
+async def test_what_is_no_answer_is_an_error(
+    ask: Ask, answer: bytes, error: type[UpstreamError], sentence: str
+) -> None:
+    with pytest.raises(error, match=sentence):
+        await ask(answer)
+
+
+async def test_an_answer_without_end_is_given_up(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "MAX_BODY_BYTES", 1000)
+
+    with pytest.raises(Garbled, match="more than 1000 bytes"):
+        await ask(an_answer(b"x" * 1001))
+
+
+async def test_a_slow_trickle_does_not_outlast_the_time(
+    ask: Ask,
+) -> None:
+    """The time is for all of the answer, not from byte to byte."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+
+    with pytest.raises(UpstreamError):
+        await ask(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + TRICKLE, timeout_seconds=0.3)
+
+    assert loop.time() - started < 2
+
+
+async def test_each_request_is_counted_with_its_outcome(ask: Ask) -> None:
+    def counted(outcome: str) -> float:
+        return float(metrics.UPSTREAM_REQUESTS.labels("edge", outcome)._value.get())
+
+    before = counted("ok"), counted("garbled")
+    await ask(an_answer(b'{"data": {}}'))
+    with pytest.raises(Garbled):
+        await ask(an_answer(b"x"))
+
+    assert (before[0] + 1, before[1] + 1) == (counted("ok"), counted("garbled"))
+
+
+async def test_attempts_are_bounded_in_number() -> None:
+    tries = 0
+
+    async def attempt(_seconds: float) -> None:
+        nonlocal tries
+        tries += 1
+        raise Unreachable("api")
+
+    with pytest.raises(Unreachable):
+        await retrying(attempt, transport="api", budget_seconds=5, attempts=3, attempt_timeout_seconds=1)
+
+    assert tries == 3
+
+
+async def test_an_attempt_gets_no_more_than_what_is_left() -> None:
+    given: list[float] = []
+
+    async def attempt(seconds: float) -> str:
+        given.append(seconds)
+        return "done"
+
+    assert "done" == await retrying(
+        attempt, transport="api", budget_seconds=2, attempts=3, attempt_timeout_seconds=9
+    )
+    assert given[0] <= 2
+
+
+async def test_a_caller_that_gives_up_ends_the_attempt() -> None:
+    ended = asyncio.Event()
+
+    async def attempt(_seconds: float) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    task = asyncio.create_task(
+        retrying(attempt, transport="api", budget_seconds=9, attempts=3, attempt_timeout_seconds=9)
+    )
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert ended.is_set()
