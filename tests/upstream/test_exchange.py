@@ -29,8 +29,9 @@ async def ask() -> AsyncIterator[Ask]:
                 await reader.readuntil(b"\r\n\r\n")
                 writer.write(body)
                 await writer.drain()
-                if not body.endswith(TRICKLE):
-                    writer.close()
+                if body.endswith(TRICKLE):
+                    await reader.read()  # until the client leaves
+                writer.close()
 
             server = await stack.enter_async_context(await asyncio.start_server(answer, "127.0.0.1", 0))
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
