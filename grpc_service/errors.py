@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from entitlements.domain.errors import (
     Garbled,
@@ -17,6 +18,7 @@ from entitlements.domain.errors import (
 
 UNEXPECTED = "the sidecar made a mistake; its log tells which"
 """What a caller is told of a defect: never the exception's text."""
+UNREADABLE = "the request is not the message that this method takes"
 DEADLINE_SPENT = "the deadline passed before the Stigg api answered; the report may or may not have arrived"
 
 _BY_CLASS: dict[type[SidecarError], grpc.StatusCode] = {
@@ -60,6 +62,8 @@ def public_status(error: Exception) -> PublicStatus:
     """The status of an error, with one sentence for the caller."""
     if isinstance(error, Rejected):
         return PublicStatus(_BY_API_CODE.get(error.code, grpc.StatusCode.INTERNAL), str(error))
+    if isinstance(error, DecodeError):
+        return PublicStatus(grpc.StatusCode.INTERNAL, UNREADABLE)
     for class_, code in _BY_CLASS.items():
         if isinstance(error, class_):
             return PublicStatus(code, str(error))

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-import grpc
-from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health
 
-from grpc_service.generated.sidecar_pb2_grpc import add_SidecarServiceServicer_to_server
-from grpc_service.health import SERVICE, GrpcHealth
-from grpc_service.interceptors import Supervision
-from grpc_service.servicer import SidecarServicer
+from grpc_service.engines.aio import AioEngine
+from grpc_service.engines.interface import EngineSettings, MakeEngine
+from grpc_service.health import GrpcHealth
+from grpc_service.reflection import reflection_method
+from grpc_service.servicer import SERVICE, SidecarServicer
+from grpc_service.supervision import supervised
 from grpc_service.tls import TlsFiles, reloading_credentials
 
 MAX_STREAMS_PER_CONNECTION = 1000
@@ -45,24 +45,34 @@ class PortUnavailable(Exception):
 class GrpcServer:
     """One gRPC server; `start` and `stop` belong to one loop."""
 
-    def __init__(self, servicer: SidecarServicer, *, limits: ServerLimits, shares_port: bool = False) -> None:
+    def __init__(
+        self,
+        servicer: SidecarServicer,
+        *,
+        limits: ServerLimits,
+        shares_port: bool = False,
+        make_engine: MakeEngine = AioEngine,
+    ) -> None:
         """Serves nothing yet.
 
         Args:
             servicer: answers.
             limits: what is taken.
             shares_port: other processes listen on the same port; else that is an error.
+            make_engine: what carries the calls.
         """
-        self._health = GrpcHealth()
-        self._server = grpc.aio.server(
-            interceptors=[Supervision()],
-            options=_options(limits, shares_port=shares_port),
-            maximum_concurrent_rpcs=limits.max_concurrent_calls,
+        self._health = GrpcHealth(SERVICE)
+        methods = (
+            *servicer.methods(),
+            *self._health.methods(),
+            reflection_method((SERVICE, health.SERVICE_NAME)),
         )
-        add_SidecarServiceServicer_to_server(servicer, self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
-        reflection.enable_server_reflection(
-            (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        self._engine = make_engine(
+            EngineSettings(
+                methods=[supervised(method) for method in methods],
+                options=_options(limits, shares_port=shares_port),
+                max_concurrent_calls=limits.max_concurrent_calls,
+            )
         )
 
     def listen(self, host: str, port: int, *, tls: TlsFiles | None = None) -> int:
@@ -74,15 +84,13 @@ class GrpcServer:
         """
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            if tls is None:
-                return self._server.add_insecure_port(address)
-            return self._server.add_secure_port(address, reloading_credentials(tls))
+            return self._engine.listen(address, None if tls is None else reloading_credentials(tls))
         except (RuntimeError, OSError) as error:
             raise PortUnavailable(host, port, "it is taken, or this user may not open it") from error
 
     async def start(self) -> None:
         """Answers from now on."""
-        await self._server.start()
+        await self._engine.start()
         await self._health.set_serving(is_serving=True)
 
     async def drain(self) -> None:
@@ -92,7 +100,8 @@ class GrpcServer:
     async def stop(self, *, grace_seconds: float) -> None:
         """Takes no new calls, lets those under way end within the grace period; may be called twice."""
         await self.drain()
-        await self._server.stop(grace_seconds)
+        await self._health.close()
+        await self._engine.stop(grace_seconds=grace_seconds)
 
 
 def _options(limits: ServerLimits, *, shares_port: bool) -> list[tuple[str, int]]:

@@ -2,26 +2,31 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import grpc
 from google.protobuf import empty_pb2
+from google.protobuf.message import Message
 
-from entitlements.service.reading import Provenance, Reading
+from entitlements.domain.decision import Decision, Query
+from entitlements.domain.evaluation import EntitlementList
+from entitlements.service.reading import Answer, ListAnswer, Provenance, Reading
 from entitlements.service.reporting import Reporting
-from grpc_service.errors import DEADLINE_SPENT
+from grpc_service.errors import DEADLINE_SPENT, PublicStatus
 from grpc_service.generated import sidecar_pb2 as pb
-from grpc_service.generated.sidecar_pb2_grpc import SidecarServiceServicer
+from grpc_service.methods import Metadata, Refused, Reply, UnaryMethod
 from grpc_service.translation import requests, responses
 
+SERVICE = pb.DESCRIPTOR.services_by_name["SidecarService"].full_name
 WRITE_BUDGET_SECONDS = 60.0
 """A report takes no longer, whatever its deadline (contract/upstream.md, Edge REST)."""
 
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+Request = TypeVar("Request", bound=Message)
+ListRequest: TypeAlias = pb.GetEntitlementsRequest | pb.GetEntitlementsStateV2Request
 Result = TypeVar("Result")
 
 
-class SidecarServicer(SidecarServiceServicer):
+class SidecarServicer:
     """Translates, asks the use case, translates back; reads tell where their answer came from."""
 
     def __init__(
@@ -37,127 +42,152 @@ class SidecarServicer(SidecarServiceServicer):
         self._new_idempotency_key = new_idempotency_key
         self._tells_provenance = tells_provenance
 
-    async def GetBooleanEntitlement(  # noqa: N802
-        self, request: pb.GetBooleanEntitlementRequest, context: Context
-    ) -> pb.GetBooleanEntitlementResponse:
-        """May this customer use this feature?"""
-        answer = await self._reading.check(requests.boolean_query(request))
-        self._tell(answer.provenance, context)
-        return responses.boolean_response(answer.decision)
+    def methods(self) -> tuple[UnaryMethod, ...]:
+        """What can be asked and reported."""
+        return (
+            # May this customer use this feature?
+            self._check(
+                pb.GetBooleanEntitlementRequest,
+                requests.boolean_query,
+                lambda decision, _: responses.boolean_response(decision),
+            ),
+            # How many does this customer have?
+            self._check(
+                pb.GetNumericEntitlementRequest,
+                requests.numeric_query,
+                lambda decision, _: responses.numeric_response(decision),
+            ),
+            # May this customer use so much more?
+            self._check(pb.GetMeteredEntitlementRequest, requests.metered_query, responses.metered_response),
+            # May this customer use these values?
+            self._check(pb.GetEnumEntitlementRequest, requests.enum_query, responses.enum_response),
+            # May this customer use this feature, of whatever type?
+            self._check(
+                pb.GetEntitlementRequest,
+                requests.generic_query,
+                lambda decision, _: responses.generic_response(decision),
+            ),
+            # May this customer use this feature, or spend in this currency?
+            self._check(
+                pb.GetEntitlementV2Request,
+                requests.v2_query,
+                lambda decision, _: responses.v2_response(decision),
+            ),
+            # All features of this customer.
+            self._list(pb.GetEntitlementsRequest, responses.list_response),
+            # All features and credits of this customer, each decided.
+            self._list(pb.GetEntitlementsStateV2Request, responses.state_response),
+            self._write(pb.ReportUsageRequest, self._report_usage),
+            self._write(pb.ReportUsageBulkRequest, self._report_usage_bulk),
+            self._write(pb.ReportEventsRequest, self._report_events),
+            self._write(pb.ReloadEntitlementsRequest, self._reload),
+        )
 
-    async def GetNumericEntitlement(  # noqa: N802
-        self, request: pb.GetNumericEntitlementRequest, context: Context
-    ) -> pb.GetNumericEntitlementResponse:
-        """How many does this customer have?"""
-        answer = await self._reading.check(requests.numeric_query(request))
-        self._tell(answer.provenance, context)
-        return responses.numeric_response(answer.decision)
+    def _check(
+        self,
+        request_type: type[Request],
+        query_of: Callable[[Request], Query],
+        respond: Callable[[Decision, Query], Message],
+    ) -> UnaryMethod:
+        def reply(answer: Answer, query: Query) -> Reply:
+            return self._reply(respond(answer.decision, query), answer.provenance)
 
-    async def GetMeteredEntitlement(  # noqa: N802
-        self, request: pb.GetMeteredEntitlementRequest, context: Context
-    ) -> pb.GetMeteredEntitlementResponse:
-        """May this customer use so much more?"""
-        query = requests.metered_query(request)
-        answer = await self._reading.check(query)
-        self._tell(answer.provenance, context)
-        return responses.metered_response(answer.decision, query)
+        def answer_now(request: bytes) -> Reply | None:
+            query = query_of(request_type.FromString(request))
+            answer = self._reading.check_held(query)
+            return None if answer is None else reply(answer, query)
 
-    async def GetEnumEntitlement(  # noqa: N802
-        self, request: pb.GetEnumEntitlementRequest, context: Context
-    ) -> pb.GetEnumEntitlementResponse:
-        """May this customer use these values?"""
-        query = requests.enum_query(request)
-        answer = await self._reading.check(query)
-        self._tell(answer.provenance, context)
-        return responses.enum_response(answer.decision, query)
+        async def answer(request: bytes, _: float | None) -> Reply:
+            query = query_of(request_type.FromString(request))
+            return reply(await self._reading.check(query), query)
 
-    async def GetEntitlement(  # noqa: N802
-        self, request: pb.GetEntitlementRequest, context: Context
-    ) -> pb.GetEntitlementResponse:
-        """May this customer use this feature, of whatever type?"""
-        answer = await self._reading.check(requests.generic_query(request))
-        self._tell(answer.provenance, context)
-        return responses.generic_response(answer.decision)
+        return UnaryMethod(path=_path(request_type), answer=answer, answer_now=answer_now)
 
-    async def GetEntitlementV2(  # noqa: N802
-        self, request: pb.GetEntitlementV2Request, context: Context
-    ) -> pb.GetEntitlementV2Response:
-        """May this customer use this feature, or spend in this currency?"""
-        answer = await self._reading.check(requests.v2_query(request))
-        self._tell(answer.provenance, context)
-        return responses.v2_response(answer.decision)
+    def _list(
+        self, request_type: type[ListRequest], respond: Callable[[EntitlementList], Message]
+    ) -> UnaryMethod:
+        def reply(answer: ListAnswer) -> Reply:
+            return self._reply(respond(answer.entitlements), answer.provenance)
 
-    async def GetEntitlements(  # noqa: N802
-        self, request: pb.GetEntitlementsRequest, context: Context
-    ) -> pb.GetEntitlementsResponse:
-        """All features of this customer."""
-        answer = await self._reading.list(requests.entity_key(request))
-        self._tell(answer.provenance, context)
-        return responses.list_response(answer.entitlements)
+        def answer_now(request: bytes) -> Reply | None:
+            answer = self._reading.list_held(requests.entity_key(request_type.FromString(request)))
+            return None if answer is None else reply(answer)
 
-    async def GetEntitlementsStateV2(  # noqa: N802
-        self, request: pb.GetEntitlementsStateV2Request, context: Context
-    ) -> pb.GetEntitlementsStateV2Response:
-        """All features and credits of this customer, each decided."""
-        answer = await self._reading.list(requests.entity_key(request))
-        self._tell(answer.provenance, context)
-        return responses.state_response(answer.entitlements)
+        async def answer(request: bytes, _: float | None) -> Reply:
+            return reply(await self._reading.list(requests.entity_key(request_type.FromString(request))))
 
-    async def ReportUsage(  # noqa: N802
-        self, request: pb.ReportUsageRequest, context: Context
+        return UnaryMethod(path=_path(request_type), answer=answer, answer_now=answer_now)
+
+    def _write(
+        self, request_type: type[Request], write: Callable[[Request, float], Awaitable[Message]]
+    ) -> UnaryMethod:
+        async def answer(request: bytes, remaining_seconds: float | None) -> Reply:
+            parsed = request_type.FromString(request)
+            response = await _within(remaining_seconds, lambda seconds: write(parsed, seconds))
+            return Reply(response.SerializeToString())
+
+        return UnaryMethod(path=_path(request_type), answer=answer)
+
+    async def _report_usage(
+        self, request: pb.ReportUsageRequest, budget_seconds: float
     ) -> pb.ReportUsageResponse:
         """Reports usage of one feature."""
         report = requests.usage_report(request, idempotency_key=self._new_idempotency_key())
-        receipt = await _within(context, lambda s: self._reporting.report_usage(report, budget_seconds=s))
-        return responses.usage_response(receipt)
+        return responses.usage_response(
+            await self._reporting.report_usage(report, budget_seconds=budget_seconds)
+        )
 
-    async def ReportUsageBulk(  # noqa: N802
-        self, request: pb.ReportUsageBulkRequest, context: Context
+    async def _report_usage_bulk(
+        self, request: pb.ReportUsageBulkRequest, budget_seconds: float
     ) -> pb.ReportUsageBulkResponse:
         """Reports up to 100 usages at once."""
         reports = [
             requests.usage_report(usage, idempotency_key=self._new_idempotency_key())
             for usage in request.usages
         ]
-        receipts = await _within(
-            context, lambda s: self._reporting.report_usage_bulk(reports, budget_seconds=s)
-        )
+        receipts = await self._reporting.report_usage_bulk(reports, budget_seconds=budget_seconds)
         return responses.bulk_response(receipts)
 
-    async def ReportEvents(  # noqa: N802
-        self, request: pb.ReportEventsRequest, context: Context
-    ) -> empty_pb2.Empty:
+    async def _report_events(self, request: pb.ReportEventsRequest, budget_seconds: float) -> empty_pb2.Empty:
         """Reports raw events."""
         events = [requests.usage_event(event) for event in request.events]
-        await _within(context, lambda s: self._reporting.report_events(events, budget_seconds=s))
+        await self._reporting.report_events(events, budget_seconds=budget_seconds)
         return empty_pb2.Empty()
 
-    async def ReloadEntitlements(  # noqa: N802
-        self, request: pb.ReloadEntitlementsRequest, context: Context
+    async def _reload(
+        self, request: pb.ReloadEntitlementsRequest, budget_seconds: float
     ) -> pb.ReloadEntitlementsResponse:
         """Fetches an entity from the API, past every cache."""
-        key = requests.entity_key(request)
-        exists = await _within(context, lambda s: self._reporting.reload(key, budget_seconds=s))
+        exists = await self._reporting.reload(requests.entity_key(request), budget_seconds=budget_seconds)
         return pb.ReloadEntitlementsResponse(entitled_entity_exists=exists)
 
-    def _tell(self, provenance: Provenance, context: Context) -> None:
-        """Puts the provenance into the trailing metadata, where clients that do not know it pass it by."""
-        if not self._tells_provenance:
-            return
-        metadata = [("stigg-source", provenance.source.value)]
-        if provenance.state is not None:
-            metadata.append(("stigg-state", provenance.state.value))
-        if provenance.age_ms is not None:
-            metadata.append(("stigg-age-ms", str(provenance.age_ms)))
-        context.set_trailing_metadata(tuple(metadata))
+    def _reply(self, response: Message, provenance: Provenance) -> Reply:
+        metadata = _told(provenance) if self._tells_provenance else ()
+        return Reply(response.SerializeToString(), metadata)
 
 
-async def _within(context: Context, work: Callable[[float], Awaitable[Result]]) -> Result:
+def _path(request_type: type[Message]) -> str:
+    """On the wire a method is named after its request."""
+    return f"/{SERVICE}/{request_type.DESCRIPTOR.name.removesuffix('Request')}"
+
+
+def _told(provenance: Provenance) -> Metadata:
+    """The provenance as trailing metadata, where clients that do not know it pass it by."""
+    metadata = [("stigg-source", provenance.source.value)]
+    if provenance.state is not None:
+        metadata.append(("stigg-state", provenance.state.value))
+    if provenance.age_ms is not None:
+        metadata.append(("stigg-age-ms", str(provenance.age_ms)))
+    return tuple(metadata)
+
+
+async def _within(remaining_seconds: float | None, work: Callable[[float], Awaitable[Result]]) -> Result:
     """Does the work within what the caller's deadline leaves; a deadline that passes is told as such."""
-    remaining: float | None = context.time_remaining()  # None without a deadline, whatever its stubs say
-    budget = WRITE_BUDGET_SECONDS if remaining is None else min(remaining, WRITE_BUDGET_SECONDS)
+    budget = (
+        WRITE_BUDGET_SECONDS if remaining_seconds is None else min(remaining_seconds, WRITE_BUDGET_SECONDS)
+    )
     try:
         async with asyncio.timeout(budget):
             return await work(budget)
     except TimeoutError:
-        await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, DEADLINE_SPENT)
+        raise Refused(PublicStatus(grpc.StatusCode.DEADLINE_EXCEEDED, DEADLINE_SPENT)) from None

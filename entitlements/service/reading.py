@@ -101,42 +101,84 @@ class Reading:
 
     async def check(self, query: Query) -> Answer:
         """The decision on a query, whatever happens."""
-        invalid = invalid_field(query)
-        if invalid is not None:
-            return self._check_by_fallback(query, cause=self._note_invalid(invalid))
+        held = self.check_held(query)
+        if held is not None:
+            return held
         known = await self._know(query.key, lambda entity, now_ms: _is_expired(entity, query, now_ms))
         if isinstance(known, NotFetched):
             return self._check_by_fallback(query, cause=known.error.outcome)
+        return self._decided(query, known)
+
+    def check_held(self, query: Query) -> Answer | None:
+        """The decision as far as memory knows it, at once and from any thread; None: `check` must find it."""
+        invalid = invalid_field(query)
+        if invalid is not None:
+            return self._check_by_fallback(query, cause=self._note_invalid(invalid))
+        known = self._know_held(query.key, lambda entity, now_ms: _is_expired(entity, query, now_ms))
+        return None if known is None else self._decided(query, known)
+
+    async def list(self, key: EntityKey) -> ListAnswer:
+        """All that an entity is entitled to, whatever happens."""
+        held = self.list_held(key)
+        if held is not None:
+            return held
+        known = await self._know(key, _is_any_expired)
+        if isinstance(known, NotFetched):
+            return self._list_by_fallback(cause=known.error.outcome)
+        return self._listed(known)
+
+    def list_held(self, key: EntityKey) -> ListAnswer | None:
+        """The list as far as memory knows it, at once and from any thread; None: `list` must find it."""
+        if not key.customer_id:
+            return self._list_by_fallback(cause=self._note_invalid("customer_id"))
+        known = self._know_held(key, _is_any_expired)
+        return None if known is None else self._listed(known)
+
+    def _decided(self, query: Query, known: _Known) -> Answer:
         rules = self._rules.current()
         decision = evaluate(known.cached.entity, query, rules=rules, now_ms=self._clock.now_ms())
         if decision.is_fallback:
             self._count_fallback(query.feature_id, cause="no_match")
         return Answer(decision=decision, provenance=self._provenance(known))
 
-    async def list(self, key: EntityKey) -> ListAnswer:
-        """All that an entity is entitled to, whatever happens."""
-        if not key.customer_id:
-            return self._list_by_fallback(cause=self._note_invalid("customer_id"))
-        known = await self._know(key, _is_any_expired)
-        if isinstance(known, NotFetched):
-            return self._list_by_fallback(cause=known.error.outcome)
+    def _listed(self, known: _Known) -> ListAnswer:
         entitlements = evaluate_list(known.cached.entity, now_ms=self._clock.now_ms())
         return ListAnswer(entitlements=entitlements, provenance=self._provenance(known))
 
+    def _know_held(self, key: EntityKey, is_expired: "IsExpired") -> _Known | None:
+        """What memory holds, where it will do; it is re-checked in the background if need be."""
+        cached = self._store.peek(key)
+        if cached is None or self._must_be_recalculated(key, cached, is_expired):
+            return None
+        metrics.CACHE_HITS.inc()
+        return _Known(cached=cached, source=Source.MEMORY)
+
     async def _know(self, key: EntityKey, is_expired: "IsExpired") -> _Known | NotFetched:
-        held = self._store.peek(key)
-        found = (held, Source.MEMORY) if held is not None else await self._store.find(key)
+        found = await self._store.find(key)
         if found is None:
             metrics.CACHE_MISSES.inc()
             return await self._fetch(key)
         metrics.CACHE_HITS.inc()
         cached, source = found
         known = _Known(cached=cached, source=source)
-        if is_expired(cached.entity, self._clock.now_ms()):
+        if self._must_be_recalculated(key, cached, is_expired):
             return await self._recalculated(key, known)
-        if self._state(cached) is not EntityState.FRESH and not self._was_asked_lately(cached):
-            self._rechecking.recheck(key)
         return known
+
+    def _must_be_recalculated(self, key: EntityKey, cached: CachedEntity, is_expired: "IsExpired") -> bool:
+        """True when the cloud must be asked before this can answer; what is in doubt is re-checked.
+
+        After a valid-until the cloud is waited for once; where that failed, the last known answers.
+        """
+        expired = is_expired(cached.entity, self._clock.now_ms())
+        if not expired and self._state(cached) is EntityState.FRESH:
+            return False
+        if self._was_asked_lately(cached):
+            return False
+        if expired and cached.failed_at is None:
+            return True
+        self._rechecking.recheck(key)
+        return False
 
     async def _fetch(self, key: EntityKey) -> _Known | NotFetched:
         fetched = await self._fetching.fetch(key)
@@ -145,12 +187,7 @@ class Reading:
         return _Known(cached=fetched.cached, source=fetched.source)
 
     async def _recalculated(self, key: EntityKey, known: _Known) -> _Known:
-        """What holds after a valid-until has passed: the cloud's word, or else the last known."""
-        if self._was_asked_lately(known.cached):
-            return known
-        if known.cached.failed_at is not None:
-            self._rechecking.recheck(key)
-            return known
+        """The cloud's word, or else the last known, marked."""
         fetched = await self._fetch(key)
         if not isinstance(fetched, NotFetched):
             return fetched

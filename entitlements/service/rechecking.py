@@ -1,6 +1,7 @@
 """Asks the cloud again about suspect entities, in the background, spread out to a bounded rate."""
 
 import asyncio
+import threading
 from collections.abc import Coroutine
 from random import Random
 from typing import Self
@@ -37,6 +38,8 @@ class Rechecking:
         self._waiting: dict[EntityKey, None] = {}
         self._arrived = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread_id = 0
 
     @property
     def waiting(self) -> int:
@@ -44,6 +47,7 @@ class Rechecking:
         return len(self._waiting)
 
     async def __aenter__(self) -> Self:
+        self._loop, self._thread_id = asyncio.get_running_loop(), threading.get_ident()
         self._spawn(self._take_turns())
         return self
 
@@ -56,9 +60,14 @@ class Rechecking:
     def recheck(self, key: EntityKey) -> bool:
         """Asks the cloud again when the entity's turn comes; once, however often it is called until then.
 
-        Returns False when too many wait already.
+        It may be called from any thread. Returns False when too many are known to wait already.
         """
-        if key not in self._waiting and len(self._waiting) >= MAX_SUSPECTS_WAITING:
+        if key in self._waiting:
+            return True
+        if self._loop is not None and threading.get_ident() != self._thread_id:
+            self._loop.call_soon_threadsafe(self.recheck, key)
+            return True
+        if len(self._waiting) >= MAX_SUSPECTS_WAITING:
             metrics.RECHECKS.labels("dropped").inc()
             return False
         self._waiting[key] = None

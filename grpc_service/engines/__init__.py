@@ -1,0 +1,1 @@
+"""What carries the methods: one interface, several ways."""

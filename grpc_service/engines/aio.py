@@ -1,0 +1,85 @@
+"""The engine on grpc.aio: all calls on the event loop."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+
+from grpc_service.engines.interface import EngineSettings
+from grpc_service.methods import Method, Refused, StreamMethod, UnaryMethod
+
+Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in its stubs alone
+
+
+class AioEngine:
+    """An `Engine`."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._server = grpc.aio.server(
+            options=settings.options, maximum_concurrent_rpcs=settings.max_concurrent_calls
+        )
+        self._server.add_generic_rpc_handlers((_Handlers(settings),))
+
+    def listen(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
+        """Opens a listener, before `start`; returns its port."""
+        if credentials is None:
+            return self._server.add_insecure_port(address)
+        return self._server.add_secure_port(address, credentials)
+
+    async def start(self) -> None:
+        """Answers from now on."""
+        await self._server.start()
+
+    async def stop(self, *, grace_seconds: float) -> None:
+        """Takes no new calls, lets those under way end within the grace period; may be called twice."""
+        await self._server.stop(grace_seconds)
+
+
+class _Handlers(grpc.GenericRpcHandler):
+    """The methods by their path."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._by_path: Mapping[str, Handler] = {method.path: _handler(method) for method in settings.methods}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Handler | None":
+        """What answers this call, or None, which is UNIMPLEMENTED."""
+        return self._by_path.get(handler_call_details.method)
+
+
+def _handler(method: Method) -> Handler:
+    if isinstance(method, UnaryMethod):
+        return grpc.unary_unary_rpc_method_handler(_unary(method))
+    return grpc.stream_stream_rpc_method_handler(_stream(method))
+
+
+def _unary(method: UnaryMethod) -> Callable[[bytes, Context], Awaitable[bytes]]:
+    async def handle(request: bytes, context: Context) -> bytes:
+        try:
+            reply = method.answer_now(request)
+            if reply is None:
+                remaining: float | None = context.time_remaining()  # None without one, whatever its stubs say
+                reply = await method.answer(request, remaining)
+        except Refused as refused:
+            await _abort(context, refused)
+        if reply.trailing_metadata:
+            context.set_trailing_metadata(reply.trailing_metadata)
+        return reply.message
+
+    return handle
+
+
+def _stream(method: StreamMethod) -> Callable[[AsyncIterator[bytes], Context], AsyncIterator[bytes]]:
+    async def handle(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        try:
+            async for reply in method.answer(requests):
+                yield reply
+        except Refused as refused:
+            await _abort(context, refused)
+
+    return handle
+
+
+async def _abort(context: Context, refused: Refused) -> NoReturn:
+    await context.abort(refused.status.code, refused.status.details)
+    raise AssertionError  # abort raises

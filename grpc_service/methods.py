@@ -1,0 +1,62 @@
+"""What a gRPC method is to the engine that carries it: bytes in, bytes out, or a status."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from grpc_service.errors import PublicStatus
+
+Metadata: TypeAlias = tuple[tuple[str, str], ...]
+
+
+class Reply(NamedTuple):
+    """What a call is answered."""
+
+    message: bytes
+    trailing_metadata: Metadata = ()
+
+
+class Refused(Exception):
+    """A call ends with a status other than OK; raised by methods, obeyed by engines."""
+
+    def __init__(self, status: PublicStatus) -> None:
+        super().__init__(status)
+        self.status = status
+
+    def __str__(self) -> str:
+        return f"{self.status.code.name}: {self.status.details}"
+
+
+AnswerNow: TypeAlias = Callable[[bytes], Reply | None]
+Answer: TypeAlias = Callable[[bytes, float | None], Awaitable[Reply]]
+"""Gets the request and the seconds until the caller's deadline, None without one."""
+AnswerStream: TypeAlias = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
+
+
+def never_now(_: bytes) -> None:
+    """Leaves every call to the event loop."""
+    return
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnaryMethod:
+    """One request, one reply; both ways to it raise `Refused` and nothing else."""
+
+    path: str
+    """As on the wire: `/package.Service/Method`."""
+    answer: Answer
+    """Answers on the event loop."""
+    answer_now: AnswerNow = never_now
+    """Answers from any thread without waiting; None: only `answer` can."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamMethod:
+    """Any number of requests and replies; raises `Refused` to end with another status than OK."""
+
+    path: str
+    answer: AnswerStream
+    """An async generator, on the event loop; it is closed when the caller goes away."""
+
+
+Method: TypeAlias = UnaryMethod | StreamMethod

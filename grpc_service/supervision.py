@@ -1,0 +1,103 @@
+"""Around every unary method: errors become statuses, and calls are counted and timed."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from entitlements import metrics
+from entitlements.domain.errors import SidecarError
+from grpc_service.errors import public_status
+from grpc_service.methods import AnswerStream, Method, Refused, Reply, StreamMethod, UnaryMethod
+
+logger = logging.getLogger(__name__)
+
+
+def supervised(method: Method) -> Method:
+    """The same method; the text of its exceptions is kept from callers, unary calls are in the metrics.
+
+    Only methods that are served get a label: what callers name is unbounded.
+    """
+    if isinstance(method, StreamMethod):
+        return StreamMethod(path=method.path, answer=_supervised_stream(method))
+    return _supervised_unary(method)
+
+
+def _supervised_unary(method: UnaryMethod) -> UnaryMethod:
+    calls = _Calls(_name(method))
+
+    async def answer(request: bytes, remaining_seconds: float | None) -> Reply:
+        started = time.perf_counter()
+        try:
+            reply = await method.answer(request, remaining_seconds)
+        except asyncio.CancelledError:
+            calls.count(grpc.StatusCode.CANCELLED, started)
+            raise
+        except Exception as error:
+            raise calls.refused(error, started) from error
+        calls.count(grpc.StatusCode.OK, started)
+        return reply
+
+    def answer_now(request: bytes) -> Reply | None:
+        started = time.perf_counter()
+        try:
+            reply = method.answer_now(request)
+        except Exception as error:
+            raise calls.refused(error, started) from error
+        if reply is not None:
+            calls.count(grpc.StatusCode.OK, started)
+        return reply
+
+    return UnaryMethod(path=method.path, answer=answer, answer_now=answer_now)
+
+
+def _supervised_stream(method: StreamMethod) -> AnswerStream:
+    name = _name(method)
+
+    async def answer(requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        try:
+            async for reply in method.answer(requests):
+                yield reply
+        except Exception as error:
+            raise _refused(error, name) from error
+
+    return answer
+
+
+def _name(method: Method) -> str:
+    return method.path.rpartition("/")[2]
+
+
+def _refused(error: Exception, name: str) -> Refused:
+    """What the caller is told of an error; a defect is logged."""
+    if isinstance(error, Refused):
+        return error
+    if not isinstance(error, SidecarError | DecodeError):
+        logger.error("a call ended in a defect", extra={"method": name}, exc_info=error)
+    return Refused(public_status(error))
+
+
+class _Calls:
+    """What the metrics hold of one method's calls."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._duration = metrics.GRPC_DURATION.labels(name)
+        self._ok = metrics.GRPC_REQUESTS.labels(name, grpc.StatusCode.OK.name)
+
+    def count(self, code: grpc.StatusCode, started: float) -> None:
+        """Notes the end of a call that began at `started`."""
+        counter = (
+            self._ok if code is grpc.StatusCode.OK else metrics.GRPC_REQUESTS.labels(self._name, code.name)
+        )
+        counter.inc()
+        self._duration.observe(time.perf_counter() - started)
+
+    def refused(self, error: Exception, started: float) -> Refused:
+        """Notes a call that an error ended; returns what its caller is told."""
+        refused = _refused(error, self._name)
+        self.count(refused.status.code, started)
+        return refused
