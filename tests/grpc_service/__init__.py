@@ -1,1 +1,0 @@
-"""Tests of `grpc_service`."""
