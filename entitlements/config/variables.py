@@ -67,6 +67,14 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _header_value(value: object) -> object:
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if isinstance(text, str) and not all("!" <= character <= "~" for character in text):
+        message = "it may hold printable ASCII characters without blanks"
+        raise ValueError(message)
+    return value
+
+
 Boolean = Annotated[bool, BeforeValidator(_boolean)]
 Port = Annotated[int, BeforeValidator(_port), Field(ge=0, le=65535)]
 HttpUrl = Annotated[str, _url("http", "https")]
@@ -81,7 +89,9 @@ class SidecarConfig(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     # The cloud.
-    server_api_key: SecretStr = Field(SecretStr(""), description="full access key; required unless OFFLINE")
+    server_api_key: Annotated[SecretStr, BeforeValidator(_header_value)] = Field(
+        SecretStr(""), description="full access key; required unless OFFLINE"
+    )
     api_url: HttpUrl = Field("https://api.stigg.io", description="the Stigg API")
     edge_api_url: HttpUrl = Field("https://edge.api.stigg.io", description="the Stigg Edge; follows API_URL")
     ws_url: WebSocketUrl = Field("wss://api.stigg.io", description="the live feed; follows API_URL")

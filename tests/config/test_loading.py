@@ -1,0 +1,229 @@
+"""From an environment to a configuration, or to all that is wrong with it."""
+
+from pathlib import Path
+
+import pytest
+
+from entitlements.config import InvalidConfig, LoadedConfig, Origin, load
+from entitlements.config.loading import MASK, MAX_SECRET_FILE_BYTES, MAX_SHOWN_CHARACTERS
+from entitlements.config.variables import SECRETS, variable_names
+
+KEY = "a-made-up-key"
+
+
+def loaded(**environ: str) -> LoadedConfig:
+    return load({"SERVER_API_KEY": KEY} | environ, cache_size_bytes=lambda: 1_000_000)
+
+
+def problems(environ: dict[str, str]) -> tuple[str, ...]:
+    with pytest.raises(InvalidConfig) as caught:
+        load(environ, cache_size_bytes=lambda: 1_000_000)
+    assert "; ".join(caught.value.problems) == str(caught.value)
+    return caught.value.problems
+
+
+def test_an_almost_empty_environment_has_the_contracts_defaults() -> None:
+    """contract/operations.md, Environment variables."""
+    config = loaded().config
+
+    assert (
+        "https://api.stigg.io",
+        "https://edge.api.stigg.io",
+        "wss://api.stigg.io",
+        True,
+        True,
+        None,
+        "localhost",
+        6379,
+        0,
+        False,
+        604_800,
+        80,
+        8443,
+        "livez",
+        "readyz",
+        8080,
+        "warn",
+        "msg",
+        "err",
+        False,
+        1_000_000,
+    ) == (
+        config.api_url,
+        config.edge_api_url,
+        config.ws_url,
+        config.edge_enabled,
+        config.ws_enabled,
+        config.redis_environment_prefix,
+        config.redis_host,
+        config.redis_port,
+        config.redis_db,
+        config.redis_tls,
+        config.redis_keys_ttl_in_secs,
+        config.grpc_port,
+        config.port,
+        config.health_endpoint_url,
+        config.ready_endpoint_url,
+        config.metrics_port,
+        config.log_level,
+        config.log_message_key,
+        config.log_error_key,
+        config.offline,
+        config.cache_max_size_bytes,
+    )
+
+
+def test_all_problems_are_told_at_once() -> None:
+    """Malformed ENTITLEMENTS_FALLBACK, unknown LOG_LEVEL, GRPC_PORT=http: one start that names all three."""
+    found = problems(
+        {"SERVER_API_KEY": KEY, "ENTITLEMENTS_FALLBACK": "{", "LOG_LEVEL": "loud", "GRPC_PORT": "http"}
+    )
+
+    assert {"ENTITLEMENTS_FALLBACK", "LOG_LEVEL", "GRPC_PORT"} == {line.split()[0] for line in found}
+    assert "GRPC_PORT is 'http'; it may be a valid integer, unable to parse string as an integer" in found
+
+
+@pytest.mark.parametrize(
+    ("environ", "sentence"),
+    [
+        ({}, "SERVER_API_KEY is not set; it may hold a full access key, unless OFFLINE is true"),
+        ({"GRPC_PORT": "65536"}, "GRPC_PORT is '65536'; it may be less than or equal to 65535"),
+        (
+            {"GRPC_PORT": "tcp://10.0.0.1:80"},
+            "GRPC_PORT is 'tcp://10.0.0.1:80'; it may be a number; this looks like the variable that "
+            "Kubernetes makes for a service of that name: set it yourself, or set enableServiceLinks: false",
+        ),
+        ({"API_URL": "api.stigg.io"}, "API_URL is 'api.stigg.io'; it may be a URL that begins with http"),
+        ({"WS_URL": "https://x"}, "WS_URL is 'https://x'; it may be a URL that begins with ws:// or wss://"),
+        ({"API_URL": "http://x:0"}, "API_URL is 'http://x:0'"),
+        ({"API_URL": "http://[x"}, "API_URL is 'http://[x'"),
+        ({"EDGE_ENABLED": "maybe"}, "EDGE_ENABLED is 'maybe'; it may be true or false (1/0, yes/no, on/off)"),
+        ({"REDIS_KEYS_TTL_IN_SECS": "0"}, "REDIS_KEYS_TTL_IN_SECS is '0'; it may be a number of seconds"),
+        ({"HEALTH_ENDPOINT_URL": "metrics"}, "HEALTH_ENDPOINT_URL is 'metrics'; it may be a path other than"),
+        ({"HEALTH_ENDPOINT_URL": "/x", "READY_ENDPOINT_URL": "x/"}, "are the same"),
+        ({"TLS_CERT_FILE": "/dev/null"}, "TLS_CERT_FILE and TLS_KEY_FILE belong together"),
+        (
+            {"TLS_CERT_FILE": "/none", "TLS_KEY_FILE": "/none"},
+            "TLS_KEY_FILE is '/none', which cannot be read; it may name a readable PEM file",
+        ),
+        ({"CACHE_MAX_SIZE_BYTES": "0"}, "CACHE_MAX_SIZE_BYTES is '0'"),
+        ({"SIDECAR_FETCH_BUDGET_SECONDS": "nan"}, "SIDECAR_FETCH_BUDGET_SECONDS is 'nan'"),
+        ({"SIDECAR_WORKERS": "0"}, "SIDECAR_WORKERS is '0'"),
+    ],
+)
+def test_each_problem_names_the_variable_what_it_held_and_what_it_may_hold(
+    environ: dict[str, str], sentence: str
+) -> None:
+    key = {} if not environ else {"SERVER_API_KEY": KEY}
+
+    assert any(line.startswith(sentence) or sentence in line for line in problems(key | environ))
+
+
+def test_a_long_value_is_shown_in_part() -> None:
+    (problem,) = problems({"SERVER_API_KEY": KEY, "LOG_LEVEL": "x" * 1000})
+
+    assert f"{'x' * MAX_SHOWN_CHARACTERS}…" in problem
+    assert "x" * (MAX_SHOWN_CHARACTERS + 1) not in problem
+
+
+@pytest.mark.parametrize("key", ["a\nb", "schlüssel", "a\x00b", "a\x7fb"])
+def test_a_key_that_no_header_carries_is_refused_without_being_shown(key: str) -> None:
+    """It goes into an HTTP header: printable ASCII."""
+    (problem,) = problems({"SERVER_API_KEY": key})
+
+    assert f"SERVER_API_KEY is {MASK}; it may hold printable ASCII characters without blanks" == problem
+
+
+def test_a_key_in_a_variable_may_have_blanks_around_it() -> None:
+    assert KEY == load({"SERVER_API_KEY": f" {KEY}\n"}).config.server_api_key.get_secret_value()
+
+
+@pytest.mark.parametrize("name", sorted(SECRETS))
+def test_every_secret_may_be_read_from_a_file(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "secret"
+    file.write_text("from-a-file\n")
+    environ = {"SERVER_API_KEY": KEY, f"{name}_FILE": str(file)}
+    if name == "SERVER_API_KEY":
+        del environ[name]
+
+    found = load(environ)
+
+    assert "from-a-file" == getattr(found.config, name.lower()).get_secret_value()
+    assert Origin.FILE is found.origins[name]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "cannot be read (No such file or directory)"),
+        (b"", "is empty or too large"),
+        (b"\xff\xfe", "cannot be read (it is not text)"),
+        (b"x" * (MAX_SECRET_FILE_BYTES + 1), "is empty or too large"),
+    ],
+)
+def test_a_secret_file_that_cannot_be_used_is_told(
+    tmp_path: Path, content: bytes | None, sentence: str
+) -> None:
+    file = tmp_path / "secret"
+    if content is not None:
+        file.write_bytes(content)
+
+    (problem,) = problems({"SERVER_API_KEY_FILE": str(file)})
+
+    assert sentence in problem
+
+
+def test_a_secret_twice_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("x")
+
+    assert ("SERVER_API_KEY and SERVER_API_KEY_FILE are both set; one of them may be set",) == problems(
+        {"SERVER_API_KEY": KEY, "SERVER_API_KEY_FILE": str(file)}
+    )
+
+
+def test_no_secret_is_shown_anywhere() -> None:
+    found = loaded(REDIS_USERNAME="somebody", REDIS_PASSWORD="hush")
+
+    text = "\n".join(map(str, [*found.describe(), found.config, repr(found.config), found]))
+
+    assert not any(secret in text for secret in (KEY, "somebody", "hush"))
+    assert {MASK} == {row.value for row in found.describe() if row.name in SECRETS}
+
+
+def test_every_variable_is_described_with_its_origin() -> None:
+    found = loaded(
+        GRPC_PORT="9000", API_URL="https://api.example", ENTITLEMENTS_FALLBACK='{"f":{"hasAccess":true}}'
+    )
+
+    rows = {row.name: row for row in found.describe()}
+
+    assert set(variable_names()) == set(rows)
+    assert all(row.description for row in rows.values())
+    assert ("9000", Origin.ENVIRONMENT) == rows["GRPC_PORT"][1:3]
+    assert ("wss://api.example", Origin.DERIVED) == rows["WS_URL"][1:3]
+    assert ("8080", Origin.DEFAULT) == rows["METRICS_PORT"][1:3]
+    assert "1 features" == rows["ENTITLEMENTS_FALLBACK"].value
+
+
+def test_offline_needs_no_key() -> None:
+    assert load({"OFFLINE": "yes"}).config.offline
+
+
+@pytest.mark.parametrize(
+    ("name", "warning"),
+    [
+        ("GRPC_PROT", "GRPC_PROT is not a variable of the sidecar and is ignored; is GRPC_PORT meant?"),
+        (
+            "SIDECAR_NOTHING_LIKE_IT",
+            "SIDECAR_NOTHING_LIKE_IT is not a variable of the sidecar and is ignored",
+        ),
+    ],
+)
+def test_what_looks_like_a_typo_is_warned_about(name: str, warning: str) -> None:
+    assert (warning,) == loaded(**{name: "1"}).warnings
+
+
+@pytest.mark.parametrize("name", ["PATH", "REDIS_SERVICE_HOST", "REDIS_PORT_6379_TCP_ADDR", "HOME"])
+def test_what_others_set_is_no_typo(name: str) -> None:
+    assert () == loaded(**{name: "1"}).warnings
