@@ -42,6 +42,7 @@ from entitlements.upstream.edge import EdgeSource
 from entitlements.upstream.feed import Feed, FeedState, FeedTimings
 from entitlements.upstream.graphql import GraphqlApi
 from entitlements.upstream.offline import OfflineCloud
+from entitlements.upstream.offline_file import OfflineFile
 
 if TYPE_CHECKING:
     from django_redis.cache import RedisCache
@@ -97,6 +98,7 @@ class Sidecar:
     health: Health
     redis: SharedRedis | None = None
     feed: Feed | None = None
+    offline_file: OfflineFile | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -107,6 +109,12 @@ class Sidecar:
                 await stack.enter_async_context(self.redis.running())
             stack.push_async_callback(self.fetching.stop)
             await stack.enter_async_context(self.rechecking)
+            if self.offline_file is not None:
+                following = asyncio.create_task(
+                    self.offline_file.follow(self.memory.clear), name="offline-file"
+                )
+                stack.push_async_callback(partial(asyncio.gather, following, return_exceptions=True))
+                stack.callback(following.cancel)
             checking = asyncio.create_task(self.key_check.run(), name="key-check")
             stack.push_async_callback(partial(asyncio.gather, checking, return_exceptions=True))
             stack.callback(checking.cancel)
@@ -147,7 +155,8 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
     client = exchange.client(_identity(config))
     api = GraphqlApi(client, base_url=config.api_url, clock=clock)
     edge = EdgeSource(client, base_url=config.edge_api_url, clock=clock)
-    offline = OfflineCloud(new_id=lambda: str(uuid.uuid4()))
+    offline_file = _offline_file(config, clock)
+    offline = OfflineCloud(new_id=lambda: str(uuid.uuid4()), file=offline_file)
     memory = MemoryTier(max_size_bytes=config.cache_max_size_bytes)
     redis = _shared_redis(config, clock)
     store = Tiers(
@@ -210,6 +219,7 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         key_check=KeyCheck(checker=cloud, clock=clock),
         health=Health(),
         redis=redis,
+        offline_file=offline_file,
     )
     _add_parts(built)
     return built
@@ -236,6 +246,12 @@ def _shared_redis(config: SidecarConfig, clock: Clock) -> SharedRedis | None:
             connection, name=keys.feed_lease, holder=f"{socket.gethostname()}/{os.getpid()}", clock=clock
         ),
     )
+
+
+def _offline_file(config: SidecarConfig, clock: Clock) -> OfflineFile | None:
+    if config.sidecar_offline_file is None or not config.offline:
+        return None
+    return OfflineFile(config.sidecar_offline_file, clock=clock)
 
 
 def _identity(config: SidecarConfig) -> Mapping[str, str]:
@@ -265,6 +281,19 @@ def _add_parts(built: Sidecar) -> None:
     if built.redis is not None:
         redis = built.redis
         built.health.add_part("redis", lambda: _redis_state(redis))
+
+    if built.offline_file is not None:
+        file = built.offline_file
+        built.health.add_part("offline_file", lambda: _offline_state(file))
+
+
+def _offline_state(file: OfflineFile) -> PartState:
+    return {
+        "file": str(file.path),
+        "entities": file.entities,
+        "loaded_ms": file.loaded_ms,
+        "problems": len(file.problems),
+    }
 
 
 def _redis_state(redis: SharedRedis) -> PartState:

@@ -91,3 +91,8 @@ TLS_CERTIFICATE_EXPIRES = Gauge(
     multiprocess_mode="mostrecent",
 )
 TLS_RELOADS = Counter("sidecar_tls_reloads", "Times the TLS files changed.", ["outcome"])
+
+# Files that stand in for the cloud.
+OFFLINE_FILE_RELOADS = Counter(
+    "sidecar_offline_file_reloads", "New versions of SIDECAR_OFFLINE_FILE.", ["outcome"]
+)

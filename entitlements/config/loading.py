@@ -170,6 +170,8 @@ def _missing(config: SidecarConfig | None, values: dict[str, Any], problems: lis
         )
     if (config.tls_cert_file is None) != (config.tls_key_file is None):
         found.append("TLS_CERT_FILE and TLS_KEY_FILE belong together; both may be set, or neither")
+    if config.sidecar_offline_file is not None and not config.offline:
+        found.append("SIDECAR_OFFLINE_FILE is set without OFFLINE; both may be set, or neither")
     return found + _unreadable_files(config)
 
 

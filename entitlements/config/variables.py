@@ -97,7 +97,9 @@ class SidecarConfig(BaseModel):
     ws_url: WebSocketUrl = Field("wss://api.stigg.io", description="the live feed; follows API_URL")
     edge_enabled: Boolean = Field(True, description="false: entitlements come from the API alone")
     ws_enabled: Boolean = Field(True, description="false: no live feed")
-    offline: Boolean = Field(False, description="no network at all: fallbacks answer")
+    offline: Boolean = Field(
+        False, description="no network at all: SIDECAR_OFFLINE_FILE and fallbacks answer"
+    )
     entitlements_fallback: FallbackRulesText = Field(
         default_factory=dict[str, FallbackValue],
         description="JSON: what to answer when nothing is known, by feature id",
@@ -144,6 +146,9 @@ class SidecarConfig(BaseModel):
         "json", description="json, or console for people"
     )
     sidecar_data_dir: Path = Field(Path("data"), description="folder of what outlives the process")
+    sidecar_offline_file: Path | None = Field(
+        None, description="with OFFLINE: JSON or YAML of customers and their entitlements"
+    )
     sidecar_admin_enabled: Boolean = Field(True, description="false: no admin pages")
     sidecar_workers: int = Field(
         1, ge=1, le=64, description="so many processes on the same ports; more than one needs Redis"

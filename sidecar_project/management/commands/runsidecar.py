@@ -88,6 +88,7 @@ class Command(BaseCommand):
 
     def _serve(self, loaded: LoadedConfig, worker_http_fd: int | None) -> None:
         from entitlements.composition import sidecar  # noqa: PLC0415 - after the configuration is known to be usable
+        from entitlements.upstream.offline_document import InvalidOfflineFile  # noqa: PLC0415
         from grpc_service.server import PortUnavailable  # noqa: PLC0415
         from grpc_service.tls import UnusableTlsFiles  # noqa: PLC0415
         from sidecar_project.serving import serve  # noqa: PLC0415
@@ -96,7 +97,7 @@ class Command(BaseCommand):
             if worker_http_fd is None:
                 _tell_oddities(loaded)
             serve(sidecar(), loaded.config, worker_http_fd=worker_http_fd)
-        except (PortUnavailable, UnusableTlsFiles) as error:
+        except (PortUnavailable, UnusableTlsFiles, InvalidOfflineFile) as error:
             sys.exit(str(error))
 
 

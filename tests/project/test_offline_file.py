@@ -1,0 +1,56 @@
+"""A sidecar without a network that answers from a file."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cloud_states import boolean_state
+from tests.harness import check, client_of, environment_for, is_granted, running_sidecar, spawned
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def _write(path: Path, **customers: dict[str, Any]) -> None:
+    path.write_text(json.dumps({"customers": customers}))
+
+
+async def test_an_offline_sidecar_answers_from_its_file_and_follows_it(tmp_path: Path) -> None:
+    """Whom the file does not know gets the fallback; an edit shows without a restart."""
+    path = tmp_path / "customers.json"
+    _write(path, a=boolean_state())
+    async with (
+        running_sidecar(None, tmp_path, OFFLINE="1", SIDECAR_OFFLINE_FILE=str(path)) as sidecar,
+        client_of(sidecar) as client,
+    ):
+        assert await is_granted(client, "a")
+        assert (await check(client, "b")).is_fallback
+
+        _write(path, a=boolean_state(granted=False, updated_at="2020-01-01T00:00:00Z"))
+        async with asyncio.timeout(20):
+            while await is_granted(client, "a"):  # noqa: ASYNC110 - a file tells no events
+                await asyncio.sleep(0.05)
+        path.write_text("{")
+        await sidecar.printed("the old one stays in force")
+
+        assert not await is_granted(client, "a")
+        part = (await sidecar.parts())["offline_file"]
+        assert (1, 1) == (part["entities"], part["problems"])
+        assert await sidecar.metric('sidecar_offline_file_reloads_total{outcome="refused"}') == 1
+
+
+async def test_a_broken_file_keeps_the_sidecar_from_starting(tmp_path: Path) -> None:
+    """Every fault in a line of its own, no traceback."""
+    path = tmp_path / "customers.json"
+    _write(path, a={}, b={"entitlementsV2": [1]})
+    environment = environment_for(None, tmp_path, OFFLINE="1", SIDECAR_OFFLINE_FILE=str(path))
+    async with spawned(environment) as process:
+        code = await process.process.wait()
+        await process.stop()
+
+    assert code == 1
+    assert "customers.json: customers.a.entitlementsV2: it may be a list of entitlements\n" in process.output
+    assert "customers.json: customers.b.entitlementsV2[0]: it may be an object\n" in process.output
+    assert "Traceback" not in process.output
