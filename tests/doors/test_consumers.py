@@ -1,0 +1,110 @@
+"""The way of a frame from the socket to the tiers: numbered, bounded, and never lost in silence."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from channels.layers import get_channel_layer
+
+from emulator.server import Emulator
+from entitlements import consumers
+from entitlements.consumers import FEED_CHANNEL, MAX_FRAMES_UNDER_WAY, FrameChannel
+from entitlements.domain.freshness import Trust
+from tests.harness import environment_for, spawned
+
+
+class ScriptedFollowing:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.trust = Trust(max_unverified_seconds=60)
+
+    def followed(self) -> None:
+        self.told.append("followed")
+
+    def lost(self) -> None:
+        self.told.append("lost")
+
+    def missed(self, cause: str) -> None:
+        self.told.append(cause)
+
+
+@pytest.fixture
+def following() -> ScriptedFollowing:
+    return ScriptedFollowing()
+
+
+@pytest.fixture
+def states() -> list[str]:
+    return []
+
+
+@pytest.fixture
+async def frames(following: ScriptedFollowing, states: list[str]) -> FrameChannel:
+    async def tell_state() -> None:
+        states.append("told")
+
+    await get_channel_layer().flush()
+    return FrameChannel(following, tell_state=tell_state)  # type: ignore[arg-type]
+
+
+async def test_frames_arrive_in_order_with_their_numbers(frames: FrameChannel) -> None:
+    for text in ("a", "b"):
+        await frames.delivered("usageUpdatedV2", text)
+
+    received = [await get_channel_layer().receive(FEED_CHANNEL) for _ in range(2)]
+
+    assert [(1, "a"), (2, "b")] == [(message["number"], message["frame"]) for message in received]
+
+
+async def test_a_number_that_is_left_out_is_a_gap(frames: FrameChannel, following: ScriptedFollowing) -> None:
+    """A channel layer may lose messages: it says so nowhere."""
+    frames.take(1)
+    frames.take(3)
+
+    assert ["lost_message"] == following.told
+
+
+async def test_a_full_channel_is_a_gap_and_no_silent_loss(
+    frames: FrameChannel, following: ScriptedFollowing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumers, "PATIENCE_SECONDS", 0.05)
+    for _ in range(MAX_FRAMES_UNDER_WAY):
+        await frames.delivered("usageUpdatedV2", "x")
+
+    await frames.delivered("usageUpdatedV2", "one too many")
+
+    assert ["overflow"] == following.told
+
+
+async def test_the_socket_waits_for_room(frames: FrameChannel, following: ScriptedFollowing) -> None:
+    for _ in range(MAX_FRAMES_UNDER_WAY):
+        await frames.delivered("usageUpdatedV2", "x")
+    waiting = asyncio.create_task(frames.delivered("usageUpdatedV2", "next"))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+
+    frames.take(1)
+    await waiting
+
+    assert [] == following.told
+
+
+async def test_the_feeds_state_is_told_on(
+    frames: FrameChannel, following: ScriptedFollowing, states: list[str]
+) -> None:
+    """Other processes must not learn of a gap later than this one."""
+    await frames.followed()
+    await frames.lost("lost")
+
+    assert (["followed", "lost"], ["told", "told"]) == (following.told, states)
+
+
+@pytest.mark.timeout(60)
+async def test_channels_own_worker_command_runs_the_consumer(emulator: Emulator, tmp_path: Path) -> None:
+    """`manage.py runworker` knows the channel, and starts."""
+    environment = environment_for(emulator, tmp_path, LOG_LEVEL="debug")
+    async with spawned(environment, FEED_CHANNEL, command="runworker") as worker:
+        await worker.printed(f"Running worker for channels ['{FEED_CHANNEL}']")
+        assert worker.process.returncode is None

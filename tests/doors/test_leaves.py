@@ -1,0 +1,65 @@
+"""The small parts at the rim: clock, occasional log, configured rules, checks, metrics."""
+
+import logging
+import time
+from types import SimpleNamespace
+
+import pytest
+from django.conf import settings
+from prometheus_client import REGISTRY
+
+from entitlements import metrics
+from entitlements.checks import check_configuration
+from entitlements.clock import SystemClock
+from entitlements.domain.fallback import FallbackValue
+from entitlements.fallbacks import ConfiguredRules
+from entitlements.occasional_log import INTERVAL_SECONDS, OccasionalLog
+from tests.fakes import FakeClock
+
+
+def test_the_clock_is_the_machines() -> None:
+    clock = SystemClock()
+
+    assert abs(clock.now_ms() - time.time() * 1000) < 1000
+    assert clock.monotonic() <= clock.monotonic()
+
+
+def test_a_condition_is_told_once_a_minute_with_a_count(caplog: pytest.LogCaptureFixture) -> None:
+    clock = FakeClock()
+    occasional = OccasionalLog(logging.getLogger("test"), clock.monotonic)
+
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            occasional.warning("empty", "%s is empty", "customer_id")
+        occasional.warning("other", "other")
+        clock.advance(INTERVAL_SECONDS)
+        occasional.warning("empty", "%s is empty", "customer_id")
+
+    told = [(record.getMessage(), record.__dict__["untold"]) for record in caplog.records]
+    assert [("customer_id is empty", 0), ("other", 0), ("customer_id is empty", 2)] == told
+
+
+def test_the_configured_rules_are_in_force() -> None:
+    rules = {"f": FallbackValue(has_access=True)}
+
+    assert rules == ConfiguredRules(rules).current()
+
+
+def test_an_unusable_configuration_is_an_error_of_django_s_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "SIDECAR_PROBLEMS", ("GRPC_PORT is 'http'",))
+
+    (error,) = check_configuration()
+
+    assert ("GRPC_PORT is 'http'", "sidecar.E001") == (error.msg, error.id)
+
+
+def test_every_metric_is_ours_and_none_is_labelled_with_an_id() -> None:
+    """Label values are bounded: the id of a customer or a resource is none."""
+    declared = [each for each in vars(metrics).values() if hasattr(each, "_labelnames")]
+
+    assert len(declared) > 20
+    for metric in declared:
+        names = SimpleNamespace(metric=metric._name, labels=metric._labelnames)
+        assert names.metric.startswith("sidecar_")
+        assert not {"customer", "customer_id", "resource", "resource_id"} & set(names.labels)
+        assert metric in set(REGISTRY._collector_to_names)

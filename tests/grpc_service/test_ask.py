@@ -1,0 +1,99 @@
+"""A person's question, against a running sidecar."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from emulator.server import Emulator
+from grpc_service.generated import sidecar_pb2 as pb
+from grpc_service.management.commands.ask import describe
+from tests.harness import SidecarProcess, environment_for, running_sidecar, spawned
+
+pytestmark = pytest.mark.timeout(60)
+
+
+async def asked(sidecar_address: str, folder: Path, *arguments: str) -> tuple[int, str]:
+    environment = environment_for(None, folder, OFFLINE="1")
+    async with spawned(environment, f"--address={sidecar_address}", *arguments, command="ask") as command:
+        code = await command.process.wait()
+        await command.stop()
+        return code, command.output
+
+
+@pytest.fixture
+async def demo(tmp_path: Path) -> AsyncIterator[SidecarProcess]:
+    async with Emulator() as emulator, running_sidecar(emulator, tmp_path / "sidecar") as sidecar:
+        yield sidecar
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("customer-demo", "feature-sso"), 0, ("granted", "from: edge, ")),
+        (("customer-demo", "feature-api-calls"), 0, ("granted", "used: 420 of 1000 calls", "resets: ")),
+        (("customer-demo", "feature-api-calls", "--usage=1000"), 1, ("denied: the usage would exceed",)),
+        (
+            ("customer-demo", "feature-regions", "--value=mars"),
+            1,
+            ("denied: a requested value", "values: eu, us"),
+        ),
+        (("customer-demo", "cred-ai", "--currency"), 0, ("balance: 375 of 500",)),
+        (("customer-demo", "feature-templates"), 0, ("value: 25",)),
+        (("customer-archived", "feature-sso"), 1, ("denied: the customer is archived",)),
+        (("customer-demo", "feature-sso", "--resource=resource-eu"), 0, ("granted",)),
+        (("nobody", "feature-sso"), 1, ("denied: the cloud knows no such customer",)),
+    ],
+)
+async def test_an_answer_reads_as_a_person_would_like(
+    demo: SidecarProcess, tmp_path: Path, arguments: tuple[str, ...], code: int, words: tuple[str, ...]
+) -> None:
+    exit_code, output = await asked(demo.address, tmp_path, *arguments)
+
+    assert code == exit_code
+    assert all(word in output for word in words), output
+
+
+async def test_an_answer_for_scripts(demo: SidecarProcess, tmp_path: Path) -> None:
+    code, output = await asked(demo.address, tmp_path, "customer-demo", "feature-sso", "--json")
+
+    answer = json.loads(output)
+    assert (0, True) == (code, answer["hasAccess"])
+    assert {"stigg-source", "stigg-state", "stigg-age-ms"} >= set(answer["provenance"])
+
+
+async def test_nobody_there_is_told_with_the_mend(tmp_path: Path) -> None:
+    code, output = await asked("127.0.0.1:1", tmp_path, "c", "f")
+
+    assert code == 2
+    assert "no sidecar answers at 127.0.0.1:1; start one with `make demo`" in output
+
+
+@pytest.mark.parametrize("usage", ["lots", "nan", "inf"])
+async def test_a_wrong_number_is_told(tmp_path: Path, usage: str) -> None:
+    code, output = await asked("127.0.0.1:1", tmp_path, "c", "f", f"--usage={usage}")
+
+    assert code == 2
+    assert "--usage" in output
+
+
+def test_a_fallback_is_said_to_be_one() -> None:
+    entitlement = pb.EntitlementV2(has_access=True, is_fallback=True)
+
+    assert [
+        "granted",
+        "this is a fallback: the sidecar knows nothing better",
+        "from: fallback",
+    ] == describe(entitlement, {"stigg-source": "fallback"})
+
+
+def test_an_unlimited_number_and_a_soft_limit() -> None:
+    numeric = pb.EntitlementV2(has_access=True, numeric=pb.NumericEntitlement(is_unlimited=True))
+    metered = pb.EntitlementV2(
+        has_access=True,
+        metered=pb.MeteredEntitlement(usage_limit=5, current_usage=7, has_soft_limit=True),
+    )
+
+    assert "value: unlimited" in describe(numeric, {})
+    assert "used: 7 of 5 (soft limit)" in describe(metered, {})

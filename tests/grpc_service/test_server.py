@@ -1,0 +1,242 @@
+"""The server's bounds and its stop, on real sockets; a scripted use case shows what real parts cannot."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import grpc
+import pytest
+
+from entitlements import metrics
+from entitlements.domain.decision import Decision, Query
+from entitlements.domain.entitlement import EntitlementKind
+from entitlements.domain.errors import KeyRefused, SidecarError
+from entitlements.domain.ports import Source
+from entitlements.service.reading import Answer, Provenance, Reading
+from entitlements.service.reporting import Reporting
+from grpc_service.errors import UNEXPECTED
+from grpc_service.generated import sidecar_pb2 as pb
+from grpc_service.server import MAX_METADATA_BYTES, GrpcServer, PortUnavailable, ServerLimits
+from grpc_service.servicer import SidecarServicer
+from tests.builders import a_boolean_feature
+from tests.harness import Client
+
+LIMITS = ServerLimits(max_message_bytes=10_000, max_concurrent_calls=3)
+REQUEST = pb.GetBooleanEntitlementRequest(customer_id="c", feature_id="flag")
+GRANTED = Answer(
+    decision=Decision(
+        has_access=True,
+        reason=None,
+        kind=EntitlementKind.BOOLEAN,
+        basis=a_boolean_feature(),
+        id="flag",
+    ),
+    provenance=Provenance(source=Source.MEMORY),
+)
+
+
+class ScriptedReading:
+    """Answers when it is let, or fails."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.failure: Exception | None = None
+        self.under_way = 0
+        self.news = asyncio.Condition()
+
+    def check_held(self, _query: Query) -> Answer | None:
+        return None
+
+    def list_held(self, _key: object) -> None:
+        return None
+
+    async def check(self, _query: Query) -> Answer:
+        async with self.news:
+            self.under_way += 1
+            self.news.notify_all()
+        await self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
+        return GRANTED
+
+    async def until_under_way(self, count: int) -> None:
+        async with asyncio.timeout(5), self.news:
+            await self.news.wait_for(lambda: self.under_way >= count)
+
+
+class ScriptedReporting:
+    """Fails."""
+
+    def __init__(self) -> None:
+        self.failure: Exception = KeyRefused("api")
+
+    async def report_usage(self, *_: Any, **__: Any) -> None:
+        raise self.failure
+
+
+Serve = tuple[Client, GrpcServer, int]
+
+
+@asynccontextmanager
+async def serving(reading: ScriptedReading, reporting: ScriptedReporting) -> AsyncIterator[Serve]:
+    servicer = SidecarServicer(
+        reading=cast("Reading", reading),
+        reporting=cast("Reporting", reporting),
+        new_idempotency_key=lambda: "key",
+        tells_provenance=True,
+    )
+    server = GrpcServer(servicer, limits=LIMITS)
+    port = server.listen("127.0.0.1", 0)
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield Client(channel), server, port
+    finally:
+        await server.stop(grace_seconds=0)
+
+
+@pytest.fixture
+def reading() -> ScriptedReading:
+    return ScriptedReading()
+
+
+@pytest.fixture
+def reporting() -> ScriptedReporting:
+    return ScriptedReporting()
+
+
+@pytest.fixture
+async def served(reading: ScriptedReading, reporting: ScriptedReporting) -> AsyncIterator[Serve]:
+    async with serving(reading, reporting) as served:
+        yield served
+
+
+async def status_of(call: Awaitable[Any]) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value.code(), caught.value.details() or ""
+
+
+async def test_a_message_that_is_too_large_is_refused_and_others_go_on(served: Serve) -> None:
+    client, _, _ = served
+    request = pb.GetBooleanEntitlementRequest(customer_id="x" * 20_000, feature_id="f")
+
+    code, _ = await status_of(client.GetBooleanEntitlement(request))
+
+    assert grpc.StatusCode.RESOURCE_EXHAUSTED is code
+    assert (await client.GetBooleanEntitlement(REQUEST)).has_access
+
+
+async def test_one_call_too_many_is_refused(served: Serve, reading: ScriptedReading) -> None:
+    client, _, _ = served
+    reading.gate.clear()
+    calls = [asyncio.ensure_future(client.GetBooleanEntitlement(REQUEST)) for _ in range(3)]
+    await reading.until_under_way(3)
+
+    code, _ = await status_of(client.GetBooleanEntitlement(REQUEST))
+    reading.gate.set()
+
+    assert grpc.StatusCode.RESOURCE_EXHAUSTED is code
+    assert all(answer.has_access for answer in await asyncio.gather(*calls))
+
+
+async def test_a_header_bomb_is_refused(served: Serve) -> None:
+    client, _, _ = served
+
+    with pytest.raises(grpc.aio.AioRpcError):
+        await client.GetBooleanEntitlement(REQUEST, metadata=(("x", "y" * (MAX_METADATA_BYTES * 4)),))
+
+    assert (await client.GetBooleanEntitlement(REQUEST)).has_access
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("secret"), KeyError("secret"), SidecarError("secret")])
+async def test_the_text_of_an_exception_never_reaches_a_caller(
+    served: Serve, reading: ScriptedReading, failure: Exception
+) -> None:
+    client, _, _ = served
+    reading.failure = failure
+
+    assert (grpc.StatusCode.INTERNAL, UNEXPECTED) == await status_of(client.GetBooleanEntitlement(REQUEST))
+
+
+async def test_a_write_fails_with_the_status_of_its_error(served: Serve) -> None:
+    client, _, _ = served
+    request = pb.ReportUsageRequest(customer_id="c", feature_id="f", value=1)
+
+    code, details = await status_of(client.ReportUsage(request))
+
+    assert grpc.StatusCode.UNAUTHENTICATED is code
+    assert "refused the API key" in details
+
+
+async def test_garbage_instead_of_a_message_is_refused(served: Serve) -> None:
+    """And nobody else notices."""
+    _, _, port = served
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call: Any = channel.unary_unary("/stigg.sidecar.v1.SidecarService/GetBooleanEntitlement")
+
+        code, _ = await status_of(call(b"\xff\xff\xff\xff"))
+
+    assert grpc.StatusCode.INTERNAL is code or grpc.StatusCode.INVALID_ARGUMENT is code
+
+
+async def test_calls_are_counted_by_method_and_code(served: Serve, reading: ScriptedReading) -> None:
+    client, _, _ = served
+
+    def counted(code: str) -> float:
+        return float(metrics.GRPC_REQUESTS.labels("GetBooleanEntitlement", code)._value.get())
+
+    before = counted("OK"), counted("INTERNAL")
+    await client.GetBooleanEntitlement(REQUEST)
+    reading.failure = RuntimeError()
+    await status_of(client.GetBooleanEntitlement(REQUEST))
+
+    assert (before[0] + 1, before[1] + 1) == (counted("OK"), counted("INTERNAL"))
+
+
+async def test_a_caller_that_gives_up_is_counted_as_such(served: Serve, reading: ScriptedReading) -> None:
+    client, _, _ = served
+    reading.gate.clear()
+
+    code, _ = await status_of(client.GetBooleanEntitlement(REQUEST, timeout=0.2))
+
+    assert grpc.StatusCode.DEADLINE_EXCEEDED is code
+
+
+async def test_a_graceful_stop_lets_calls_under_way_end(served: Serve, reading: ScriptedReading) -> None:
+    client, server, _ = served
+    reading.gate.clear()
+    call = asyncio.ensure_future(client.GetBooleanEntitlement(REQUEST))
+    await reading.until_under_way(1)
+
+    stopping = asyncio.create_task(server.stop(grace_seconds=5))
+    reading.gate.set()
+
+    assert (await call).has_access
+    await stopping
+    await server.stop(grace_seconds=0)
+
+
+async def test_a_call_that_outlasts_the_grace_is_cut(served: Serve, reading: ScriptedReading) -> None:
+    client, server, _ = served
+    reading.gate.clear()
+    call = asyncio.ensure_future(client.GetBooleanEntitlement(REQUEST))
+    await reading.until_under_way(1)
+
+    await server.stop(grace_seconds=0.1)
+
+    code, _ = await status_of(call)
+    assert code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+
+
+async def test_a_taken_port_is_one_clear_sentence(
+    reading: ScriptedReading, reporting: ScriptedReporting
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with serving(reading, reporting) as (_, server, _):
+            with pytest.raises(PortUnavailable, match=f"cannot listen on 127.0.0.1 port {port}: it is taken"):
+                server.listen("127.0.0.1", port)

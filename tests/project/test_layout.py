@@ -1,0 +1,80 @@
+"""Tests about tests: every module has one that is about it, and every function in a test file counts."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.harness import ROOT
+
+ELSEWHERE = {
+    # These decide nothing of their own, or are shown by tests that are about more than one module.
+    "entitlements/apps.py": "tests/doors/test_leaves.py",
+    "entitlements/checks.py": "tests/doors/test_leaves.py",
+    "entitlements/clock.py": "tests/doors/test_leaves.py",
+    "entitlements/composition.py": "tests/project/test_main_job.py",
+    "entitlements/consumers.py": "tests/doors/test_consumers.py",
+    "entitlements/fallbacks.py": "tests/doors/test_leaves.py",
+    "entitlements/metrics.py": "tests/doors/test_leaves.py",
+    "entitlements/occasional_log.py": "tests/doors/test_leaves.py",
+    "entitlements/views.py": "tests/doors/test_views.py",
+    "grpc_service/apps.py": "tests/grpc_service/test_server.py",
+    "grpc_service/health.py": "tests/wire/test_grpclib.py",
+    "grpc_service/methods.py": "tests/grpc_service/test_server.py",
+    "grpc_service/reflection.py": "tests/wire/test_grpclib.py",
+    "grpc_service/servicer.py": "tests/wire/test_conformance.py",
+    "grpc_service/supervision.py": "tests/grpc_service/test_server.py",
+    "grpc_service/engines/aio.py": "tests/grpc_service/test_server.py",
+    "grpc_service/engines/interface.py": "tests/grpc_service/test_server.py",
+    "sidecar_project/apps.py": "tests/project/test_main_job.py",
+    "sidecar_project/asgi.py": "tests/project/test_main_job.py",
+    "sidecar_project/ports.py": "tests/project/test_workers.py",
+    "sidecar_project/serving.py": "tests/project/test_main_job.py",
+    "sidecar_project/urls.py": "tests/doors/test_views.py",
+}
+PACKAGES = ("entitlements", "grpc_service", "sidecar_project")
+LEFT_OUT = {"generated", "proto", "management", "migrations"}
+
+
+def modules() -> list[str]:
+    found = []
+    for package in PACKAGES:
+        for file in (ROOT / package).rglob("*.py"):
+            parts = file.relative_to(ROOT).parts
+            if file.name != "__init__.py" and not LEFT_OUT & set(parts):
+                found.append("/".join(parts))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("module", modules())
+def test_every_module_has_its_test_file(module: str) -> None:
+    file = ROOT / module
+    expected = {f"test_{file.stem}.py", f"test_{file.parent.name}.py"}
+    names = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+
+    if module in ELSEWHERE:
+        assert (ROOT / ELSEWHERE[module]).exists()
+    else:
+        assert expected & names, f"{module} has no test file; it may be called {sorted(expected)}"
+
+
+def _test_files() -> list[Path]:
+    return sorted((ROOT / "tests").rglob("test_*.py"))
+
+
+@pytest.mark.parametrize("file", _test_files(), ids=lambda file: file.stem)
+def test_every_function_of_a_test_file_is_a_test_a_fixture_or_used_here(file: Path) -> None:
+    """A test whose name lost its prefix would never run, and nobody would notice."""
+    tree = ast.parse(file.read_text())
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    names_used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    everything = "".join(path.read_text() for path in file.parent.glob("*.py") if path != file)
+
+    for function in functions:
+        decorated = any("fixture" in ast.unparse(decorator) for decorator in function.decorator_list)
+        assert (
+            function.name.startswith("test_")
+            or decorated
+            or function.name in names_used
+            or f" {function.name}" in everything
+        ), f"{file.name}: {function.name} is never run"

@@ -1,0 +1,86 @@
+"""JSON lines as the contract says, and lines for people; never a secret."""
+
+import json
+import logging
+
+import pytest
+
+from entitlements.config import load
+from sidecar_project.log_format import STRUCK_OUT, ConsoleLines, JsonLines, logging_config
+
+
+def a_record(message: str, *args: object, **extra: object) -> logging.LogRecord:
+    record = logging.LogRecord("entitlements.x", logging.WARNING, "file", 1, message, args, None)
+    record.__dict__.update(extra)
+    record.created, record.msecs = 1_750_000_000.25, 250.0
+    return record
+
+
+def with_error(message: str) -> logging.LogRecord:
+    error = ValueError("secret-key")
+    record = a_record(message)
+    record.exc_info = (ValueError, error, None)
+    return record
+
+
+def test_a_line_is_one_json_object() -> None:
+    lines = JsonLines(message_key="msg", error_key="err", secrets=())
+
+    assert {
+        "level": "warn",
+        "time": "2025-06-15T15:06:40.250Z",
+        "logger": "entitlements.x",
+        "msg": "a 1",
+        "cause": "b",
+    } == json.loads(lines.format(a_record("a %s", 1, cause="b")))
+
+
+def test_the_keys_are_configurable() -> None:
+    lines = JsonLines(message_key="message", error_key="error", secrets=())
+
+    line = json.loads(lines.format(with_error("boom")))
+
+    assert "boom" == line["message"]
+    assert "ValueError: secret-key" in line["error"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        JsonLines(message_key="msg", error_key="err", secrets=("secret-key",)),
+        ConsoleLines(secrets=("secret-key",)),
+    ],
+)
+def test_a_secret_is_struck_out_wherever_it_stands(lines: logging.Formatter) -> None:
+    text = lines.format(with_error("key is secret-key"))
+
+    assert "secret-key" not in text
+    assert STRUCK_OUT in text
+
+
+def test_a_line_for_people() -> None:
+    text = ConsoleLines(secrets=()).format(a_record("a %s", 1))
+
+    assert text.endswith("WARNING a 1")
+
+
+@pytest.mark.parametrize(
+    ("level", "root", "chatty"),
+    [
+        ("error", "ERROR", "ERROR"),
+        ("warn", "WARNING", "WARNING"),
+        ("info", "INFO", "WARNING"),
+        ("debug", "DEBUG", "DEBUG"),
+    ],
+)
+def test_libraries_are_quiet_until_debug(level: str, root: str, chatty: str) -> None:
+    config = logging_config(load({"OFFLINE": "1", "LOG_LEVEL": level}).config)
+
+    assert (root, chatty) == (config["root"]["level"], config["loggers"]["httpx"]["level"])
+
+
+def test_one_handler_prints_everything_once() -> None:
+    config = logging_config(load({"OFFLINE": "1", "SIDECAR_LOG_FORMAT": "console"}).config)
+
+    assert ["stdout"] == list(config["handlers"])
+    assert ConsoleLines is config["formatters"]["lines"]["()"]
