@@ -124,7 +124,7 @@ class Sidecar:
         """The feed of this process, for its worker to run."""
         self.feed = Feed(
             url=self.config.ws_url,
-            headers=_identity(self.config),
+            headers=identity_headers(self.config),
             listener=listener,
             clock=self.clock,
             random=self.random,
@@ -152,7 +152,7 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
     stamina.instrumentation.set_on_retry_hooks([])  # retries show in our own metrics
     clock = clock or SystemClock()
     random = Random()  # noqa: S311 - for jitter
-    client = exchange.client(_identity(config))
+    client = exchange.client(identity_headers(config))
     api = GraphqlApi(client, base_url=config.api_url, clock=clock)
     edge = EdgeSource(client, base_url=config.edge_api_url, clock=clock)
     offline_file = _offline_file(config, clock)
@@ -254,7 +254,7 @@ def _offline_file(config: SidecarConfig, clock: Clock) -> OfflineFile | None:
     return OfflineFile(config.sidecar_offline_file, clock=clock)
 
 
-def _identity(config: SidecarConfig) -> Mapping[str, str]:
+def identity_headers(config: SidecarConfig) -> Mapping[str, str]:
     """The headers that say who asks (contract/upstream.md)."""
     return {
         "X-API-KEY": config.server_api_key.get_secret_value(),

@@ -1,0 +1,169 @@
+"""The way to the Stigg cloud: names, TLS, the clock, the key, the Edge, the API and the live feed."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
+from random import Random
+from urllib.parse import SplitResult, urlsplit
+
+import httpx
+
+from entitlements.config import SidecarConfig
+from entitlements.domain.errors import KeyRefused, UpstreamError
+from entitlements.domain.ports import Clock
+from entitlements.management.diagnosis.finding import Finding, fault, ok, skipped, warning
+from entitlements.upstream import exchange
+from entitlements.upstream.edge import EdgeSource
+from entitlements.upstream.feed import Feed, FeedPhase, FeedTimings
+from entitlements.upstream.feed_protocol import Problem
+from entitlements.upstream.graphql import GraphqlApi
+
+STEP_SECONDS = 5.0
+"""One step takes no longer."""
+POLL_SECONDS = 0.05
+MAX_SKEW_SECONDS = 30.0
+"""A clock further off decides usage periods and expiry wrongly for longer than anybody would notice."""
+_PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
+_MEND_KEY = "take the full access key of this environment from Stigg, and put it into SERVER_API_KEY"
+
+
+async def examine_cloud(
+    config: SidecarConfig, identity: Mapping[str, str], *, clock: Clock
+) -> AsyncIterator[Finding]:
+    """Each part of the way, those it leads over first; a part behind a broken one is left out."""
+    if config.offline:
+        yield skipped("cloud", "OFFLINE: nobody is asked")
+        return
+    reached: set[str] = set()
+    for variable, url in _urls(config).items():
+        findings = [finding async for finding in _examine_way(variable, url)]
+        for finding in findings:
+            yield finding
+        if all(not finding.mend for finding in findings):
+            reached.add(variable)
+    async with exchange.client(identity) as client:
+        if "API_URL" in reached:
+            yield await _clock(client, config.api_url, clock)
+            api = GraphqlApi(client, base_url=config.api_url, clock=clock)
+            yield await _service("API", "API_URL", api)
+        if "EDGE_API_URL" in reached:
+            edge = EdgeSource(client, base_url=config.edge_api_url, clock=clock)
+            yield await _service("Edge", "EDGE_API_URL", edge)
+    if "WS_URL" in reached:
+        yield await _feed(config.ws_url, identity, clock)
+
+
+def _urls(config: SidecarConfig) -> dict[str, str]:
+    urls = {"API_URL": config.api_url}
+    if config.edge_enabled:
+        urls["EDGE_API_URL"] = config.edge_api_url
+    if config.follows_feed:
+        urls["WS_URL"] = config.ws_url
+    return urls
+
+
+async def _examine_way(variable: str, url: str) -> AsyncIterator[Finding]:
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+    try:
+        async with asyncio.timeout(STEP_SECONDS):
+            await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        told = f"the name {host} of {variable} is not found ({type(error).__name__})"
+        yield fault("DNS", told, mend=f"correct {variable}, or the name servers of this machine")
+        return
+    yield ok("DNS", f"{host} of {variable} is found")
+    yield await _connection(variable, parts, port)
+
+
+async def _connection(variable: str, parts: SplitResult, port: int) -> Finding:
+    host = parts.hostname or ""
+    secure = parts.scheme in {"https", "wss"}
+    part = "TLS" if secure else "connection"
+    try:
+        async with asyncio.timeout(STEP_SECONDS):
+            context = ssl.create_default_context() if secure else None
+            _, writer = await asyncio.open_connection(host, port, ssl=context)
+            writer.close()
+    except ssl.SSLCertVerificationError as error:
+        told = f"the certificate of {host} ({variable}) is not trusted: {error.verify_message}"
+        return fault(part, told, mend="trust its authority (SSL_CERT_FILE), or ask who intercepts TLS here")
+    except ssl.SSLError:
+        return fault(part, f"{host} port {port} speaks no TLS", mend=f"correct the scheme of {variable}")
+    except OSError as error:  # TimeoutError is one
+        told = f"{host} port {port} ({variable}) does not take connections ({type(error).__name__})"
+        return fault("connection", told, mend=f"open the way there (firewall, proxy), or correct {variable}")
+    return ok(part, f"{host} port {port} of {variable} takes connections")
+
+
+async def _clock(client: httpx.AsyncClient, url: str, clock: Clock) -> Finding:
+    try:
+        response = await client.head(url, timeout=STEP_SECONDS)
+        moment = parsedate_to_datetime(response.headers["Date"])
+    except (httpx.HTTPError, KeyError, ValueError):
+        return skipped("clock", "the API tells no date")
+    skew_seconds = clock.now_ms() / 1000 - moment.timestamp()
+    if abs(skew_seconds) > MAX_SKEW_SECONDS:
+        side = "ahead of" if skew_seconds > 0 else "behind"
+        told = f"the clock here is {abs(skew_seconds):.0f} s {side} the API's"
+        return fault("clock", told, mend="synchronise it (NTP): usage periods and expiry are decided by it")
+    return ok("clock", f"it agrees with the API's within {MAX_SKEW_SECONDS:g} s")
+
+
+async def _service(part: str, variable: str, service: GraphqlApi | EdgeSource) -> Finding:
+    try:
+        await service.check_key(budget_seconds=STEP_SECONDS)
+    except KeyRefused:
+        return fault("key", f"the {part} refuses SERVER_API_KEY", mend=_MEND_KEY)
+    except UpstreamError as error:
+        mend = f"see whether Stigg is well, or correct {variable}"
+        return fault(part, f"the {part} does not answer as it should: {error}", mend=mend)
+    return ok(part, f"the {part} answers, and takes the key")
+
+
+class _Listener:
+    """Nobody: what the feed tells is not kept."""
+
+    async def followed(self) -> None:
+        """Shows in the feed's state."""
+
+    async def lost(self, cause: str) -> None:
+        """Shows in the feed's state."""
+
+    async def delivered(self, subscription: str, frame: str) -> None:
+        """Is nobody's."""
+
+
+async def _feed(url: str, identity: Mapping[str, str], clock: Clock) -> Finding:
+    feed = Feed(
+        url=url,
+        headers=identity,
+        listener=_Listener(),
+        clock=clock,
+        random=Random(),  # noqa: S311 - for jitter
+        timings=FeedTimings(handshake_seconds=STEP_SECONDS),
+    )
+    running = asyncio.create_task(feed.run())
+    with suppress(TimeoutError):
+        async with asyncio.timeout(2 * STEP_SECONDS):
+            while feed.state.phase in {FeedPhase.CONNECTING, FeedPhase.STOPPED}:  # noqa: ASYNC110 - a state
+                await asyncio.sleep(POLL_SECONDS)
+    state = feed.state
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    if state.phase is FeedPhase.FOLLOWING:
+        return ok("feed", "changes are told as they happen")
+    return _feed_problem(state.problem)
+
+
+def _feed_problem(problem: Problem | None) -> Finding:
+    told = f"the live feed cannot be followed ({'no answer' if problem is None else problem.value})"
+    if problem is Problem.KEY_REFUSED:
+        return fault("key", told, mend=_MEND_KEY)
+    if problem is Problem.THROTTLED:
+        return warning("feed", told, mend="wait: the cloud asks to slow down")
+    mend = "let WebSockets through (proxies often do not), or set WS_ENABLED=false to do without"
+    return fault("feed", told, mend=mend)

@@ -1,0 +1,115 @@
+"""What this machine has to offer: files with their permissions, and ports."""
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+
+from entitlements.config import SidecarConfig
+from entitlements.domain.ports import Clock
+from entitlements.management.diagnosis.finding import Finding, fault, ok, skipped, warning
+from entitlements.upstream.offline_document import InvalidOfflineFile, read_offline_file
+
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_OTHERS_WRITE = stat.S_IWOTH
+_PROBE_SECONDS = 2.0
+
+
+def examine_files(config: SidecarConfig, data_dir: Path, *, clock: Clock) -> Iterator[Finding]:
+    """The data folder, what is private in it, and the files that variables name."""
+    yield _data_dir(data_dir)
+    secret = data_dir / "secret-key"
+    if secret.exists():
+        yield _private(secret, fault)
+    if config.tls_key_file is not None:
+        yield _private(config.tls_key_file, warning)  # as orchestrators mount secrets
+    yield from _offline_file(config, clock)
+
+
+def examine_ports(config: SidecarConfig) -> Iterator[Finding]:
+    """Whether the listeners can be opened, or a sidecar has opened them already."""
+    ports = {"GRPC_PORT": config.grpc_port, "METRICS_PORT": config.metrics_port}
+    if config.tls_cert_file is not None:
+        ports["PORT"] = config.port
+    fixed = [port for port in ports.values() if port]
+    if len(set(fixed)) != len(fixed):
+        yield fault(
+            "ports", f"{', '.join(ports)} are not all different", mend="give each listener a port of its own"
+        )
+        return
+    is_running = _a_sidecar_answers(config)
+    for name, port in ports.items():
+        yield _port(name, config.sidecar_listen_host, port, is_running=is_running)
+
+
+def _data_dir(folder: Path) -> Finding:
+    part = "data folder"
+    mend = f"give this user a folder of its own to write to, or set SIDECAR_DATA_DIR (now {folder})"
+    probe = folder / f".doctor-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch(mode=0o600)
+        probe.unlink()
+        mode = folder.stat().st_mode
+    except OSError as error:
+        return fault(part, f"{folder} cannot be written to ({error.strerror})", mend=mend)
+    if mode & _OTHERS_WRITE and not mode & stat.S_ISVTX:
+        return fault(part, f"everybody may write to {folder}", mend=f"chmod o-w {folder}")
+    return ok(part, f"{folder} can be written to")
+
+
+def _private(file: Path, otherwise: Callable[..., Finding]) -> Finding:
+    part = "file permissions"
+    if file.stat().st_mode & _OTHERS:
+        return otherwise(part, f"{file} is open to others than its owner", mend=f"chmod 600 {file}")
+    return ok(part, f"{file} is its owner's alone")
+
+
+def _offline_file(config: SidecarConfig, clock: Clock) -> Iterator[Finding]:
+    part = "offline file"
+    path = config.sidecar_offline_file
+    if path is None:
+        return
+    try:
+        states = read_offline_file(path, now_ms=clock.now_ms())
+    except InvalidOfflineFile as error:
+        mend = "mend the file; `docs/commands.md` shows its form"
+        yield from (fault(part, problem, mend=mend) for problem in error.problems)
+    else:
+        yield ok(part, f"{path} holds {len(states)} customers and resources")
+
+
+def _port(name: str, host: str, port: int, *, is_running: bool) -> Finding:
+    part = f"port {name}"
+    if port == 0:
+        return skipped(part, "0 lets the machine choose a free one")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE and is_running:
+            return ok(part, f"a sidecar listens on {port} already")
+        told = f"{host} port {port} cannot be opened ({error.strerror})"
+        return fault(part, told, mend=_mend_of_port(name, error.errno))
+    return ok(part, f"{port} is free")
+
+
+def _mend_of_port(name: str, code: int | None) -> str:
+    if code == errno.EACCES:
+        return f"a port below 1024 needs the right to it (CAP_NET_BIND_SERVICE): grant it, or change {name}"
+    if code == errno.EADDRINUSE:
+        return f"end what listens there (`ss -ltnp` shows it), or change {name}"
+    return "SIDECAR_LISTEN_HOST may be an address of this machine"
+
+
+def _a_sidecar_answers(config: SidecarConfig) -> bool:
+    url = f"http://127.0.0.1:{config.metrics_port}/{config.ready_endpoint_url}?verbose"
+    try:
+        answer = httpx.get(url, timeout=_PROBE_SECONDS, trust_env=False).json()
+    except (httpx.HTTPError, ValueError, httpx.InvalidURL):
+        return False
+    return isinstance(answer, dict) and "upstream" in answer.get("parts", {})
