@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, cast
 
@@ -19,7 +20,7 @@ from django.core.cache import caches
 from entitlements.cache.connection import RedisConnection
 from entitlements.cache.fetch_lock import FetchLock
 from entitlements.cache.keys import KeySpace
-from entitlements.cache.lease import Lease, LeaseState
+from entitlements.cache.lease import Hold, Lease, LeaseState
 from entitlements.cache.memory import MemoryTier
 from entitlements.cache.notifications import Notifications
 from entitlements.cache.redis import RedisTier
@@ -27,11 +28,16 @@ from entitlements.cache.tiers import Tiers
 from entitlements.clock import SystemClock
 from entitlements.config import SidecarConfig
 from entitlements.domain.freshness import Trust
-from entitlements.domain.ports import Clock, EntitySource, FeedListener
+from entitlements.domain.outbox import OutboxLimits
+from entitlements.domain.ports import Clock, EntitySource, FeedListener, ReportSink
 from entitlements.fallbacks import ConfiguredRules
+from entitlements.outbox.local_file import LocalFileOutbox
+from entitlements.outbox.redis_stream import RedisStreamOutbox
+from entitlements.service.delivering import Delivering
 from entitlements.service.fetching import Fetching, FetchLimits
 from entitlements.service.following import Following
 from entitlements.service.health import Health, PartState
+from entitlements.service.keeping import Keeping
 from entitlements.service.key_check import KeyCheck
 from entitlements.service.reading import Reading
 from entitlements.service.rechecking import Rechecking
@@ -51,6 +57,8 @@ VERSION = "0.1.0"
 _INSTANCE_ID = str(uuid.uuid4())
 REDIS_CACHE = "redis"
 """The shared Redis among Django's CACHES, where REDIS_ENVIRONMENT_PREFIX is set."""
+OUTBOX_FILE = "outbox.sqlite3"
+"""In SIDECAR_DATA_DIR, where there is no Redis."""
 LOCK_MARGIN_SECONDS = 1.0
 """A fetch lock outlives the longest fetch by this."""
 
@@ -79,6 +87,35 @@ class SharedRedis:
 
 
 @dataclass(kw_only=True)
+class OutboxParts:
+    """What keeps writes while the cloud is away, and delivers them later."""
+
+    delivering: Delivering
+    store: LocalFileOutbox | RedisStreamOutbox
+    lease: Lease | None
+    """Held by the process that delivers for all, where several share the outbox."""
+    grace_seconds: float
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """While entered, what waits is delivered; leaving delivers the rest within the grace period."""
+        task = asyncio.create_task(self.delivering.run(), name="outbox")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await self.delivering.drain(grace_seconds=self.grace_seconds)
+            await self.close()
+
+    async def close(self) -> None:
+        """Lets another process deliver, and closes what is open."""
+        if self.lease is not None:
+            await self.lease.release()
+        await self.store.stop()
+
+
+@dataclass(kw_only=True)
 class Sidecar:
     """The parts of one process."""
 
@@ -96,6 +133,7 @@ class Sidecar:
     reporting: Reporting
     key_check: KeyCheck
     health: Health
+    outbox: OutboxParts | None = None
     redis: SharedRedis | None = None
     feed: Feed | None = None
     offline_file: OfflineFile | None = None
@@ -115,6 +153,8 @@ class Sidecar:
                 )
                 stack.push_async_callback(partial(asyncio.gather, following, return_exceptions=True))
                 stack.callback(following.cancel)
+            if self.outbox is not None:
+                await stack.enter_async_context(self.outbox.running())
             checking = asyncio.create_task(self.key_check.run(), name="key-check")
             stack.push_async_callback(partial(asyncio.gather, checking, return_exceptions=True))
             stack.callback(checking.cancel)
@@ -202,7 +242,15 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         clock=clock,
     )
     cloud = offline if config.offline else api
-    reporting = Reporting(sink=cloud, api=cloud, store=store, fetching=fetching, clock=clock)
+    outbox = _outbox(config, cloud, clock, redis)
+    sink: ReportSink = cloud
+    if outbox is not None:
+        sink = Keeping(
+            sink=cloud, delivering=outbox.delivering, clock=clock, keeps_usage=config.sidecar_outbox == "all"
+        )
+    reporting = Reporting(sink=sink, api=cloud, store=store, fetching=fetching, clock=clock)
+    if outbox is not None:
+        outbox.delivering.show = reporting.show
     built = Sidecar(
         config=config,
         clock=clock,
@@ -218,6 +266,7 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         reporting=reporting,
         key_check=KeyCheck(checker=cloud, clock=clock),
         health=Health(),
+        outbox=outbox,
         redis=redis,
         offline_file=offline_file,
     )
@@ -254,6 +303,40 @@ def _offline_file(config: SidecarConfig, clock: Clock) -> OfflineFile | None:
     return OfflineFile(config.sidecar_offline_file, clock=clock)
 
 
+def _outbox(
+    config: SidecarConfig, sink: ReportSink, clock: Clock, redis: SharedRedis | None
+) -> OutboxParts | None:
+    if config.sidecar_outbox == "off" or config.offline:
+        return None
+    limits = OutboxLimits(
+        max_entries=config.sidecar_outbox_max_entries, max_bytes=config.sidecar_outbox_max_bytes
+    )
+    store: LocalFileOutbox | RedisStreamOutbox
+    lease = None
+    if redis is None or config.redis_environment_prefix is None:
+        file = Path(settings.BASE_DIR) / config.sidecar_data_dir / OUTBOX_FILE
+        store = LocalFileOutbox(file, limits=limits, clock=clock)
+    else:
+        keys = KeySpace(prefix=config.redis_environment_prefix)
+        store = RedisStreamOutbox(redis.connection, name=keys.outbox, limits=limits, clock=clock)
+        holder = f"{socket.gethostname()}/{os.getpid()}"
+        lease = Lease(redis.connection, name=f"{keys.outbox}:lease", holder=holder, clock=clock)
+
+    async def may_deliver() -> bool:
+        return lease is None or await lease.try_hold() is Hold.OURS
+
+    delivering = Delivering(
+        outbox=store,
+        sink=sink,
+        clock=clock,
+        random=Random(),  # noqa: S311 - for jitter
+        may_deliver=may_deliver,
+    )
+    return OutboxParts(
+        delivering=delivering, store=store, lease=lease, grace_seconds=config.sidecar_shutdown_grace_seconds
+    )
+
+
 def identity_headers(config: SidecarConfig) -> Mapping[str, str]:
     """The headers that say who asks (contract/upstream.md)."""
     return {
@@ -278,6 +361,7 @@ def _add_parts(built: Sidecar) -> None:
         "memory", lambda: {"entries": built.memory.entries, "bytes": built.memory.size_bytes}
     )
 
+    built.health.add_part("outbox", lambda: _outbox_state(built))
     if built.redis is not None:
         redis = built.redis
         built.health.add_part("redis", lambda: _redis_state(redis))
@@ -293,6 +377,21 @@ def _offline_state(file: OfflineFile) -> PartState:
         "entities": file.entities,
         "loaded_ms": file.loaded_ms,
         "problems": len(file.problems),
+    }
+
+
+def _outbox_state(built: Sidecar) -> PartState:
+    if built.outbox is None:
+        return {"mode": "off"}
+    state = built.outbox.delivering.state
+    oldest_ms = state.oldest_accepted_at_ms
+    return {
+        "mode": built.config.sidecar_outbox,
+        "waiting": state.waiting,
+        "dead": state.dead,
+        "bytes": state.size_bytes,
+        "oldest_age_seconds": oldest_ms and max(0, built.clock.now_ms() - oldest_ms) / 1000,
+        **built.outbox.delivering.counts,
     }
 
 

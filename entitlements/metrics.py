@@ -84,6 +84,19 @@ FEED_LEASE_HELD = Gauge(
 )
 CACHE_JUNK = Counter("sidecar_cache_junk", "Values found in a tier that could not be used.", ["tier"])
 
+# The outbox.
+OUTBOX_ACCEPTED = Counter("sidecar_outbox_accepted", "Writes kept for later delivery.", ["kind"])
+OUTBOX_DELIVERED = Counter("sidecar_outbox_delivered", "Kept writes that the cloud took.", ["kind"])
+OUTBOX_RETRIED = Counter("sidecar_outbox_retried", "Deliveries that failed and are tried again.", ["cause"])
+OUTBOX_DEAD = Counter("sidecar_outbox_dead", "Kept writes that the cloud refused.", ["kind"])
+OUTBOX_DEPTH = Gauge("sidecar_outbox_depth", "Writes that wait for delivery.", multiprocess_mode="livemax")
+OUTBOX_DEAD_LETTERS = Gauge(
+    "sidecar_outbox_dead_letters", "Refused writes that wait for a person.", multiprocess_mode="livemax"
+)
+OUTBOX_OLDEST_AGE = Gauge(
+    "sidecar_outbox_oldest_age_seconds", "Age of the oldest waiting write.", multiprocess_mode="livemax"
+)
+
 # The TLS listener.
 TLS_CERTIFICATE_EXPIRES = Gauge(
     "sidecar_tls_certificate_expiry_timestamp_seconds",

@@ -9,6 +9,7 @@ from entitlements.domain.errors import (
     Garbled,
     InvalidRequest,
     KeyRefused,
+    OutboxUnavailable,
     Overloaded,
     Rejected,
     SidecarError,
@@ -28,6 +29,7 @@ _BY_CLASS: dict[type[SidecarError], grpc.StatusCode] = {
     KeyRefused: grpc.StatusCode.UNAUTHENTICATED,
     Unreachable: grpc.StatusCode.UNAVAILABLE,
     Garbled: grpc.StatusCode.UNAVAILABLE,
+    OutboxUnavailable: grpc.StatusCode.UNAVAILABLE,
 }
 
 _BY_API_CODE = {

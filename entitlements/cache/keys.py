@@ -52,6 +52,11 @@ class KeySpace:
         """What the process holds that writes the feed's changes; ours alone, no part of the contract."""
         return f"{self.prefix}:sidecar:feed-lease"
 
+    @property
+    def outbox(self) -> str:
+        """The stream of writes not yet delivered; ours alone, as are the names that begin with it."""
+        return f"{self.prefix}:sidecar:outbox"
+
 
 def timestamp_of(key: str) -> str:
     """Where the timestamp of the change is that wrote `key`."""

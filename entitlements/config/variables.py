@@ -179,6 +179,16 @@ class SidecarConfig(BaseModel):
     )
     sidecar_max_concurrent_calls: int = Field(1000, ge=1, le=1_000_000, description="so many calls at a time")
 
+    sidecar_outbox: Annotated[Literal["off", "events", "all"], BeforeValidator(_lower)] = Field(
+        "events", description="what is kept while the cloud is away: off, events, or all (usage reports too)"
+    )
+    sidecar_outbox_max_entries: int = Field(
+        1_000_000, ge=1, le=1_000_000_000, description="so many writes are kept, refused ones included"
+    )
+    sidecar_outbox_max_bytes: int = Field(
+        256 * 1024 * 1024, ge=1024, description="so many bytes of writes are kept"
+    )
+
     @property
     def follows_feed(self) -> bool:
         """True when the live feed is to be followed."""

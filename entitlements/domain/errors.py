@@ -3,6 +3,7 @@
 SidecarError
 ├── InvalidRequest            the caller's own mistake
 ├── Overloaded                one of our bounds is full
+├── OutboxUnavailable         the outbox cannot keep a write: its disk or its Redis fails it
 └── UpstreamError             the cloud
     ├── Unreachable           no connection, reset, time-out
     │   ├── CircuitOpen       not asked, because it did not answer lately
@@ -47,6 +48,16 @@ class Overloaded(SidecarError):
 
     def __str__(self) -> str:
         return f"the sidecar is at its bound {self.bound}; try again later"
+
+
+@dataclass(eq=False)
+class OutboxUnavailable(SidecarError):
+    """The outbox could not keep what was to be written."""
+
+    outcome: ClassVar[str] = "outbox_unavailable"
+
+    def __str__(self) -> str:
+        return "neither the Stigg api nor the outbox could take the report; it may or may not have arrived"
 
 
 @dataclass(eq=False)

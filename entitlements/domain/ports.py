@@ -8,6 +8,7 @@ from typing import Protocol
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
 from entitlements.domain.fallback import FallbackValue
+from entitlements.domain.outbox import DeadLetter, OutboxEntry, OutboxState, Write
 from entitlements.domain.usage import UsageEvent, UsageReceipt, UsageReport
 
 
@@ -170,4 +171,52 @@ class FeedListener(Protocol):
 
     async def delivered(self, subscription: str, frame: str) -> None:
         """One `next` frame of a subscription, as it came."""
+        ...
+
+
+class Outbox(Protocol):
+    """A durable queue of writes; every method raises OutboxUnavailable when it cannot be reached."""
+
+    async def accept(self, writes: Sequence[Write]) -> None:
+        """Keeps all of them, or none; returns once they would survive a crash.
+
+        Raises:
+            Overloaded: a bound is full.
+        """
+        ...
+
+    async def oldest(self, count: int) -> Sequence[OutboxEntry]:
+        """The entries that wait longest, in the order of their acceptance; they stay until settled."""
+        ...
+
+    async def settle(self, entries: Sequence[OutboxEntry]) -> None:
+        """Removes what was delivered."""
+        ...
+
+    async def bury(self, entry: OutboxEntry, *, reason: str) -> None:
+        """Makes an entry a dead letter."""
+        ...
+
+    async def waiting(self, count: int) -> Sequence[OutboxEntry]:
+        """The entries that wait longest, for people: looking takes nothing from who delivers."""
+        ...
+
+    async def dead_letters(self, count: int) -> Sequence[DeadLetter]:
+        """The oldest dead letters."""
+        ...
+
+    async def replay(self, ids: Sequence[str] | None = None) -> int:
+        """Has dead letters wait for delivery again, all unless named; returns how many."""
+        ...
+
+    async def discard(self, ids: Sequence[str] | None = None) -> int:
+        """Removes dead letters for good, all unless named; returns how many."""
+        ...
+
+    async def state(self) -> OutboxState:
+        """How full it is."""
+        ...
+
+    async def stop(self) -> None:
+        """Closes what is open; can be called twice."""
         ...

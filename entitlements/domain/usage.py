@@ -13,6 +13,8 @@ MAX_USAGES_PER_CALL = 100
 """The API's own bound on reportUsageBulk (contract/upstream.md)."""
 MAX_EVENTS_PER_CALL = 1000
 """The API's own bound on reportEvent (contract/upstream.md)."""
+MAX_EVENT_BYTES = 1_000_000
+"""The API's own bound on one event (contract/upstream.md): its names and values together."""
 EARLIEST_TIMESTAMP_MS = 0
 LATEST_TIMESTAMP_MS = 253_402_300_799_999
 """The end of the year 9999, the last that ISO 8601 and protobuf can name."""
@@ -89,6 +91,11 @@ def validate_events(events: Sequence[UsageEvent]) -> None:
         _require(prefix + "customer_id", event.key.customer_id)
         _require(prefix + "idempotency_key", event.idempotency_key)
         _require_sendable(prefix, event.dimensions, event.timestamp_ms)
+        if _size_bytes(event) > MAX_EVENT_BYTES:
+            raise InvalidRequest(
+                prefix + "dimensions",
+                f"make the event larger than {MAX_EVENT_BYTES} bytes, which is the bound",
+            )
 
 
 def _require(name: str, value: str) -> None:
@@ -109,3 +116,10 @@ def _require_sendable(
             _require_finite(f"{prefix}dimensions[{name!r}]", value)
     if timestamp_ms is not None and not EARLIEST_TIMESTAMP_MS <= timestamp_ms <= LATEST_TIMESTAMP_MS:
         raise InvalidRequest(prefix + "timestamp", "is out of range; it must lie in the years 1970 to 9999")
+
+
+def _size_bytes(event: UsageEvent) -> int:
+    texts = [event.event_name, event.idempotency_key, event.key.customer_id, event.key.resource_id or ""]
+    for name, value in event.dimensions.items():
+        texts += [name, value if isinstance(value, str) else "0"]
+    return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)

@@ -39,7 +39,7 @@ class Reporting:
         """
         validate_reports([report])
         receipt = await self._sink.report_usage(report, budget_seconds=budget_seconds)
-        await self._show(receipt)
+        await self.show(receipt)
         return receipt
 
     async def report_usage_bulk(
@@ -51,7 +51,7 @@ class Reporting:
             return []
         receipts = await self._sink.report_usage_bulk(reports, budget_seconds=budget_seconds)
         for receipt in receipts:
-            await self._show(receipt)
+            await self.show(receipt)
         return receipts
 
     async def report_events(self, events: Sequence[UsageEvent], *, budget_seconds: float) -> None:
@@ -81,7 +81,8 @@ class Reporting:
         await self._store.store(key, CachedEntity(entity=entity, confirmed_at=asked_at))
         return entity.denied_reason in {None, AccessDeniedReason.NO_ACTIVE_SUBSCRIPTION}
 
-    async def _show(self, receipt: UsageReceipt) -> None:
+    async def show(self, receipt: UsageReceipt) -> None:
+        """Moves the meters that a report moved."""
         for update in receipt.updates:
             if not await self._store.apply_usage(receipt.key, update):
                 self._fetching.note_usage(receipt.key, update)

@@ -114,3 +114,13 @@ def test_report_and_event_need_no_dimensions() -> None:
     event = UsageEvent(event_name="call", key=A_KEY, idempotency_key="e")
 
     assert ({}, {}) == (report.dimensions, event.dimensions)
+
+
+def test_event_larger_than_the_clouds_bound_is_invalid() -> None:
+    """1 MB of names and values (contract/upstream.md)."""
+    event = UsageEvent(
+        event_name="e", key=EntityKey("c"), idempotency_key="i", dimensions={"x": "é" * 500_000, "n": 1.0}
+    )
+
+    with pytest.raises(InvalidRequest, match=r"events\[0\]\.dimensions"):
+        validate_events([event])

@@ -1,0 +1,49 @@
+"""What waits to be delivered to the cloud, and what the cloud refused."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from entitlements.domain.usage import UsageEvent, UsageReport
+
+Write: TypeAlias = UsageEvent | UsageReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxEntry:
+    """A write that a caller was promised; it keeps its timestamp and its idempotency key."""
+
+    id: str
+    """Its name in the outbox, for people and for settling it."""
+    write: Write
+    accepted_at_ms: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """An entry that the cloud refused, kept until a person replays or discards it."""
+
+    entry: OutboxEntry
+    reason: str
+    """The cloud's own sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxLimits:
+    """How much is kept, dead letters included; past it callers are told."""
+
+    max_entries: int
+    """SIDECAR_OUTBOX_MAX_ENTRIES."""
+    max_bytes: int
+    """SIDECAR_OUTBOX_MAX_BYTES."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxState:
+    """How full the outbox is."""
+
+    waiting: int = 0
+    dead: int = 0
+    size_bytes: int = 0
+    oldest_accepted_at_ms: int | None = None
+    """None when nothing waits."""

@@ -1,0 +1,229 @@
+"""The outbox in a file of this machine: SQLite, on one thread of its own.
+
+Concurrent callers share a commit, so that each waits for about one flush of the disk and not for all.
+"""
+
+import asyncio
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from entitlements.domain.errors import OutboxUnavailable, Overloaded, SidecarError
+from entitlements.domain.outbox import DeadLetter, OutboxEntry, OutboxLimits, OutboxState, Write
+from entitlements.domain.ports import Clock
+from entitlements.outbox.codec import Unreadable, decode, encode
+
+BUSY_SECONDS = 2.0
+"""So long a command of a person and the sidecar wait for each other."""
+UNREADABLE = "it could not be read"
+
+# The triggers keep the sums right whoever writes, so that a bound is checked without counting.
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS entries (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, write TEXT NOT NULL, size INTEGER NOT NULL,
+  accepted_at_ms INTEGER NOT NULL, reason TEXT);
+CREATE INDEX IF NOT EXISTS dead ON entries (id) WHERE reason IS NOT NULL;
+CREATE TABLE IF NOT EXISTS totals (entries INTEGER NOT NULL, size INTEGER NOT NULL, dead INTEGER NOT NULL);
+INSERT INTO totals SELECT 0, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM totals);
+CREATE TRIGGER IF NOT EXISTS added AFTER INSERT ON entries BEGIN
+  UPDATE totals SET entries = entries + 1, size = size + NEW.size; END;
+CREATE TRIGGER IF NOT EXISTS removed AFTER DELETE ON entries BEGIN
+  UPDATE totals SET entries = entries - 1, size = size - OLD.size,
+    dead = dead - (OLD.reason IS NOT NULL); END;
+CREATE TRIGGER IF NOT EXISTS turned AFTER UPDATE OF reason ON entries BEGIN
+  UPDATE totals SET dead = dead + (NEW.reason IS NOT NULL) - (OLD.reason IS NOT NULL); END;
+"""
+_COLUMNS = "SELECT id, write, size, accepted_at_ms, reason FROM entries"
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Request:
+    rows: list[tuple[str, int, int]]
+    done: "asyncio.Future[None]"
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(size for _, size, _ in self.rows)
+
+
+class LocalFileOutbox:
+    """An `Outbox` of one machine; its methods belong to one event loop."""
+
+    def __init__(self, file: Path, *, limits: OutboxLimits, clock: Clock) -> None:
+        self._file = file
+        self._limits = limits
+        self._clock = clock
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
+        self._connection: sqlite3.Connection | None = None
+        self._requests: deque[_Request] = deque()
+
+    async def accept(self, writes: Sequence[Write]) -> None:
+        """Keeps all of them, or none, on the disk."""
+        now_ms = self._clock.now_ms()
+        texts = [encode(write) for write in writes]
+        loop = asyncio.get_running_loop()
+        request = _Request(rows=[(text, len(text), now_ms) for text in texts], done=loop.create_future())
+        self._requests.append(request)
+        try:
+            loop.run_in_executor(self._thread, self._commit_requests)
+        except RuntimeError as exception:  # stopped
+            raise OutboxUnavailable from exception
+        await request.done
+
+    async def oldest(self, count: int) -> Sequence[OutboxEntry]:
+        """The entries that wait longest."""
+        rows = await self._run(
+            lambda db: db.execute(f"{_COLUMNS} WHERE reason IS NULL ORDER BY id LIMIT ?", [count]).fetchall()
+        )
+        entries = []
+        for row in rows:
+            try:
+                entries.append(_entry(row))
+            except Unreadable:
+                await self._set_reason(row[0], UNREADABLE)
+        return entries
+
+    async def waiting(self, count: int) -> Sequence[OutboxEntry]:
+        """The same: one process alone delivers from a file."""
+        return await self.oldest(count)
+
+    async def settle(self, entries: Sequence[OutboxEntry]) -> None:
+        """Removes what was delivered."""
+        ids = [(entry.id,) for entry in entries]
+        await self._run(lambda db: db.executemany("DELETE FROM entries WHERE id = ?", ids).rowcount)
+
+    async def bury(self, entry: OutboxEntry, *, reason: str) -> None:
+        """Makes an entry a dead letter."""
+        await self._set_reason(entry.id, reason)
+
+    async def dead_letters(self, count: int) -> Sequence[DeadLetter]:
+        """The oldest dead letters that can be read."""
+        rows = await self._run(
+            lambda db: db.execute(
+                f"{_COLUMNS} WHERE reason IS NOT NULL ORDER BY id LIMIT ?", [count]
+            ).fetchall()
+        )
+        return list(_readable(rows))
+
+    async def replay(self, ids: Sequence[str] | None = None) -> int:
+        """Has dead letters wait again, where they stood."""
+        return await self._on_dead("UPDATE entries SET reason = NULL WHERE reason IS NOT NULL", ids)
+
+    async def discard(self, ids: Sequence[str] | None = None) -> int:
+        """Removes dead letters for good."""
+        return await self._on_dead("DELETE FROM entries WHERE reason IS NOT NULL", ids)
+
+    async def state(self) -> OutboxState:
+        """How full it is."""
+        return await self._run(_state)
+
+    async def stop(self) -> None:
+        """Closes the file once what was accepted is on the disk."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await asyncio.get_running_loop().run_in_executor(self._thread, connection.close)
+        self._thread.shutdown(wait=False)
+
+    async def _run(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        try:
+            # Shielded: a caller that gives up must not undo what others share with it.
+            return await asyncio.shield(
+                asyncio.get_running_loop().run_in_executor(self._thread, self._in_transaction, work)
+            )
+        except (sqlite3.Error, OSError, RuntimeError) as exception:
+            raise OutboxUnavailable from exception
+
+    def _in_transaction(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        if self._connection is None:
+            self._connection = _opened(self._file)
+        with self._connection as connection:
+            return work(connection)
+
+    def _commit_requests(self) -> None:
+        """Writes what all callers brought until now; who finds nothing was served by an earlier one."""
+        requests = []
+        while self._requests:
+            requests.append(self._requests.popleft())
+        outcomes: Sequence[SidecarError | None]
+        try:
+            outcomes = self._in_transaction(lambda db: [self._insert(db, request) for request in requests])
+        except (sqlite3.Error, OSError):
+            outcomes = [OutboxUnavailable() for _ in requests]
+        for request, outcome in zip(requests, outcomes, strict=True):
+            request.done.get_loop().call_soon_threadsafe(_finish, request.done, outcome)
+
+    def _insert(self, connection: sqlite3.Connection, request: _Request) -> SidecarError | None:
+        entries, size = connection.execute("SELECT entries, size FROM totals").fetchone()
+        if entries + len(request.rows) > self._limits.max_entries:
+            return Overloaded("SIDECAR_OUTBOX_MAX_ENTRIES")
+        if size + request.size_bytes > self._limits.max_bytes:
+            return Overloaded("SIDECAR_OUTBOX_MAX_BYTES")
+        connection.executemany(
+            "INSERT INTO entries (write, size, accepted_at_ms) VALUES (?, ?, ?)", request.rows
+        )
+        return None
+
+    async def _set_reason(self, id_: str, reason: str) -> None:
+        await self._run(
+            lambda db: db.execute("UPDATE entries SET reason = ? WHERE id = ?", [reason, id_]).rowcount
+        )
+
+    async def _on_dead(self, statement: str, ids: Sequence[str] | None) -> int:
+        if ids is None:
+            return await self._run(lambda db: db.execute(statement).rowcount)
+        named = [(id_,) for id_ in ids]
+        return await self._run(lambda db: db.executemany(f"{statement} AND id = ?", named).rowcount)
+
+
+def _opened(file: Path) -> sqlite3.Connection:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(file, timeout=BUSY_SECONDS, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")  # each commit is flushed: OK means that it survives
+        connection.executescript(_SCHEMA)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _state(connection: sqlite3.Connection) -> OutboxState:
+    entries, size, dead = connection.execute("SELECT entries, size, dead FROM totals").fetchone()
+    oldest = connection.execute(
+        "SELECT accepted_at_ms FROM entries WHERE reason IS NULL ORDER BY id LIMIT 1"
+    ).fetchone()
+    return OutboxState(
+        waiting=entries - dead,
+        dead=dead,
+        size_bytes=size,
+        oldest_accepted_at_ms=None if oldest is None else oldest[0],
+    )
+
+
+def _entry(row: tuple[int, str, int, int, str | None]) -> OutboxEntry:
+    id_, text, size, accepted_at_ms, _ = row
+    return OutboxEntry(id=str(id_), write=decode(text), accepted_at_ms=accepted_at_ms, size_bytes=size)
+
+
+def _readable(rows: Iterable[tuple[int, str, int, int, str | None]]) -> Iterable[DeadLetter]:
+    for row in rows:
+        try:
+            yield DeadLetter(entry=_entry(row), reason=row[4] or "")
+        except Unreadable:
+            continue
+
+
+def _finish(done: "asyncio.Future[None]", outcome: SidecarError | None) -> None:
+    if done.done():
+        return
+    if outcome is None:
+        done.set_result(None)
+    else:
+        done.set_exception(outcome)

@@ -1,0 +1,232 @@
+"""Empties the outbox towards the cloud, in order; what the cloud refuses goes aside, with its reason."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import takewhile
+from random import Random
+
+from entitlements import metrics
+from entitlements.domain.errors import Offline, OutboxUnavailable, Rejected, SidecarError, Throttled
+from entitlements.domain.outbox import DeadLetter, OutboxEntry, OutboxState, Write
+from entitlements.domain.ports import Clock, Outbox, ReportSink
+from entitlements.domain.usage import (
+    MAX_EVENTS_PER_CALL,
+    MAX_USAGES_PER_CALL,
+    UsageEvent,
+    UsageReceipt,
+    UsageReport,
+)
+from entitlements.occasional_log import OccasionalLog
+
+logger = logging.getLogger(__name__)
+
+SEND_SECONDS = 5.0
+"""One delivery takes no longer: less than a lease holds, so that two processes do not deliver at a time."""
+LOOK_SECONDS = 1.0
+"""So often an empty outbox is looked at; what this process accepts is delivered without waiting for it."""
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 15.0
+"""After a failed delivery the pause doubles up to this; the cloud's own Retry-After is bounded so, too."""
+MAX_BATCH_BYTES = 4 * 1024 * 1024
+"""A delivery holds no more, but for one entry that is larger by itself."""
+_FAULTS_OF_THE_CLOUD = frozenset({"", "InternalServerError", "INTERNAL_SERVER_ERROR"})
+"""Codes of an error in an answer that say nothing about what was sent."""
+
+_Taken = Callable[[UsageReceipt], Awaitable[None]]
+
+
+class Delivering:
+    """The outbox as the rest of the house sees it: accepted into, delivered from, looked at by people."""
+
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        sink: ReportSink,
+        clock: Clock,
+        random: Random,
+        may_deliver: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """Delivers nothing until `run`.
+
+        Args:
+            outbox: where writes wait.
+            sink: the cloud.
+            clock: for ages.
+            random: for jitter.
+            may_deliver: True while no other process delivers.
+        """
+        self.state = OutboxState()
+        """As it was seen last."""
+        self.counts = {"accepted": 0, "delivered": 0, "retried": 0, "refused": 0}
+        """What happened since this process started."""
+        self.show: _Taken | None = None
+        """Told every receipt of a usage report that was delivered."""
+        self._outbox = outbox
+        self._sink = sink
+        self._clock = clock
+        self._random = random
+        self._may_deliver = may_deliver
+        self._arrived = asyncio.Event()
+        self._failures = 0
+        self._log = OccasionalLog(logger, clock.monotonic)
+
+    async def accept(self, writes: Sequence[Write]) -> None:
+        """Promises delivery of all of them; raises Overloaded or OutboxUnavailable instead."""
+        await self._outbox.accept(writes)
+        for write in writes:
+            metrics.OUTBOX_ACCEPTED.labels(_kind(write)).inc()
+        self.counts["accepted"] += len(writes)
+        self._arrived.set()
+
+    async def has_waiting(self) -> bool:
+        """True when something waits, so that what comes now must not overtake it."""
+        try:
+            await self._look()
+        except OutboxUnavailable:
+            return False
+        return self.state.waiting > 0
+
+    async def run(self) -> None:
+        """Delivers until cancelled."""
+        while True:
+            try:
+                pause_seconds = await self.deliver_once()
+            except Exception:  # delivery must go on while the process lives; the entries stay
+                logger.exception("delivery from the outbox failed unexpectedly and is tried again")
+                pause_seconds = LONGEST_PAUSE_SECONDS
+            if pause_seconds == 0:
+                continue
+            if pause_seconds != LOOK_SECONDS:
+                await asyncio.sleep(pause_seconds)
+                continue
+            self._arrived.clear()
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._arrived.wait()
+            except TimeoutError:
+                pass
+
+    async def drain(self, *, grace_seconds: float) -> None:
+        """Delivers what waits, for so long at most; what is left stays for the next process."""
+        try:
+            async with asyncio.timeout(grace_seconds):
+                while await self.deliver_once() == 0:
+                    pass
+        except (TimeoutError, SidecarError):
+            pass
+
+    async def deliver_once(self) -> float:
+        """Delivers one batch; returns the seconds to wait before the next, 0 while there is more."""
+        try:
+            return await self._deliver()
+        except Offline:
+            return LONGEST_PAUSE_SECONDS
+        except SidecarError as error:
+            self._failures += 1
+            self.counts["retried"] += 1
+            metrics.OUTBOX_RETRIED.labels(getattr(error, "outcome", "failed")).inc()
+            cause = type(error).__name__
+            self._log.warning(cause, "the outbox waits for the cloud: %s", cause)
+            return self._pause(error)
+
+    async def waiting(self, count: int) -> Sequence[OutboxEntry]:
+        """The entries that wait longest."""
+        return await self._outbox.waiting(count)
+
+    async def dead_letters(self, count: int) -> Sequence[DeadLetter]:
+        """The oldest entries that the cloud refused, with its reasons."""
+        return await self._outbox.dead_letters(count)
+
+    async def replay(self, ids: Sequence[str] | None = None) -> int:
+        """Has dead letters delivered again, all unless named; returns how many."""
+        replayed = await self._outbox.replay(ids)
+        self._arrived.set()
+        return replayed
+
+    async def discard(self, ids: Sequence[str] | None = None) -> int:
+        """Removes dead letters for good, all unless named; returns how many."""
+        return await self._outbox.discard(ids)
+
+    async def look(self) -> OutboxState:
+        """How full the outbox is."""
+        await self._look()
+        return self.state
+
+    async def _deliver(self) -> float:
+        await self._look()
+        if self.state.waiting == 0 or not await self._may_deliver():
+            return LOOK_SECONDS
+        batch = _first_batch(await self._outbox.oldest(MAX_EVENTS_PER_CALL))
+        if batch:
+            await self._send(batch)
+        self._failures = 0
+        return 0
+
+    async def _send(self, entries: Sequence[OutboxEntry]) -> None:
+        """Sends in order; a batch that is refused is halved until what is refused stands alone."""
+        try:
+            await self._send_together([entry.write for entry in entries])
+        except Rejected as error:
+            if error.code in _FAULTS_OF_THE_CLOUD:
+                raise
+            if len(entries) == 1:
+                await self._bury(entries[0], error)
+                return
+            half = len(entries) // 2
+            await self._send(entries[:half])
+            await self._send(entries[half:])
+            return
+        await self._outbox.settle(entries)
+        metrics.OUTBOX_DELIVERED.labels(_kind(entries[0].write)).inc(len(entries))
+        self.counts["delivered"] += len(entries)
+
+    async def _send_together(self, writes: Sequence[Write]) -> None:
+        events = [write for write in writes if isinstance(write, UsageEvent)]
+        if events:
+            await self._sink.report_events(events, budget_seconds=SEND_SECONDS)
+            return
+        reports = [write for write in writes if isinstance(write, UsageReport)]
+        for receipt in await self._sink.report_usage_bulk(reports, budget_seconds=SEND_SECONDS):
+            if self.show is not None:
+                await self.show(receipt)
+
+    async def _bury(self, entry: OutboxEntry, error: Rejected) -> None:
+        await self._outbox.bury(entry, reason=str(error))
+        metrics.OUTBOX_DEAD.labels(_kind(entry.write)).inc()
+        self.counts["refused"] += 1
+        self._log.warning("refused", "the cloud refused a write of the outbox: see `manage.py outbox list`")
+
+    async def _look(self) -> None:
+        state = self.state = await self._outbox.state()
+        oldest = state.oldest_accepted_at_ms
+        metrics.OUTBOX_DEPTH.set(state.waiting)
+        metrics.OUTBOX_DEAD_LETTERS.set(state.dead)
+        metrics.OUTBOX_OLDEST_AGE.set(0 if oldest is None else max(0, self._clock.now_ms() - oldest) / 1000)
+
+    def _pause(self, error: SidecarError) -> float:
+        pause: float = min(FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 16), LONGEST_PAUSE_SECONDS)
+        if isinstance(error, Throttled) and error.retry_after_seconds is not None:
+            return min(max(error.retry_after_seconds, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+        return pause * self._random.uniform(0.5, 1)
+
+
+def _first_batch(entries: Sequence[OutboxEntry]) -> Sequence[OutboxEntry]:
+    """The longest run from the start that the cloud takes in one call."""
+    if not entries:
+        return ()
+    kind = type(entries[0].write)
+    size_bytes = 0
+
+    def fits(entry: OutboxEntry) -> bool:
+        nonlocal size_bytes
+        size_bytes += entry.size_bytes
+        return type(entry.write) is kind and (size_bytes <= MAX_BATCH_BYTES or entry is entries[0])
+
+    run = list(takewhile(fits, entries))
+    return run[: MAX_EVENTS_PER_CALL if kind is UsageEvent else MAX_USAGES_PER_CALL]
+
+
+def _kind(write: Write) -> str:
+    return "event" if isinstance(write, UsageEvent) else "usage"

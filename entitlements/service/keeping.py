@@ -1,0 +1,91 @@
+"""The cloud with the outbox behind it: what the cloud cannot take now is kept and delivered later.
+
+The timestamp and the idempotency key are settled before the first attempt: an attempt that ended without an
+answer may have arrived, and the cloud must know its repetition again.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from entitlements.domain.errors import Garbled, Throttled, Unreachable
+from entitlements.domain.outbox import Write
+from entitlements.domain.ports import Clock, ReportSink
+from entitlements.domain.usage import UsageEvent, UsageReceipt, UsageReport
+from entitlements.service.delivering import Delivering
+
+DIRECT_SHARE = 0.5
+"""Of the caller's time for asking the cloud; the rest is for keeping what it did not take."""
+DIRECT_SECONDS = 5.0
+"""The cloud is given no longer than this before a write is kept."""
+
+_Answer = TypeVar("_Answer")
+
+
+class Keeping:
+    """A ReportSink that answers also while the cloud does not."""
+
+    def __init__(self, *, sink: ReportSink, delivering: Delivering, clock: Clock, keeps_usage: bool) -> None:
+        self._sink = sink
+        self._delivering = delivering
+        self._clock = clock
+        self._keeps_usage = keeps_usage
+
+    async def report_events(self, events: Sequence[UsageEvent], *, budget_seconds: float) -> None:
+        """Reports events, or keeps them; raises UpstreamError, Overloaded or OutboxUnavailable."""
+        now_ms = self._clock.now_ms()
+        stamped = [
+            event if event.timestamp_ms is not None else replace(event, timestamp_ms=now_ms)
+            for event in events
+        ]
+        await self._sent_or_kept(
+            stamped, lambda seconds: self._sink.report_events(stamped, budget_seconds=seconds), budget_seconds
+        )
+
+    async def report_usage(self, report: UsageReport, *, budget_seconds: float) -> UsageReceipt:
+        """Reports one usage, or keeps it, as `report_events`."""
+        if not self._keeps_usage:
+            return await self._sink.report_usage(report, budget_seconds=budget_seconds)
+        stamped = self._stamped(report)
+        receipt = await self._sent_or_kept(
+            [stamped],
+            lambda seconds: self._sink.report_usage(stamped, budget_seconds=seconds),
+            budget_seconds,
+        )
+        return _promise(stamped) if receipt is None else receipt
+
+    async def report_usage_bulk(
+        self, reports: Sequence[UsageReport], *, budget_seconds: float
+    ) -> Sequence[UsageReceipt]:
+        """Reports usages, or keeps them all, as `report_events`."""
+        if not self._keeps_usage:
+            return await self._sink.report_usage_bulk(reports, budget_seconds=budget_seconds)
+        stamped = [self._stamped(report) for report in reports]
+        receipts = await self._sent_or_kept(
+            stamped,
+            lambda seconds: self._sink.report_usage_bulk(stamped, budget_seconds=seconds),
+            budget_seconds,
+        )
+        return [_promise(report) for report in stamped] if receipts is None else receipts
+
+    async def _sent_or_kept(
+        self, writes: Sequence[Write], send: Callable[[float], Awaitable[_Answer]], budget_seconds: float
+    ) -> _Answer | None:
+        """The cloud's answer; None once the outbox has them, behind those that wait already."""
+        if not await self._delivering.has_waiting():
+            try:
+                return await send(min(budget_seconds * DIRECT_SHARE, DIRECT_SECONDS))
+            except (Unreachable, Garbled, Throttled):
+                pass
+        await self._delivering.accept(writes)
+        return None
+
+    def _stamped(self, report: UsageReport) -> UsageReport:
+        if report.created_at_ms is not None:
+            return report
+        return replace(report, created_at_ms=self._clock.now_ms())
+
+
+def _promise(report: UsageReport) -> UsageReceipt:
+    """What is known of a report that is kept: not what it will make of the usage."""
+    return UsageReceipt(measurement_id=report.idempotency_key, key=report.key, feature_id=report.feature_id)

@@ -1,0 +1,166 @@
+"""What every Outbox must do; run by each of them."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+
+from entitlements.domain.entity import EntityKey
+from entitlements.domain.errors import Overloaded
+from entitlements.domain.outbox import OutboxEntry, OutboxLimits, OutboxState, Write
+from entitlements.domain.ports import Outbox
+from entitlements.domain.usage import UpdateBehavior, UsageEvent, UsageReport
+from entitlements.outbox.codec import encode
+
+LIMITS = OutboxLimits(max_entries=10, max_bytes=2000)
+EVENT = UsageEvent(
+    event_name="opened",
+    key=EntityKey("customer-1", "resource-1"),
+    idempotency_key="k",
+    dimensions={"where": "Zürich", "count": 1.5, "paid": True},
+    timestamp_ms=1_750_000_000_000,
+)
+REPORT = UsageReport(
+    key=EntityKey("customer-1"),
+    feature_id="f",
+    value=2.5,
+    idempotency_key="r",
+    update_behavior=UpdateBehavior.SET,
+    created_at_ms=1_750_000_000_000,
+)
+
+
+def events(*names: str) -> list[Write]:
+    return [replace(EVENT, idempotency_key=name) for name in names]
+
+
+def keys_of(entries: Iterable[OutboxEntry]) -> list[str]:
+    return [entry.write.idempotency_key for entry in entries]
+
+
+class OutboxContract:
+    """Subclasses give a fixture `outbox`: empty, with LIMITS."""
+
+    async def test_what_is_accepted_comes_out_whole_and_in_order(self, outbox: Outbox) -> None:
+        """Every field survives."""
+        await outbox.accept([EVENT, REPORT])
+        await outbox.accept(events("later"))
+
+        taken = await outbox.oldest(10)
+
+        assert [EVENT, REPORT, *events("later")] == [entry.write for entry in taken]
+
+    async def test_unsettled_entries_come_again_before_new_ones(self, outbox: Outbox) -> None:
+        """What a process took and did not settle is delivered by the next, and nothing overtakes it."""
+        await outbox.accept(events("a", "b"))
+        await outbox.oldest(1)
+        await outbox.accept(events("c"))
+
+        assert ["a", "b", "c"] == keys_of(await outbox.oldest(10))
+
+    async def test_settled_entries_are_gone(self, outbox: Outbox) -> None:
+        """Their room is free again."""
+        await outbox.accept(events("a", "b"))
+        taken = await outbox.oldest(10)
+
+        await outbox.settle(taken[:1])
+        await outbox.settle(taken[:1])
+
+        assert ["b"] == keys_of(await outbox.oldest(10))
+        assert len(encode(EVENT)) == (await outbox.state()).size_bytes
+
+    async def test_settling_all_leaves_nothing(self, outbox: Outbox) -> None:
+        """Nor a byte."""
+        await outbox.accept(events("a", "b"))
+
+        await outbox.settle(await outbox.oldest(10))
+
+        assert OutboxState() == await outbox.state()
+
+    async def test_looking_takes_nothing(self, outbox: Outbox) -> None:
+        """A person may look while another process delivers."""
+        await outbox.accept(events("a", "b"))
+
+        assert ["a"] == keys_of(await outbox.waiting(1))
+        assert ["a", "b"] == keys_of(await outbox.oldest(2))
+
+    async def test_dead_letter_keeps_its_reason_and_its_room(self, outbox: Outbox) -> None:
+        """It is not delivered, and not forgotten."""
+        await outbox.accept(events("a", "b"))
+        taken = await outbox.oldest(10)
+
+        await outbox.bury(taken[0], reason="no such customer")
+
+        letters = await outbox.dead_letters(10)
+        assert [("no such customer", "a")] == [
+            (letter.reason, letter.entry.write.idempotency_key) for letter in letters
+        ]
+        assert ["b"] == keys_of(await outbox.oldest(10))
+        state = await outbox.state()
+        assert (1, 1) == (state.waiting, state.dead)
+        assert 2 * len(encode(EVENT)) == state.size_bytes
+
+    async def test_dead_letters_are_replayed(self, outbox: Outbox) -> None:
+        """They wait again, under the same idempotency key."""
+        await self._bury_all(outbox, "a", "b")
+        letters = await outbox.dead_letters(10)
+
+        assert await outbox.replay([letters[1].entry.id, "999999"]) == 1
+        assert ["b"] == keys_of(await outbox.oldest(10))
+        assert await outbox.replay() == 1
+        assert {"a", "b"} == set(keys_of(await outbox.oldest(10)))
+
+    async def test_dead_letters_are_discarded(self, outbox: Outbox) -> None:
+        """Nothing is left of them; what waits stays."""
+        await self._bury_all(outbox, "a", "b", "c")
+        await outbox.accept(events("d"))
+        letters = await outbox.dead_letters(10)
+
+        assert await outbox.discard([letters[0].entry.id]) == 1
+        assert await outbox.discard() == 2
+        assert ["d"] == keys_of(await outbox.oldest(10))
+        assert len(encode(EVENT)) == (await outbox.state()).size_bytes
+
+    async def test_too_many_entries_are_refused_whole(self, outbox: Outbox) -> None:
+        """The caller is told by the bound's name; nothing of the call is kept."""
+        await outbox.accept(events(*"abcdefg"))
+
+        with pytest.raises(Overloaded, match="SIDECAR_OUTBOX_MAX_ENTRIES"):
+            await outbox.accept(events(*"hijk"))
+
+        assert 7 == (await outbox.state()).waiting
+        await outbox.accept(events(*"hij"))
+
+    async def test_too_many_bytes_are_refused_whole(self, outbox: Outbox) -> None:
+        """The same."""
+        large: list[Write] = [replace(EVENT, dimensions={"text": "x" * 1500})]
+        await outbox.accept(large)
+
+        with pytest.raises(Overloaded, match="SIDECAR_OUTBOX_MAX_BYTES"):
+            await outbox.accept(large)
+
+        await outbox.accept(events("fits"))
+
+    async def test_concurrent_callers_are_all_kept(self, outbox: Outbox) -> None:
+        """Up to the bound, exactly."""
+        outcomes = await asyncio.gather(
+            *(outbox.accept(events(str(number))) for number in range(15)), return_exceptions=True
+        )
+
+        assert 10 == outcomes.count(None)
+        assert 10 == (await outbox.state()).waiting
+
+    async def test_age_is_that_of_the_oldest_that_waits(self, outbox: Outbox) -> None:
+        """For people and metrics."""
+        assert (await outbox.state()).oldest_accepted_at_ms is None
+        await outbox.accept(events("a"))
+
+        taken = await outbox.oldest(1)
+
+        assert taken[0].accepted_at_ms == (await outbox.state()).oldest_accepted_at_ms
+
+    async def _bury_all(self, outbox: Outbox, *names: str) -> None:
+        await outbox.accept(events(*names))
+        for entry in await outbox.oldest(10):
+            await outbox.bury(entry, reason="no")
