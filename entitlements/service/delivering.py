@@ -70,6 +70,7 @@ class Delivering:
         self._may_deliver = may_deliver
         self._arrived = asyncio.Event()
         self._failures = 0
+        self._take = MAX_EVENTS_PER_CALL
         self._log = OccasionalLog(logger, clock.monotonic)
 
     async def accept(self, writes: Sequence[Write]) -> None:
@@ -158,11 +159,21 @@ class Delivering:
         await self._look()
         if self.state.waiting == 0 or not await self._may_deliver():
             return LOOK_SECONDS
-        batch = _first_batch(await self._outbox.oldest(MAX_EVENTS_PER_CALL))
+        batch = _first_batch(await self._oldest())
         if batch:
             await self._send(batch)
         self._failures = 0
         return 0
+
+    async def _oldest(self) -> Sequence[OutboxEntry]:
+        """As many as can be read in time: where entries are large, a thousand may be more than that."""
+        try:
+            entries = await self._outbox.oldest(self._take)
+        except OutboxUnavailable:
+            self._take = max(self._take // 2, 1)
+            raise
+        self._take = min(self._take * 2, MAX_EVENTS_PER_CALL)
+        return entries
 
     async def _send(self, entries: Sequence[OutboxEntry]) -> None:
         """Sends in order; a batch that is refused is halved until what is refused stands alone."""
