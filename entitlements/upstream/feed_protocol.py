@@ -127,8 +127,7 @@ class FeedProtocol:
             case "error" | "complete":
                 return self._ended(message)
             case "ping":
-                self._pong(message)
-                return []
+                return self._pong(message)
             case "pong":
                 return self._ponged()
             case _:
@@ -149,7 +148,7 @@ class FeedProtocol:
         return [Delivered(subscription=subscription, frame=frame)]
 
     def _ended(self, message: Mapping[str, Any]) -> list[Event]:
-        if BAD_KEY_WORDS.lower() in json.dumps(message.get("payload")).lower():
+        if _says_bad_key(message.get("payload")):
             return [Failed(problem=Problem.KEY_REFUSED)]
         subscription = self._ids.pop(_id(message), None)
         if subscription is None:
@@ -157,14 +156,20 @@ class FeedProtocol:
         self.is_followed = False
         return [SubscriptionEnded(subscription=subscription)]
 
-    def _pong(self, message: Mapping[str, Any]) -> None:
+    def _pong(self, message: Mapping[str, Any]) -> list[Event]:
         answer: dict[str, Any] = {"type": "pong"}
         if "payload" in message:
             answer["payload"] = message["payload"]
-        self._outgoing.append(_text(answer))
+        try:
+            self._outgoing.append(_text(answer))
+        except RecursionError:  # writing takes more stack than reading took; a deep payload ended the feed
+            return self._skipped()
+        return []
 
     def _ponged(self) -> list[Event]:
-        """Pongs come in the order of the pings."""
+        """Pongs come in the order of the pings; one too many is the server's own heartbeat."""
+        if self._pongs == self._pings:
+            return []
         self._pongs += 1
         if self._confirming_ping is None or self._pongs < self._confirming_ping:
             return []
@@ -179,6 +184,13 @@ class FeedProtocol:
         if self._garbage > MAX_GARBAGE_FRAMES:
             return [Skipped(), Failed(problem=Problem.LOST)]
         return [Skipped()]
+
+
+def _says_bad_key(payload: object) -> bool:
+    try:
+        return BAD_KEY_WORDS.lower() in json.dumps(payload).lower()
+    except RecursionError:
+        return False
 
 
 def _operation_name(subscription: str) -> str:

@@ -252,3 +252,55 @@ def test_nothing_that_a_server_sends_raises(frames: list[str | bytes]) -> None:
             assert not isinstance(event, Delivered | SubscriptionEnded) or event.subscription in DOCUMENTS
 
     assert all(isinstance(message, dict) for message in sent(protocol))
+
+
+def test_a_pong_that_no_ping_asked_for_says_nothing() -> None:
+    """A server may send pongs as its heartbeat.
+
+    They were counted: after one of them the feed counted as followed before its subscriptions were in force,
+    and a change in that moment was missed without a gap.
+    """
+    protocol = a_followed_protocol()
+    told(protocol, type="pong")
+    told(protocol, type="complete", id="1")
+    protocol.ping()
+    protocol.resubscribe("usageUpdatedV2")
+
+    first, second = told(protocol, type="pong"), told(protocol, type="pong")
+
+    assert ([], [Followed()]) == (first, second)
+
+
+def test_a_pong_before_the_acknowledgement_does_not_stand_for_a_later_one() -> None:
+    """The same at the start of a connection."""
+    protocol = a_protocol()
+    told(protocol, type="pong")
+    protocol.ping()
+    told(protocol, type="connection_ack")
+
+    assert [] == told(protocol, type="pong")
+    assert not protocol.is_followed
+
+
+def test_two_ended_subscriptions_are_both_waited_for() -> None:
+    """The first one's pong comes while the other is still missing."""
+    protocol = a_followed_protocol()
+    told(protocol, type="complete", id="1")
+    told(protocol, type="error", id="2")
+    protocol.resubscribe("usageUpdatedV2")
+
+    assert [] == told(protocol, type="pong")
+    protocol.resubscribe("packagePublished")
+    assert [Followed()] == told(protocol, type="pong")
+
+
+@pytest.mark.parametrize("type_", ["ping", "error"])
+def test_a_payload_at_the_limit_of_depth_does_not_raise(type_: str) -> None:
+    """Writing a value down takes more stack than reading it took.
+
+    A ping with a payload nested almost as deep as can be read raised RecursionError, and ended the feed.
+    """
+    for depth in range(300, 1000):
+        frame = f'{{"type": "{type_}", "id": "9", "payload": {"[" * depth}{"]" * depth}}}'
+        events = a_followed_protocol().receive(frame)
+        assert events in ([], [Skipped()])
