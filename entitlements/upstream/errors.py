@@ -1,5 +1,6 @@
 """Status, body and exception → domain error; no foreign text but the API's own message enters."""
 
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
@@ -63,9 +64,13 @@ def retry_after_seconds(header: str, *, now_ms: int) -> float | None:
     """The seconds that a Retry-After header asks for (a number or a date), or None."""
     try:
         return max(float(int(header)), 0.0)
+    except OverflowError:
+        return None
     except ValueError:
         pass
     try:
-        return max(parsedate_to_datetime(header).timestamp() - now_ms / 1000, 0.0)
+        moment = parsedate_to_datetime(header)
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+        return max(moment.timestamp() - now_ms / 1000, 0.0)
     except (ValueError, OverflowError):
         return None

@@ -1,7 +1,12 @@
 """What a status, a body or an exception means."""
 
+import time
+from typing import Any
+
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from entitlements.domain.errors import Garbled, KeyRefused, Rejected, Throttled, Unreachable, UpstreamError
 from entitlements.upstream.errors import (
@@ -12,6 +17,7 @@ from entitlements.upstream.errors import (
     retry_after_seconds,
 )
 from tests.builders import NOW_MS
+from tests.upstream.test_feed_protocol import JSON
 
 
 def described(error: UpstreamError | None) -> tuple[object, str] | None:
@@ -113,3 +119,35 @@ def test_a_long_message_is_cut() -> None:
 
     assert isinstance(error, Rejected)
     assert len(error.message) == MAX_MESSAGE_CHARACTERS
+
+
+@pytest.mark.parametrize("header", ["9" * 400, "9" * 5000, "Sun, 15 Jun 99999999 00:00:00 GMT"])
+def test_a_wait_beyond_all_bounds_is_none(header: str) -> None:
+    """Four hundred digits raised OverflowError past the callers, who are promised domain errors only."""
+    assert retry_after_seconds(header, now_ms=NOW_MS) is None
+
+
+def test_a_date_without_a_zone_is_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was read in the zone of the machine, and the wait was hours too long, or none."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert retry_after_seconds("Sun, 15 Jun 2025 15:07:00 -0000", now_ms=NOW_MS) == 20.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@given(st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d+ [A-Z][a-z]{2} \d+ \d+:\d+:\d+ [-+A-Z0-9]{0,6}"))
+def test_no_retry_after_raises(header: str) -> None:
+    """It is a wait, or it is none."""
+    found = retry_after_seconds(header, now_ms=NOW_MS)
+
+    assert found is None or found >= 0
+
+
+@given(JSON)
+def test_no_errors_of_an_answer_raise(error: Any) -> None:
+    """Any JSON value in place of an error, and of its parts."""
+    for errors in ([error], [{"message": error, "extensions": error}], [{"extensions": {"code": error}}]):
+        assert error_of_errors("api", errors) is not None
