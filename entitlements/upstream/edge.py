@@ -8,8 +8,7 @@ from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.errors import Garbled
 from entitlements.domain.ports import Clock, Source
 from entitlements.upstream.exchange import Exchange, retrying
-from entitlements.upstream.json_values import child
-from entitlements.upstream.payloads import entity_from_state
+from entitlements.upstream.payloads import entity_from_state, state_in
 
 ATTEMPTS = 2
 """The API stands behind: the Edge is not waited for long."""
@@ -35,7 +34,7 @@ class EdgeSource:
 
         async def attempt(timeout_seconds: float) -> Entity:
             data = await self._exchange.data("GET", url, timeout_seconds=timeout_seconds, headers=_HEADERS)
-            state = child(data.get("entitlementsState"))
+            state = state_in(data)
             if state is None:
                 raise Garbled(Source.EDGE.value, "sent an answer without entitlements")
             return entity_from_state(state, now_ms=self._clock.now_ms())

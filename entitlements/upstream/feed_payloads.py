@@ -47,8 +47,11 @@ def _entitlements_changed(data: JsonObject, *, now_ms: int) -> EntitlementsChang
     if key is None:
         return None
     entitlements = data.get("entitlements")
-    entitlements = entitlements if isinstance(entitlements, list) else []
     reason = data.get("accessDeniedReason")
+    if not isinstance(entitlements, list):
+        if not text(reason):
+            return None  # neither a set nor why there is none: nobody took the entity back
+        entitlements = []
     if not entitlements and reason is None:
         return EntitlementsChanged(key=key, entity=None)
     return EntitlementsChanged(key=key, entity=entity_from_entitlements(entitlements, reason, now_ms=now_ms))

@@ -13,7 +13,7 @@ from entitlements.domain.usage import UsageEvent, UsageReceipt, UsageReport
 from entitlements.upstream import graphql_documents as documents
 from entitlements.upstream.exchange import Exchange, retrying
 from entitlements.upstream.json_values import JsonObject, child
-from entitlements.upstream.payloads import denied_reason, entity_from_state
+from entitlements.upstream.payloads import denied_reason, entity_from_state, state_in
 from entitlements.upstream.report_payloads import event_input, receipt_from_answer, report_input
 
 QUERY_ATTEMPTS = 3
@@ -52,7 +52,7 @@ class GraphqlApi:
             if error.code in _NO_SUCH_ENTITY:
                 return Entity(denied_reason=denied_reason(AccessDeniedReason.CUSTOMER_NOT_FOUND.value))
             raise
-        state = child(data.get("entitlementsState"))
+        state = state_in(data)
         if state is None:
             raise Garbled(Source.API.value, "sent an answer without entitlements")
         return entity_from_state(state, now_ms=self._clock.now_ms())

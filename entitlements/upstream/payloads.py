@@ -32,6 +32,21 @@ _RESET_FIELDS = ("yearlyAccordingTo", "monthlyAccordingTo", "weeklyAccordingTo")
 Member = TypeVar("Member", bound=enum.Enum)
 
 
+def state_in(data: JsonObject) -> JsonObject | None:
+    """The `entitlementsState` of an answer, or None when it has neither a set nor a reason for an empty one.
+
+    Such an answer says nothing; taken for an empty set it would take every feature away.
+    """
+    state = child(data.get("entitlementsState"))
+    if (
+        state is None
+        or isinstance(state.get("entitlementsV2"), list)
+        or text(state.get("accessDeniedReason"))
+    ):
+        return state
+    return None
+
+
 def entity_from_state(state: JsonObject, *, now_ms: int) -> Entity:
     """The entity of an `entitlementsState`; what is not understood in it is skipped, and counted."""
     entitlements = state.get("entitlementsV2")

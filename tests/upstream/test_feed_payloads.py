@@ -116,3 +116,21 @@ def test_no_frame_raises(subscription: str, data: Any) -> None:
     told(
         subscription, {"customerId": "c", "entitlements": [data], "usage": data, "entitlementReference": data}
     )
+
+
+@pytest.mark.parametrize("entitlements", [None, "x", {}, 7])
+def test_a_set_that_is_none_does_not_drop_the_entity(entitlements: Any) -> None:
+    """Without a list and without a reason an event says nothing.
+
+    It was taken for an empty list, and a broken event threw away an entity that nobody had taken back.
+    """
+    assert told(ENTITLEMENTS, {"customerId": "c", "entitlements": entitlements}) is None
+
+
+def test_a_reason_needs_no_list() -> None:
+    """It says why there is nothing."""
+    event = told(ENTITLEMENTS, {"customerId": "c", "accessDeniedReason": "CustomerIsArchived"})
+
+    assert isinstance(event, EntitlementsChanged)
+    assert event.entity is not None
+    assert event.entity.denied_reason is AccessDeniedReason.CUSTOMER_IS_ARCHIVED

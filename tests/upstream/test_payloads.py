@@ -25,7 +25,12 @@ from entitlements.domain.entitlement import (
 )
 from entitlements.domain.entity import Entity
 from entitlements.domain.reason import AccessDeniedReason
-from entitlements.upstream.payloads import denied_reason, entity_from_entitlements, entity_from_state
+from entitlements.upstream.payloads import (
+    denied_reason,
+    entity_from_entitlements,
+    entity_from_state,
+    state_in,
+)
 from tests.builders import NOW_MS
 from tests.upstream.test_feed_protocol import JSON
 
@@ -260,3 +265,21 @@ HOSTILE = st.dictionaries(
 @given(st.lists(JSON | HOSTILE | HOSTILE.map(lambda data: an_entitlement() | data), max_size=5), JSON)
 def test_no_json_of_the_cloud_raises(entitlements: list[Any], reason: object) -> None:
     assert isinstance(entity_from_entitlements(entitlements, reason, now_ms=NOW_MS), Entity)
+
+
+@pytest.mark.parametrize("state", [None, [], {}, {"entitlementsV2": None}, {"entitlementsV2": {}}])
+def test_a_state_without_a_list_and_without_a_reason_is_none(state: Any) -> None:
+    """It says nothing.
+
+    It was taken for an empty set: an answer that had lost its list denied every feature to callers that were
+    served well before.
+    """
+    assert state_in({"entitlementsState": state}) is None
+
+
+@pytest.mark.parametrize(
+    "state", [{"entitlementsV2": []}, {"accessDeniedReason": "CustomerNotFound", "entitlementsV2": None}]
+)
+def test_an_empty_state_says_that_there_is_nothing(state: Any) -> None:
+    """By an empty list, or by why there is none."""
+    assert state == state_in({"entitlementsState": state})
