@@ -182,6 +182,12 @@ def sidecar() -> Sidecar:
     return build(settings.SIDECAR.config)
 
 
+def data_dir() -> Path:
+    """The folder of what outlives the process (SIDECAR_DATA_DIR)."""
+    folder: Path = settings.DATA_DIR
+    return folder
+
+
 def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
     """The object graph of a configuration.
 

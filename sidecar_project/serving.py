@@ -14,7 +14,8 @@ from channels.worker import Worker
 from daphne.server import Server as HttpServer
 from daphne.server import twisted_loop
 
-from entitlements.composition import Sidecar
+from entitlements import control
+from entitlements.composition import Sidecar, data_dir
 from entitlements.config import SidecarConfig
 from entitlements.consumers import FEED_CHANNEL
 from grpc_service.server import GrpcServer, ServerLimits
@@ -81,7 +82,8 @@ class _Process:
         stopped = _stop_signal()
         if self._is_worker:
             _stop_with_parent(stopped)
-        async with self._sidecar.running(), self._grpc(), self._worker():
+        commands = control.served(self._sidecar, data_dir())
+        async with self._sidecar.running(), self._grpc(), self._worker(), commands:
             self._sidecar.health.start_serving()
             self._announce()
             await stopped.wait()

@@ -43,9 +43,25 @@ class KeySpace:
         return f"{self.prefix}:{_FETCH}:{_ids(key)}"
 
     @property
+    def entities(self) -> str:
+        """The pattern of all that is about customers, for SCAN."""
+        return f"{_escaped(self.prefix)}:c_*"
+
+    def key_of(self, name: bytes) -> EntityKey | None:
+        """Whose entitlements stand under that name; None when something else does."""
+        try:
+            rest = name.decode("utf-8", "surrogatepass").removeprefix(f"{self.prefix}:c_")
+        except UnicodeDecodeError:
+            return None
+        if rest.endswith(("#timestamp", ":metadata")) or ":f_" in rest or ":credit_" in rest:
+            return None
+        customer_id, separator, resource_id = rest.partition(":r_")
+        return EntityKey(customer_id, resource_id if separator else None)
+
+    @property
     def fetch_channels(self) -> str:
         """The pattern of all such channels, for PSUBSCRIBE."""
-        return "".join(f"\\{each}" if each in r"\*?[]" else each for each in self.prefix) + f":{_FETCH}:*"
+        return f"{_escaped(self.prefix)}:{_FETCH}:*"
 
     @property
     def feed_lease(self) -> str:
@@ -76,6 +92,10 @@ def raw(key: str) -> bytes:
 def raw_key(key: str, key_prefix: str, version: int) -> str:
     """The key as it is: no prefix, no version, so that others find it (Django's KEY_FUNCTION)."""
     return key
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"\\{each}" if each in r"\*?[]" else each for each in text)
 
 
 def _ids(key: EntityKey) -> str:

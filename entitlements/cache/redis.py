@@ -5,7 +5,7 @@ Whatever is found there is input, not truth; whatever does not work is a miss or
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from entitlements import metrics
 from entitlements.cache.codec import Metadata, decode_timestamp, encode_entity, encode_metadata, encode_usage
@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 UNKNOWN_CUSTOMER_TTL_SECONDS = int(UNKNOWN_CUSTOMER_SECONDS)
 """An unknown customer may be signing up: nobody is told longer than this that it is unknown."""
+KEYS_PER_PAGE = 500
+"""So many names one SCAN looks at."""
 MAX_USAGE_ATTEMPTS = 3
 """So often a usage is worked out anew because another wrote meanwhile; then newest wins, as everywhere."""
 
@@ -84,6 +86,23 @@ class RedisTier:
         documents = (self._keys.entity(key), self._keys.metadata(key))
         names = [raw(name) for document in documents for name in (document, timestamp_of(document))]
         await self._write(lambda client: client.delete(*names))
+
+    async def page_of_keys(self, cursor: int) -> tuple[int, Sequence[EntityKey]] | None:
+        """Some of what it may hold, and where to go on (0: that was all); None when it cannot be asked.
+
+        An id that looks like a part of the layout may be told wrongly: `get` says what is there.
+        """
+        answer = await self._connection.run(
+            lambda client: cast(
+                "tuple[int, list[bytes]]",
+                client.scan(cursor, match=self._keys.entities, count=KEYS_PER_PAGE),
+            )
+        )
+        if answer is UNAVAILABLE:
+            return None
+        following, names = answer
+        keys = (self._keys.key_of(name) for name in names)
+        return following, [key for key in keys if key is not None]
 
     async def _write(self, work: Callable[[Client], _Answer]) -> _Answer | None:
         """What `work` returns; None when Redis does not answer, or when junk is in the way."""

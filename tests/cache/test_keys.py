@@ -57,3 +57,15 @@ def test_names_are_utf_8_and_half_a_surrogate_pair_has_bytes_too() -> None:
 
 def test_django_adds_neither_prefix_nor_version() -> None:
     assert raw_key("production:c_C", "prefix", 1) == "production:c_C"
+
+
+@pytest.mark.parametrize("key", [EntityKey("c"), EntityKey("c", "r"), EntityKey("c:d/ü", "r r")])
+def test_an_entity_is_known_by_its_name(key: EntityKey) -> None:
+    """And what stands beside it is not taken for one."""
+    keys = KeySpace(prefix="p*")
+    name = raw(keys.entity(key))
+
+    assert key == keys.key_of(name)
+    beside = (keys.metadata(key), keys.feature_usage(key, "f"), keys.credit_usage(key, "t"))
+    assert [None] * 4 == [keys.key_of(raw(each)) for each in (timestamp_of(keys.entity(key)), *beside)]
+    assert keys.key_of(b"p*:c_\xff") is None

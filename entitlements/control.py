@@ -1,0 +1,186 @@
+"""The commands' way into a running sidecar: a socket in its data folder that its owner alone can open.
+
+One JSON line asks, JSON lines answer, and the connection ends. There is no such way over the network.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from entitlements.cache.tiers import Miss
+from entitlements.composition import SharedRedis, Sidecar
+from entitlements.domain.cached_entity import CachedEntity
+from entitlements.domain.entity import EntityKey
+from entitlements.domain.freshness import NEVER
+from entitlements.upstream.payloads import entity_from_state
+from entitlements.upstream.state_documents import state_from_entity
+
+logger = logging.getLogger(__name__)
+
+SOCKET_NAME = "control.sock"
+MAX_LINE_BYTES = 64 * 1024 * 1024
+"""A longer line ends the connection."""
+_BATCH = 100
+"""After so many lines others get their turn."""
+
+_Lines = AsyncIterator[dict[str, Any]]
+_Act = Callable[[Sidecar, dict[str, Any], asyncio.StreamReader], _Lines]
+
+
+@asynccontextmanager
+async def served(sidecar: Sidecar, folder: Path) -> AsyncIterator[None]:
+    """While entered, commands are answered; where the socket cannot be, the sidecar does without."""
+    path = folder / SOCKET_NAME
+    try:
+        listener = _listen(path)
+    except OSError as error:
+        logger.info("commands cannot ask this process", extra={"reason": error.strerror or str(error)})
+        yield
+        return
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _answer(sidecar, reader, writer)
+
+    server = await asyncio.start_unix_server(answer, sock=listener, limit=MAX_LINE_BYTES)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        server.close()
+
+
+def _listen(path: Path) -> socket.socket:
+    """The socket, its owner's alone from the first moment; the one of a process that died is replaced."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o177)
+    try:
+        if path.exists() and not _is_answered(path):
+            path.unlink()
+        listener.bind(str(path))
+    except OSError:
+        listener.close()
+        raise
+    finally:
+        os.umask(before)
+    return listener
+
+
+def _is_answered(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+async def _answer(sidecar: Sidecar, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        asked = await reader.readline()
+        if asked:
+            async for line in _lines(sidecar, json.loads(asked), reader):
+                writer.write(json.dumps(line).encode() + b"\n")
+                await writer.drain()
+    except (ConnectionError, ValueError, KeyError, TypeError) as error:
+        logger.info("a command was not understood", extra={"kind": type(error).__name__})
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+def _lines(sidecar: Sidecar, asked: dict[str, Any], reader: asyncio.StreamReader) -> _Lines:
+    return _ACTS[asked["act"]](sidecar, asked, reader)
+
+
+async def _stats(sidecar: Sidecar, _asked: dict[str, Any], _reader: asyncio.StreamReader) -> _Lines:
+    parts = sidecar.health.parts()
+    yield {name: parts[name] for name in ("memory", "redis", "offline_file", "snapshot") if name in parts}
+
+
+async def _get(sidecar: Sidecar, asked: dict[str, Any], _reader: asyncio.StreamReader) -> _Lines:
+    found = await sidecar.store.find(_key(asked))
+    if found is None:
+        yield {"found": False}
+        return
+    cached, tier = found
+    age_seconds = None
+    if cached.confirmed_at != NEVER:
+        age_seconds = round(sidecar.clock.monotonic() - cached.confirmed_at, 1)
+    yield {
+        "found": True,
+        "tier": tier.value,
+        "age_seconds": age_seconds,
+        "state": state_from_entity(cached.entity),
+    }
+
+
+async def _evict(sidecar: Sidecar, asked: dict[str, Any], _reader: asyncio.StreamReader) -> _Lines:
+    key = _key(asked)
+    keys = [key] if key.resource_id else [key, *sidecar.store.resources_of(key.customer_id)]
+    held = [each for each in keys if await sidecar.store.find(each) is not None]
+    for each in held:
+        await sidecar.store.drop(each)
+    yield {"evicted": len(held)}
+
+
+async def _export(sidecar: Sidecar, _asked: dict[str, Any], _reader: asyncio.StreamReader) -> _Lines:
+    keys = dict.fromkeys(sidecar.memory.keys())
+    if sidecar.redis is not None:
+        keys |= dict.fromkeys([key async for key in _shared_keys(sidecar.redis)])
+    yield {"total": len(keys)}
+    for number, key in enumerate(keys):
+        if number % _BATCH == 0:
+            await asyncio.sleep(0)
+        cached: CachedEntity | Miss | None = sidecar.memory.get(key)
+        if cached is None and sidecar.redis is not None:
+            cached = await sidecar.redis.tier.get(key)
+        if isinstance(cached, CachedEntity):
+            yield {**key._asdict(), "state": state_from_entity(cached.entity)}
+
+
+async def _shared_keys(redis: SharedRedis) -> AsyncIterator[EntityKey]:
+    """The entities that Redis holds, page by page."""
+    cursor = 0
+    while True:
+        page = await redis.tier.page_of_keys(cursor)
+        if page is None:
+            return
+        cursor, keys = page
+        for key in keys:
+            yield key
+        if cursor == 0:
+            return
+
+
+async def _import(sidecar: Sidecar, _asked: dict[str, Any], reader: asyncio.StreamReader) -> _Lines:
+    imported = 0
+    async for line in reader:
+        data = json.loads(line)
+        entity = entity_from_state(data["state"], now_ms=sidecar.clock.now_ms())
+        # Never confirmed: it is answered, checked on its first use, and not written for others.
+        await sidecar.store.store(_key(data), CachedEntity(entity=entity, confirmed_at=NEVER))
+        imported += 1
+        if imported % _BATCH == 0:
+            await asyncio.sleep(0)
+    yield {"imported": imported}
+
+
+def _key(data: dict[str, Any]) -> EntityKey:
+    return EntityKey(data["customer_id"], data.get("resource_id"))
+
+
+_ACTS: dict[str, _Act] = {
+    "stats": _stats,
+    "get": _get,
+    "evict": _evict,
+    "export": _export,
+    "import": _import,
+}
