@@ -111,7 +111,7 @@ class Emulator:
             now_ms=self._now_ms,
         )
         application = web.Application(client_max_size=MAX_BODY_BYTES)
-        application.router.add_route("*", "/{path:.*}", self._dispatch)
+        application.router.add_route("*", r"/{path:[\s\S]*}", self._dispatch)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         await self._runner.setup()
         await self.resume_listening()
