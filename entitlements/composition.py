@@ -252,7 +252,11 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
     sink: ReportSink = cloud
     if outbox is not None:
         sink = Keeping(
-            sink=cloud, delivering=outbox.delivering, clock=clock, keeps_usage=config.sidecar_outbox == "all"
+            sink=cloud,
+            delivering=outbox.delivering,
+            store=store,
+            clock=clock,
+            keeps_usage=config.sidecar_outbox == "all",
         )
     reporting = Reporting(sink=sink, api=cloud, store=store, fetching=fetching, clock=clock)
     if outbox is not None:

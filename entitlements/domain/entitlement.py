@@ -118,6 +118,8 @@ class Usage:
     period_start_ms: int | None = None
     period_end_ms: int | None = None
     updated_at_ms: int = NO_TIMESTAMP_MS
+    is_estimate: bool = False
+    """True when reports were added that the cloud has not confirmed yet."""
 
 
 NO_USAGE = Usage()

@@ -55,6 +55,8 @@ class UsageUpdate:
     updated_at_ms: int = NO_TIMESTAMP_MS
     period_start_ms: int | None = None
     period_end_ms: int | None = None
+    is_estimate: bool = False
+    """True when it is ours and not the cloud's word."""
 
 
 def is_outdated(arrived_at_ms: int, held_at_ms: int) -> bool:
@@ -119,6 +121,7 @@ def _moved(terms: Tracked, update: UsageUpdate) -> Tracked | None:
         period_start_ms=held.period_start_ms if update.period_start_ms is None else update.period_start_ms,
         period_end_ms=held.period_end_ms if update.period_end_ms is None else update.period_end_ms,
         updated_at_ms=update.updated_at_ms,
+        is_estimate=update.is_estimate,
     )
     newest = _newest_usage(terms, held, arrived)
     return None if newest is held else replace(terms, usage=newest)
@@ -137,7 +140,8 @@ def _lags_behind(terms: MeteredEntitlement | CreditEntitlement, held: Usage, arr
     a caller that reported twice in a millisecond could read its own first report after its second.
     """
     return (
-        isinstance(terms, MeteredEntitlement)
+        not arrived.is_estimate
+        and isinstance(terms, MeteredEntitlement)
         and terms.feature.meter_type is MeterType.INCREMENTAL
         and arrived.updated_at_ms == held.updated_at_ms != NO_TIMESTAMP_MS
         and arrived.period_end_ms == held.period_end_ms

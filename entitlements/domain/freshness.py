@@ -26,6 +26,8 @@ class EntityState(enum.Enum):
     """A change may have been missed. Left by a re-check, or by the feed replacing it."""
     STALE = "stale"
     """The cloud was asked again and did not answer: the last that is known."""
+    ESTIMATE = "estimate"
+    """Told of an answer and not of an entity: its usage counts reports that wait in the outbox."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -199,7 +199,9 @@ class Delivering:
             await self._sink.report_events(events, budget_seconds=SEND_SECONDS)
             return
         reports = [write for write in writes if isinstance(write, UsageReport)]
-        for receipt in await self._sink.report_usage_bulk(reports, budget_seconds=SEND_SECONDS):
+        receipts = await self._sink.report_usage_bulk(reports, budget_seconds=SEND_SECONDS)
+        # The last of each meter: shown one by one, the first would undo the estimate of those behind it.
+        for receipt in {(receipt.key, receipt.feature_id): receipt for receipt in receipts}.values():
             if self.show is not None:
                 await self.show(receipt)
 

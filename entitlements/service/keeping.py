@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import TypeVar
 
 from entitlements.domain.errors import Garbled, Throttled, Unreachable
+from entitlements.domain.estimation import estimated
 from entitlements.domain.outbox import Write
-from entitlements.domain.ports import Clock, ReportSink
+from entitlements.domain.ports import Clock, EntityStore, ReportSink
 from entitlements.domain.usage import UsageEvent, UsageReceipt, UsageReport
 from entitlements.service.delivering import Delivering
 
@@ -25,8 +26,17 @@ _Answer = TypeVar("_Answer")
 class Keeping:
     """A ReportSink that answers also while the cloud does not."""
 
-    def __init__(self, *, sink: ReportSink, delivering: Delivering, clock: Clock, keeps_usage: bool) -> None:
+    def __init__(
+        self,
+        *,
+        sink: ReportSink,
+        delivering: Delivering,
+        store: EntityStore,
+        clock: Clock,
+        keeps_usage: bool,
+    ) -> None:
         self._sink = sink
+        self._store = store
         self._delivering = delivering
         self._clock = clock
         self._keeps_usage = keeps_usage
@@ -52,7 +62,7 @@ class Keeping:
             lambda seconds: self._sink.report_usage(stamped, budget_seconds=seconds),
             budget_seconds,
         )
-        return _promise(stamped) if receipt is None else receipt
+        return receipt if receipt is not None else await self._promise(stamped)
 
     async def report_usage_bulk(
         self, reports: Sequence[UsageReport], *, budget_seconds: float
@@ -66,7 +76,7 @@ class Keeping:
             lambda seconds: self._sink.report_usage_bulk(stamped, budget_seconds=seconds),
             budget_seconds,
         )
-        return [_promise(report) for report in stamped] if receipts is None else receipts
+        return receipts if receipts is not None else [await self._promise(report) for report in stamped]
 
     async def _sent_or_kept(
         self, writes: Sequence[Write], send: Callable[[float], Awaitable[_Answer]], budget_seconds: float
@@ -85,7 +95,16 @@ class Keeping:
             return report
         return replace(report, created_at_ms=self._clock.now_ms())
 
+    async def _promise(self, report: UsageReport) -> UsageReceipt:
+        """What is known of a report that is kept; its meter moves at once, so that limits go on binding.
 
-def _promise(report: UsageReport) -> UsageReceipt:
-    """What is known of a report that is kept: not what it will make of the usage."""
-    return UsageReceipt(measurement_id=report.idempotency_key, key=report.key, feature_id=report.feature_id)
+        The estimate stays in this process: in Redis it would look like the cloud's word.
+        """
+        cached = self._store.peek(report.key)
+        now_ms = self._clock.now_ms()
+        update = None if cached is None else estimated(cached.entity, report, now_ms=now_ms)
+        if update is not None:
+            await self._store.apply_usage(report.key, update, already_shared=True)
+        return UsageReceipt(
+            measurement_id=report.idempotency_key, key=report.key, feature_id=report.feature_id
+        )

@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 from entitlements import metrics
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.decision import Decision, Query, invalid_field
+from entitlements.domain.entitlement import MeteredEntitlement
 from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.errors import Offline
 from entitlements.domain.evaluation import (
@@ -139,11 +140,12 @@ class Reading:
         decision = evaluate(known.cached.entity, query, rules=rules, now_ms=self._clock.now_ms())
         if decision.is_fallback:
             self._count_fallback(query.feature_id, cause="no_match")
-        return Answer(decision=decision, provenance=self._provenance(known))
+        return Answer(decision=decision, provenance=self._provenance(known, decision))
 
     def _listed(self, known: _Known) -> ListAnswer:
         entitlements = evaluate_list(known.cached.entity, now_ms=self._clock.now_ms())
-        return ListAnswer(entitlements=entitlements, provenance=self._provenance(known))
+        provenance = self._provenance(known, *entitlements.decisions)
+        return ListAnswer(entitlements=entitlements, provenance=provenance)
 
     def _know_held(self, key: EntityKey, is_expired: "IsExpired") -> _Known | None:
         """What memory holds, where it will do; it is re-checked in the background if need be."""
@@ -202,10 +204,12 @@ class Reading:
     def _state(self, cached: CachedEntity) -> EntityState:
         return state_of(cached, trust=self._following.trust, now=self._clock.monotonic())
 
-    def _provenance(self, known: _Known) -> Provenance:
+    def _provenance(self, known: _Known, *decisions: Decision) -> Provenance:
         state = self._state(known.cached)
         if state is EntityState.STALE:
             metrics.STALE_ANSWERS.inc()
+        if any(map(_rests_on_estimate, decisions)):
+            state = EntityState.ESTIMATE
         age_seconds = self._clock.monotonic() - known.cached.confirmed_at
         age_ms = round(age_seconds * 1000) if isfinite(age_seconds) else None
         return Provenance(source=known.source, state=state, age_ms=age_ms)
@@ -246,3 +250,7 @@ def _is_any_expired(entity: Entity, now_ms: int) -> bool:
 
 def _nothing_held(cause: str) -> Provenance:
     return Provenance(source=Source.OFFLINE if cause == Offline.outcome else Source.FALLBACK)
+
+
+def _rests_on_estimate(decision: Decision) -> bool:
+    return isinstance(decision.basis, MeteredEntitlement) and decision.basis.usage.is_estimate

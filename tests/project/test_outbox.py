@@ -189,3 +189,37 @@ async def test_sigterm_delivers_what_waits(emulator: Emulator, tmp_path: Path) -
     emulator.faults.clear("graphql")
     async with running_sidecar(emulator, tmp_path):
         await delivered(emulator, {f"key-{number}" for number in range(PER_CALL)}, seconds=30)
+
+
+async def test_limit_binds_while_the_cloud_is_away(emulator: Emulator, tmp_path: Path) -> None:
+    """The meter moves by an estimate that says so, and the cloud's word replaces it."""
+    emulator.state.put("customer-1", metered_state(usage=3, limit=5), push=False)
+    query = pb.GetMeteredEntitlementRequest(
+        customer_id="customer-1", feature_id="m", options=pb.MeteredEntitlementOptions(requested_usage=1)
+    )
+    async with (
+        running_sidecar(emulator, tmp_path, SIDECAR_OUTBOX="all") as sidecar,
+        client_of(sidecar) as client,
+    ):
+
+        async def asked() -> tuple[bool, float, str]:
+            call = client.GetMeteredEntitlement(query, timeout=CALL_SECONDS)
+            answer = await call
+            trailing = dict(await call.trailing_metadata())
+            return answer.has_access, answer.entitlement.current_usage, str(trailing["stigg-state"])
+
+        await sidecar.following()
+        assert (await asked())[:2] == (True, 3)
+        emulator.faults.set("graphql", "down")
+        for _ in range(2):
+            answer = await client.ReportUsage(
+                pb.ReportUsageRequest(customer_id="customer-1", feature_id="m", value=1), timeout=CALL_SECONDS
+            )
+            assert not answer.HasField("current_usage")
+
+        assert await asked() == (False, 5, "estimate")
+        emulator.faults.clear("graphql")
+        async with asyncio.timeout(60):
+            while (await asked())[2] == "estimate":  # noqa: ASYNC110 - delivered in the background
+                await asyncio.sleep(0.1)
+        assert (await asked())[:2] == (False, 5)

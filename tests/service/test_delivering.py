@@ -8,6 +8,8 @@ from random import Random
 
 import pytest
 
+from entitlements.cache.memory import MemoryTier
+from entitlements.cache.tiers import Tiers
 from entitlements.domain.errors import (
     Garbled,
     KeyRefused,
@@ -76,9 +78,16 @@ class Office:
     clock: FakeClock
     delivering: Delivering
     ours: Ours
+    store: Tiers = field(default_factory=lambda: Tiers(MemoryTier(max_size_bytes=10_000_000)))
 
     def keeping(self, *, keeps_usage: bool = True) -> Keeping:
-        return Keeping(sink=self.cloud, delivering=self.delivering, clock=self.clock, keeps_usage=keeps_usage)
+        return Keeping(
+            sink=self.cloud,
+            delivering=self.delivering,
+            store=self.store,
+            clock=self.clock,
+            keeps_usage=keeps_usage,
+        )
 
 
 @pytest.fixture
