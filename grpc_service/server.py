@@ -17,6 +17,8 @@ MAX_METADATA_BYTES = 16 * 1024
 """A call with more metadata is refused."""
 SHORTEST_PING_INTERVAL_MS = 5_000
 """A client that pings more often is cut."""
+LONGEST_CALL_SECONDS = 60
+"""A connection that is too old is cut after so long; calls under way end before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,8 @@ class ServerLimits:
     """A larger message is RESOURCE_EXHAUSTED (SIDECAR_MAX_MESSAGE_BYTES)."""
     max_concurrent_calls: int
     """One more call is RESOURCE_EXHAUSTED (SIDECAR_MAX_CONCURRENT_CALLS)."""
+    max_connection_age_seconds: float = 0.0
+    """An older connection is asked to come anew; 0: never (SIDECAR_MAX_CONNECTION_AGE_SECONDS)."""
 
 
 class PortUnavailable(Exception):
@@ -105,7 +109,14 @@ class GrpcServer:
 
 
 def _options(limits: ServerLimits, *, shares_port: bool) -> list[tuple[str, int]]:
+    age = []
+    if limits.max_connection_age_seconds:
+        age = [
+            ("grpc.max_connection_age_ms", max(1, round(limits.max_connection_age_seconds * 1000))),
+            ("grpc.max_connection_age_grace_ms", LONGEST_CALL_SECONDS * 1000),
+        ]
     return [
+        *age,
         ("grpc.max_receive_message_length", limits.max_message_bytes),
         ("grpc.max_send_message_length", limits.max_message_bytes),
         ("grpc.max_concurrent_streams", MAX_STREAMS_PER_CONNECTION),

@@ -101,6 +101,7 @@ class _Process:
         limits = ServerLimits(
             max_message_bytes=self._config.sidecar_max_message_bytes,
             max_concurrent_calls=self._config.sidecar_max_concurrent_calls,
+            max_connection_age_seconds=self._config.sidecar_max_connection_age_seconds,
         )
         server = GrpcServer(servicer, limits=limits, shares_port=self._is_worker)
         host = self._config.sidecar_listen_host

@@ -174,6 +174,13 @@ class SidecarConfig(BaseModel):
     sidecar_shutdown_grace_seconds: float = Field(
         10, ge=0, le=3600, allow_inf_nan=False, description="calls under way may take so long to end"
     )
+    sidecar_max_connection_age_seconds: float = Field(
+        0,
+        ge=0,
+        le=86_400,
+        allow_inf_nan=False,
+        description="an older connection is asked to come anew, so that balancers can rebalance; 0: never",
+    )
     sidecar_max_message_bytes: int = Field(
         4 * 1024 * 1024, ge=1024, le=1 << 30, description="bound of a message"
     )

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import grpc
@@ -81,14 +82,16 @@ Serve = tuple[Client, GrpcServer, int]
 
 
 @asynccontextmanager
-async def serving(reading: ScriptedReading, reporting: ScriptedReporting) -> AsyncIterator[Serve]:
+async def serving(
+    reading: ScriptedReading, reporting: ScriptedReporting, limits: ServerLimits = LIMITS
+) -> AsyncIterator[Serve]:
     servicer = SidecarServicer(
         reading=cast("Reading", reading),
         reporting=cast("Reporting", reporting),
         new_idempotency_key=lambda: "key",
         tells_provenance=True,
     )
-    server = GrpcServer(servicer, limits=LIMITS)
+    server = GrpcServer(servicer, limits=limits)
     port = server.listen("127.0.0.1", 0)
     await server.start()
     try:
@@ -240,3 +243,19 @@ async def test_a_taken_port_is_one_clear_sentence(
         async with serving(reading, reporting) as (_, server, _):
             with pytest.raises(PortUnavailable, match=f"cannot listen on 127.0.0.1 port {port}: it is taken"):
                 server.listen("127.0.0.1", port)
+
+
+async def test_an_old_connection_is_asked_to_come_anew(
+    reading: ScriptedReading, reporting: ScriptedReporting
+) -> None:
+    """HTTP/2 says so with GOAWAY; a client opens another connection, perhaps to another instance."""
+    limits = replace(LIMITS, max_connection_age_seconds=0.5)
+    async with serving(reading, reporting, limits) as (_, _, port), asyncio.timeout(15):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+
+        told = await reader.readuntil(b"max_age")
+
+        assert told.endswith(b"max_age")
+        writer.close()
+        await writer.wait_closed()
