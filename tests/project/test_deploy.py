@@ -1,0 +1,131 @@
+"""The dashboard and the alerts ask for metrics that a running sidecar exports, by labels that they have."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+from prometheus_client import REGISTRY
+
+import entitlements.metrics  # noqa: F401 - registers them
+from tests.harness import ROOT, SidecarProcess
+
+pytestmark = pytest.mark.timeout(60)
+
+ALERTS = ROOT / "deploy/prometheus/alerts.yml"
+DASHBOARD = ROOT / "deploy/grafana/stigg-sidecar.json"
+ADDED_BY_PROMETHEUS = frozenset({"job", "instance", "le"})
+MADE_BY_PROMETHEUS = frozenset({"up"})
+
+
+def rules() -> list[dict[str, Any]]:
+    return [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
+
+
+def panels() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(DASHBOARD.read_text())["panels"]
+    return found
+
+
+def expressions() -> dict[str, str]:
+    """Every expression by the name of what shows it."""
+    by_alert = {rule["alert"]: rule["expr"] for rule in rules()}
+    by_panel = {
+        f"{panel['title']} {target['refId']}": target["expr"]
+        for panel in panels()
+        for target in panel.get("targets", ())
+    }
+    return by_alert | by_panel
+
+
+def parsed(expression: str) -> Any:
+    """Grafana's own variables are no PromQL until Grafana has filled them in."""
+    return promql_parser.parse(
+        expression.replace("$__rate_interval", "5m").replace("$job", "j").replace("$instance", "i")
+    )
+
+
+def parts_of(node: Any) -> Iterator[Any]:
+    """A node of an expression, and all below it."""
+    yield node
+    for name in ("expr", "lhs", "rhs", "vector_selector", "vs", "args", "param"):
+        below = getattr(node, name, None)
+        for part in below if isinstance(below, list) else [below]:
+            if part is not None and not isinstance(part, str):
+                yield from parts_of(part)
+
+
+def selectors_of(node: Any) -> list[Any]:
+    found: list[Any] = []
+    for part in parts_of(node):
+        if isinstance(part, promql_parser.MatrixSelector):
+            found.append(part.vector_selector)
+        elif isinstance(part, promql_parser.VectorSelector):
+            found.append(part)
+    return found
+
+
+def label_names(sample: str) -> frozenset[str]:
+    """The labels of a sidecar's metric, and those that Prometheus adds."""
+    collector: Any = REGISTRY._names_to_collectors.get(sample)
+    own = getattr(collector, "_labelnames", ())
+    return ADDED_BY_PROMETHEUS | frozenset(own)
+
+
+async def test_every_metric_that_is_asked_for_is_exported(sidecar: SidecarProcess) -> None:
+    """A renamed metric fails here before an alert falls silent."""
+    page = (await sidecar.get("/metrics")).text
+    types = dict(line.split()[2:4] for line in page.splitlines() if line.startswith("# TYPE "))
+    exported = set(types) | MADE_BY_PROMETHEUS
+    for name, kind in types.items():
+        if kind == "histogram":
+            exported |= {f"{name}_bucket", f"{name}_sum", f"{name}_count"}
+
+    asked = {
+        (title, selector.name)
+        for title, text in expressions().items()
+        for selector in selectors_of(parsed(text))
+    }
+
+    assert set(expressions()) == {title for title, _ in asked}
+    assert set() == {(title, name) for title, name in asked if name not in exported}
+
+
+@pytest.mark.parametrize(("title", "expression"), expressions().items())
+def test_every_label_that_is_asked_for_exists(title: str, expression: str) -> None:
+    """Of what is selected by, and of what is grouped by."""
+    node = parsed(expression)
+    selectors = selectors_of(node)
+    assert selectors, title
+    known = [label_names(selector.name) for selector in selectors]
+    selected = [{matcher.name for matcher in selector.matchers.matchers} for selector in selectors]
+    grouped = {
+        label
+        for part in parts_of(node)
+        if isinstance(part, promql_parser.AggregateExpr) and part.modifier is not None
+        for label in part.modifier.labels
+    }
+
+    assert all(names <= labels for names, labels in zip(selected, known, strict=True)), title
+    assert grouped <= frozenset().union(*known), title
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: str(rule["alert"]))
+def test_every_alert_says_what_it_means_and_where_to_read_on(rule: dict[str, Any]) -> None:
+    """The anchor is the alert's name in lower case."""
+    annotations = rule["annotations"]
+
+    assert rule["labels"]["severity"] in {"page", "ticket"}
+    assert annotations["summary"]
+    assert annotations["description"]
+    assert annotations["runbook_url"].endswith(f"docs/operating.md#{rule['alert'].lower()}")
+
+
+def test_panels_are_numbered_once_and_show_something() -> None:
+    """Grafana drops one of two panels with the same id."""
+    ids = [panel["id"] for panel in panels()]
+
+    assert len(set(ids)) == len(ids)
+    assert all(panel["targets"] for panel in panels())
