@@ -7,7 +7,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-e
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 PACKAGES := emulator entitlements grpc_service sidecar_project tests
 
-.PHONY: help demo test check format proto lock chaos clean
+.PHONY: help demo test coverage check format proto lock chaos clean
 
 help: ## list these words
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1  \t/'
@@ -17,6 +17,12 @@ demo: $(VENV)/demo ## set up, then run the emulator and the sidecar together: no
 
 test: $(VENV)/dev ## set up, then run the tests
 	@$(BIN)/python -X dev -m pytest
+
+coverage: $(VENV)/dev ## run the tests and report the lines and branches that none of them reached
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
 
 check: $(VENV)/dev ## everything that CI looks at, but the tests
 	$(BIN)/ruff format --check .
@@ -41,7 +47,7 @@ lock: $(VENV)/dev ## write the lock files anew from pyproject.toml
 	$(COMPILE) --constraint requirements-dev.lock --output-file requirements.lock pyproject.toml
 
 clean: ## remove what the demo and the tools left behind
-	rm -rf .demo .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build
+	rm -rf .demo .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

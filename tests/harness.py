@@ -29,12 +29,15 @@ ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 30.0
 STOP_SECONDS = 20.0
 CALL_SECONDS = 15.0
+_MEASURED = "COVERAGE_PROCESS_CONFIG"
+_LAST_WORD = signal.SIGTERM if _MEASURED in os.environ else signal.SIGKILL
+"""`make coverage` needs a process to end by itself: what it counted is written at its end."""
 _PORTS = re.compile(r"HTTP on port (\d+), gRPC on port (\d+)")
 
 
 def environment_for(emulator: Emulator | None, data_dir: Path, **variables: str) -> dict[str, str]:
     """A sidecar's environment: nothing of this machine's but what a process needs."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", _MEASURED) if name in os.environ}
     cloud = {}
     if emulator is not None:
         cloud = {
@@ -143,7 +146,7 @@ async def spawned(
         yield sidecar
     finally:
         if process.returncode is None:
-            process.kill()
+            process.send_signal(_LAST_WORD)
         await process.wait()
         await sidecar.stop()
 
