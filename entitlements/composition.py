@@ -24,6 +24,7 @@ from entitlements.cache.lease import Hold, Lease, LeaseState
 from entitlements.cache.memory import MemoryTier
 from entitlements.cache.notifications import Notifications
 from entitlements.cache.redis import RedisTier
+from entitlements.cache.snapshot import Snapshot
 from entitlements.cache.tiers import Tiers
 from entitlements.clock import SystemClock
 from entitlements.config import SidecarConfig
@@ -137,6 +138,7 @@ class Sidecar:
     redis: SharedRedis | None = None
     feed: Feed | None = None
     offline_file: OfflineFile | None = None
+    snapshot: Snapshot | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -145,6 +147,14 @@ class Sidecar:
             stack.push_async_callback(self.http_client.aclose)
             if self.redis is not None:
                 await stack.enter_async_context(self.redis.running())
+            if self.snapshot is not None:
+                stack.callback(self.snapshot.close)
+                interval_seconds = self.config.sidecar_snapshot_interval_seconds
+                keeping = asyncio.create_task(
+                    self.snapshot.keep(interval_seconds=interval_seconds), name="snapshot"
+                )
+                stack.push_async_callback(partial(asyncio.gather, keeping, return_exceptions=True))
+                stack.callback(keeping.cancel)
             stack.push_async_callback(self.fetching.stop)
             await stack.enter_async_context(self.rechecking)
             if self.offline_file is not None:
@@ -205,20 +215,20 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
     offline = OfflineCloud(new_id=lambda: str(uuid.uuid4()), file=offline_file)
     memory = MemoryTier(max_size_bytes=config.cache_max_size_bytes)
     redis = _shared_redis(config, clock)
+    snapshot = _snapshot(config, memory, clock)
     store = Tiers(
         memory,
         None if redis is None else redis.tier,
         vouch=lambda confirmed_at: sharing.vouch(confirmed_at),  # noqa: PLW0108 - made below, of the store itself
     )
-    sources: list[EntitySource] = [edge, api] if config.edge_enabled else [api]
-    if config.offline:
-        sources = [offline]
+    sources = _sources(config, edge=edge, api=api, offline=offline)
     fetching = Fetching(
         sources=sources,
         store=store,
         clock=clock,
         limits=_fetch_limits(config),
         turns=None if redis is None else redis.fetch_lock,
+        last_known=snapshot,
     )
     rechecking = Rechecking(
         fetching=fetching,
@@ -279,6 +289,7 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         outbox=outbox,
         redis=redis,
         offline_file=offline_file,
+        snapshot=snapshot,
     )
     _add_parts(built)
     return built
@@ -356,6 +367,25 @@ def identity_headers(config: SidecarConfig) -> Mapping[str, str]:
     }
 
 
+def _sources(
+    config: SidecarConfig, *, edge: EntitySource, api: EntitySource, offline: EntitySource
+) -> list[EntitySource]:
+    if config.offline:
+        return [offline]
+    return [edge, api] if config.edge_enabled else [api]
+
+
+def _snapshot(config: SidecarConfig, memory: MemoryTier, clock: Clock) -> Snapshot | None:
+    if config.sidecar_snapshot_file is None:
+        return None
+    return Snapshot(
+        config.sidecar_snapshot_file,
+        memory=memory,
+        clock=clock,
+        max_size_bytes=config.cache_max_size_bytes,
+    )
+
+
 def _fetch_limits(config: SidecarConfig) -> FetchLimits:
     return FetchLimits(
         budget_seconds=config.sidecar_fetch_budget_seconds,
@@ -379,6 +409,18 @@ def _add_parts(built: Sidecar) -> None:
     if built.offline_file is not None:
         file = built.offline_file
         built.health.add_part("offline_file", lambda: _offline_state(file))
+
+    if built.snapshot is not None:
+        snapshot = built.snapshot
+        built.health.add_part("snapshot", lambda: _snapshot_state(snapshot))
+
+
+def _snapshot_state(snapshot: Snapshot) -> PartState:
+    return {
+        "file": str(snapshot.path),
+        "entities": snapshot.entities,
+        "written_ms": snapshot.written_ms,
+    }
 
 
 def _offline_state(file: OfflineFile) -> PartState:

@@ -106,6 +106,7 @@ TLS_CERTIFICATE_EXPIRES = Gauge(
 TLS_RELOADS = Counter("sidecar_tls_reloads", "Times the TLS files changed.", ["outcome"])
 
 # Files that stand in for the cloud.
+SNAPSHOT_WRITES = Counter("sidecar_snapshot_writes", "Times SIDECAR_SNAPSHOT_FILE was written.", ["outcome"])
 OFFLINE_FILE_RELOADS = Counter(
     "sidecar_offline_file_reloads", "New versions of SIDECAR_OFFLINE_FILE.", ["outcome"]
 )

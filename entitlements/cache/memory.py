@@ -81,6 +81,11 @@ class MemoryTier:
         node.is_marked = True
         return node.cached
 
+    def look(self, key: EntityKey) -> CachedEntity | None:
+        """The same without a mark: for who writes all of it down, which says nothing of its use."""
+        node = self._nodes.get(key)
+        return None if node is None else node.cached
+
     def update(self, key: EntityKey, change: Callable[[CachedEntity | None], Held]) -> Held:
         """Replaces what is held by what `change` makes of it, with no other write in between.
 

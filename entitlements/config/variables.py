@@ -149,6 +149,10 @@ class SidecarConfig(BaseModel):
     sidecar_offline_file: Path | None = Field(
         None, description="with OFFLINE: JSON or YAML of customers and their entitlements"
     )
+    sidecar_snapshot_file: Path | None = Field(
+        None, description="what memory holds is written here, for an outage after a restart"
+    )
+    sidecar_snapshot_interval_seconds: Seconds = Field(300, description="between two snapshots")
     sidecar_admin_enabled: Boolean = Field(True, description="false: no admin pages")
     sidecar_workers: int = Field(
         1, ge=1, le=64, description="so many processes on the same ports; more than one needs Redis"

@@ -33,6 +33,8 @@ class Source(enum.Enum):
     API = "api"
     FALLBACK = "fallback"
     OFFLINE = "offline"
+    SNAPSHOT = "snapshot"
+    """Written before a restart, after which neither Redis nor the cloud could be asked."""
 
 
 class EntityStore(Protocol):
@@ -125,6 +127,14 @@ class EntitySource(Protocol):
         Raises:
             UpstreamError: it could not be had within the budget.
         """
+        ...
+
+
+class LastKnown(Protocol):
+    """What was known before this process began."""
+
+    def get(self, key: EntityKey) -> Entity | None:
+        """The last known state of an entity, or None."""
         ...
 
 

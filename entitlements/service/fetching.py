@@ -21,7 +21,7 @@ from entitlements.domain.errors import (
     UpstreamError,
 )
 from entitlements.domain.freshness import NEVER
-from entitlements.domain.ports import Clock, EntitySource, EntityStore, FetchTurns, Source, Turn
+from entitlements.domain.ports import Clock, EntitySource, EntityStore, FetchTurns, LastKnown, Source, Turn
 from entitlements.service.usage_notes import UsageNotes
 
 logger = logging.getLogger(__name__)
@@ -84,8 +84,19 @@ class Fetching:
         clock: Clock,
         limits: FetchLimits,
         turns: FetchTurns | None = None,
+        last_known: LastKnown | None = None,
     ) -> None:
-        """Fetches from the sources, in this order; with `turns`, once for all processes."""
+        """Fetches from the sources, in this order.
+
+        Args:
+            sources: asked one after the other.
+            store: keeps what was fetched.
+            clock: for the budget.
+            limits: the bounds.
+            turns: for one fetch among all processes.
+            last_known: where nobody answers and nothing is held.
+        """
+        self._last_known = last_known
         self._turns = turns
         self._sources = sources
         self._breakers = {source.source: Breaker() for source in sources}
@@ -131,6 +142,22 @@ class Fetching:
         self._usage_notes.note(key, update)
 
     async def _fly(self, key: EntityKey) -> Fetched | NotFetched:
+        outcome = await self._fly_to_the_cloud(key)
+        if isinstance(outcome, Fetched) or isinstance(outcome.error, Rejected):
+            return outcome
+        return await self._remembered(key) or outcome
+
+    async def _remembered(self, key: EntityKey) -> Fetched | None:
+        """What was known before this process began; stale from the start."""
+        if self._last_known is None or self._store.peek(key) is not None:
+            return None
+        entity = self._last_known.get(key)
+        if entity is None:
+            return None
+        stale = CachedEntity(entity=entity, confirmed_at=NEVER, failed_at=self._clock.monotonic())
+        return Fetched(cached=await self._store.store(key, stale), source=Source.SNAPSHOT)
+
+    async def _fly_to_the_cloud(self, key: EntityKey) -> Fetched | NotFetched:
         deadline = self._clock.monotonic() + self._limits.budget_seconds
         if not self._any_circuit_closed():
             return NotFetched(error=self._circuit_open())
