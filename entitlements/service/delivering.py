@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from itertools import takewhile
 from random import Random
 
@@ -79,6 +80,8 @@ class Delivering:
         for write in writes:
             metrics.OUTBOX_ACCEPTED.labels(_kind(write)).inc()
         self.counts["accepted"] += len(writes)
+        self.state = replace(self.state, waiting=self.state.waiting + len(writes))
+        metrics.OUTBOX_DEPTH.set(self.state.waiting)
         self._arrived.set()
 
     async def has_waiting(self) -> bool:

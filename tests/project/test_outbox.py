@@ -6,6 +6,7 @@ OUTBOX_EVENTS and OUTBOX_REPORTS make it larger; the full sizes are 50,000 and 1
 import asyncio
 import os
 import random
+import resource
 import signal
 from collections import Counter
 from contextlib import AsyncExitStack
@@ -179,8 +180,40 @@ async def test_full_redis_is_an_error_and_reads_go_on(emulator: Emulator, tmp_pa
             assert await is_granted(client, "customer-1")
 
 
+async def test_full_disk_is_an_error_and_reads_go_on(emulator: Emulator, tmp_path: Path) -> None:
+    """UNAVAILABLE; the process lives, and keeps events again once there is room."""
+    emulator.state.put("customer-1", boolean_state(), push=False)
+    async with running_sidecar(emulator, tmp_path) as sidecar, client_of(sidecar) as client:
+        assert await is_granted(client, "customer-1")
+        emulator.faults.set("graphql", "down")
+        await client.ReportEvents(a_call(0, 1), timeout=CALL_SECONDS)
+        unlimited = resource.prlimit(
+            sidecar.process.pid, resource.RLIMIT_FSIZE, (1024, resource.RLIM_INFINITY)
+        )
+
+        with pytest.raises(grpc.aio.AioRpcError) as told:
+            await client.ReportEvents(a_call(100, 1), timeout=CALL_SECONDS)
+
+        assert told.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert await is_granted(client, "customer-1")
+        resource.prlimit(sidecar.process.pid, resource.RLIMIT_FSIZE, unlimited)
+        await client.ReportEvents(a_call(200, 1), timeout=CALL_SECONDS)
+        assert 2 * PER_CALL == (await sidecar.parts())["outbox"]["waiting"]
+
+
 async def test_sigterm_delivers_what_waits(emulator: Emulator, tmp_path: Path) -> None:
-    """And what cannot be delivered then, the next process delivers."""
+    """Before the process ends."""
+    async with running_sidecar(emulator, tmp_path) as sidecar, client_of(sidecar) as client:
+        emulator.faults.set("graphql", "down")
+        await client.ReportEvents(a_call(0, 1), timeout=CALL_SECONDS)
+        emulator.faults.clear("graphql")
+        assert await sidecar.stop() == 0
+
+    assert PER_CALL == len(emulator.state.ledger.keys())
+
+
+async def test_next_process_delivers_what_was_left(emulator: Emulator, tmp_path: Path) -> None:
+    """A cloud that is away does not hold up the end of a process."""
     async with running_sidecar(emulator, tmp_path) as sidecar, client_of(sidecar) as client:
         emulator.faults.set("graphql", "down")
         await client.ReportEvents(a_call(0, 1), timeout=CALL_SECONDS)
