@@ -18,6 +18,7 @@ from entitlements import control
 from entitlements.composition import Sidecar, data_dir
 from entitlements.config import SidecarConfig
 from entitlements.consumers import FEED_CHANNEL
+from grpc_service.engines.selection import choose_engine
 from grpc_service.server import GrpcServer, ServerLimits
 from grpc_service.servicer import SidecarServicer
 from grpc_service.tls import TlsFiles
@@ -103,7 +104,12 @@ class _Process:
             max_concurrent_calls=self._config.sidecar_max_concurrent_calls,
             max_connection_age_seconds=self._config.sidecar_max_connection_age_seconds,
         )
-        server = GrpcServer(servicer, limits=limits, shares_port=self._is_worker)
+        server = GrpcServer(
+            servicer,
+            limits=limits,
+            shares_port=self._is_worker,
+            make_engine=await choose_engine(self._config.sidecar_grpc_engine),
+        )
         host = self._config.sidecar_listen_host
         self._ports["gRPC"] = server.listen(host, self._config.grpc_port)
         if self._tls is not None:

@@ -37,7 +37,11 @@ _PORTS = re.compile(r"HTTP on port (\d+), gRPC on port (\d+)")
 
 def environment_for(emulator: Emulator | None, data_dir: Path, **variables: str) -> dict[str, str]:
     """A sidecar's environment: nothing of this machine's but what a process needs."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", _MEASURED) if name in os.environ}
+    kept = {
+        name: os.environ[name]
+        for name in ("PATH", "HOME", "LANG", _MEASURED, "SIDECAR_GRPC_ENGINE")
+        if name in os.environ
+    }
     cloud = {}
     if emulator is not None:
         cloud = {

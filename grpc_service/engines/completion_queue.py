@@ -1,0 +1,295 @@
+"""The engine below grpc.aio: one thread on the completion queue of gRPC's core.
+
+What memory can answer is answered on that thread, in one batch; every other call gets a task on the event
+loop, which starts its batches from there. This is the only module that rests on grpcio's private layer
+(`grpc._cython.cygrpc`), as its own `grpc/_server.py` uses it; pyproject.toml pins the minor version tested,
+and `selection` tries it before it is relied on.
+"""
+
+import asyncio
+import logging
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+import grpc
+from grpc._cython import cygrpc  # type: ignore[attr-defined]  # private: its stubs know nothing of it
+
+from grpc_service.engines.interface import TOO_MANY_CALLS, UNKNOWN_METHOD, EngineSettings
+from grpc_service.errors import UNEXPECTED, PublicStatus
+from grpc_service.methods import Refused, Reply, StreamMethod, UnaryMethod
+
+logger = logging.getLogger(__name__)
+
+CALLS_AWAITED = 32
+"""So many calls can arrive at once without waiting until the core is told that one more is welcome."""
+NO_DEADLINE_SECONDS = 1e9
+"""A deadline further away than this is none: the core tells the end of time instead."""
+SWITCH_INTERVAL_SECONDS = 0.0005
+"""An event of the queue waits so long for a busy loop to let the interpreter go (Python's own: 5 ms)."""
+_NO_FLAGS = 0
+_NO_REQUEST = PublicStatus(grpc.StatusCode.UNIMPLEMENTED, "the call ended before its one request")
+_REFUSED_UNKNOWN = Refused(PublicStatus(grpc.StatusCode.UNIMPLEMENTED, UNKNOWN_METHOD))
+_REFUSED_TOO_MANY = Refused(PublicStatus(grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_MANY_CALLS))
+_REFUSED_DEFECT = Refused(PublicStatus(grpc.StatusCode.INTERNAL, UNEXPECTED))
+
+Event: TypeAlias = Any
+Tag: TypeAlias = Callable[[Event], None]
+"""Called on the queue's thread when what it was given with is done."""
+Operations: TypeAlias = tuple[Any, ...]
+
+
+class CompletionQueueEngine:
+    """An `Engine`."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._methods = {method.path.encode(): method for method in settings.methods}
+        self._max_concurrent_calls = settings.max_concurrent_calls
+        self._queue = cygrpc.CompletionQueue()
+        self._server = cygrpc.Server(tuple(settings.options), False)
+        self._server.register_completion_queue(self._queue)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._run, name="grpc", daemon=True)
+        self._ended = asyncio.Event()
+        self._is_stopping = False
+        # From here on: touched by the queue's thread alone.
+        self._is_shut_down = False
+        self._awaited = 0
+        self._under_way = 0
+
+    def listen(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
+        """Opens a listener, before `start`; returns its port."""
+        private = () if credentials is None else (credentials._credentials,)  # type: ignore[attr-defined]
+        port: int = self._server.add_http2_port(address.encode(), *private)
+        if port == 0:
+            message = f"cannot listen on {address}"
+            raise RuntimeError(message)
+        return port
+
+    async def start(self) -> None:
+        """Answers from now on."""
+        self._loop = asyncio.get_running_loop()
+        sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+        self._server.start()
+        for _ in range(CALLS_AWAITED):
+            self._await_call()
+        self._thread.start()
+
+    async def stop(self, *, grace_seconds: float) -> None:
+        """Takes no new calls, lets those under way end within the grace period; may be called twice."""
+        if self._loop is None or self._ended.is_set():
+            return
+        if not self._is_stopping:
+            self._is_stopping = True
+            self._server.shutdown(self._queue, self._shut_down)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), grace_seconds)
+        if not self._ended.is_set():
+            self._server.cancel_all_calls()
+            await self._ended.wait()
+        self._thread.join()
+        # Here and not on the queue's thread: cancelling on a server that is destroyed ends the process.
+        self._server.destroy()
+
+    def _run(self) -> None:
+        """The queue's thread, until the server is shut down and every call has ended."""
+        while not (self._is_shut_down and self._under_way == 0 and self._awaited == 0):
+            event = self._queue.poll()
+            try:
+                if event.tag is not None:
+                    event.tag(event)
+            except Exception:  # the thread answers every caller: it must not end
+                logger.exception("the gRPC engine made a mistake")
+            # A call lives as long as its last event: let go of it before waiting for the next.
+            event = None
+        assert self._loop is not None  # noqa: S101 - it was set before this thread was started
+        self._loop.call_soon_threadsafe(self._ended.set)
+
+    def _await_call(self) -> None:
+        self._awaited += 1
+        self._server.request_call(self._queue, self._queue, self._accept)
+
+    def _shut_down(self, _: Event) -> None:
+        self._is_shut_down = True
+
+    def _accept(self, event: Event) -> None:
+        """A call has begun: its method is known, its request is not here yet."""
+        self._awaited -= 1
+        if not event.success:
+            return
+        if not self._is_stopping:
+            try:
+                self._await_call()
+            except ValueError:  # the stop came between the question and the call
+                self._awaited -= 1
+        self._under_way += 1
+        method = self._methods.get(event.call_details.method)
+        if method is None:
+            self.finish(event.call, _REFUSED_UNKNOWN)
+        elif self._under_way > self._max_concurrent_calls:
+            self.finish(event.call, _REFUSED_TOO_MANY)
+        elif isinstance(method, UnaryMethod):
+            _UnaryCall(self, event, method).receive()
+        else:
+            _StreamCall(self, event, method).begin()
+
+    def finish(self, call: Any, outcome: Reply | Refused, *, has_begun: bool = False) -> None:
+        """Sends all that is left of a call, from any thread; every call is finished once."""
+        begin = () if has_begun else (cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS),)
+        call.start_server_batch((*begin, *_last_operations(outcome)), self._finished)
+
+    def end(self, call: Any, *, has_begun: bool) -> None:
+        """Ends a stream with OK; instead of `finish`."""
+        begin = () if has_begun else (cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS),)
+        status = cygrpc.SendStatusFromServerOperation(None, cygrpc.StatusCode.ok, b"", _NO_FLAGS)
+        call.start_server_batch((*begin, status), self._finished)
+
+    def _finished(self, _: Event) -> None:
+        self._under_way -= 1
+
+    def on_loop(self, work: Callable[[], object]) -> None:
+        """Has the event loop do something, from the queue's thread."""
+        assert self._loop is not None  # noqa: S101 - no event comes before `start`
+        self._loop.call_soon_threadsafe(work)
+
+
+def _last_operations(outcome: Reply | Refused) -> Operations:
+    if isinstance(outcome, Refused):
+        code = outcome.status.code.value[0]
+        details = outcome.status.details.encode()
+        return (cygrpc.SendStatusFromServerOperation(None, code, details, _NO_FLAGS),)
+    return (
+        cygrpc.SendMessageOperation(outcome.message, _NO_FLAGS),
+        cygrpc.SendStatusFromServerOperation(outcome.trailing_metadata, cygrpc.StatusCode.ok, b"", _NO_FLAGS),
+    )
+
+
+def _remaining_seconds(event: Event) -> float | None:
+    remaining: float = event.call_details.deadline - time.time()  # noqa: TID251 - the core's own clock
+    return None if remaining > NO_DEADLINE_SECONDS else max(remaining, 0.0)
+
+
+class _TaskOfCall:
+    """A call that is answered by a task on the loop, which ends when the caller goes away."""
+
+    def __init__(self, engine: CompletionQueueEngine, event: Event) -> None:
+        self._engine = engine
+        self._call = event.call
+        self._event = event
+        self._task: asyncio.Task[None] | None = None
+        self._is_gone = False
+
+    def spawn(self) -> None:
+        """On the queue's thread: has the loop answer, and watches for the caller's leaving."""
+        self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), self._closed)
+        self._engine.on_loop(self._start)
+
+    async def answer(self) -> None:
+        """Answers the call; it must be finished by its end, whatever happens."""
+        raise NotImplementedError
+
+    def _start(self) -> None:
+        self._task = asyncio.ensure_future(self.answer())
+        if self._is_gone:
+            self._task.cancel()
+
+    def _closed(self, event: Event) -> None:
+        if event.batch_operations[0].cancelled():
+            self._engine.on_loop(self._cancel)
+
+    def _cancel(self) -> None:
+        self._is_gone = True
+        if self._task is not None:
+            self._task.cancel()
+
+
+class _UnaryCall(_TaskOfCall):
+    """One request, one reply: at once if it can be."""
+
+    def __init__(self, engine: CompletionQueueEngine, event: Event, method: UnaryMethod) -> None:
+        super().__init__(engine, event)
+        self._method = method
+        self._request = b""
+
+    def receive(self) -> None:
+        """On the queue's thread: waits for the request."""
+        self._call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), self._received)
+
+    def _received(self, event: Event) -> None:
+        request = event.batch_operations[0].message()
+        if request is None:
+            self._engine.finish(self._call, Refused(_NO_REQUEST))
+            return
+        try:
+            outcome: Reply | Refused | None = self._method.answer_now(request)
+        except Refused as refused:
+            outcome = refused
+        except Exception:  # the call must be finished
+            logger.exception("a method broke its promise", extra={"method": self._method.path})
+            outcome = _REFUSED_DEFECT
+        if outcome is not None:
+            self._engine.finish(self._call, outcome)
+            return
+        self._request = request
+        self.spawn()
+
+    async def answer(self) -> None:
+        """On the loop: what could not be answered at once."""
+        outcome: Reply | Refused = _REFUSED_DEFECT
+        try:
+            outcome = await self._method.answer(self._request, _remaining_seconds(self._event))
+        except Refused as refused:
+            outcome = refused
+        finally:
+            self._engine.finish(self._call, outcome)
+
+
+class _StreamCall(_TaskOfCall):
+    """Any number of requests and replies."""
+
+    def __init__(self, engine: CompletionQueueEngine, event: Event, method: StreamMethod) -> None:
+        super().__init__(engine, event)
+        self._method = method
+        self._has_begun = False
+
+    def begin(self) -> None:
+        """On the queue's thread."""
+        self.spawn()
+
+    async def answer(self) -> None:
+        """On the loop: every reply in turn, then the status."""
+        refusal: Refused | None = _REFUSED_DEFECT
+        try:
+            async for reply in self._method.answer(self._requests()):
+                begin = () if self._has_begun else (cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS),)
+                self._has_begun = True
+                await self._batch((*begin, cygrpc.SendMessageOperation(reply, _NO_FLAGS)))
+            refusal = None
+        except Refused as refused:
+            refusal = refused
+        finally:
+            if refusal is None:
+                self._engine.end(self._call, has_begun=self._has_begun)
+            else:
+                self._engine.finish(self._call, refusal, has_begun=self._has_begun)
+
+    async def _requests(self) -> AsyncIterator[bytes]:
+        while True:
+            (received,) = await self._batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),))
+            request = received.message()
+            if request is None:
+                return
+            yield request
+
+    async def _batch(self, operations: Operations) -> Sequence[Any]:
+        """Has the core do these; returns them when they are done."""
+        done: asyncio.Future[Sequence[Any]] = asyncio.get_running_loop().create_future()
+
+        def tag(event: Event) -> None:
+            self._engine.on_loop(lambda: None if done.done() else done.set_result(event.batch_operations))
+
+        self._call.start_server_batch(operations, tag)
+        return await done

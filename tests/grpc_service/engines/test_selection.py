@@ -1,0 +1,59 @@
+"""Which engine is chosen, and what happens where the quick one is out of order."""
+
+import logging
+
+import pytest
+
+from grpc_service.engines.aio import AioEngine
+from grpc_service.engines.completion_queue import CompletionQueueEngine
+from grpc_service.engines.interface import EngineSettings
+from grpc_service.engines.selection import EngineName, choose_engine
+from grpc_service.methods import Reply, UnaryMethod
+
+
+class Mute(AioEngine):
+    """Refuses to be made, as an engine whose private parts have moved."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        raise AttributeError
+
+
+class Garbled(AioEngine):
+    """Loses what it carries."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        methods = [
+            UnaryMethod(path=method.path, answer=method.answer, answer_now=lambda request: Reply(request[:0]))
+            for method in settings.methods
+            if isinstance(method, UnaryMethod)
+        ]
+        super().__init__(EngineSettings(methods=methods, options=(), max_concurrent_calls=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "engine"), [("auto", CompletionQueueEngine), ("cq", CompletionQueueEngine), ("aio", AioEngine)]
+)
+async def test_choice(name: EngineName, engine: type) -> None:
+    """The quick engine works here, and is chosen unless the other is asked for."""
+    assert engine is await choose_engine(name)
+
+
+@pytest.mark.parametrize("broken", [Mute, Garbled])
+async def test_broken_engine_is_left_with_a_warning(
+    broken: type, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The sidecar serves on grpc.aio, and says so once."""
+    monkeypatch.setattr("grpc_service.engines.completion_queue.CompletionQueueEngine", broken)
+
+    assert AioEngine is await choose_engine("auto")
+    assert [logging.WARNING] == [
+        record.levelno for record in caplog.records if record.name.startswith("grpc_service")
+    ]
+
+
+async def test_broken_engine_that_was_asked_for_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who names the engine gets that one or none."""
+    monkeypatch.setattr("grpc_service.engines.completion_queue.CompletionQueueEngine", Mute)
+
+    with pytest.raises(AttributeError):
+        await choose_engine("cq")
