@@ -84,15 +84,18 @@ class _Process:
         if self._is_worker:
             _stop_with_parent(stopped)
         commands = control.served(self._sidecar, data_dir())
-        async with self._sidecar.running(), self._grpc(), self._worker(), commands:
+        async with self._sidecar.running(), self._grpc() as grpc_server, self._worker(), commands:
             self._sidecar.health.start_serving()
             self._announce()
             await stopped.wait()
             logger.info("draining")
             self._sidecar.health.stop_serving()
+            await grpc_server.drain()
+            # Calls are still answered meanwhile: whoever follows health needs a moment to turn elsewhere.
+            await asyncio.sleep(self._pause_seconds)
 
     @asynccontextmanager
-    async def _grpc(self) -> AsyncIterator[None]:
+    async def _grpc(self) -> AsyncIterator[GrpcServer]:
         servicer = SidecarServicer(
             reading=self._sidecar.reading,
             reporting=self._sidecar.reporting,
@@ -116,9 +119,15 @@ class _Process:
             self._ports["gRPC over TLS"] = server.listen(host, self._config.port, tls=self._tls)
         await server.start()
         try:
-            yield
+            yield server
         finally:
-            await server.stop(grace_seconds=self._config.sidecar_shutdown_grace_seconds)
+            grace_seconds = self._config.sidecar_shutdown_grace_seconds - self._pause_seconds
+            await server.stop(grace_seconds=grace_seconds)
+
+    @property
+    def _pause_seconds(self) -> float:
+        """The part of the grace period in which new calls are still answered."""
+        return min(self._config.sidecar_drain_seconds, self._config.sidecar_shutdown_grace_seconds)
 
     @property
     def _tls(self) -> TlsFiles | None:

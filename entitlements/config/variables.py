@@ -178,6 +178,13 @@ class SidecarConfig(BaseModel):
     sidecar_shutdown_grace_seconds: float = Field(
         10, ge=0, le=3600, allow_inf_nan=False, description="calls under way may take so long to end"
     )
+    sidecar_drain_seconds: float = Field(
+        1,
+        ge=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="the part of the grace period in which new calls are still answered",
+    )
     sidecar_max_connection_age_seconds: float = Field(
         0,
         ge=0,

@@ -1,0 +1,127 @@
+"""Stopping and starting under load: a client that follows health and never retries sees no failed call."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from emulator.server import Emulator
+from tests.cloud_states import boolean_state
+from tests.harness import CALL_SECONDS, Client, SidecarProcess, check, client_of, running_sidecar
+
+pytestmark = pytest.mark.timeout(120)
+
+PAUSE_SECONDS = 0.005
+"""About 200 calls a second, on a machine that others use too."""
+
+
+class Balanced:
+    """The instances that say they serve, asked in turn; each call once."""
+
+    def __init__(self) -> None:
+        self.failed: list[str] = []
+        self.answered = 0
+        self._serving: list[Client] = []
+        self._calls: set[asyncio.Task[None]] = set()
+        self._progress = asyncio.Condition()
+
+    @asynccontextmanager
+    async def instance(self, sidecar: SidecarProcess) -> AsyncIterator[None]:
+        """Asks this one too, from when it says it serves until it says it does not."""
+        async with grpc.aio.insecure_channel(sidecar.address) as channel:
+            client, known = Client(channel), asyncio.Event()
+            watching = asyncio.create_task(self._watch(channel, client, known))
+            await asyncio.wait_for(known.wait(), CALL_SECONDS)
+            try:
+                yield
+            finally:
+                watching.cancel()
+                await asyncio.gather(watching, *self._calls, return_exceptions=True)
+
+    async def call_for_ever(self) -> None:
+        """Never waits for an answer before it asks again."""
+        while True:
+            client = self._serving[0]
+            self._serving.append(self._serving.pop(0))
+            call = asyncio.create_task(self._call(client))
+            self._calls.add(call)
+            call.add_done_callback(self._calls.discard)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def more(self, count: int) -> None:
+        """Returns after so many more calls have ended."""
+        until = self.answered + count
+        async with asyncio.timeout(60), self._progress:
+            await self._progress.wait_for(lambda: self.failed or self.answered >= until)
+
+    async def _call(self, client: Client) -> None:
+        try:
+            await check(client, "customer-1")
+        except grpc.aio.AioRpcError as error:
+            self.failed.append(f"{error.code()}: {error.details()}")
+        async with self._progress:
+            self.answered += 1
+            self._progress.notify_all()
+
+    async def _watch(self, channel: grpc.aio.Channel, client: Client, known: asyncio.Event) -> None:
+        stub: Any = health_pb2_grpc.HealthStub(channel)  # its stubs know no Watch
+        try:
+            with suppress(grpc.aio.AioRpcError):  # the stream ends with the instance
+                async for told in stub.Watch(health_pb2.HealthCheckRequest()):
+                    if told.status == health_pb2.HealthCheckResponse.SERVING:
+                        self._serving.append(client)
+                        known.set()
+                    elif client in self._serving:
+                        self._serving.remove(client)
+        finally:
+            if client in self._serving:
+                self._serving.remove(client)
+
+
+async def test_a_rolling_restart_fails_no_call(emulator: Emulator, tmp_path: Path) -> None:
+    """Two instances, one after the other; there is always one that serves."""
+    emulator.state.put("customer-1", boolean_state(), push=False)
+    balanced = Balanced()
+    async with running_sidecar(emulator, tmp_path) as second, balanced.instance(second):
+        async with running_sidecar(emulator, tmp_path) as first, balanced.instance(first):
+            calling = asyncio.create_task(balanced.call_for_ever())
+            await balanced.more(100)
+            codes = [await first.stop()]
+        async with running_sidecar(emulator, tmp_path) as third, balanced.instance(third):
+            await balanced.more(100)
+            codes.append(await second.stop())
+            await balanced.more(100)
+            calling.cancel()
+            await asyncio.gather(calling, return_exceptions=True)
+
+    assert [] == balanced.failed
+    assert [0, 0] == codes
+
+
+async def test_a_draining_instance_says_so_and_still_answers(emulator: Emulator, tmp_path: Path) -> None:
+    """Balancers hear of it later than the signal arrives: a new connection is still served for a while."""
+    emulator.state.put("customer-1", boolean_state(), push=False)
+    async with running_sidecar(emulator, tmp_path, SIDECAR_DRAIN_SECONDS="5") as sidecar:
+        sidecar.process.send_signal(signal.SIGTERM)
+        await sidecar.printed("draining")
+
+        ready, live = await sidecar.get("/readyz"), await sidecar.get("/livez")
+        async with client_of(sidecar) as client:
+            answer = await check(client, "customer-1")
+
+        assert (503, {"status": "DOWN"}, 200) == (ready.status_code, ready.json(), live.status_code)
+        assert answer.has_access
+        assert await sidecar.stop() == 0
+
+
+async def test_the_pause_is_part_of_the_grace_period(emulator: Emulator, tmp_path: Path) -> None:
+    """A pause that is too long does not lengthen the stop."""
+    variables = {"SIDECAR_DRAIN_SECONDS": "3600", "SIDECAR_SHUTDOWN_GRACE_SECONDS": "0.5"}
+    async with running_sidecar(emulator, tmp_path, **variables) as sidecar:
+        assert await sidecar.stop() == 0
