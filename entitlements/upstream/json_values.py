@@ -32,8 +32,10 @@ def skipped(what: str, detail: str = "") -> None:
 
 
 def text(value: object) -> str | None:
-    """A string, or None."""
-    return value if isinstance(value, str) else None
+    """A string, or None; half a surrogate pair, which JSON can name and no wire carries, becomes `?`."""
+    if not isinstance(value, str):
+        return None
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
 def flag(value: object) -> bool | None:

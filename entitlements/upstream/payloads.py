@@ -205,7 +205,11 @@ def _usage(data: JsonObject) -> Usage:
 
 
 def _enum_values(value: object) -> tuple[str, ...]:
-    return tuple(intern(each) for each in value if isinstance(each, str)) if isinstance(value, list) else ()
+    return (
+        tuple(intern(each) for each in map(text, value) if each is not None)
+        if isinstance(value, list)
+        else ()
+    )
 
 
 def _credit_rate(data: JsonObject) -> CreditRate | None:

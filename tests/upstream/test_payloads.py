@@ -283,3 +283,23 @@ def test_a_state_without_a_list_and_without_a_reason_is_none(state: Any) -> None
 def test_an_empty_state_says_that_there_is_nothing(state: Any) -> None:
     """By an empty list, or by why there is none."""
     assert state == state_in({"entitlementsState": state})
+
+
+def test_half_a_surrogate_pair_does_not_reach_a_caller() -> None:
+    """A name that was cut in the middle of an emoji.
+
+    JSON can carry it and protobuf cannot: every read of the entity failed on its way out.
+    """
+    found = entity_from_entitlements(
+        [
+            an_entitlement(a_feature("ENUM", displayName="cut \ud83d"), enumValues=["eu\ud83d"]),
+            {"__typename": "CreditEntitlement", "currency": {"currencyId": "c", "displayName": "\ud83d ü"}},
+        ],
+        None,
+        now_ms=NOW_MS,
+    )
+    enum = found.features["f"]
+
+    assert isinstance(enum, EnumEntitlement)
+    assert ("cut ?", ("eu?",)) == (enum.feature.display_name, enum.enum_values)
+    assert "? ü" == found.credits["c"].currency.display_name
