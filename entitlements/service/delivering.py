@@ -102,12 +102,12 @@ class Delivering:
                 pause_seconds = LONGEST_PAUSE_SECONDS
             if pause_seconds == 0:
                 continue
-            if pause_seconds != LOOK_SECONDS:
+            if self._failures:  # what arrives does not shorten the cloud's pause
                 await asyncio.sleep(pause_seconds)
                 continue
             self._arrived.clear()
             try:
-                async with asyncio.timeout(LOOK_SECONDS):
+                async with asyncio.timeout(pause_seconds):
                     await self._arrived.wait()
             except TimeoutError:
                 pass

@@ -293,3 +293,20 @@ async def test_full_outbox_is_told(office: Office) -> None:
 
     with pytest.raises(Overloaded):
         await office.keeping().report_events(many, budget_seconds=1)
+
+
+async def test_arrivals_do_not_shorten_the_clouds_pause(office: Office) -> None:
+    """Retry-After holds for all that waits."""
+    office.cloud.failure = Throttled("api", 1.0)
+    await office.delivering.accept(events("a"))
+    task = asyncio.create_task(office.delivering.run())
+    async with asyncio.timeout(10):
+        while not office.cloud.saw:  # noqa: ASYNC110 - the cloud tells no events
+            await asyncio.sleep(0.01)
+    await office.delivering.accept(events("b"))
+
+    await asyncio.wait([task], timeout=0.3)
+
+    assert events("a") == office.cloud.saw
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
