@@ -148,7 +148,7 @@ class FeedProtocol:
         return [Delivered(subscription=subscription, frame=frame)]
 
     def _ended(self, message: Mapping[str, Any]) -> list[Event]:
-        if _says_bad_key(message.get("payload")):
+        if BAD_KEY_WORDS.lower() in json.dumps(message.get("payload")).lower():
             return [Failed(problem=Problem.KEY_REFUSED)]
         subscription = self._ids.pop(_id(message), None)
         if subscription is None:
@@ -184,13 +184,6 @@ class FeedProtocol:
         if self._garbage > MAX_GARBAGE_FRAMES:
             return [Skipped(), Failed(problem=Problem.LOST)]
         return [Skipped()]
-
-
-def _says_bad_key(payload: object) -> bool:
-    try:
-        return BAD_KEY_WORDS.lower() in json.dumps(payload).lower()
-    except RecursionError:
-        return False
 
 
 def _operation_name(subscription: str) -> str:
