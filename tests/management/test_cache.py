@@ -1,14 +1,12 @@
 """`cache` looks into a running sidecar, and carries what it holds to another."""
 
 import json
-import socket
 import stat
 from pathlib import Path
 
 import pytest
 
 from emulator.server import Emulator
-from entitlements.control import SOCKET_NAME
 from tests.cloud_states import boolean_state, metered_state
 from tests.harness import (
     Client,
@@ -113,23 +111,6 @@ async def test_what_redis_holds_is_exported_too(emulator: Emulator, tmp_path: Pa
         assert redis.text("p*:c_a") is None
 
 
-async def test_only_the_owner_may_ask_and_junk_harms_nothing(sidecar: SidecarProcess, tmp_path: Path) -> None:
-    """The socket is private; what is no question ends its connection alone; it goes with the process."""
-    path = tmp_path / SOCKET_NAME
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    for junk in (b"{\n", b"[]\n", b'{"act": "format"}\n', b'{"act": "get"}\n', b"\xff\n"):
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(path))
-            connection.sendall(junk)
-            connection.settimeout(10)
-            assert connection.recv(100) == b""
-
-    assert (await sidecar.get("/readyz")).is_success
-    assert "Traceback" not in sidecar.output
-    assert await sidecar.stop() == 0
-    assert not path.exists()
-
-
 async def test_nobody_to_ask_and_unusable_files_are_told(tmp_path: Path) -> None:
     """In one line, with 2."""
     environment = environment_for(None, tmp_path, OFFLINE="1", LOG_LEVEL="error")
@@ -141,11 +122,3 @@ async def test_nobody_to_ask_and_unusable_files_are_told(tmp_path: Path) -> None
     assert "no sidecar answers at " in away.output
     assert "missing.json: cannot be read" in broken.output
     assert "Traceback" not in away.output + broken.output + wrong.output
-
-
-async def test_the_socket_of_a_process_that_died_is_replaced(emulator: Emulator, tmp_path: Path) -> None:
-    """After a kill the next process can be asked."""
-    with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(tmp_path / SOCKET_NAME))
-    async with running_sidecar(emulator, tmp_path):
-        assert (await run(environment_for(emulator, tmp_path), "cache", "stats")).code == 0
