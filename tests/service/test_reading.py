@@ -318,3 +318,16 @@ async def test_age_is_unknown_when_nothing_ever_confirmed_it(house: House) -> No
 def test_overload_has_a_sentence() -> None:
     """What a caller of a write would be told."""
     assert "SIDECAR_FETCH_QUEUE_SIZE" in str(Overloaded("SIDECAR_FETCH_QUEUE_SIZE"))
+
+
+async def test_held_answer_needs_no_loop(house: House) -> None:
+    """What memory knows is answered on any thread; what it does not know is left to `check`, uncounted."""
+    misses = _metric("sidecar_cache_misses_total")
+    unknown = await asyncio.to_thread(house.reading.check_held, QUERY)
+    await _hold(house)
+    held = await asyncio.to_thread(house.reading.check_held, QUERY)
+
+    assert unknown is None
+    assert held == await house.reading.check(QUERY)
+    assert misses == _metric("sidecar_cache_misses_total")
+    assert house.edge.asked == []

@@ -72,3 +72,11 @@ async def test_too_many_suspects_are_counted(house: House, monkeypatch: pytest.M
 
     assert [True, True, False] == accepted
     assert REGISTRY.get_sample_value("sidecar_rechecks_total", {"outcome": "dropped"}) == before + 1
+
+
+async def test_suspect_may_be_named_by_any_thread(house: House) -> None:
+    """The transport's thread finds suspects too; the loop wakes and asks."""
+    assert await asyncio.to_thread(house.rechecking.recheck, KEY)
+
+    await asyncio.wait_for(house.edge.reached.wait(), 5)
+    assert house.edge.asked == [KEY]
