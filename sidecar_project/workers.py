@@ -117,8 +117,9 @@ class _Worker:
             code = await asyncio.wait_for(process.wait(), self._grace_seconds + KILL_MARGIN_SECONDS)
         except TimeoutError:
             process.kill()
-            await process.wait()
-            code = 1
+            code = await process.wait()
+        if code != 0:
+            logger.error("a worker did not drain", extra={"pid": process.pid, "exit_code": code})
         return 0 if code == 0 else 1
 
     async def _start(self) -> asyncio.subprocess.Process:

@@ -127,7 +127,7 @@ async def test_a_signal_drains_all_workers(
         code = await sidecar.stop(number)
 
         assert await call
-        assert code == 0
+        assert code == 0, sidecar.output
 
 
 async def test_several_workers_need_redis(emulator: Emulator, tmp_path: Path) -> None:
