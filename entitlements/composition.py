@@ -31,7 +31,7 @@ from entitlements.config import SidecarConfig
 from entitlements.domain.freshness import Trust
 from entitlements.domain.outbox import OutboxLimits
 from entitlements.domain.ports import Clock, EntitySource, FeedListener, ReportSink
-from entitlements.fallbacks import ConfiguredRules
+from entitlements.fallbacks import StoredRules
 from entitlements.outbox.local_file import LocalFileOutbox
 from entitlements.outbox.redis_stream import RedisStreamOutbox
 from entitlements.service.delivering import Delivering
@@ -130,6 +130,7 @@ class Sidecar:
     rechecking: Rechecking
     following: Following
     sharing: Sharing
+    rules: StoredRules
     reading: Reading
     reporting: Reporting
     key_check: KeyCheck
@@ -156,6 +157,7 @@ class Sidecar:
                 stack.push_async_callback(partial(asyncio.gather, keeping, return_exceptions=True))
                 stack.callback(keeping.cancel)
             stack.push_async_callback(self.fetching.stop)
+            await stack.enter_async_context(self.rules.followed())
             await stack.enter_async_context(self.rechecking)
             if self.offline_file is not None:
                 following = asyncio.create_task(
@@ -249,12 +251,13 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         clock=clock,
         dropped_writes=lambda: 0 if redis is None else redis.tier.dropped_writes,
     )
+    rules = StoredRules(config.entitlements_fallback, clock=clock)
     reading = Reading(
         store=store,
         fetching=fetching,
         rechecking=rechecking,
         following=following,
-        rules=ConfiguredRules(config.entitlements_fallback),
+        rules=rules,
         clock=clock,
     )
     cloud = offline if config.offline else api
@@ -282,6 +285,7 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         rechecking=rechecking,
         following=following,
         sharing=sharing,
+        rules=rules,
         reading=reading,
         reporting=reporting,
         key_check=KeyCheck(checker=cloud, clock=clock),

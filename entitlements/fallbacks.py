@@ -1,8 +1,23 @@
-"""The configured fallbacks in force."""
+"""The configured fallbacks in force: the database's before ENTITLEMENTS_FALLBACK."""
 
-from collections.abc import Mapping
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+
+from django.db import DatabaseError, connection
 
 from entitlements.domain.fallback import FallbackValue
+from entitlements.domain.ports import Clock
+from entitlements.models import FallbackRule
+from entitlements.occasional_log import OccasionalLog
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.5
+"""A rule that is changed in any process is in force in this one so much later."""
 
 
 class ConfiguredRules:
@@ -14,3 +29,51 @@ class ConfiguredRules:
     def current(self) -> Mapping[str, FallbackValue]:
         """By feature id; a snapshot that is never changed in place."""
         return self._rules
+
+
+class StoredRules:
+    """The rules of the database over the configured ones; read in the background, never by a check."""
+
+    def __init__(
+        self, configured: Mapping[str, FallbackValue], *, clock: Clock, poll_seconds: float = POLL_SECONDS
+    ) -> None:
+        self._configured = configured
+        self._current = configured
+        self._poll_seconds = poll_seconds
+        self._log = OccasionalLog(logger, clock.monotonic)
+
+    def current(self) -> Mapping[str, FallbackValue]:
+        """By feature id; a snapshot that is never changed in place."""
+        return self._current
+
+    @asynccontextmanager
+    async def followed(self) -> AsyncIterator[None]:
+        """While entered, what changes in the database comes into force; it is read once before."""
+        # One thread of its own: it keeps its connection, and a slow database delays nothing else.
+        with ThreadPoolExecutor(1, "fallback-rules") as thread:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(thread, self.read)
+            task = asyncio.create_task(self._poll(thread), name="fallback-rules")
+            try:
+                yield
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                await loop.run_in_executor(thread, connection.close)
+
+    def read(self) -> None:
+        """Takes over what the database holds; where it cannot be read, what was last read stays in force."""
+        try:
+            stored = {
+                rule.feature_id: rule.as_value() for rule in FallbackRule.objects.filter(is_active=True)
+            }
+        except DatabaseError:
+            self._log.warning("database", "the fallback rules of the database cannot be read")
+            connection.close()
+            return
+        self._current = MappingProxyType({**self._configured, **stored})
+
+    async def _poll(self, thread: ThreadPoolExecutor) -> None:
+        while True:
+            await asyncio.sleep(self._poll_seconds)
+            await asyncio.get_running_loop().run_in_executor(thread, self.read)

@@ -77,7 +77,12 @@ def logging_config(config: SidecarConfig) -> dict[str, Any]:
     """Django's LOGGING: everything to stdout, in one format."""
     secrets = tuple(
         secret.get_secret_value()
-        for secret in (config.server_api_key, config.redis_password, config.redis_username)
+        for secret in (
+            config.server_api_key,
+            config.redis_password,
+            config.redis_username,
+            config.database_url,
+        )
         if secret is not None
     )
     formatter: dict[str, Any] = {"()": ConsoleLines, "secrets": secrets}

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import dj_database_url
 from pydantic import SecretStr
 
 from entitlements.cache.redis_address import RedisAddress, cache_settings, channel_layer_settings
@@ -22,6 +23,7 @@ DEMO_DIR = BASE_DIR / ".demo"
 _PLACEHOLDER_ENVIRONMENT = {"OFFLINE": "1"}
 """What stands in for an unusable environment, so that `manage.py help` works."""
 SECRET_KEY_FILE_NAME = "secret-key"  # noqa: S105 - the name of a file
+DATABASE_FILE_NAME = "sidecar.sqlite3"
 FEED_CHANNEL_CAPACITY = 2000
 """More than MAX_FRAMES_UNDER_WAY of entitlements/consumers.py, which is the bound in force."""
 
@@ -72,6 +74,13 @@ def _redis_address(config: SidecarConfig) -> RedisAddress:
     )
 
 
+def _database(config: SidecarConfig) -> dict[str, Any]:
+    url = _shown(config.database_url)
+    if url is None:
+        return {"ENGINE": "django.db.backends.sqlite3", "NAME": DATA_DIR / DATABASE_FILE_NAME}
+    return {**dj_database_url.parse(url)}
+
+
 def _ask_address() -> str:
     """Where `manage.py ask` asks: the running demo, unless GRPC_PORT says otherwise."""
     if "GRPC_PORT" in os.environ:
@@ -106,7 +115,7 @@ MIDDLEWARE = [
 ]
 ROOT_URLCONF = "sidecar_project.urls"
 ASGI_APPLICATION = "sidecar_project.asgi.application"
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": DATA_DIR / "sidecar.sqlite3"}}
+DATABASES = {"default": _database(_config)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
     "default": {

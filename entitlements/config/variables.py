@@ -11,8 +11,10 @@ from entitlements.domain.fallback import FallbackValue
 
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off"})
-SECRETS = frozenset({"SERVER_API_KEY", "REDIS_USERNAME", "REDIS_PASSWORD"})
+SECRETS = frozenset({"DATABASE_URL", "SERVER_API_KEY", "REDIS_USERNAME", "REDIS_PASSWORD"})
 """Never shown; each may be read from a file named by `NAME_FILE`."""
+DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql", "mysql")
+"""What DATABASE_URL may name; all but the first need their driver installed."""
 LOCAL_EDGE_PORT = 3060
 """Where the Edge stands beside an API on localhost (contract/upstream.md)."""
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -71,6 +73,14 @@ def _header_value(value: object) -> object:
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     if isinstance(text, str) and not all("!" <= character <= "~" for character in text):
         message = "it may hold printable ASCII characters without blanks"
+        raise ValueError(message)
+    return value
+
+
+def _database_url(value: object) -> object:
+    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    if urlsplit(text).scheme not in DATABASE_SCHEMES:
+        message = f"it may be a URL that begins with {' or '.join(f'{each}://' for each in DATABASE_SCHEMES)}"
         raise ValueError(message)
     return value
 
@@ -146,6 +156,9 @@ class SidecarConfig(BaseModel):
         "json", description="json, or console for people"
     )
     sidecar_data_dir: Path = Field(Path("data"), description="folder of what outlives the process")
+    database_url: Annotated[SecretStr, BeforeValidator(_database_url)] | None = Field(
+        None, description="database of what people set; unset: SQLite in SIDECAR_DATA_DIR"
+    )
     sidecar_offline_file: Path | None = Field(
         None, description="with OFFLINE: JSON or YAML of customers and their entitlements"
     )

@@ -14,7 +14,6 @@ ELSEWHERE = {
     "entitlements/clock.py": "tests/doors/test_leaves.py",
     "entitlements/composition.py": "tests/project/test_main_job.py",
     "entitlements/consumers.py": "tests/doors/test_consumers.py",
-    "entitlements/fallbacks.py": "tests/doors/test_leaves.py",
     "entitlements/metrics.py": "tests/doors/test_leaves.py",
     "entitlements/occasional_log.py": "tests/doors/test_leaves.py",
     "entitlements/views.py": "tests/doors/test_views.py",

@@ -6,7 +6,10 @@ from argparse import SUPPRESS
 from typing import Any, NoReturn
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandParser
+from django.db import DatabaseError, connection
 
 from entitlements import metrics
 from entitlements.config import LoadedConfig
@@ -56,6 +59,8 @@ class Command(BaseCommand):
         if options["check_config"]:
             self._print_config(loaded)
             return
+        if options["worker_http_fd"] is None:
+            _migrate()
         workers = options["workers"] or loaded.config.sidecar_workers
         if options["worker_http_fd"] is None and workers > 1:
             self._supervise(loaded, workers)
@@ -99,6 +104,19 @@ class Command(BaseCommand):
             serve(sidecar(), loaded.config, worker_http_fd=worker_http_fd)
         except (PortUnavailable, UnusableTlsFiles, InvalidOfflineFile) as error:
             sys.exit(str(error))
+
+
+def _migrate() -> None:
+    """Brings the database up to date; checks are answered without one, so its faults are told only."""
+    try:
+        call_command("migrate", interactive=False, verbosity=0)
+    except (DatabaseError, ImproperlyConfigured) as error:
+        logger.error(  # noqa: TRY400 - the cause is told; a trace back may hold the address
+            "the database cannot be used; fallback rules of the database are not in force",
+            extra={"cause": type(error).__name__},
+        )
+    finally:
+        connection.close()
 
 
 def _tell_oddities(loaded: LoadedConfig) -> None:

@@ -1,0 +1,73 @@
+"""Carries the fallback rules of the database in and out, in the form of ENTITLEMENTS_FALLBACK."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
+
+from entitlements.config.fallback_rules import parse_fallback_rules
+from entitlements.domain.fallback import FallbackValue
+from entitlements.models import FallbackRule
+
+
+class Command(BaseCommand):
+    """`manage.py fallbacks export|import`."""
+
+    help = "Prints the fallback rules in force of the database as JSON, or takes such JSON over."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Names the two acts."""
+        acts = parser.add_subparsers(dest="act", required=True)
+        acts.add_parser("export", help="print the active rules, in the form of ENTITLEMENTS_FALLBACK")
+        taken = acts.add_parser("import", help="take rules over; each replaces the one of its feature")
+        taken.add_argument("file", help="JSON in the form of ENTITLEMENTS_FALLBACK; - for standard input")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        """Does the one that was asked for."""
+        if options["act"] == "export":
+            rules = FallbackRule.objects.filter(is_active=True)
+            exported = {rule.feature_id: _to_json(rule.as_value()) for rule in rules}
+            self.stdout.write(json.dumps(exported, indent=2, ensure_ascii=False))
+            return
+        count = _take_over(_text_of(options["file"]))
+        self.stdout.write(f"{count} rules taken over")
+
+
+def _text_of(file: str) -> str:
+    try:
+        return sys.stdin.read() if file == "-" else Path(file).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"{file} cannot be read"
+        raise CommandError(message) from error
+
+
+def _take_over(text: str) -> int:
+    """All of the rules or, where one is wrong, none."""
+    try:
+        rules = parse_fallback_rules(text)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    too_long = FallbackRule.too_long(rules)
+    if too_long is not None:
+        message = f"at {too_long[:40]}…: a feature id in the database may be as long as 255 characters"
+        raise CommandError(message)
+    with transaction.atomic():
+        for feature_id, value in rules.items():
+            FallbackRule.objects.update_or_create(feature_id=feature_id, defaults=FallbackRule.columns(value))
+    return len(rules)
+
+
+def _to_json(value: FallbackValue) -> dict[str, object]:
+    fields = {
+        "hasAccess": value.has_access,
+        "usageLimit": value.usage_limit,
+        "isUnlimited": value.is_unlimited,
+        "value": value.value,
+        "enumValues": value.enum_values,
+        "currentUsage": value.current_usage,
+        "hasSoftLimit": value.has_soft_limit,
+    }
+    return {name: field for name, field in fields.items() if field is not None}
