@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connections
 
 from entitlements.domain.fallback import FallbackValue
 from entitlements.domain.ports import Clock
@@ -59,7 +59,7 @@ class StoredRules:
             finally:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
-                await loop.run_in_executor(thread, connection.close)
+                await loop.run_in_executor(thread, connections.close_all)  # that thread's own
 
     def read(self) -> None:
         """Takes over what the database holds; where it cannot be read, what was last read stays in force."""
@@ -69,7 +69,7 @@ class StoredRules:
             }
         except DatabaseError:
             self._log.warning("database", "the fallback rules of the database cannot be read")
-            connection.close()
+            connections.close_all()
             return
         self._current = MappingProxyType({**self._configured, **stored})
 

@@ -6,6 +6,7 @@ import sqlite3
 import sys
 from pathlib import Path
 
+from emulator.server import Emulator
 from tests.harness import ROOT, check, client_of, environment_for, running_sidecar
 
 RULES = {"f": {"hasAccess": True, "enumValues": ["a"]}}
@@ -65,3 +66,12 @@ async def test_checks_are_answered_without_a_database(tmp_path: Path) -> None:
 
         assert granted
         assert "the database cannot be used" in sidecar.output
+
+
+async def test_following_the_table_ends_with_the_process(emulator: Emulator, tmp_path: Path) -> None:
+    """The thread that reads the table closes its own connection; the exit stays a clean one."""
+    async with running_sidecar(emulator, tmp_path) as sidecar:
+        code = await sidecar.stop()
+
+    assert code == 0
+    assert "Traceback" not in sidecar.output
