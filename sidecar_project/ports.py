@@ -2,7 +2,9 @@
 
 import socket
 
+from entitlements.config import SidecarConfig
 from grpc_service.server import PortUnavailable
+from grpc_service.tls import TlsFiles
 
 HTTP_BACKLOG = 128
 """So many HTTP connections may wait to be accepted."""
@@ -35,6 +37,14 @@ def reserve(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise _unavailable(host, port, error) from error
     return reserved
+
+
+def tls_files(config: SidecarConfig) -> TlsFiles | None:
+    """The files of the TLS listener; None when there is to be none."""
+    certificate, key = config.tls_cert_file, config.tls_key_file
+    if certificate is None or key is None:
+        return None
+    return TlsFiles(certificate=certificate, key=key, client_ca=config.tls_client_ca_file)
 
 
 def family_of(host: str) -> socket.AddressFamily:

@@ -21,10 +21,9 @@ from entitlements.consumers import FEED_CHANNEL
 from grpc_service.engines.selection import choose_engine
 from grpc_service.server import GrpcServer, ServerLimits
 from grpc_service.servicer import SidecarServicer
-from grpc_service.tls import TlsFiles
 from sidecar_project.asgi import application
 from sidecar_project.log_format import START_LOGGER
-from sidecar_project.ports import listen
+from sidecar_project.ports import listen, tls_files
 
 logger = logging.getLogger(__name__)
 
@@ -115,8 +114,9 @@ class _Process:
         )
         host = self._config.sidecar_listen_host
         self._ports["gRPC"] = server.listen(host, self._config.grpc_port)
-        if self._tls is not None:
-            self._ports["gRPC over TLS"] = server.listen(host, self._config.port, tls=self._tls)
+        tls = tls_files(self._config)
+        if tls is not None:
+            self._ports["gRPC over TLS"] = server.listen(host, self._config.port, tls=tls)
         await server.start()
         try:
             yield server
@@ -128,13 +128,6 @@ class _Process:
     def _pause_seconds(self) -> float:
         """The part of the grace period in which new calls are still answered."""
         return min(self._config.sidecar_drain_seconds, self._config.sidecar_shutdown_grace_seconds)
-
-    @property
-    def _tls(self) -> TlsFiles | None:
-        certificate, key = self._config.tls_cert_file, self._config.tls_key_file
-        if certificate is None or key is None:
-            return None
-        return TlsFiles(certificate=certificate, key=key, client_ca=self._config.tls_client_ca_file)
 
     @asynccontextmanager
     async def _worker(self) -> AsyncIterator[None]:

@@ -18,7 +18,8 @@ from pathlib import Path
 from prometheus_client.multiprocess import mark_process_dead
 
 from entitlements.config import SidecarConfig
-from sidecar_project.ports import listen, reserve
+from grpc_service.tls import reloading_credentials
+from sidecar_project.ports import listen, reserve, tls_files
 
 logger = logging.getLogger(__name__)
 
@@ -40,12 +41,17 @@ def supervise(config: SidecarConfig, *, count: int, data_dir: Path) -> int:
 
     Raises:
         PortUnavailable: a port could not be opened; no worker runs then.
+        UnusableTlsFiles: the TLS files cannot be served with.
     """
     with ExitStack() as stack:
         host = config.sidecar_listen_host
         http = stack.enter_context(listen(host, config.metrics_port))
         grpc = stack.enter_context(reserve(host, config.grpc_port))
-        if config.tls_cert_file is not None and config.tls_key_file is not None:
+        tls = tls_files(config)
+        if tls is not None:
+            reloading_credentials(
+                tls
+            )  # unusable files are told here, once, and not by each worker again and again
             stack.enter_context(reserve(host, config.port))
         folder = _emptied(data_dir / METRICS_FOLDER_NAME)
         environment = {

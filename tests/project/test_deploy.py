@@ -121,6 +121,7 @@ def test_every_alert_says_what_it_means_and_where_to_read_on(rule: dict[str, Any
     assert annotations["summary"]
     assert annotations["description"]
     assert annotations["runbook_url"].endswith(f"docs/operating.md#{rule['alert'].lower()}")
+    assert f"\n## {rule['alert']}\n" in (ROOT / "docs" / "operating.md").read_text()
 
 
 def test_panels_are_numbered_once_and_show_something() -> None:

@@ -256,3 +256,31 @@ async def test_limit_binds_while_the_cloud_is_away(emulator: Emulator, tmp_path:
             while (await asked())[2] == "estimate":  # noqa: ASYNC110 - delivered in the background
                 await asyncio.sleep(0.1)
         assert (await asked())[:2] == (False, 5)
+
+
+async def test_two_instances_deliver_each_event_once_and_in_order(emulator: Emulator, tmp_path: Path) -> None:
+    """What either of them accepted for one customer arrives in the order of acceptance, delivered by one."""
+    emulator.faults.set("graphql", "down")
+    keys = [f"key-{number}" for number in range(40)]
+    async with AsyncExitStack() as stack:
+        redis = stack.enter_context(RedisServer())
+        variables = {"REDIS_ENVIRONMENT_PREFIX": "production", "REDIS_PORT": str(redis.port)}
+        clients, sidecars = [], []
+        for name in ("a", "b"):
+            sidecar = await stack.enter_async_context(running_sidecar(emulator, tmp_path / name, **variables))
+            sidecars.append(sidecar)
+            clients.append(await stack.enter_async_context(client_of(sidecar)))
+        for number, key in enumerate(keys):
+            event = pb.Event(event_name="e", customer_id="customer-1", idempotency_key=key)
+            await clients[number % 2].ReportEvents(
+                pb.ReportEventsRequest(events=[event]), timeout=CALL_SECONDS
+            )
+        accepted = sum(
+            [await each.metric('sidecar_outbox_accepted_total{kind="event"}') for each in sidecars]
+        )
+
+        emulator.faults.clear("graphql")
+        await delivered(emulator, set(keys), seconds=60)
+
+    assert keys == [event.event["idempotencyKey"] for event in emulator.state.ledger.events if event.counted]
+    assert accepted == len(keys)

@@ -195,3 +195,27 @@ async def test_one_http_port_answers_also_while_a_worker_is_down(
 def test_listening_on_a_taken_port_is_told() -> None:
     with listen("127.0.0.1", 0) as taken, pytest.raises(PortUnavailable, match="cannot listen on 127"):
         listen("127.0.0.1", taken.getsockname()[1])
+
+
+async def test_unusable_tls_files_are_told_once_by_the_parent(
+    emulator: Emulator, redis: RedisServer, tmp_path: Path
+) -> None:
+    """Else every worker would end with it, and be started again and again."""
+    junk = tmp_path / "junk.pem"
+    junk.write_text("no certificate")
+    environment = environment_for(
+        emulator,
+        tmp_path,
+        REDIS_ENVIRONMENT_PREFIX="production",
+        REDIS_PORT=str(redis.port),
+        PORT="0",
+        TLS_CERT_FILE=str(junk),
+        TLS_KEY_FILE=str(junk),
+    )
+    async with spawned(environment, "--workers=2") as sidecar:
+        code = await sidecar.process.wait()
+        await sidecar.stop()
+
+    assert code == 1
+    assert "junk.pem" in sidecar.output
+    assert "a worker ended" not in sidecar.output

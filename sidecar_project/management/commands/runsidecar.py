@@ -76,6 +76,7 @@ class Command(BaseCommand):
 
     def _supervise(self, loaded: LoadedConfig, workers: int) -> NoReturn:
         from grpc_service.server import PortUnavailable  # noqa: PLC0415 - only several workers need a parent
+        from grpc_service.tls import UnusableTlsFiles  # noqa: PLC0415
         from sidecar_project.workers import MAX_WORKERS, supervise  # noqa: PLC0415
 
         if workers > MAX_WORKERS:
@@ -88,7 +89,7 @@ class Command(BaseCommand):
         _tell_oddities(loaded)
         try:
             sys.exit(supervise(loaded.config, count=workers, data_dir=settings.DATA_DIR))
-        except PortUnavailable as error:
+        except (PortUnavailable, UnusableTlsFiles) as error:
             sys.exit(str(error))
 
     def _serve(self, loaded: LoadedConfig, worker_http_fd: int | None) -> None:
