@@ -141,14 +141,15 @@ def test_a_key_in_a_variable_may_have_blanks_around_it() -> None:
 @pytest.mark.parametrize("name", sorted(SECRETS))
 def test_every_secret_may_be_read_from_a_file(tmp_path: Path, name: str) -> None:
     file = tmp_path / "secret"
-    file.write_text("from-a-file\n")
+    secret = "sqlite:///from-a-file" if name == "DATABASE_URL" else "from-a-file"
+    file.write_text(f"{secret}\n")
     environ = {"SERVER_API_KEY": KEY, f"{name}_FILE": str(file)}
     if name == "SERVER_API_KEY":
         del environ[name]
 
     found = load(environ)
 
-    assert "from-a-file" == getattr(found.config, name.lower()).get_secret_value()
+    assert secret == getattr(found.config, name.lower()).get_secret_value()
     assert Origin.FILE is found.origins[name]
 
 
@@ -183,11 +184,13 @@ def test_a_secret_twice_is_told(tmp_path: Path) -> None:
 
 
 def test_no_secret_is_shown_anywhere() -> None:
-    found = loaded(REDIS_USERNAME="somebody", REDIS_PASSWORD="hush")
+    found = loaded(
+        REDIS_USERNAME="somebody", REDIS_PASSWORD="hush", DATABASE_URL="sqlite:////tmp/whispered.sqlite3"
+    )
 
     text = "\n".join(map(str, [*found.describe(), found.config, repr(found.config), found]))
 
-    assert not any(secret in text for secret in (KEY, "somebody", "hush"))
+    assert not any(secret in text for secret in (KEY, "somebody", "hush", "whispered"))
     assert {MASK} == {row.value for row in found.describe() if row.name in SECRETS}
 
 

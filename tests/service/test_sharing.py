@@ -183,6 +183,17 @@ async def test_losing_redis_while_leading_is_no_gap(house: House, sharing: Shari
     assert house.following.trust.following
 
 
+async def test_what_redis_missed_while_it_was_away_is_not_vouched_for(house: House, sharing: Sharing) -> None:
+    """A process that followed the feed for itself wrote nothing there meanwhile."""
+    sharing.take_role(Role.ALONE)
+    house.following.followed()
+    house.clock.advance(10)
+
+    sharing.take_role(Role.LEADING)
+
+    assert 0 == sharing.sign_of_life().kept_seconds
+
+
 async def test_what_redis_holds_is_vouched_for_while_it_is_kept_up_to_date(
     house: House, sharing: Sharing
 ) -> None:
