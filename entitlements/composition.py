@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -68,6 +68,7 @@ LOCK_MARGIN_SECONDS = 1.0
 class SharedRedis:
     """The parts that share what is known with other processes."""
 
+    keys: KeySpace
     connection: RedisConnection
     tier: RedisTier
     notifications: Notifications
@@ -151,25 +152,15 @@ class Sidecar:
             if self.snapshot is not None:
                 stack.callback(self.snapshot.close)
                 interval_seconds = self.config.sidecar_snapshot_interval_seconds
-                keeping = asyncio.create_task(
-                    self.snapshot.keep(interval_seconds=interval_seconds), name="snapshot"
-                )
-                stack.push_async_callback(partial(asyncio.gather, keeping, return_exceptions=True))
-                stack.callback(keeping.cancel)
+                _run_beside(stack, self.snapshot.keep(interval_seconds=interval_seconds), name="snapshot")
             stack.push_async_callback(self.fetching.stop)
             await stack.enter_async_context(self.rules.followed())
             await stack.enter_async_context(self.rechecking)
             if self.offline_file is not None:
-                following = asyncio.create_task(
-                    self.offline_file.follow(self.memory.clear), name="offline-file"
-                )
-                stack.push_async_callback(partial(asyncio.gather, following, return_exceptions=True))
-                stack.callback(following.cancel)
+                _run_beside(stack, self.offline_file.follow(self.memory.clear), name="offline-file")
             if self.outbox is not None:
                 await stack.enter_async_context(self.outbox.running())
-            checking = asyncio.create_task(self.key_check.run(), name="key-check")
-            stack.push_async_callback(partial(asyncio.gather, checking, return_exceptions=True))
-            stack.callback(checking.cancel)
+            _run_beside(stack, self.key_check.run(), name="key-check")
             yield
 
     def open_feed(self, listener: FeedListener) -> Feed:
@@ -299,6 +290,18 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
     return built
 
 
+def _run_beside(stack: AsyncExitStack, work: Coroutine[None, None, None], *, name: str) -> None:
+    """Runs the work as a task; leaving the stack cancels it and waits for its end."""
+    task = asyncio.create_task(work, name=name)
+    stack.push_async_callback(partial(asyncio.gather, task, return_exceptions=True))
+    stack.callback(task.cancel)
+
+
+def _holder() -> str:
+    """This process, for people who look at a lease."""
+    return f"{socket.gethostname()}/{os.getpid()}"
+
+
 def _shared_redis(config: SidecarConfig, clock: Clock) -> SharedRedis | None:
     if config.redis_environment_prefix is None or config.offline:
         return None
@@ -306,6 +309,7 @@ def _shared_redis(config: SidecarConfig, clock: Clock) -> SharedRedis | None:
     connection = RedisConnection(cast("RedisCache", caches[REDIS_CACHE]), clock=clock)
     notifications = Notifications(connection.client, pattern=keys.fetch_channels)
     return SharedRedis(
+        keys=keys,
         connection=connection,
         tier=RedisTier(connection, keys=keys, clock=clock, ttl_seconds=config.redis_keys_ttl_in_secs),
         notifications=notifications,
@@ -316,9 +320,7 @@ def _shared_redis(config: SidecarConfig, clock: Clock) -> SharedRedis | None:
             clock=clock,
             hold_seconds=config.sidecar_fetch_budget_seconds + LOCK_MARGIN_SECONDS,
         ),
-        lease=Lease(
-            connection, name=keys.feed_lease, holder=f"{socket.gethostname()}/{os.getpid()}", clock=clock
-        ),
+        lease=Lease(connection, name=keys.feed_lease, holder=_holder(), clock=clock),
     )
 
 
@@ -338,14 +340,12 @@ def _outbox(
     )
     store: LocalFileOutbox | RedisStreamOutbox
     lease = None
-    if redis is None or config.redis_environment_prefix is None:
-        file = Path(settings.BASE_DIR) / config.sidecar_data_dir / OUTBOX_FILE
-        store = LocalFileOutbox(file, limits=limits, clock=clock)
+    if redis is None:
+        store = LocalFileOutbox(data_dir() / OUTBOX_FILE, limits=limits, clock=clock)
     else:
-        keys = KeySpace(prefix=config.redis_environment_prefix)
-        store = RedisStreamOutbox(redis.connection, name=keys.outbox, limits=limits, clock=clock)
-        holder = f"{socket.gethostname()}/{os.getpid()}"
-        lease = Lease(redis.connection, name=f"{keys.outbox}:lease", holder=holder, clock=clock)
+        name = redis.keys.outbox
+        store = RedisStreamOutbox(redis.connection, name=name, limits=limits, clock=clock)
+        lease = Lease(redis.connection, name=f"{name}:lease", holder=_holder(), clock=clock)
 
     async def may_deliver() -> bool:
         return lease is None or await lease.try_hold() is Hold.OURS

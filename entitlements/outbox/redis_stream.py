@@ -23,13 +23,13 @@ ACCEPTED, FULL_ENTRIES, FULL_BYTES = 0, 1, 2
 
 # KEYS: waiting, dead, bytes. Out of memory, Redis refuses the first command that writes: none is half done.
 # The group is made here, because a full Redis would not let it be made when the entries are to leave.
-_ACCEPT = """
+_ACCEPT = f"""
 if redis.call('XLEN', KEYS[1]) + redis.call('XLEN', KEYS[2]) + #ARGV - 3 > tonumber(ARGV[1]) then return 1 end
 local size = 0
 for i = 4, #ARGV do size = size + #ARGV[i] end
 if tonumber(redis.call('GET', KEYS[3]) or 0) + size > tonumber(ARGV[2]) then return 2 end
 if redis.call('EXISTS', KEYS[1]) == 0 then
-  redis.call('XGROUP', 'CREATE', KEYS[1], 'delivery', '0', 'MKSTREAM')
+  redis.call('XGROUP', 'CREATE', KEYS[1], '{GROUP}', '0', 'MKSTREAM')
 end
 for i = 4, #ARGV do redis.call('XADD', KEYS[1], '*', 'write', ARGV[i], 'at', ARGV[3]) end
 redis.call('INCRBY', KEYS[3], size)
