@@ -60,6 +60,8 @@ REDIS_CACHE = "redis"
 """The shared Redis among Django's CACHES, where REDIS_ENVIRONMENT_PREFIX is set."""
 OUTBOX_FILE = "outbox.sqlite3"
 """In SIDECAR_DATA_DIR, where there is no Redis."""
+FOLLOWING_THROUGH_HOLDER = "following through holder"
+"""The feed's phase in a process that hears of every change from the lease's holder."""
 LOCK_MARGIN_SECONDS = 1.0
 """A fetch lock outlives the longest fetch by this."""
 
@@ -471,9 +473,10 @@ def _upstream_state(built: Sidecar) -> PartState:
 def _feed_state(built: Sidecar) -> PartState:
     state = built.feed.state if built.feed is not None else FeedState()
     trust: Trust = built.following.trust
+    hears = built.redis is not None and built.sharing.role is Role.HEARING
     return {
         "enabled": built.config.follows_feed,
-        "phase": state.phase.value,
+        "phase": FOLLOWING_THROUGH_HOLDER if hears and trust.following else state.phase.value,
         "since_ms": state.since_ms,
         "last_event_ms": state.last_event_ms,
         "problem": state.problem and state.problem.value,

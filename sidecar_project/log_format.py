@@ -17,6 +17,9 @@ _LEVELS = {"error": "ERROR", "warn": "WARNING", "info": "INFO", "debug": "DEBUG"
 _CHATTY_LIBRARIES = ("httpx", "httpcore", "hpack", "asyncio", "daphne", "twisted", "django", "grpc")
 """They tell each request at info; here that is debug's matter."""
 
+_OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+"""What every record has; the rest was given as `extra`."""
+
 
 class _Secrets:
     """Strikes the known secrets out of a text, wherever they stand."""
@@ -67,6 +70,13 @@ class ConsoleLines(logging.Formatter):
     def __init__(self, *, secrets: tuple[str, ...]) -> None:
         super().__init__("{asctime} {levelname:<7} {message}", datefmt="%H:%M:%S", style="{")
         self._secrets = _Secrets(secrets)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """The line itself, with what the call added as name=value behind it."""
+        extra = "".join(
+            f" {name}={value!r}" for name, value in record.__dict__.items() if name not in _OWN_FIELDS
+        )
+        return super().formatMessage(record) + extra
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without secrets."""

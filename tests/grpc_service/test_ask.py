@@ -78,14 +78,25 @@ async def test_a_wrong_number_is_told(tmp_path: Path, usage: str) -> None:
     assert "--usage" in output
 
 
-def test_a_fallback_is_said_to_be_one() -> None:
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("fallback", "this is a fallback: the sidecar knows nothing better"),
+        ("offline", "this is a fallback: the sidecar knows nothing better"),
+        ("edge", "this is a fallback: what the cloud tells holds no such entitlement"),
+        ("memory", "this is a fallback: what the cloud tells holds no such entitlement"),
+    ],
+)
+def test_a_fallback_is_said_to_be_one(source: str, words: str) -> None:
     entitlement = pb.EntitlementV2(has_access=True, is_fallback=True)
 
-    assert [
-        "granted",
-        "this is a fallback: the sidecar knows nothing better",
-        "from: fallback",
-    ] == describe(entitlement, {"stigg-source": "fallback"})
+    assert ["granted", words, f"from: {source}"] == describe(entitlement, {"stigg-source": source})
+
+
+def test_a_fallback_of_a_sidecar_that_does_not_tell_its_source() -> None:
+    entitlement = pb.EntitlementV2(has_access=True, is_fallback=True)
+
+    assert "this is a fallback" in describe(entitlement, {})
 
 
 def test_an_unlimited_number_and_a_soft_limit() -> None:

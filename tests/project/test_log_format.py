@@ -64,6 +64,14 @@ def test_a_line_for_people() -> None:
     assert text.endswith("WARNING a 1")
 
 
+def test_a_line_for_people_tells_what_else_is_known() -> None:
+    text = ConsoleLines(secrets=("secret-key",)).format(
+        a_record("a worker ended", pid=7, told="two\nlines of secret-key")
+    )
+
+    assert text.endswith(rf"WARNING a worker ended pid=7 told='two\nlines of {STRUCK_OUT}'")
+
+
 @pytest.mark.parametrize(
     ("level", "root", "chatty"),
     [

@@ -107,6 +107,7 @@ async def test_one_process_follows_the_feed_for_all(emulator: Emulator, two: lis
     parts = [await first.parts(), await second.parts()]
 
     assert ["leading", "hearing"] == [each["feed"]["role"] for each in parts]
+    assert ["following", "following through holder"] == [each["feed"]["phase"] for each in parts]
     holders = {each["redis"]["feed_lease_holder"] for each in parts}
     assert len(holders) == 1
     assert holders.pop().endswith(f"/{first.process.pid}")

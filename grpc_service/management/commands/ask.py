@@ -11,12 +11,16 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from google.protobuf.json_format import MessageToDict
 
+from entitlements.domain.ports import Source
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.generated.sidecar_pb2_grpc import SidecarServiceStub
 
 EXIT_DENIED = 1
 EXIT_NOT_ASKED = 2
 DEFAULT_TIMEOUT_SECONDS = 15.0
+
+_NOTHING_KNOWN = frozenset({Source.FALLBACK.value, Source.OFFLINE.value})
+"""Where an answer comes from when neither a tier nor the cloud knew the customer."""
 
 _REASONS = {
     "CUSTOMER_NOT_FOUND": "the cloud knows no such customer",
@@ -85,9 +89,19 @@ def describe(entitlement: pb.EntitlementV2, provenance: dict[str, str]) -> list[
         )
         lines = [f"denied: {_REASONS.get(name, name.lower().replace('_', ' '))}"]
     if entitlement.is_fallback:
-        lines.append("this is a fallback: the sidecar knows nothing better")
+        lines.append(_fallback_reason(provenance))
     lines += _details(entitlement)
     return [*lines, _told_by(provenance)]
+
+
+def _fallback_reason(provenance: dict[str, str]) -> str:
+    """Why a fallback answers: nothing is known of the customer, or nothing of this entitlement."""
+    source = provenance.get("stigg-source")
+    if source is None:
+        return "this is a fallback"
+    if source in _NOTHING_KNOWN:
+        return "this is a fallback: the sidecar knows nothing better"
+    return "this is a fallback: what the cloud tells holds no such entitlement"
 
 
 def _details(entitlement: pb.EntitlementV2) -> list[str]:
