@@ -1,0 +1,19 @@
+"""Configuration in, object graph out: the only package that names the concrete parts."""
+
+from entitlements.composition.building import build, sidecar
+from entitlements.composition.cloud import VERSION, identity_headers
+from entitlements.composition.outbox import OutboxParts, data_dir
+from entitlements.composition.process import Sidecar
+from entitlements.composition.shared_redis import REDIS_CACHE, SharedRedis
+
+__all__ = [
+    "REDIS_CACHE",
+    "VERSION",
+    "OutboxParts",
+    "SharedRedis",
+    "Sidecar",
+    "build",
+    "data_dir",
+    "identity_headers",
+    "sidecar",
+]

@@ -1,0 +1,165 @@
+"""The object graph of this process, made from the configuration."""
+
+import uuid
+from functools import cache
+from random import Random
+
+import stamina.instrumentation
+from django.conf import settings
+
+from entitlements.cache.memory import MemoryTier
+from entitlements.cache.snapshot import Snapshot
+from entitlements.cache.tiers import Tiers
+from entitlements.clock import SystemClock
+from entitlements.composition.cloud import identity_headers, sources_in_order
+from entitlements.composition.outbox import outbox_parts
+from entitlements.composition.process import Sidecar
+from entitlements.composition.shared_redis import shared_redis
+from entitlements.composition.states import add_parts
+from entitlements.config import SidecarConfig
+from entitlements.domain.ports import Clock, ReportSink
+from entitlements.fallbacks import StoredRules
+from entitlements.service.fetching import Fetching, FetchLimits
+from entitlements.service.following import Following
+from entitlements.service.health import Health
+from entitlements.service.keeping import Keeping
+from entitlements.service.key_check import KeyCheck
+from entitlements.service.reading import Reading
+from entitlements.service.rechecking import Rechecking
+from entitlements.service.reporting import Reporting
+from entitlements.service.sharing import Sharing
+from entitlements.upstream import exchange
+from entitlements.upstream.edge import EdgeSource
+from entitlements.upstream.graphql import GraphqlApi
+from entitlements.upstream.offline import OfflineCloud
+from entitlements.upstream.offline_file import OfflineFile
+
+
+@cache
+def sidecar() -> Sidecar:
+    """The object graph of this process, made on first use from Django's settings."""
+    return build(settings.SIDECAR.config)
+
+
+def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
+    """The object graph of a configuration.
+
+    Args:
+        config: what is in force.
+        clock: the machine's unless told otherwise.
+    """
+    stamina.instrumentation.set_on_retry_hooks([])  # retries show in our own metrics
+    clock = clock or SystemClock()
+    random = Random()  # noqa: S311 - for jitter
+    client = exchange.client(identity_headers(config))
+    api = GraphqlApi(client, base_url=config.api_url, clock=clock)
+    edge = EdgeSource(client, base_url=config.edge_api_url, clock=clock)
+    offline_file = _offline_file(config, clock)
+    offline = OfflineCloud(new_id=lambda: str(uuid.uuid4()), file=offline_file)
+    memory = MemoryTier(max_size_bytes=config.cache_max_size_bytes)
+    redis = shared_redis(config, clock)
+    snapshot = _snapshot(config, memory, clock)
+    store = Tiers(
+        memory,
+        None if redis is None else redis.tier,
+        vouch=lambda confirmed_at: sharing.vouch(confirmed_at),  # noqa: PLW0108 - made below, of the store itself
+    )
+    sources = sources_in_order(config, edge=edge, api=api, offline=offline)
+    fetching = Fetching(
+        sources=sources,
+        store=store,
+        clock=clock,
+        limits=_fetch_limits(config),
+        turns=None if redis is None else redis.fetch_lock,
+        last_known=snapshot,
+    )
+    rechecking = Rechecking(
+        fetching=fetching,
+        store=store,
+        clock=clock,
+        random=random,
+        refreshes_per_second=config.sidecar_refreshes_per_second,
+    )
+    following = Following(
+        store=store,
+        fetching=fetching,
+        rechecking=rechecking,
+        clock=clock,
+        max_unverified_seconds=config.sidecar_max_unverified_seconds,
+    )
+    sharing = Sharing(
+        following=following,
+        clock=clock,
+        dropped_writes=lambda: 0 if redis is None else redis.tier.dropped_writes,
+    )
+    rules = StoredRules(config.entitlements_fallback, clock=clock)
+    reading = Reading(
+        store=store,
+        fetching=fetching,
+        rechecking=rechecking,
+        following=following,
+        rules=rules,
+        clock=clock,
+    )
+    cloud = offline if config.offline else api
+    outbox = outbox_parts(config, cloud, clock, redis)
+    sink: ReportSink = cloud
+    if outbox is not None:
+        sink = Keeping(
+            sink=cloud,
+            delivering=outbox.delivering,
+            store=store,
+            clock=clock,
+            keeps_usage=config.sidecar_outbox == "all",
+        )
+    reporting = Reporting(sink=sink, api=cloud, store=store, fetching=fetching, clock=clock)
+    if outbox is not None:
+        outbox.delivering.show = reporting.show
+    built = Sidecar(
+        config=config,
+        clock=clock,
+        random=random,
+        http_client=client,
+        memory=memory,
+        store=store,
+        fetching=fetching,
+        rechecking=rechecking,
+        following=following,
+        sharing=sharing,
+        rules=rules,
+        reading=reading,
+        reporting=reporting,
+        key_check=KeyCheck(checker=cloud, clock=clock),
+        health=Health(),
+        outbox=outbox,
+        redis=redis,
+        offline_file=offline_file,
+        snapshot=snapshot,
+    )
+    add_parts(built)
+    return built
+
+
+def _offline_file(config: SidecarConfig, clock: Clock) -> OfflineFile | None:
+    if config.sidecar_offline_file is None or not config.offline:
+        return None
+    return OfflineFile(config.sidecar_offline_file, clock=clock)
+
+
+def _snapshot(config: SidecarConfig, memory: MemoryTier, clock: Clock) -> Snapshot | None:
+    if config.sidecar_snapshot_file is None:
+        return None
+    return Snapshot(
+        config.sidecar_snapshot_file,
+        memory=memory,
+        clock=clock,
+        max_size_bytes=config.cache_max_size_bytes,
+    )
+
+
+def _fetch_limits(config: SidecarConfig) -> FetchLimits:
+    return FetchLimits(
+        budget_seconds=config.sidecar_fetch_budget_seconds,
+        concurrency=config.sidecar_fetch_concurrency,
+        queue_size=config.sidecar_fetch_queue_size,
+    )

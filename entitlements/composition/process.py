@@ -1,0 +1,99 @@
+"""The parts of one process, and what runs beside its listeners."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+
+import httpx
+
+from entitlements.cache.memory import MemoryTier
+from entitlements.cache.snapshot import Snapshot
+from entitlements.cache.tiers import Tiers
+from entitlements.composition.cloud import identity_headers
+from entitlements.composition.outbox import OutboxParts
+from entitlements.composition.shared_redis import SharedRedis
+from entitlements.config import SidecarConfig
+from entitlements.domain.ports import Clock, FeedListener
+from entitlements.fallbacks import StoredRules
+from entitlements.service.fetching import Fetching
+from entitlements.service.following import Following
+from entitlements.service.health import Health
+from entitlements.service.key_check import KeyCheck
+from entitlements.service.reading import Reading
+from entitlements.service.rechecking import Rechecking
+from entitlements.service.reporting import Reporting
+from entitlements.service.sharing import Sharing
+from entitlements.upstream.feed import Feed, FeedTimings
+from entitlements.upstream.offline_file import OfflineFile
+
+
+@dataclass(kw_only=True)
+class Sidecar:
+    """The parts of one process."""
+
+    config: SidecarConfig
+    clock: Clock
+    random: Random
+    http_client: httpx.AsyncClient
+    memory: MemoryTier
+    store: Tiers
+    fetching: Fetching
+    rechecking: Rechecking
+    following: Following
+    sharing: Sharing
+    rules: StoredRules
+    reading: Reading
+    reporting: Reporting
+    key_check: KeyCheck
+    health: Health
+    outbox: OutboxParts | None = None
+    redis: SharedRedis | None = None
+    feed: Feed | None = None
+    offline_file: OfflineFile | None = None
+    snapshot: Snapshot | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """While entered, background work is done; leaving ends it and closes what is open."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.http_client.aclose)
+            if self.redis is not None:
+                await stack.enter_async_context(self.redis.running())
+            if self.snapshot is not None:
+                stack.callback(self.snapshot.close)
+                interval_seconds = self.config.sidecar_snapshot_interval_seconds
+                _run_beside(stack, self.snapshot.keep(interval_seconds=interval_seconds), name="snapshot")
+            stack.push_async_callback(self.fetching.stop)
+            await stack.enter_async_context(self.rules.followed())
+            await stack.enter_async_context(self.rechecking)
+            if self.offline_file is not None:
+                _run_beside(stack, self.offline_file.follow(self.memory.clear), name="offline-file")
+            if self.outbox is not None:
+                await stack.enter_async_context(self.outbox.running())
+            _run_beside(stack, self.key_check.run(), name="key-check")
+            yield
+
+    def open_feed(self, listener: FeedListener) -> Feed:
+        """The feed of this process, for its worker to run."""
+        self.feed = Feed(
+            url=self.config.ws_url,
+            headers=identity_headers(self.config),
+            listener=listener,
+            clock=self.clock,
+            random=self.random,
+            timings=FeedTimings(
+                ping_seconds=self.config.sidecar_feed_ping_seconds,
+                idle_seconds=self.config.sidecar_feed_idle_timeout_seconds,
+            ),
+        )
+        return self.feed
+
+
+def _run_beside(stack: AsyncExitStack, work: Coroutine[None, None, None], *, name: str) -> None:
+    """Runs the work as a task; leaving the stack cancels it and waits for its end."""
+    task = asyncio.create_task(work, name=name)
+    stack.push_async_callback(partial(asyncio.gather, task, return_exceptions=True))
+    stack.callback(task.cancel)
