@@ -5,9 +5,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
-PACKAGES := emulator entitlements grpc_service sidecar_project tests
+PACKAGES := docs emulator entitlements grpc_service sidecar_project tests
 
-.PHONY: help demo test coverage check format proto lock chaos clean
+.PHONY: help demo test coverage check format proto docs lock chaos clean
 
 help: ## list these words
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1  \t/'
@@ -33,6 +33,7 @@ check: $(VENV)/dev ## everything that CI looks at, but the tests
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	SERVER_API_KEY=made-up $(BIN)/python manage.py check --deploy --fail-level WARNING
 	$(BIN)/python grpc_service/proto/generate.py --check
+	$(BIN)/python -m docs.configuration --check
 
 format: $(VENV)/dev ## format the code and mend what can be mended by itself
 	$(BIN)/ruff format .
@@ -40,6 +41,9 @@ format: $(VENV)/dev ## format the code and mend what can be mended by itself
 
 proto: $(VENV)/dev ## write grpc_service/generated anew from sidecar.proto
 	$(BIN)/python grpc_service/proto/generate.py
+
+docs: $(VENV)/dev ## write docs/configuration.md anew from the variables
+	$(BIN)/python -m docs.configuration
 
 lock: $(VENV)/dev ## write the lock files anew from pyproject.toml
 	$(COMPILE) --all-extras --output-file requirements-dev.lock pyproject.toml

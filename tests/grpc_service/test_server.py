@@ -155,6 +155,19 @@ async def test_a_header_bomb_is_refused(served: Serve) -> None:
     assert (await client.GetBooleanEntitlement(REQUEST)).has_access
 
 
+async def test_the_bound_of_metadata_is_where_it_is_said(served: Serve) -> None:
+    """By default gRPC refuses most calls of the smaller size, at random; ours refuses all of the larger."""
+    client, _, _ = served
+    just_within, beyond = MAX_METADATA_BYTES - 1024, MAX_METADATA_BYTES * 5 // 4 + 1024
+
+    for _ in range(20):
+        await client.GetBooleanEntitlement(REQUEST, metadata=(("x", "y" * just_within),), timeout=5)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await client.GetBooleanEntitlement(REQUEST, metadata=(("x", "y" * beyond),), timeout=5)
+
+    assert (16_384, grpc.StatusCode.RESOURCE_EXHAUSTED) == (MAX_METADATA_BYTES, refused.value.code())
+
+
 @pytest.mark.parametrize("failure", [RuntimeError("secret"), KeyError("secret"), SidecarError("secret")])
 async def test_the_text_of_an_exception_never_reaches_a_caller(
     served: Serve, reading: ScriptedReading, failure: Exception
