@@ -1,0 +1,45 @@
+"""The pages for people, and the commands and programs in them."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.harness import ROOT
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "deploy").rglob("*.md")])
+SHELL_WORDS = {"sh", "shell", "bash", "console"}
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_INDENTED = re.compile(r"(?:^|\n)\n((?:    .*\n)+)")
+_INLINE = re.compile(r"`(?:\.venv/bin/python )?((?:manage\.py|make|runsidecar|runemulator) ?[^`]*)`")
+
+
+class Command(NamedTuple):
+    """One line that a reader is to type."""
+
+    page: str
+    text: str
+
+
+def fenced(page: Path) -> Iterator[tuple[str, str]]:
+    """Each fenced block: its language and its text."""
+    for block in _FENCE.finditer(page.read_text()):
+        yield block[1], block[2]
+
+
+def commands(page: Path) -> Iterator[Command]:
+    """Every line of every shell block, fenced or indented, in the page's order; continued ones are joined."""
+    text = page.read_text()
+    found = [(block.start(), block[2]) for block in _FENCE.finditer(text) if block[1] in SHELL_WORDS]
+    plain = _FENCE.sub(lambda block: "\n" * len(block[0]), text)  # places stay the same
+    found += [(block.start(), block[1]) for block in _INDENTED.finditer(plain)]
+    for _, block in sorted(found):
+        for line in block.replace("\\\n", " ").splitlines():
+            typed = line.strip().removeprefix("$ ")
+            if typed and not typed.startswith("#"):
+                yield Command(page.name, typed)
+
+
+def mentions(page: Path) -> Iterator[str]:
+    """Words of ours in the running text, such as `manage.py outbox replay`."""
+    yield from _INLINE.findall(_FENCE.sub("", page.read_text()))
