@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 EXIT_YES = 0
 """Yes; done; no fault."""
@@ -33,6 +34,36 @@ class Printer:
         self._as_json = as_json
         self._console = Console(file=stream, highlight=False) if is_terminal and not as_json else None
 
+    @classmethod
+    def of(cls, stdout: Any, *, as_json: bool) -> "Printer":
+        """The printer of a command.
+
+        Args:
+            stdout: the command's own, which wraps a stream.
+            as_json: the person said `--json`.
+        """
+        return cls(stdout, as_json=as_json, is_terminal=stdout.isatty())
+
+    def verdict(
+        self, headline: str, details: Sequence[str], *, style: Style, document: Mapping[str, object]
+    ) -> None:
+        """A verdict, and what belongs to it.
+
+        Args:
+            headline: the verdict.
+            details: lines of the form `name: value`.
+            style: of the headline, on a terminal.
+            document: what JSON shows instead.
+        """
+        if self._as_json:
+            self._stream.write(json.dumps(document) + "\n")
+        elif self._console is None:
+            self._stream.write("\n".join([headline, *details]) + "\n")
+        else:
+            self._console.print(Text(headline, style=style))
+            for line in details:
+                self._console.print(_named(*line.partition(": ")))
+
     def rows(
         self, rows: Iterable[Mapping[str, object]], *, columns: Sequence[str], styles: Mapping[str, Style]
     ) -> None:
@@ -58,9 +89,16 @@ class Printer:
         """Names and their values."""
         if self._as_json:
             self._stream.write(json.dumps(values) + "\n")
-        else:
+        elif self._console is None:
             for name, value in values.items():
                 self._stream.write(f"{name}: {value}\n")
+        else:
+            for name, value in values.items():
+                self._console.print(_named(name, ": ", str(value)))
+
+
+def _named(name: str, separator: str, value: str) -> Text:
+    return Text.assemble((name + separator, "dim"), value) if separator else Text(name)
 
 
 def _styled(text: str, styles: Mapping[str, Style]) -> str:

@@ -1,10 +1,13 @@
 """`warm` has a running sidecar know customers before they are asked for."""
 
+import time
 from pathlib import Path
 
 import pytest
 
 from emulator.server import Emulator
+from entitlements.domain.entity import EntityKey
+from grpc_service.management.commands.warm import _paced
 from tests.cloud_states import boolean_state
 from tests.harness import Client, SidecarProcess, environment_for, is_granted
 from tests.management.command_runs import run
@@ -80,3 +83,14 @@ async def test_nobody_to_ask_is_told(tmp_path: Path) -> None:
     assert "no sidecar answers at 127.0.0.1:" in away.output
     assert "missing cannot be used (No such file or directory)" in missing.output
     assert "Traceback" not in away.output + missing.output + slow.output
+
+
+async def test_the_pace_is_the_rate() -> None:
+    """The first at once, each other one a share of a second later."""
+    keys = [EntityKey(str(number), None) for number in range(11)]
+    started = time.perf_counter()
+
+    paced = [key async for key in _paced(keys, rate=50)]
+
+    assert keys == paced
+    assert 0.2 <= time.perf_counter() - started < 1

@@ -39,3 +39,16 @@ def test_values_are_lines_or_an_object() -> None:
 
     assert lines.getvalue() == "entries: 1\n"
     assert json.loads(document.getvalue()) == {"entries": 1}
+
+
+def _verdict(*, as_json: bool = False, is_terminal: bool = False) -> str:
+    stream = io.StringIO()
+    printer = Printer(stream, as_json=as_json, is_terminal=is_terminal)
+    printer.verdict("denied: why", ["used: [1] of 2", "as is"], style="red", document={"hasAccess": False})
+    return stream.getvalue()
+
+
+def test_a_verdict_is_lines_or_an_object() -> None:
+    """Brackets in data are shown as they are, on a terminal too."""
+    assert "denied: why\nused: [1] of 2\nas is\n" == _verdict() == _verdict(is_terminal=True)
+    assert {"hasAccess": False} == json.loads(_verdict(as_json=True, is_terminal=True))

@@ -6,7 +6,7 @@ import socket
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -55,9 +55,7 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Does it, and exits with the outcome."""
-        self._printer = Printer(
-            cast("Any", self.stdout), as_json=options.get("json", False), is_terminal=self.stdout.isatty()
-        )
+        self._printer = Printer.of(self.stdout, as_json=options.get("json", False))
         match options["act"]:
             case "export":
                 self._export(options["file"])

@@ -45,7 +45,7 @@ class Command(BaseCommand):
         finally:
             logging.disable(logging.NOTSET)
         rows = [asdict(finding) | {"verdict": finding.verdict.value} for finding in findings]
-        printer = Printer(cast("Any", self.stdout), as_json=options["json"], is_terminal=self.stdout.isatty())
+        printer = Printer.of(self.stdout, as_json=options["json"])
         printer.rows(rows, columns=("verdict", "part", "told", "mend"), styles=_STYLES)
         if any(finding.verdict is Verdict.FAULT for finding in findings):
             sys.exit(EXIT_NO)

@@ -10,19 +10,24 @@ from django.db import transaction
 
 from entitlements.config.fallback_rules import parse_fallback_rules
 from entitlements.domain.fallback import FallbackValue
+from entitlements.management.printing import EXIT_NOT_ASKED, Printer
 from entitlements.models import FallbackRule
 
 
 class Command(BaseCommand):
     """`manage.py fallbacks export|import`."""
 
-    help = "Prints the fallback rules in force of the database as JSON, or takes such JSON over."
+    help = (
+        "Prints the fallback rules in force of the database as JSON, or takes such JSON over. "
+        f"Exits with 0 when it was done, {EXIT_NOT_ASKED} when the file cannot be used."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Names the two acts."""
         acts = parser.add_subparsers(dest="act", required=True)
         acts.add_parser("export", help="print the active rules, in the form of ENTITLEMENTS_FALLBACK")
         taken = acts.add_parser("import", help="take rules over; each replaces the one of its feature")
+        taken.add_argument("--json", action="store_true", help="print the outcome as JSON, for scripts")
         taken.add_argument("file", help="JSON in the form of ENTITLEMENTS_FALLBACK; - for standard input")
 
     def handle(self, *_args: Any, **options: Any) -> None:
@@ -33,7 +38,7 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(exported, indent=2, ensure_ascii=False))
             return
         count = _take_over(_text_of(options["file"]))
-        self.stdout.write(f"{count} rules taken over")
+        Printer.of(self.stdout, as_json=options["json"]).values({"taken_over": count})
 
 
 def _text_of(file: str) -> str:
@@ -41,7 +46,7 @@ def _text_of(file: str) -> str:
         return sys.stdin.read() if file == "-" else Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
         message = f"{file} cannot be read"
-        raise CommandError(message) from error
+        raise CommandError(message, returncode=EXIT_NOT_ASKED) from error
 
 
 def _take_over(text: str) -> int:
@@ -49,11 +54,11 @@ def _take_over(text: str) -> int:
     try:
         rules = parse_fallback_rules(text)
     except ValueError as error:
-        raise CommandError(str(error)) from error
+        raise CommandError(str(error), returncode=EXIT_NOT_ASKED) from error
     too_long = FallbackRule.too_long(rules)
     if too_long is not None:
         message = f"at {too_long[:40]}…: a feature id in the database may be as long as 255 characters"
-        raise CommandError(message)
+        raise CommandError(message, returncode=EXIT_NOT_ASKED)
     with transaction.atomic():
         for feature_id, value in rules.items():
             FallbackRule.objects.update_or_create(feature_id=feature_id, defaults=FallbackRule.columns(value))

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
@@ -45,7 +45,7 @@ class Command(BaseCommand):
         if built.outbox is None:
             self.stderr.write("there is no outbox: SIDECAR_OUTBOX is off, or OFFLINE is set")
             sys.exit(EXIT_NOT_ASKED)
-        printer = Printer(cast("Any", self.stdout), as_json=options["json"], is_terminal=self.stdout.isatty())
+        printer = Printer.of(self.stdout, as_json=options["json"])
         try:
             asyncio.run(_acted(built.outbox, printer, options))
         except OutboxUnavailable:

@@ -1,7 +1,6 @@
 """A person's question to a running sidecar, over gRPC."""
 
 import argparse
-import json
 import math
 import sys
 from typing import Any
@@ -12,11 +11,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from google.protobuf.json_format import MessageToDict
 
 from entitlements.domain.ports import Source
+from entitlements.management.printing import EXIT_NO, EXIT_NOT_ASKED, Printer
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.generated.sidecar_pb2_grpc import SidecarServiceStub
 
-EXIT_DENIED = 1
-EXIT_NOT_ASKED = 2
 DEFAULT_TIMEOUT_SECONDS = 15.0
 
 _NOTHING_KNOWN = frozenset({Source.FALLBACK.value, Source.OFFLINE.value})
@@ -42,7 +40,7 @@ class Command(BaseCommand):
 
     help = (
         "Asks a running sidecar whether a customer may use a feature. "
-        f"Exits with 0 when granted, {EXIT_DENIED} when denied, {EXIT_NOT_ASKED} when it could not be asked."
+        f"Exits with 0 when granted, {EXIT_NO} when denied, {EXIT_NOT_ASKED} when it could not be asked."
     )
     requires_system_checks = ()
 
@@ -71,12 +69,15 @@ class Command(BaseCommand):
             entitlement, provenance = _ask(address, _request(options), options["timeout"])
         except grpc.RpcError as error:
             raise CommandError(_failure(address, error), returncode=EXIT_NOT_ASKED) from error
-        if options["json"]:
-            self.stdout.write(json.dumps(MessageToDict(entitlement) | {"provenance": provenance}))
-        else:
-            self.stdout.write("\n".join(describe(entitlement, provenance)))
+        headline, *details = describe(entitlement, provenance)
+        Printer.of(self.stdout, as_json=options["json"]).verdict(
+            headline,
+            details,
+            style="bold green" if entitlement.has_access else "bold red",
+            document=MessageToDict(entitlement) | {"provenance": provenance},
+        )
         if not entitlement.has_access:
-            sys.exit(EXIT_DENIED)
+            sys.exit(EXIT_NO)
 
 
 def describe(entitlement: pb.EntitlementV2, provenance: dict[str, str]) -> list[str]:

@@ -96,7 +96,7 @@ class Command(BaseCommand):
         self._tell(tally, left_out=len(keys) - len(left), as_json=options["json"])
 
     def _tell(self, tally: _Tally, *, left_out: int, as_json: bool) -> None:
-        printer = Printer(self.stdout, as_json=as_json, is_terminal=False)  # type: ignore[arg-type]  # a stream
+        printer = Printer.of(self.stdout, as_json=as_json)
         warmed = tally.by_source.total()
         values: dict[str, object] = {"warmed": warmed, "left_out": left_out, "failed": len(tally.failed)}
         printer.values(
