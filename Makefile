@@ -6,8 +6,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --requir
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 PACKAGES := docs emulator entitlements grpc_service sidecar_project tests
+SEEDS := 1-5
+SECONDS := 8
+REPORT := build/chaos
 
-.PHONY: help demo test coverage check format proto docs lock chaos clean
+.PHONY: help demo test coverage check format proto docs chaos soak lock clean
 
 help: ## list these words
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1  \t/'
@@ -44,6 +47,12 @@ proto: $(VENV)/dev ## write grpc_service/generated anew from sidecar.proto
 
 docs: $(VENV)/dev ## write docs/configuration.md anew from the variables
 	$(BIN)/python -m docs.configuration
+
+chaos: $(VENV)/dev ## break things on purpose while it serves: SEEDS=1-5 SECONDS=8 REPORT=build/chaos
+	@$(BIN)/python -m tests.chaos --seeds $(SEEDS) --seconds $(SECONDS) --report $(REPORT)
+
+soak: $(VENV)/dev ## a quarter of an hour of load, to see whether anything grows
+	@$(BIN)/python -m tests.chaos.soak
 
 lock: $(VENV)/dev ## write the lock files anew from pyproject.toml
 	$(COMPILE) --all-extras --output-file requirements-dev.lock pyproject.toml

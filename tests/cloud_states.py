@@ -71,3 +71,19 @@ def _entitlement(
         "creditRate": None,
         "validUntil": None,
     } | fields
+
+
+def versioned_state(number: int, *, updated_at: str) -> dict[str, Any]:
+    """A customer whose three features all show one number: a limit, a word, and whether it is even."""
+    return {
+        "entitlementsV2": [
+            _entitlement("number", "NUMBER", usageLimit=number, entitlementUpdatedAt=updated_at),
+            _entitlement("word", "ENUM", enumValues=[str(number)], entitlementUpdatedAt=updated_at),
+            _entitlement(
+                "flag",
+                "BOOLEAN",
+                accessDeniedReason=None if number % 2 == 0 else "Revoked",
+                entitlementUpdatedAt=updated_at,
+            ),
+        ]
+    }

@@ -1,0 +1,1 @@
+"""The weather machine: real processes under load while things break on purpose; docs/chaos.md."""

@@ -1,0 +1,76 @@
+"""`make chaos`: seeded runs, one after the other, a line for each and a report of all."""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.chaos.faults import now
+from tests.chaos.judge import Verdict, judge
+from tests.chaos.machine import Machine
+from tests.chaos.report import line_of, summary_of, write_report
+from tests.chaos.weather import Load, Weather
+
+
+def seeds_of(text: str) -> Sequence[int]:
+    """`7`, `1-20` or `3,5,8-10`."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        seeds += range(int(first), int(last or first) + 1)
+    return seeds
+
+
+async def blow(seeds: Sequence[int], load: Load, folder: Path) -> Sequence[Verdict]:
+    """Run the seeds on one machine; a run after which it is not in order ends them."""
+    verdicts: list[Verdict] = []
+    async with Machine(folder) as machine:
+        for fault, why in machine.cannot.items():
+            _say(f"left out: {fault}: {why}")
+        for seed in seeds:
+            verdict = judge(await Weather(machine, seed, load).blow())
+            verdicts.append(verdict)
+            _say(line_of(verdict))
+            for violation in {each.kind: each for each in reversed(verdict.violations)}.values():
+                times = verdict.counts[violation.kind]
+                _say(f"    {violation.at:6.2f} s {violation.kind} ({times}): {violation.words}")
+            if verdict.violations:
+                _keep_logs(machine, folder)
+            if verdict.run.heal_seconds is None:
+                break
+    return verdicts
+
+
+def _keep_logs(machine: Machine, folder: Path) -> None:
+    for name, instance in machine.instances.items():
+        (folder / f"log-{name}.txt").write_text(instance.sidecar.output)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the command line, run, report; 0 when no run had a violation."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seeds", default="1-5", help="which, as 7 or 1-20 or 3,5,8-10")
+    parser.add_argument("--seconds", type=float, default=8.0, help="how long each storm lasts")
+    parser.add_argument("--report", type=Path, default=Path("build/chaos"), help="folder of the report")
+    asked = parser.parse_args(arguments)
+    asked.report.mkdir(parents=True, exist_ok=True)
+    began = now()
+    with tempfile.TemporaryDirectory(prefix="weather-", ignore_cleanup_errors=True) as folder:
+        load = Load(seconds=asked.seconds)
+        verdicts = asyncio.run(blow(seeds_of(asked.seeds), load, Path(folder)))
+        for log in Path(folder).glob("log-*.txt"):
+            (asked.report / log.name).write_text(log.read_text())
+    write_report(verdicts, asked.report)
+    _say(summary_of(verdicts) + f"\n{now() - began:.0f} s, report: {asked.report / 'index.html'}")
+    return 1 if any(verdict.violations for verdict in verdicts) else 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

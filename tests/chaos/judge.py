@@ -1,0 +1,220 @@
+"""Judges a run: what a client must never see, whatever the weather."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tests.chaos.records import KILLS, Answer, Run, Version
+
+FINE_SECONDS = 2.0
+"""In fine weather an answer marked fresh lags the cloud no more than this; mostly it is 20 ms."""
+ROUGH_SECONDS = 8.0
+"""In bad weather an answer marked fresh lags no more. A half-open feed is noticed after the idle time-out
+(2 s) and a ping, a holder that died by its silence (3.5 s); unfollowed, an answer is trusted for
+SIDECAR_MAX_UNVERIFIED_SECONDS (5 s)."""
+OLDEST_SECONDS = 6.0
+"""No answer, however marked, lags more than this of undisturbed time."""
+SLOW_SECONDS = 2.0
+"""A call takes no longer: Redis (0.3 s for the look-up and for the turn), then a fetch budget (1 s)."""
+BREATH_SECONDS = 0.5
+"""An instance that goes on after a pause has to catch up for so long."""
+SHARED_AFTER_SECONDS = 1.0
+"""What one worker fetched is in Redis for the others after this."""
+SOCKET_SLACK = 24
+"""Pools of connections to the cloud and to Redis may have grown by so many, in all workers together."""
+THREAD_SLACK = 24
+"""Pools of threads may have grown by so many, in all workers together."""
+
+
+class Kind(StrEnum):
+    """What a run may be guilty of."""
+
+    FAILED = "failed reads"
+    """No instance answered, or one failed that nothing had happened to."""
+    WRONG = "wrong and not marked"
+    """Never true; no longer true and marked fresh; or older than what the same connection said before."""
+    OLD = "older than the bound"
+    """However marked."""
+    FALLBACK = "fallbacks in spite of a cached answer"
+    SLOW = "slow reads"
+    LOST = "writes lost"
+    """Promised, and not in the cloud's ledger."""
+    TWICE = "writes counted twice"
+    UNHEALED = "not healed"
+    LEAKED = "sockets or threads left open"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """One thing that must not happen."""
+
+    kind: Kind
+    at: float
+    """Seconds since the run began."""
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A run and what it is guilty of."""
+
+    run: Run
+    violations: Sequence[Violation]
+
+    @property
+    def counts(self) -> Counter[Kind]:
+        """How often each kind occurred."""
+        return Counter(violation.kind for violation in self.violations)
+
+
+def judge(run: Run) -> Verdict:
+    """Find every violation of a run."""
+    found = [
+        *_failed(run),
+        *(violation for answer in run.answers for violation in _judged(run, answer)),
+        *_went_back(run),
+        *_needless_fallbacks(run),
+        *_writes(run),
+        *_end(run),
+    ]
+    return Verdict(run=run, violations=sorted(found, key=lambda each: each.at))
+
+
+def _violation(run: Run, kind: Kind, at: float, words: str) -> Violation:
+    return Violation(kind=kind, at=round(at - run.began, 2), words=words)
+
+
+def _failed(run: Run) -> Iterator[Violation]:
+    for read in run.failed_reads:
+        words = f"{read.method} of {read.customer_id} was answered by nobody"
+        yield _violation(run, Kind.FAILED, read.started, words)
+    for tried in run.failed_tries:
+        if not _is_excused(run, tried.instance, tried.started, tried.ended):
+            words = f"{tried.method} by {tried.line} ended with {tried.status}, and nothing was done to it"
+            yield _violation(run, Kind.FAILED, tried.started, words)
+
+
+def _is_excused(run: Run, instance: str, began: float, ended: float) -> bool:
+    """True when the instance was dead or paused meanwhile."""
+    return any(
+        fault.fault in KILLS
+        and instance in fault.targets
+        and fault.began <= ended
+        and began <= fault.ended + BREATH_SECONDS
+        for fault in run.happened
+    )
+
+
+def _judged(run: Run, answer: Answer) -> Iterator[Violation]:
+    who = f"{answer.method} of {answer.customer_id} by {answer.line}"
+    is_slow = answer.ended - answer.started > SLOW_SECONDS
+    if is_slow and not _is_excused(run, answer.instance, answer.started, answer.ended):
+        yield _violation(run, Kind.SLOW, answer.started, f"{who} took {answer.ended - answer.started:.1f} s")
+    if answer.is_fallback:
+        return
+    versions = run.truth.versions(answer.customer_id)
+    shown = [index for index, version in enumerate(versions) if _shows(answer, version)]
+    if answer.is_mixed or not shown:
+        yield _violation(run, Kind.WRONG, answer.started, f"{who} said what never was true: {answer}")
+        return
+    outdated_at = min((version.told_at for version in versions[shown[-1] + 1 :]), default=answer.started)
+    lag_seconds = answer.started - outdated_at
+    if lag_seconds <= 0:
+        return
+    clear_seconds = _clear_seconds(run, outdated_at, answer.started)
+    words = (
+        f"{who}, {answer.source}, {answer.state}: outdated for {lag_seconds:.1f} s, {clear_seconds:.1f} clear"
+    )
+    bound_seconds = FINE_SECONDS if clear_seconds == lag_seconds else ROUGH_SECONDS
+    if answer.state in {"fresh", "estimate"} and lag_seconds > bound_seconds:
+        yield _violation(run, Kind.WRONG, answer.started, words)
+    if clear_seconds > OLDEST_SECONDS:
+        yield _violation(run, Kind.OLD, answer.started, words)
+
+
+def _shows(answer: Answer, version: Version) -> bool:
+    if version.sent_at > answer.ended:
+        return False
+    if answer.number is not None:
+        return version.number == answer.number
+    return answer.is_granted == (version.number % 2 == 0)
+
+
+def _clear_seconds(run: Run, began: float, ended: float) -> float:
+    """How much of that time no fault touched, nor its aftermath."""
+    spans = sorted((fault.began, fault.ended + fault.aftermath_seconds) for fault in run.happened)
+    clear_seconds, reached = 0.0, began
+    for span_began, span_ended in spans:
+        clear_seconds += max(0.0, min(span_began, ended) - reached)
+        reached = max(reached, min(span_ended, ended))
+    return clear_seconds + max(0.0, ended - reached)
+
+
+def _went_back(run: Run) -> Iterator[Violation]:
+    """One connection is one worker, and a worker does not forget."""
+    newest: defaultdict[tuple[str, int, str], list[tuple[float, int]]] = defaultdict(list)
+    for answer in sorted(run.answers, key=lambda each: each.ended):
+        if answer.number is None or answer.is_fallback or answer.epoch < 0:
+            continue
+        said = newest[answer.line, answer.epoch, answer.customer_id]
+        before = max((number for ended, number in said if ended < answer.started), default=answer.number)
+        if before > answer.number:
+            words = f"{answer.line} told version {answer.number} of {answer.customer_id} after {before}"
+            yield _violation(run, Kind.WRONG, answer.started, words)
+        said.append((answer.ended, answer.number))
+
+
+def _needless_fallbacks(run: Run) -> Iterator[Violation]:
+    known_by_line: dict[tuple[str, int, str], float] = {}
+    known_by_anyone: dict[str, float] = {}
+    redis_faults = [fault.began for fault in run.happened if fault.family in {"redis", "clock"}]
+    first_redis_fault = min(redis_faults, default=float("inf"))
+    for answer in sorted(run.answers, key=lambda each: each.ended):
+        place = (answer.line, answer.epoch, answer.customer_id)
+        if not answer.is_fallback:
+            known_by_line.setdefault(place, answer.ended)
+            known_by_anyone.setdefault(answer.customer_id, answer.ended)
+            continue
+        late, who = float("inf"), f"{answer.method} of {answer.customer_id} by {answer.line}"
+        if answer.epoch >= 0 and known_by_line.get(place, late) < answer.started:
+            yield _violation(run, Kind.FALLBACK, answer.started, f"{who}: its memory held it")
+        elif (
+            known_by_anyone.get(answer.customer_id, late) + SHARED_AFTER_SECONDS < answer.started
+            and answer.ended < first_redis_fault
+        ):
+            yield _violation(run, Kind.FALLBACK, answer.started, f"{who}: Redis held it")
+        elif _clear_seconds(run, run.began, answer.started) == answer.started - run.began:
+            yield _violation(run, Kind.FALLBACK, answer.started, f"{who}: in fine weather")
+
+
+def _writes(run: Run) -> Iterator[Violation]:
+    for identity, write in run.writes.items():
+        times = run.counted.get(identity, 0)
+        if write.status == "OK" and times == 0 and not write.is_given_up:
+            yield _violation(run, Kind.LOST, write.started, f"{identity} was promised and never arrived")
+        if times > 1:
+            yield _violation(run, Kind.TWICE, write.started, f"{identity} was counted {times} times")
+    for customer_id, (answered, in_cloud) in run.usage.items():
+        if abs(answered - in_cloud) > 1e-6 * max(1.0, in_cloud):
+            words = f"the usage of {customer_id} is answered as {answered}, the cloud says {in_cloud}"
+            yield _violation(run, Kind.WRONG, run.ended, words)
+
+
+def _end(run: Run) -> Iterator[Violation]:
+    if run.heal_seconds is None:
+        yield _violation(run, Kind.UNHEALED, run.ended, run.unhealed)
+    if len(run.resources) < 2 or run.heal_seconds is None:
+        return
+    first, last = run.resources[0], run.resources[-1]
+    for name, before, after, slack in (
+        ("processes", first.processes, last.processes, 0),
+        ("sockets of callers", first.client_sockets, last.client_sockets, 0),
+        ("sockets to the cloud", first.cloud_sockets, last.cloud_sockets, SOCKET_SLACK),
+        ("sockets to Redis", first.redis_sockets, last.redis_sockets, SOCKET_SLACK),
+        ("threads", first.threads, last.threads, THREAD_SLACK),
+    ):
+        if after > before + slack:
+            yield _violation(
+                run, Kind.LEAKED, run.ended, f"{name}: {before} at the start, {after} at the end"
+            )

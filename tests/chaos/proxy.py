@@ -1,0 +1,127 @@
+"""A TCP line that can be made bad: slow, sliced, deaf, cut or refused. Open connections feel it at once."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+CHUNK_BYTES = 64 * 1024
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class TcpProxy:
+    """Passes everything between its own port and a target port of this machine, as well as its line is."""
+
+    def __init__(self, target_port: int) -> None:
+        self._target_port = target_port
+        self._kept = _bound(0)
+        self.port = int(self._kept.getsockname()[1])
+        """Where to connect; stays the same while connections are refused."""
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._hears = asyncio.Event()
+        self._delay_seconds = 0.0
+        self._slice_bytes = CHUNK_BYTES
+        self.clear()
+
+    async def __aenter__(self) -> Self:
+        await self.accept()
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        await self.refuse()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        self._kept.close()
+
+    def clear(self) -> None:
+        """Make the line good again; what was held back while it was deaf arrives now."""
+        self._delay_seconds = 0.0
+        self._slice_bytes = CHUNK_BYTES
+        self._hears.set()
+
+    def slow(self, delay_seconds: float) -> None:
+        """Hold every chunk back for so long, each way."""
+        self._delay_seconds = delay_seconds
+
+    def slice(self, size_bytes: int, delay_seconds: float) -> None:
+        """Let everything arrive in small pieces with a pause before each."""
+        self._slice_bytes = size_bytes
+        self._delay_seconds = delay_seconds
+
+    def deafen(self) -> None:
+        """Let nothing through, with every connection left open and new ones accepted."""
+        self._hears.clear()
+
+    def cut(self) -> int:
+        """End every open connection with a reset; tells how many sockets."""
+        writers = list(self._writers)
+        for writer in writers:
+            raw = writer.get_extra_info("socket")
+            if raw is not None:
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            writer.transport.abort()
+        return len(writers)
+
+    async def refuse(self) -> None:
+        """Refuse new connections and cut the open ones, until `accept`."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self._hears.set()
+        self.cut()
+        await asyncio.sleep(0)
+
+    async def accept(self) -> None:
+        """Take connections again, on the same port."""
+        if self._server is None:
+            self._server = await asyncio.start_server(self._connected, sock=_bound(self.port))
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+        except OSError:
+            writer.transport.abort()
+            return
+        ends = (writer, far_writer)
+        self._writers.update(ends)
+        try:
+            await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+        finally:
+            for end in ends:
+                self._writers.discard(end)
+                end.transport.abort()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while chunk := await reader.read(CHUNK_BYTES):
+                for piece in _pieces(chunk, self._slice_bytes):
+                    await self._hears.wait()
+                    if self._delay_seconds:
+                        await asyncio.sleep(self._delay_seconds)
+                    writer.write(piece)
+                    await writer.drain()
+            if writer.can_write_eof():
+                writer.write_eof()
+        except OSError:
+            writer.transport.abort()
+
+
+def _pieces(chunk: bytes, size_bytes: int) -> Sequence[bytes]:
+    return [chunk[start : start + size_bytes] for start in range(0, len(chunk), size_bytes)]
+
+
+def _bound(port: int) -> socket.socket:
+    """A socket that keeps the port from others; until one of them listens, connections are refused."""
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind(("127.0.0.1", port))
+    return bound

@@ -1,0 +1,33 @@
+"""The short form of `make chaos`: two storms on real processes (docs/chaos.md)."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.__main__ import blow, seeds_of
+from tests.chaos.report import write_report
+from tests.chaos.weather import Load
+
+SEEDS = [14, 23]
+SECONDS = 5.0
+
+
+@pytest.mark.timeout(240)
+async def test_short_weather(tmp_path: Path) -> None:
+    """No read fails, none is wrong unmarked, nothing promised is lost, and all heals."""
+    verdicts = await blow(SEEDS, Load(seconds=SECONDS, reads_per_second=40), tmp_path / "machine")
+    write_report(verdicts, tmp_path)
+
+    assert SEEDS == [verdict.run.seed for verdict in verdicts]
+    assert [] == [violation for verdict in verdicts for violation in verdict.violations]
+    for verdict in verdicts:
+        assert len(verdict.run.answers) > SECONDS * 20
+        assert verdict.run.happened
+        assert any(write.status == "OK" for write in verdict.run.writes.values())
+        assert f"seed-{verdict.run.seed}.png" in (tmp_path / "index.html").read_text()
+        assert (tmp_path / f"seed-{verdict.run.seed}.png").stat().st_size > 10_000
+
+
+def test_seeds_are_given_as_people_write_them() -> None:
+    """One, a span, or several of both."""
+    assert [7, 1, 2, 3, 9] == [*seeds_of("7"), *seeds_of("1-3,9")]
