@@ -34,6 +34,8 @@ THROTTLED_PAUSE_SECONDS = 2.0
 """A cloud that asks to slow down without saying how long is left alone for this."""
 TURN_SECONDS = 2.0
 """So long a fetch waits for another process that fetches the same entity; then it fetches as well."""
+TURN_SHARE = 0.4
+"""Of its budget it waits no larger part, so that it can still fetch."""
 PROBE_BUDGET_SECONDS = 1.0
 """The caller whose fetch finds out whether a source is back waits no longer for that."""
 
@@ -170,7 +172,8 @@ class Fetching:
     ) -> Fetched | NotFetched:
         """Fetches, unless another process does so at this moment: then what it found is shared."""
         held = self._store.peek(key)
-        claim = await turns.claim(key, wait_seconds=TURN_SECONDS)
+        wait_seconds = min(TURN_SECONDS, self._limits.budget_seconds * TURN_SHARE)
+        claim = await turns.claim(key, wait_seconds=wait_seconds)
         if claim.turn is Turn.FAILED_ELSEWHERE:
             return NotFetched(error=FailedElsewhere(self._sources[-1].source.value))
         if claim.turn is Turn.ELSEWHERE:

@@ -18,12 +18,15 @@ from entitlements.domain.errors import (
     UpstreamError,
 )
 from entitlements.domain.freshness import NEVER
-from entitlements.domain.ports import Source
+from entitlements.domain.ports import Claim, Source, Turn
 from entitlements.service.fetching import (
     FIRST_SOURCE_SHARE,
     KEY_REFUSED_PAUSE_SECONDS,
     PROBE_BUDGET_SECONDS,
+    TURN_SECONDS,
+    TURN_SHARE,
     Fetched,
+    Fetching,
     FetchLimits,
     NotFetched,
 )
@@ -239,3 +242,43 @@ async def _fail(house: House, edge: UpstreamError, api: UpstreamError) -> None:
     house.api.answer = api
     for number in range(FAILURES_TO_OPEN):
         await house.fetching.fetch(EntityKey(f"failing-{number}"))
+
+
+class SlowTurns:
+    """Another process has the turn and does not finish; the clock goes on meanwhile."""
+
+    def __init__(self, house: House) -> None:
+        self._clock = house.clock
+        self.waited: list[float] = []
+
+    async def claim(self, key: EntityKey, *, wait_seconds: float) -> Claim:
+        self.waited.append(wait_seconds)
+        self._clock.advance(wait_seconds)
+        return Claim(key=key, turn=Turn.ALONE)
+
+    async def done(self, claim: Claim, *, error: str | None = None) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("budget_seconds", "expected"), [(1.0, TURN_SHARE), (10.0, TURN_SECONDS), (4.0, 4 * TURN_SHARE)]
+)
+async def test_waiting_for_another_process_leaves_time_to_fetch(
+    house: House, budget_seconds: float, expected: float
+) -> None:
+    """Found by the weather machine, seed 2, with the lock of a sidecar that was killed.
+
+    With a budget of 1 s a miss waited 2 s for the process that held the lock, twice its whole budget, and had
+    no time left to ask the cloud itself.
+    """
+    turns = SlowTurns(house)
+    limits = FetchLimits(budget_seconds=budget_seconds, concurrency=4, queue_size=8)
+    fetching = Fetching(
+        sources=[house.edge, house.api], store=house.store, clock=house.clock, limits=limits, turns=turns
+    )
+
+    fetched = await fetching.fetch(KEY)
+
+    assert [expected] == turns.waited
+    assert isinstance(fetched, Fetched)
+    assert house.edge.budgets == [pytest.approx((budget_seconds - expected) * FIRST_SOURCE_SHARE)]
