@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
-PACKAGES := docs emulator entitlements grpc_service sidecar_project tests
+PACKAGES := bench docs emulator entitlements grpc_service sidecar_project tests
 SEEDS := 1-5
 SECONDS := 8
 REPORT := build/chaos
 
-.PHONY: help demo test coverage check format proto docs chaos soak lock clean
+.PHONY: help demo test coverage check format proto docs bench chaos soak lock clean
 
 help: ## list these words
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1  \t/'
@@ -53,6 +53,9 @@ chaos: $(VENV)/dev ## break things on purpose while it serves: SEEDS=1-5 SECONDS
 
 soak: $(VENV)/dev ## a quarter of an hour of load, to see whether anything grows
 	@$(BIN)/python -m tests.chaos.soak
+
+bench: $(VENV)/dev ## measure against bare gRPC servers; BENCH="--all" for all (bench/README.md)
+	@$(BIN)/python -m bench $(BENCH)
 
 lock: $(VENV)/dev ## write the lock files anew from pyproject.toml
 	$(COMPILE) --all-extras --output-file requirements-dev.lock pyproject.toml

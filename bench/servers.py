@@ -1,0 +1,113 @@
+"""The servers under load: started on a processor of their own, their time and memory read from the system."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import psutil
+
+from bench.scenarios import Sidecar
+from emulator.server import Emulator
+from tests.harness import SidecarProcess, environment_for, spawned
+from tests.redis_server import RedisServer
+
+SERVER_CORE = 0
+LOAD_CORE = 1
+"""The load, the emulator and Redis."""
+TUNED = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
+"""gRPC's core set up like the sidecar's: the thread that polls serves the sockets too (see grpc_service)."""
+BARE = {"bare aio": ("aio", {}), "bare cq": ("cq", {}), "bare cq tuned": ("cq", TUNED)}
+"""The bare servers by their names: the kind, and what it has in its environment."""
+
+
+@contextmanager
+def on_core(core: int) -> Iterator[None]:
+    """Whatever is started within runs on this processor alone."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core} & before or before)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a server has used since it was started."""
+
+    cpu_seconds: dict[int, float]
+    """Processor time by process."""
+    rss_mb: float
+    """Of all its processes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """One that listens."""
+
+    name: str
+    port: int
+    pid: int
+    sidecar: SidecarProcess | None = None
+
+    def usage(self) -> Usage:
+        """As of now."""
+        parent = psutil.Process(self.pid)
+        family = [parent, *parent.children(recursive=True)]
+        return Usage(
+            cpu_seconds={process.pid: sum(process.cpu_times()[:2]) for process in family},
+            rss_mb=sum(process.memory_info().rss for process in family) / 2**20,
+        )
+
+
+@asynccontextmanager
+async def bare(name: str, reply: bytes) -> AsyncIterator[Server]:
+    """A bare server that answers everything with `reply`."""
+    kind, environment = BARE[name]
+    with on_core(SERVER_CORE):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "bench.bare", kind, reply.hex()),
+            stdout=asyncio.subprocess.PIPE,
+            env={"PATH": os.defpath} | environment,
+        )
+    assert process.stdout is not None  # noqa: S101 - it was asked for
+    try:
+        port = int(await process.stdout.readline())
+        yield Server(name=name, port=port, pid=process.pid)
+    finally:
+        process.kill()
+        await process.wait()
+
+
+@asynccontextmanager
+async def running(
+    sidecar: Sidecar, emulator: Emulator, folder: Path, *, engine: str | None
+) -> AsyncIterator[Server]:
+    """A sidecar that listens and follows the feed."""
+    async with AsyncExitStack() as stack:
+        settings = dict(sidecar.settings)
+        if engine is not None:
+            settings["SIDECAR_GRPC_ENGINE"] = engine
+        if sidecar.has_redis:
+            redis = stack.enter_context(RedisServer())
+            settings |= {"REDIS_ENVIRONMENT_PREFIX": "bench", "REDIS_PORT": str(redis.port)}
+        arguments = ["--workers", str(sidecar.workers)] if sidecar.workers > 1 else []
+        with on_core(SERVER_CORE):
+            process = await stack.enter_async_context(
+                spawned(environment_for(emulator, folder, **settings), *arguments)
+            )
+        await process.started()
+        await process.following()
+        yield Server(name="sidecar", port=process.grpc_port, pid=process.process.pid, sidecar=process)
+
+
+@asynccontextmanager
+async def channel_to(server: Server) -> AsyncIterator[grpc.aio.Channel]:
+    """A real client's connection."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        yield channel
