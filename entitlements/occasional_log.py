@@ -32,3 +32,7 @@ class OccasionalLog:
         untold = 0 if told is None else told.untold
         self._told[condition] = _Told(at=now)
         self._logger.warning(message, *args, extra={"condition": condition, "untold": untold})
+
+    def forget(self, condition: str) -> None:
+        """What happens next is new: it is told at once."""
+        self._told.pop(condition, None)

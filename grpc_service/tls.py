@@ -17,13 +17,13 @@ from cryptography.x509 import Certificate, load_pem_x509_certificates
 from entitlements import metrics
 from entitlements.clock import SystemClock
 from entitlements.domain.ports import Clock
+from entitlements.file_version import FileVersion, file_version
 
 logger = logging.getLogger(__name__)
 
 _CLOCK = SystemClock()
-_Mark = tuple[tuple[int, int, int], ...]
+_Mark = tuple[FileVersion, ...]
 """What tells that a file is another one; a Kubernetes secret is swapped by a link: its inode changes."""
-_NOT_THERE = (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,15 +117,7 @@ class _Follower:
 
 
 def _mark(files: TlsFiles) -> _Mark:
-    return tuple(_mark_of(file) for file in (files.certificate, files.key, files.client_ca) if file)
-
-
-def _mark_of(file: Path) -> tuple[int, int, int]:
-    try:
-        state = file.stat()
-    except OSError:  # reading it will say why
-        return _NOT_THERE
-    return state.st_ino, state.st_size, state.st_mtime_ns
+    return tuple(file_version(file) for file in (files.certificate, files.key, files.client_ca) if file)
 
 
 def _read(files: TlsFiles) -> _Material:

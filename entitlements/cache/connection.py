@@ -17,9 +17,10 @@ from redis.exceptions import RedisError, ResponseError
 from entitlements import metrics
 from entitlements.cache.json_fields import Junk
 from entitlements.cache.keys import raw
-from entitlements.cache.outage_log import OutageLog, RepeatedWarning
+from entitlements.cache.outage_log import OutageLog
 from entitlements.domain.breaker import Breaker, BreakerState
 from entitlements.domain.ports import Clock
+from entitlements.occasional_log import OccasionalLog
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class RedisConnection:
             up="redis answers again",
             monotonic=clock.monotonic,
         )
-        self._refusals = RepeatedWarning(logger, "redis refuses commands", clock.monotonic)
+        self._occasional = OccasionalLog(logger, clock.monotonic)
 
     @property
     def is_answering(self) -> bool:
@@ -138,7 +139,7 @@ class RedisConnection:
 
     def _refused(self, cause: str) -> None:
         metrics.REDIS_CLIENT_ERRORS.inc()
-        self._refusals.note(cause)
+        self._occasional.warning("refused", "redis refuses commands cause=%s", cause)
 
 
 def _refusal(error: ResponseError) -> str:

@@ -12,7 +12,6 @@ from entitlements.cache.codec import Metadata, decode_timestamp, encode_entity, 
 from entitlements.cache.connection import UNAVAILABLE, Client, RedisConnection, values_of
 from entitlements.cache.json_fields import Junk
 from entitlements.cache.keys import KeySpace, customer_of, raw, timestamp_of
-from entitlements.cache.outage_log import RepeatedWarning
 from entitlements.cache.redis_reading import moved_usage, read_entity, usage_key_of, usages_of
 from entitlements.cache.scripts import Write, replace_usage, stamp_unknown, write_newest
 from entitlements.cache.tiers import Miss
@@ -21,6 +20,7 @@ from entitlements.domain.entitlement import NO_TIMESTAMP_MS, Usage
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
 from entitlements.domain.freshness import NEVER, UNKNOWN_CUSTOMER_SECONDS, is_unknown_customer
 from entitlements.domain.ports import Clock
+from entitlements.occasional_log import OccasionalLog
 
 _Answer = TypeVar("_Answer")
 
@@ -52,7 +52,7 @@ class RedisTier:
         self._keys = keys
         self._clock = clock
         self._ttl_seconds = ttl_seconds
-        self._junk = RepeatedWarning(logger, "redis holds what cannot be used", clock.monotonic)
+        self._occasional = OccasionalLog(logger, clock.monotonic)
         self.dropped_writes = 0
         """So many writes Redis did not take."""
 
@@ -119,7 +119,7 @@ class RedisTier:
 
     def _note_junk(self, junk: Junk) -> None:
         metrics.CACHE_JUNK.labels("redis").inc()
-        self._junk.note(junk)
+        self._occasional.warning("junk", "redis holds what cannot be used cause=%s", junk)
 
     def _store(self, client: Client, key: EntityKey, cached: CachedEntity) -> None:
         entity = cached.entity

@@ -8,6 +8,7 @@ from pathlib import Path
 from entitlements import metrics
 from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.ports import Clock
+from entitlements.file_version import file_version
 from entitlements.upstream.offline_document import InvalidOfflineFile, read_offline_file
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ class OfflineFile:
         """Reads the file; raises InvalidOfflineFile."""
         self.path = path
         self._clock = clock
-        self._version = self._version_now()
+        self._version = file_version(self.path)
         self._states = read_offline_file(path, now_ms=clock.now_ms())
         self.loaded_ms = clock.now_ms()
         """When the version in force was read."""
@@ -45,7 +46,7 @@ class OfflineFile:
         """Reads every new version, and calls `changed` after each that is in force; ends by cancellation."""
         while True:
             await asyncio.sleep(poll_seconds)
-            version = self._version_now()
+            version = file_version(self.path)
             if version == self._version:
                 continue
             self._version = version
@@ -72,10 +73,3 @@ class OfflineFile:
         metrics.OFFLINE_FILE_RELOADS.labels("loaded").inc()
         logger.info("the offline file was read again", extra={"entities": len(states)})
         return True
-
-    def _version_now(self) -> tuple[int, int, int] | None:
-        try:
-            status = self.path.stat()  # follows the links that Kubernetes swaps
-        except OSError:
-            return None
-        return status.st_ino, status.st_mtime_ns, status.st_size

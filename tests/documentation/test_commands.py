@@ -35,6 +35,7 @@ MAKE = {
     "bench": "takes minutes on a quiet machine",
     "chaos": "takes minutes; CI runs it in a short form",
     "check": "CI runs it",
+    "covered": "CI runs it",
     "coverage": "the tests would run themselves",
     "demo": "what it starts is run by tests/project/test_demo.py",
     "docs": "`make check` compares what it would write",
@@ -42,6 +43,7 @@ MAKE = {
     "help": "",
     "lock": "it asks the package index and changes files",
     "proto": "`make check` compares what it would write",
+    "soak": "takes a quarter of an hour",
     "test": "the tests would run themselves",
 }
 """Words of make: each is asked for its recipe; why that is not run, empty where it is run."""
@@ -100,7 +102,7 @@ def _arguments(place: Place, words: list[str]) -> list[str]:
 def _split(text: str) -> tuple[dict[str, str], list[str]]:
     """What is assigned before the command, and its words."""
     assigned: dict[str, str] = {}
-    words = shlex.split(text)
+    words = shlex.split(text, comments=True)
     while words and "=" in words[0]:
         name, _, value = words.pop(0).partition("=")
         assigned[name] = value

@@ -8,6 +8,7 @@ from entitlements.domain.errors import (
     InvalidRequest,
     KeyRefused,
     Offline,
+    OutboxUnavailable,
     Overloaded,
     Rejected,
     SidecarError,
@@ -38,6 +39,10 @@ from entitlements.domain.errors import (
             "the Stigg api rejected the request: Customer not found (trace id t-1)",
         ),
         (Offline("api"), "the sidecar runs offline (OFFLINE=1)"),
+        (
+            OutboxUnavailable(),
+            "neither the Stigg api nor the outbox could take the report; it may or may not have arrived",
+        ),
     ],
 )
 def test_error_makes_its_own_sentence(error: SidecarError, sentence: str) -> None:

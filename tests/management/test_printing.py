@@ -8,6 +8,13 @@ from entitlements.management.printing import Printer
 _ROWS = [{"verdict": "fault", "told": "[it] is so", "more": 1}]
 
 
+class _Terminal(io.StringIO):
+    """Says that it is one."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def _printed(*, as_json: bool = False, is_terminal: bool = False) -> str:
     stream = io.StringIO()
     printer = Printer(stream, as_json=as_json, is_terminal=is_terminal)
@@ -52,3 +59,14 @@ def test_a_verdict_is_lines_or_an_object() -> None:
     """Brackets in data are shown as they are, on a terminal too."""
     assert "denied: why\nused: [1] of 2\nas is\n" == _verdict() == _verdict(is_terminal=True)
     assert {"hasAccess": False} == json.loads(_verdict(as_json=True, is_terminal=True))
+
+
+def test_a_commands_printer_asks_its_stream() -> None:
+    """A stream that is no terminal gets plain rows, one that is gets a table with a head."""
+    pipe, terminal = io.StringIO(), _Terminal()
+
+    for stream in (pipe, terminal):
+        Printer.of(stream, as_json=False).rows(_ROWS, columns=("verdict", "told"), styles={})
+
+    assert "fault  [it] is so\n" == pipe.getvalue()
+    assert "verdict" in terminal.getvalue()
