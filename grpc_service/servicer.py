@@ -10,7 +10,11 @@ from google.protobuf.message import Message
 
 from entitlements.domain.decision import Decision, Query
 from entitlements.domain.evaluation import EntitlementList
+from entitlements.domain.freshness import EntityState
+from entitlements.domain.ports import Source
+from entitlements.domain.reply import Question
 from entitlements.service.reading import Answer, ListAnswer, Provenance, Reading
+from entitlements.service.remembering import Remembering
 from entitlements.service.reporting import Reporting
 from grpc_service.errors import DEADLINE_SPENT, PublicStatus
 from grpc_service.generated import sidecar_pb2 as pb
@@ -21,7 +25,11 @@ SERVICE = pb.DESCRIPTOR.services_by_name["SidecarService"].full_name
 WRITE_BUDGET_SECONDS = 60.0
 """A report takes no longer, whatever its deadline (contract/upstream.md, Edge REST)."""
 
+_FRESH_IN_MEMORY = (("stigg-source", Source.MEMORY.value), ("stigg-state", EntityState.FRESH.value))
+
 Request = TypeVar("Request", bound=Message)
+Asked = TypeVar("Asked")
+Answered = TypeVar("Answered", Answer, ListAnswer)
 ListRequest: TypeAlias = pb.GetEntitlementsRequest | pb.GetEntitlementsStateV2Request
 Result = TypeVar("Result")
 
@@ -33,11 +41,13 @@ class SidecarServicer:
         self,
         *,
         reading: Reading,
+        remembering: Remembering,
         reporting: Reporting,
         new_idempotency_key: Callable[[], str],
         tells_provenance: bool,
     ) -> None:
         self._reading = reading
+        self._remembering = remembering
         self._reporting = reporting
         self._new_idempotency_key = new_idempotency_key
         self._tells_provenance = tells_provenance
@@ -89,34 +99,57 @@ class SidecarServicer:
         query_of: Callable[[Request], Query],
         respond: Callable[[Decision, Query], Message],
     ) -> UnaryMethod:
-        def reply(answer: Answer, query: Query) -> Reply:
-            return self._reply(respond(answer.decision, query), answer.provenance)
-
-        def answer_now(request: bytes) -> Reply | None:
-            query = query_of(request_type.FromString(request))
-            answer = self._reading.check_held(query)
-            return None if answer is None else reply(answer, query)
-
-        async def answer(request: bytes, _: float | None) -> Reply:
-            query = query_of(request_type.FromString(request))
-            return reply(await self._reading.check(query), query)
-
-        return UnaryMethod(path=_path(request_type), answer=answer, answer_now=answer_now)
+        return self._read(
+            request_type,
+            query_of,
+            held=self._reading.check_held,
+            ask=self._reading.check,
+            respond=lambda answer, query: respond(answer.decision, query),
+        )
 
     def _list(
         self, request_type: type[ListRequest], respond: Callable[[EntitlementList], Message]
     ) -> UnaryMethod:
-        def reply(answer: ListAnswer) -> Reply:
-            return self._reply(respond(answer.entitlements), answer.provenance)
+        return self._read(
+            request_type,
+            requests.entity_key,
+            held=self._reading.list_held,
+            ask=self._reading.list,
+            respond=lambda answer, _: respond(answer.entitlements),
+        )
+
+    def _read(
+        self,
+        request_type: type[Request],
+        parse: Callable[[Request], Asked],
+        *,
+        held: Callable[[Asked], Answered | None],
+        ask: Callable[[Asked], Awaitable[Answered]],
+        respond: Callable[[Answered, Asked], Message],
+    ) -> UnaryMethod:
+        """A read: what was answered already, what memory holds, and only then what must be waited for."""
+        path = _path(request_type)
 
         def answer_now(request: bytes) -> Reply | None:
-            answer = self._reading.list_held(requests.entity_key(request_type.FromString(request)))
-            return None if answer is None else reply(answer)
+            question = Question(path, request)
+            recalled = self._remembering.recall(question)
+            if recalled is not None:
+                message, age_ms = recalled
+                return Reply(message, self._told_of_memory(age_ms))
+            asked = parse(request_type.FromString(request))
+            answer = held(asked)
+            if answer is None:
+                return None
+            message = respond(answer, asked).SerializeToString()
+            self._remembering.remember(question, message, answer)
+            return Reply(message, self._told(answer.provenance))
 
         async def answer(request: bytes, _: float | None) -> Reply:
-            return reply(await self._reading.list(requests.entity_key(request_type.FromString(request))))
+            asked = parse(request_type.FromString(request))
+            answer = await ask(asked)
+            return Reply(respond(answer, asked).SerializeToString(), self._told(answer.provenance))
 
-        return UnaryMethod(path=_path(request_type), answer=answer, answer_now=answer_now)
+        return UnaryMethod(path=path, answer=answer, answer_now=answer_now)
 
     def _write(
         self, request_type: type[Request], write: Callable[[Request, float], Awaitable[Message]]
@@ -161,24 +194,25 @@ class SidecarServicer:
         exists = await self._reporting.reload(requests.entity_key(request), budget_seconds=budget_seconds)
         return pb.ReloadEntitlementsResponse(entitled_entity_exists=exists)
 
-    def _reply(self, response: Message, provenance: Provenance) -> Reply:
-        metadata = _told(provenance) if self._tells_provenance else ()
-        return Reply(response.SerializeToString(), metadata)
+    def _told(self, provenance: Provenance) -> Metadata:
+        """Where a reply came from, as trailing metadata: clients that do not know it pass it by."""
+        if not self._tells_provenance:
+            return ()
+        metadata = [("stigg-source", provenance.source.value)]
+        if provenance.state is not None:
+            metadata.append(("stigg-state", provenance.state.value))
+        if provenance.age_ms is not None:
+            metadata.append(("stigg-age-ms", str(provenance.age_ms)))
+        return tuple(metadata)
+
+    def _told_of_memory(self, age_ms: int) -> Metadata:
+        """The same of a reply that stands."""
+        return (*_FRESH_IN_MEMORY, ("stigg-age-ms", str(age_ms))) if self._tells_provenance else ()
 
 
 def _path(request_type: type[Message]) -> str:
     """On the wire a method is named after its request."""
     return f"/{SERVICE}/{request_type.DESCRIPTOR.name.removesuffix('Request')}"
-
-
-def _told(provenance: Provenance) -> Metadata:
-    """The provenance as trailing metadata, where clients that do not know it pass it by."""
-    metadata = [("stigg-source", provenance.source.value)]
-    if provenance.state is not None:
-        metadata.append(("stigg-state", provenance.state.value))
-    if provenance.age_ms is not None:
-        metadata.append(("stigg-age-ms", str(provenance.age_ms)))
-    return tuple(metadata)
 
 
 async def _within(remaining_seconds: float | None, work: Callable[[float], Awaitable[Result]]) -> Result:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -38,7 +38,7 @@ def _supervised_unary(method: UnaryMethod) -> UnaryMethod:
             raise
         except Exception as error:
             raise calls.refused(error, started) from error
-        calls.count(grpc.StatusCode.OK, started)
+        calls.ok_seconds.note(time.perf_counter() - started)
         return reply
 
     def answer_now(request: bytes) -> Reply | None:
@@ -48,7 +48,7 @@ def _supervised_unary(method: UnaryMethod) -> UnaryMethod:
         except Exception as error:
             raise calls.refused(error, started) from error
         if reply is not None:
-            calls.count(grpc.StatusCode.OK, started)
+            calls.ok_seconds.note(time.perf_counter() - started)
         return reply
 
     return UnaryMethod(path=method.path, answer=answer, answer_now=answer_now)
@@ -87,14 +87,18 @@ class _Calls:
         self._name = name
         self._duration = metrics.GRPC_DURATION.labels(name)
         self._ok = metrics.GRPC_REQUESTS.labels(name, grpc.StatusCode.OK.name)
+        self.ok_seconds = metrics.Notes(self._add_ok)
+        """How long each call took that ended well."""
 
     def count(self, code: grpc.StatusCode, started: float) -> None:
-        """Notes the end of a call that began at `started`."""
-        counter = (
-            self._ok if code is grpc.StatusCode.OK else metrics.GRPC_REQUESTS.labels(self._name, code.name)
-        )
-        counter.inc()
+        """Notes the end of a call that began at `started` and ended otherwise."""
+        metrics.GRPC_REQUESTS.labels(self._name, code.name).inc()
         self._duration.observe(time.perf_counter() - started)
+
+    def _add_ok(self, durations: Sequence[float]) -> None:
+        self._ok.inc(len(durations))
+        for seconds in durations:
+            self._duration.observe(seconds)
 
     def refused(self, error: Exception, started: float) -> Refused:
         """Notes a call that an error ended; returns what its caller is told."""

@@ -97,6 +97,7 @@ class _Process:
     async def _grpc(self) -> AsyncIterator[GrpcServer]:
         servicer = SidecarServicer(
             reading=self._sidecar.reading,
+            remembering=self._sidecar.remembering,
             reporting=self._sidecar.reporting,
             new_idempotency_key=lambda: str(uuid.uuid4()),
             tells_provenance=self._config.sidecar_provenance,

@@ -8,17 +8,25 @@ what is read once, and a reader on another thread needs no lock.
 import threading
 from collections.abc import Callable
 from sys import getsizeof
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from entitlements import metrics
 from entitlements.cache.sizing import size_of
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import EntityKey
+from entitlements.domain.reply import Question, StandingReply
 
 Held = TypeVar("Held", CachedEntity, CachedEntity | None)
 
 MAX_MARKS_A_SWEEP = 10_000
 """Past so many marks the hand evicts regardless: a million marked entities would stop the loop for 0.1 s."""
+
+MAX_REPLIES_PER_ENTITY = 64
+"""Past so many different questions about one entity its replies are forgotten: they do not repeat."""
+MAX_REQUEST_BYTES = 1024
+"""The reply to a longer request is not remembered."""
+MAX_REPLY_BYTES = 256 * 1024
+"""A longer reply is not remembered."""
 
 _DICT_SLOT_BYTES = 60
 """What a large dict takes per entry just after it has grown; half of it just before."""
@@ -27,19 +35,29 @@ _DICT_SLOT_BYTES = 60
 class _Node:
     """One entity in its place between an older and a newer one."""
 
-    __slots__ = ("cached", "is_marked", "key", "newer", "older", "size_bytes")
+    __slots__ = ("cached", "is_marked", "key", "newer", "older", "questions", "size_bytes")
 
     def __init__(self, key: EntityKey, cached: CachedEntity, size_bytes: int) -> None:
         self.key = key
         self.cached = cached
+        self.questions: list[Question] | None = None
         self.size_bytes = size_bytes
         self.is_marked = False
         self.newer: _Node | None = None
         self.older: _Node | None = None
 
 
-_NODE_BYTES = 96 + _DICT_SLOT_BYTES
+class _HeldReply(NamedTuple):
+    """A standing reply beside the entity that it was decided from."""
+
+    node: _Node
+    reply: StandingReply
+
+
+_NODE_BYTES = 104 + _DICT_SLOT_BYTES
 """The node itself (its slots, its garbage collector's header) and its entry in the dict."""
+_REPLY_BYTES = 64 + 64 + 80 + 3 * 32 + _DICT_SLOT_BYTES + 8
+"""The question, the reply, what joins them, the numbers in it, an entry in the dict and one in a list."""
 _RESOURCE_BYTES = getsizeof({None: None}) + _DICT_SLOT_BYTES
 """What a resource adds to the list of its customer's."""
 
@@ -47,13 +65,15 @@ _RESOURCE_BYTES = getsizeof({None: None}) + _DICT_SLOT_BYTES
 class MemoryTier:
     """What this process holds, at most `max_size_bytes` of it.
 
-    `get`, `entries` and `size_bytes` are safe from any thread and never wait; the others take one lock.
+    `get`, `recall`, `entries` and `size_bytes` are safe from any thread and never wait; the others take one
+    lock.
     """
 
     def __init__(self, *, max_size_bytes: int) -> None:
         self._max_size_bytes = max_size_bytes
         self._size_bytes = 0
         self._nodes: dict[EntityKey, _Node] = {}
+        self._replies: dict[Question, _HeldReply] = {}
         self._resources: dict[str, dict[EntityKey, None]] = {}
         self._newest: _Node | None = None
         self._oldest: _Node | None = None
@@ -86,6 +106,34 @@ class MemoryTier:
         node = self._nodes.get(key)
         return None if node is None else node.cached
 
+    def recall(self, question: Question) -> StandingReply | None:
+        """The reply to this question, while what it was decided from is held; the read is marked."""
+        held = self._replies.get(question)
+        if held is None:
+            return None
+        held.node.is_marked = True
+        return held.reply
+
+    def remember(self, key: EntityKey, question: Question, reply: StandingReply) -> None:
+        """Keeps a reply until the entity it was decided from is replaced or given up; its bytes count.
+
+        It is not kept when another entity is held by now, or when it is past a bound.
+        """
+        if len(question.request) > MAX_REQUEST_BYTES or len(reply.message) > MAX_REPLY_BYTES:
+            return
+        size_bytes = _size_of_reply(question, reply)
+        with self._writing:
+            node = self._nodes.get(key)
+            if node is None or node.cached is not reply.cached:
+                return
+            earlier = self._replies.get(question)
+            if earlier is None:
+                self._attach(node, question, size_bytes)
+            else:
+                self._resize(node, size_bytes - _size_of_reply(question, earlier.reply))
+            self._replies[question] = _HeldReply(node, reply)
+            self._publish()
+
     def update(self, key: EntityKey, change: Callable[[CachedEntity | None], Held]) -> Held:
         """Replaces what is held by what `change` makes of it, with no other write in between.
 
@@ -113,6 +161,7 @@ class MemoryTier:
         """Forgets everything."""
         with self._writing:
             self._nodes.clear()
+            self._replies.clear()
             self._resources.clear()
             self._newest = self._oldest = self._hand = None
             self._size_bytes = 0
@@ -146,10 +195,28 @@ class MemoryTier:
             self._make_room(size_bytes, keep=None)
             self._insert(_Node(key, changed, size_bytes))
         else:
+            self._forget_replies(node)
             self._make_room(size_bytes - node.size_bytes, keep=node)
-            self._size_bytes += size_bytes - node.size_bytes
-            node.size_bytes = size_bytes
+            self._resize(node, size_bytes - node.size_bytes)
             node.cached = changed
+
+    def _attach(self, node: _Node, question: Question, size_bytes: int) -> None:
+        if node.questions is None or len(node.questions) >= MAX_REPLIES_PER_ENTITY:
+            self._forget_replies(node)
+            node.questions = []
+        self._make_room(size_bytes, keep=node)
+        self._resize(node, size_bytes)
+        node.questions.append(question)
+
+    def _forget_replies(self, node: _Node) -> None:
+        if node.questions is not None:
+            replies = [(question, self._replies.pop(question)) for question in node.questions]
+            self._resize(node, -sum(_size_of_reply(question, held.reply) for question, held in replies))
+            node.questions = None
+
+    def _resize(self, node: _Node, bytes_more: int) -> None:
+        node.size_bytes += bytes_more
+        self._size_bytes += bytes_more
 
     def _make_room(self, needed_bytes: int, *, keep: _Node | None) -> None:
         while self._size_bytes + needed_bytes > self._max_size_bytes:
@@ -183,6 +250,7 @@ class MemoryTier:
             self._resources.setdefault(node.key.customer_id, {})[node.key] = None
 
     def _remove(self, node: _Node) -> None:
+        self._forget_replies(node)
         if self._hand is node:
             self._hand = node.newer
         if node.older is None:
@@ -203,6 +271,10 @@ class MemoryTier:
         del siblings[key]
         if not siblings:
             del self._resources[key.customer_id]
+
+
+def _size_of_reply(question: Question, reply: StandingReply) -> int:
+    return getsizeof(question.request) + getsizeof(reply.message) + _REPLY_BYTES
 
 
 def _nothing(_: CachedEntity | None) -> CachedEntity | None:

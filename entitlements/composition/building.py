@@ -26,6 +26,7 @@ from entitlements.service.keeping import Keeping
 from entitlements.service.key_check import KeyCheck
 from entitlements.service.reading import Reading
 from entitlements.service.rechecking import Rechecking
+from entitlements.service.remembering import Remembering
 from entitlements.service.reporting import Reporting
 from entitlements.service.sharing import Sharing
 from entitlements.upstream import exchange
@@ -128,6 +129,7 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         sharing=sharing,
         rules=rules,
         reading=reading,
+        remembering=Remembering(replies=memory, following=following, clock=clock),
         reporting=reporting,
         key_check=KeyCheck(checker=cloud, clock=clock),
         health=Health(),

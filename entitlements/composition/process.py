@@ -9,6 +9,7 @@ from random import Random
 
 import httpx
 
+from entitlements import metrics
 from entitlements.cache.memory import MemoryTier
 from entitlements.cache.snapshot import Snapshot
 from entitlements.cache.tiers import Tiers
@@ -24,6 +25,7 @@ from entitlements.service.health import Health
 from entitlements.service.key_check import KeyCheck
 from entitlements.service.reading import Reading
 from entitlements.service.rechecking import Rechecking
+from entitlements.service.remembering import Remembering
 from entitlements.service.reporting import Reporting
 from entitlements.service.sharing import Sharing
 from entitlements.upstream.feed import Feed, FeedTimings
@@ -46,6 +48,7 @@ class Sidecar:
     sharing: Sharing
     rules: StoredRules
     reading: Reading
+    remembering: Remembering
     reporting: Reporting
     key_check: KeyCheck
     health: Health
@@ -74,6 +77,7 @@ class Sidecar:
             if self.outbox is not None:
                 await stack.enter_async_context(self.outbox.running())
             _run_beside(stack, self.key_check.run(), name="key-check")
+            _run_beside(stack, _settle_metrics(), name="metrics")
             yield
 
     def open_feed(self, listener: FeedListener) -> Feed:
@@ -97,3 +101,13 @@ def _run_beside(stack: AsyncExitStack, work: Coroutine[None, None, None], *, nam
     task = asyncio.create_task(work, name=name)
     stack.push_async_callback(partial(asyncio.gather, task, return_exceptions=True))
     stack.callback(task.cancel)
+
+
+async def _settle_metrics() -> None:
+    """Several processes are scraped by what each has written down, which is not asked to settle."""
+    try:
+        while True:
+            await asyncio.sleep(metrics.SETTLE_SECONDS)
+            metrics.Notes.settle_all()
+    finally:
+        metrics.Notes.settle_all()

@@ -1,11 +1,11 @@
 """How a check is decided (contract/evaluation.md, sections 1 to 3): pure, the clock passed in as `now_ms`."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from entitlements.domain.decision import NO_ENTITLEMENT, Decision, Query
+from entitlements.domain.decision import NO_ENTITLEMENT, Basis, Decision, NoEntitlement, Query
 from entitlements.domain.entitlement import (
     BooleanEntitlement,
     CreditEntitlement,
@@ -131,6 +131,23 @@ def freshened(entitlement: Entitlement, *, now_ms: int) -> Entitlement:
             updated_at_ms=entitlement.usage.updated_at_ms,
         ),
     )
+
+
+def next_boundary_ms(decisions: Iterable[Decision]) -> int | None:
+    """The first moment of the wall clock at which one of these may have to be decided anew; None: never.
+
+    It answers for decisions that an entity's own entitlements gave.
+    """
+    return min((moment for each in decisions for moment in _boundaries_ms(each.basis)), default=None)
+
+
+def _boundaries_ms(basis: Basis) -> Iterable[int]:
+    if isinstance(basis, FallbackValue | NoEntitlement):
+        return
+    if basis.valid_until_ms is not None:
+        yield basis.valid_until_ms
+    if isinstance(basis, MeteredEntitlement) and basis.usage.period_end_ms is not None:
+        yield basis.usage.period_end_ms
 
 
 def _find(entity: Entity, query: Query) -> Entitlement | None:

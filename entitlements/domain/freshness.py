@@ -5,6 +5,7 @@ long, what is held is suspect: it still answers, and is re-checked on its next u
 """
 
 import enum
+import math
 from dataclasses import dataclass, replace
 
 from entitlements.domain.cached_entity import CachedEntity
@@ -67,6 +68,17 @@ def state_of(cached: CachedEntity, *, trust: Trust, now: float) -> EntityState:
     if not trust.is_fresh(cached.confirmed_at, now) or _may_have_signed_up(cached, now):
         return EntityState.SUSPECT
     return EntityState.FRESH
+
+
+def fresh_until(cached: CachedEntity, *, trust: Trust) -> float:
+    """The monotonic moment after which `state_of` no longer says fresh, as long as `trust` stays the same.
+
+    It answers for an entity that is fresh now; infinity: until something is told.
+    """
+    followed_until = math.inf if trust.following else cached.confirmed_at + trust.max_unverified_seconds
+    if is_unknown_customer(cached.entity):
+        return min(followed_until, cached.confirmed_at + UNKNOWN_CUSTOMER_SECONDS)
+    return followed_until
 
 
 def _may_have_signed_up(cached: CachedEntity, now: float) -> bool:

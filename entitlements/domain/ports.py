@@ -8,7 +8,9 @@ from typing import Protocol
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
 from entitlements.domain.fallback import FallbackValue
+from entitlements.domain.freshness import Trust
 from entitlements.domain.outbox import DeadLetter, OutboxEntry, OutboxState, Write
+from entitlements.domain.reply import Question, StandingReply
 from entitlements.domain.usage import UsageEvent, UsageReceipt, UsageReport
 
 
@@ -75,6 +77,18 @@ class EntityStore(Protocol):
 
     def resources_of(self, customer_id: str) -> Sequence[EntityKey]:
         """The resources of a customer that this process's memory holds."""
+        ...
+
+
+class ReplyStore(Protocol):
+    """Standing replies beside the entities that they were decided from; bounded, and safe from any thread."""
+
+    def recall(self, question: Question) -> StandingReply | None:
+        """The reply to this question, while memory holds what it was decided from; the read is marked."""
+        ...
+
+    def remember(self, key: EntityKey, question: Question, reply: StandingReply) -> None:
+        """Keeps a reply for as long as the entity it was decided from is held, if its bounds allow."""
         ...
 
 
@@ -165,6 +179,15 @@ class FallbackRules(Protocol):
 
     def current(self) -> Mapping[str, FallbackValue]:
         """By feature id; a snapshot that is never changed in place."""
+        ...
+
+
+class Trusted(Protocol):
+    """Who follows the feed."""
+
+    @property
+    def trust(self) -> Trust:
+        """Since when the feed can be relied on."""
         ...
 
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from entitlements import metrics
 from entitlements.domain.cached_entity import CachedEntity
@@ -21,8 +21,8 @@ from entitlements.domain.evaluation import (
     list_needs_recalculation,
     needs_recalculation,
 )
-from entitlements.domain.freshness import EntityState, Trust, state_of
-from entitlements.domain.ports import Clock, EntityStore, FallbackRules, Source
+from entitlements.domain.freshness import EntityState, state_of
+from entitlements.domain.ports import Clock, EntityStore, FallbackRules, Source, Trusted
 from entitlements.occasional_log import OccasionalLog
 from entitlements.service.fetching import Fetching, NotFetched
 from entitlements.service.rechecking import Rechecking
@@ -33,15 +33,6 @@ RECHECK_INTERVAL_SECONDS = 1.0
 """One entity is asked for again no sooner than this after the last time."""
 OTHER_FEATURE = "other"
 """The metric's label for a feature that no fallback is configured for: what callers send is unbounded."""
-
-
-class Trusted(Protocol):
-    """Who follows the feed."""
-
-    @property
-    def trust(self) -> Trust:
-        """Since when the feed can be relied on."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +47,27 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What a read is decided from."""
+
+    key: EntityKey
+    cached: CachedEntity
+    source: Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """The answer to a check."""
 
     decision: Decision
     provenance: Provenance
+    known: Known | None = None
+    """None when nothing was known."""
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """All that was decided."""
+        return (self.decision,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +76,13 @@ class ListAnswer:
 
     entitlements: EntitlementList
     provenance: Provenance
+    known: Known | None = None
+    """None when nothing was known."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
-    """What a read is decided from."""
-
-    cached: CachedEntity
-    source: Source
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """All that was decided."""
+        return self.entitlements.decisions
 
 
 class Reading:
@@ -135,34 +141,34 @@ class Reading:
         known = self._know_held(key, _is_any_expired)
         return None if known is None else self._listed(known)
 
-    def _decided(self, query: Query, known: _Known) -> Answer:
+    def _decided(self, query: Query, known: Known) -> Answer:
         rules = self._rules.current()
         decision = evaluate(known.cached.entity, query, rules=rules, now_ms=self._clock.now_ms())
         if decision.is_fallback:
             self._count_fallback(query.feature_id, cause="no_match")
-        return Answer(decision=decision, provenance=self._provenance(known, decision))
+        return Answer(decision=decision, provenance=self._provenance(known, decision), known=known)
 
-    def _listed(self, known: _Known) -> ListAnswer:
+    def _listed(self, known: Known) -> ListAnswer:
         entitlements = evaluate_list(known.cached.entity, now_ms=self._clock.now_ms())
         provenance = self._provenance(known, *entitlements.decisions)
-        return ListAnswer(entitlements=entitlements, provenance=provenance)
+        return ListAnswer(entitlements=entitlements, provenance=provenance, known=known)
 
-    def _know_held(self, key: EntityKey, is_expired: "IsExpired") -> _Known | None:
+    def _know_held(self, key: EntityKey, is_expired: "IsExpired") -> Known | None:
         """What memory holds, where it will do; it is re-checked in the background if need be."""
         cached = self._store.peek(key)
         if cached is None or self._must_be_recalculated(key, cached, is_expired):
             return None
         metrics.CACHE_HITS.inc()
-        return _Known(cached=cached, source=Source.MEMORY)
+        return Known(key=key, cached=cached, source=Source.MEMORY)
 
-    async def _know(self, key: EntityKey, is_expired: "IsExpired") -> _Known | NotFetched:
+    async def _know(self, key: EntityKey, is_expired: "IsExpired") -> Known | NotFetched:
         found = await self._store.find(key)
         if found is None:
             metrics.CACHE_MISSES.inc()
             return await self._fetch(key)
         metrics.CACHE_HITS.inc()
         cached, source = found
-        known = _Known(cached=cached, source=source)
+        known = Known(key=key, cached=cached, source=source)
         if self._must_be_recalculated(key, cached, is_expired):
             return await self._recalculated(key, known)
         return known
@@ -182,13 +188,13 @@ class Reading:
         self._rechecking.recheck(key)
         return False
 
-    async def _fetch(self, key: EntityKey) -> _Known | NotFetched:
+    async def _fetch(self, key: EntityKey) -> Known | NotFetched:
         fetched = await self._fetching.fetch(key)
         if isinstance(fetched, NotFetched):
             return fetched
-        return _Known(cached=fetched.cached, source=fetched.source)
+        return Known(key=key, cached=fetched.cached, source=fetched.source)
 
-    async def _recalculated(self, key: EntityKey, known: _Known) -> _Known:
+    async def _recalculated(self, key: EntityKey, known: Known) -> Known:
         """The cloud's word, or else the last known, marked."""
         fetched = await self._fetch(key)
         if not isinstance(fetched, NotFetched):
@@ -204,7 +210,7 @@ class Reading:
     def _state(self, cached: CachedEntity) -> EntityState:
         return state_of(cached, trust=self._following.trust, now=self._clock.monotonic())
 
-    def _provenance(self, known: _Known, *decisions: Decision) -> Provenance:
+    def _provenance(self, known: Known, *decisions: Decision) -> Provenance:
         state = self._state(known.cached)
         if state is EntityState.STALE:
             metrics.STALE_ANSWERS.inc()

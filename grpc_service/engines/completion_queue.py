@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
@@ -132,9 +133,28 @@ class CompletionQueueEngine:
         elif self._under_way > self._max_concurrent_calls:
             self.finish(event.call, _REFUSED_TOO_MANY)
         elif isinstance(method, UnaryMethod):
-            _UnaryCall(self, event, method).receive()
+            receive = (cygrpc.ReceiveMessageOperation(_NO_FLAGS),)
+            event.call.start_server_batch(receive, partial(self._received, event, method))
         else:
-            _StreamCall(self, event, method).begin()
+            _StreamCall(self, event, method).spawn()
+
+    def _received(self, accepted: Event, method: UnaryMethod, event: Event) -> None:
+        """A unary call's request is here: it is answered at once if it can be."""
+        request = event.batch_operations[0].message()
+        if request is None:
+            self.finish(accepted.call, Refused(_NO_REQUEST))
+            return
+        try:
+            outcome: Reply | Refused | None = method.answer_now(request)
+        except Refused as refused:
+            outcome = refused
+        except Exception:  # the call must be finished
+            logger.exception("a method broke its promise", extra={"method": method.path})
+            outcome = _REFUSED_DEFECT
+        if outcome is None:
+            _UnaryCall(self, accepted, method, request).spawn()
+        else:
+            self.finish(accepted.call, outcome)
 
     def finish(self, call: Any, outcome: Reply | Refused, *, has_begun: bool = False) -> None:
         """Sends all that is left of a call, from any thread; every call is finished once."""
@@ -207,34 +227,14 @@ class _TaskOfCall:
 
 
 class _UnaryCall(_TaskOfCall):
-    """One request, one reply: at once if it can be."""
+    """One request, one reply, over the loop."""
 
-    def __init__(self, engine: CompletionQueueEngine, event: Event, method: UnaryMethod) -> None:
+    def __init__(
+        self, engine: CompletionQueueEngine, event: Event, method: UnaryMethod, request: bytes
+    ) -> None:
         super().__init__(engine, event)
         self._method = method
-        self._request = b""
-
-    def receive(self) -> None:
-        """On the queue's thread: waits for the request."""
-        self._call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), self._received)
-
-    def _received(self, event: Event) -> None:
-        request = event.batch_operations[0].message()
-        if request is None:
-            self._engine.finish(self._call, Refused(_NO_REQUEST))
-            return
-        try:
-            outcome: Reply | Refused | None = self._method.answer_now(request)
-        except Refused as refused:
-            outcome = refused
-        except Exception:  # the call must be finished
-            logger.exception("a method broke its promise", extra={"method": self._method.path})
-            outcome = _REFUSED_DEFECT
-        if outcome is not None:
-            self._engine.finish(self._call, outcome)
-            return
         self._request = request
-        self.spawn()
 
     async def answer(self) -> None:
         """On the loop: what could not be answered at once."""
@@ -254,10 +254,6 @@ class _StreamCall(_TaskOfCall):
         super().__init__(engine, event)
         self._method = method
         self._has_begun = False
-
-    def begin(self) -> None:
-        """On the queue's thread."""
-        self.spawn()
 
     async def answer(self) -> None:
         """On the loop: every reply in turn, then the status."""

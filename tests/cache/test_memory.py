@@ -11,9 +11,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from prometheus_client import REGISTRY
 
 from entitlements.cache import memory as memory_module
-from entitlements.cache.memory import MemoryTier
+from entitlements.cache.memory import MAX_REPLIES_PER_ENTITY, MAX_REPLY_BYTES, MAX_REQUEST_BYTES, MemoryTier
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import EntityKey
+from entitlements.domain.freshness import Trust
+from entitlements.domain.reply import Question, StandingReply
 from tests.cache.samples import CUSTOMER, RESOURCE, big_entity, cached, customer_key, entity, metered
 
 
@@ -381,3 +383,134 @@ class AgainstADict(RuleBasedStateMachine):
 
 TestAgainstADict = AgainstADict.TestCase
 TestAgainstADict.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+QUESTION = Question("/s/Ask", b"flag of customer-1")
+
+
+def a_reply(cached: CachedEntity, message: bytes = b"yes") -> StandingReply:
+    return StandingReply(
+        message=message,
+        cached=cached,
+        trust=Trust(max_unverified_seconds=60),
+        fresh_until=100.0,
+        from_ms=0,
+        until_ms=None,
+    )
+
+
+def held_with_reply(tier: MemoryTier) -> CachedEntity:
+    held = big_entity(1)
+    put(tier, CUSTOMER, held)
+    tier.remember(CUSTOMER, QUESTION, a_reply(held))
+    return held
+
+
+def test_reply_is_recalled_and_its_bytes_count(tier: MemoryTier) -> None:
+    """By the same bytes to the same method; it takes more than its own bytes."""
+    held = big_entity(1)
+    put(tier, CUSTOMER, held)
+    before = tier.size_bytes
+    tier.remember(CUSTOMER, QUESTION, a_reply(held))
+
+    assert a_reply(held) == tier.recall(QUESTION)
+    assert None is tier.recall(Question("/s/Other", QUESTION.request))
+    assert None is tier.recall(Question(QUESTION.method, b"flag of customer-2"))
+    assert tier.size_bytes - before > len(QUESTION.request) + len(b"yes")
+
+
+@pytest.mark.parametrize("end", ["replaced", "dropped", "cleared"])
+def test_reply_ends_with_what_it_was_decided_from(tier: MemoryTier, end: str) -> None:
+    """Another entity under the key, or none: the reply and its bytes are gone."""
+    put(tier, CUSTOMER, big_entity(1))
+    without_reply = tier.size_bytes
+    held_with_reply(tier)
+    match end:
+        case "replaced":
+            put(tier, CUSTOMER, big_entity(1))
+        case "dropped":
+            tier.drop(CUSTOMER)
+        case _:
+            tier.clear()
+
+    assert None is tier.recall(QUESTION)
+    assert tier.size_bytes == (without_reply if end == "replaced" else 0)
+
+
+def test_reply_to_another_entity_than_is_held_is_not_kept(tier: MemoryTier) -> None:
+    """The entity changed while the reply was made, or was given up."""
+    put(tier, CUSTOMER, big_entity(1))
+    without_reply = tier.size_bytes
+    tier.remember(CUSTOMER, QUESTION, a_reply(big_entity(1)))
+    tier.remember(RESOURCE, QUESTION, a_reply(big_entity(1)))
+
+    assert (None, without_reply) == (tier.recall(QUESTION), tier.size_bytes)
+
+
+def test_reply_that_was_given_again_replaces_the_first(tier: MemoryTier) -> None:
+    """And only its own bytes count from then on."""
+    held = held_with_reply(tier)
+    small = tier.size_bytes
+    tier.remember(CUSTOMER, QUESTION, a_reply(held, b"x" * 1000))
+    tier.remember(CUSTOMER, QUESTION, a_reply(held))
+
+    assert (a_reply(held), small) == (tier.recall(QUESTION), tier.size_bytes)
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "message_bytes"), [(MAX_REQUEST_BYTES + 1, 1), (1, MAX_REPLY_BYTES + 1)]
+)
+def test_large_reply_is_not_kept(request_bytes: int, message_bytes: int) -> None:
+    """Requests and replies are bounded one by one as well."""
+    tier = MemoryTier(max_size_bytes=100_000_000)
+    held = held_with_reply(tier)
+    question = Question("/s/Ask", b"x" * request_bytes)
+    tier.remember(CUSTOMER, question, a_reply(held, b"x" * message_bytes))
+
+    assert None is tier.recall(question)
+
+
+def test_largest_reply_is_kept() -> None:
+    """The bounds themselves are within."""
+    tier = MemoryTier(max_size_bytes=100_000_000)
+    held = held_with_reply(tier)
+    question = Question("/s/Ask", b"x" * MAX_REQUEST_BYTES)
+    tier.remember(CUSTOMER, question, a_reply(held, b"x" * MAX_REPLY_BYTES))
+
+    assert tier.recall(question) is not None
+
+
+def test_replies_of_one_entity_are_bounded(tier: MemoryTier) -> None:
+    """Questions that do not repeat push out each other, and no other entity's."""
+    put(tier, RESOURCE, big_entity(2))
+    of_another = Question("/s/Ask", b"of another")
+    tier.remember(RESOURCE, of_another, a_reply(big_entity(2)))
+    held = held_with_reply(tier)
+    for number in range(MAX_REPLIES_PER_ENTITY):
+        tier.remember(CUSTOMER, Question("/s/Ask", str(number).encode()), a_reply(held))
+
+    last = Question("/s/Ask", str(MAX_REPLIES_PER_ENTITY - 1).encode())
+    assert (None, a_reply(held)) == (tier.recall(QUESTION), tier.recall(last))
+
+
+def test_replies_keep_to_the_bound_of_the_tier() -> None:
+    """The tier gives up other entities for them, never more than its bound, and they go with their entity."""
+    tier = MemoryTier(max_size_bytes=3 * size_of_one())
+    keys = [customer_key(number) for number in range(3)]
+    for key in keys:
+        put(tier, key, big_entity(1))
+    held = tier.get(keys[2])
+    assert held is not None
+    tier.remember(keys[2], QUESTION, a_reply(held, b"x" * 500))
+
+    assert (2, a_reply(held, b"x" * 500)) == (tier.entries, tier.recall(QUESTION))
+    assert tier.size_bytes <= 3 * size_of_one()
+
+
+def test_recalled_entity_survives_a_scan() -> None:
+    """Recalling is a use of the entity: what is only scanned goes first."""
+    tier = MemoryTier(max_size_bytes=4 * size_of_one())
+    held_with_reply(tier)
+    for number in range(2, 40):
+        put(tier, customer_key(number), big_entity(number))
+        assert tier.recall(QUESTION) is not None

@@ -29,6 +29,7 @@ from entitlements.domain.evaluation import (
     list_by_fallback,
     list_needs_recalculation,
     needs_recalculation,
+    next_boundary_ms,
 )
 from entitlements.domain.fallback import DEFAULT_FALLBACK, FallbackValue
 from entitlements.domain.reason import AccessDeniedReason
@@ -770,3 +771,17 @@ def test_freshening_is_idempotent(now_ms: int, used: float, end_ms: int, reset_p
     fresh = freshened(metered, now_ms=now_ms)
 
     assert fresh == freshened(fresh, now_ms=now_ms)
+
+
+def test_next_boundary() -> None:
+    """The earliest end of a period or of validity; what never ends has none."""
+    metered = a_metered_feature(usage=a_usage(period_end_ms=NOW_MS + 30), valid_until_ms=NOW_MS + 40)
+    boolean = a_boolean_feature(valid_until_ms=NOW_MS + 20)
+    decisions = [
+        evaluate(an_entity(metered, boolean), a_query(id_), rules={}, now_ms=NOW_MS)
+        for id_ in ("seats", "flag", "absent")
+    ]
+
+    assert NOW_MS + 30 == next_boundary_ms(decisions[:1])
+    assert NOW_MS + 20 == next_boundary_ms(decisions)
+    assert None is next_boundary_ms(decisions[2:])

@@ -1,7 +1,7 @@
 """Fresh, suspect, stale."""
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from entitlements.domain.entity import Entity
@@ -9,6 +9,7 @@ from entitlements.domain.freshness import (
     NEVER,
     EntityState,
     Trust,
+    fresh_until,
     is_unknown_customer,
     state_of,
 )
@@ -166,3 +167,24 @@ def test_later_confirmation_is_no_less_fresh(
     freshness = [trust.is_fresh(at, now + seconds) for at in (earlier, later)]
 
     assert freshness in ([False, False], [False, True], [True, True])
+
+
+@given(
+    changes=gaps,
+    is_known=st.booleans(),
+    confirmed_before=st.integers(0, 100),
+    later=st.integers(0, 200),
+)
+def test_fresh_until(
+    changes: list[tuple[str, float]], is_known: bool, confirmed_before: int, later: int
+) -> None:
+    """While the trust stays the same, what is fresh now is fresh exactly until then."""
+    trust, now = _after(UNFOLLOWED, changes, now=1000.0)
+    now = float(round(now) + 1)
+    entity = an_entity(a_boolean_feature()) if is_known else Entity()
+    cached = a_cached_entity(entity, confirmed_at=now - confirmed_before)
+    assume(state_of(cached, trust=trust, now=now) is EntityState.FRESH)
+
+    is_fresh_later = state_of(cached, trust=trust, now=now + later) is EntityState.FRESH
+
+    assert (now + later <= fresh_until(cached, trust=trust)) is is_fresh_later

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from django.conf import settings
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, generate_latest
 
 from entitlements import metrics
 from entitlements.checks import check_configuration
@@ -63,3 +63,35 @@ def test_every_metric_is_ours_and_none_is_labelled_with_an_id() -> None:
         assert names.metric.startswith("sidecar_")
         assert not {"customer", "customer_id", "resource", "resource_id"} & set(names.labels)
         assert metric in set(REGISTRY._collector_to_names)
+
+
+def test_notes_are_settled_whole() -> None:
+    """What is noted shows once, in order, when it is settled."""
+    added: list[float] = []
+    notes = metrics.Notes(added.extend)
+    notes.note(1.0)
+    notes.note(2.0)
+    assert [] == added
+    notes.settle()
+    notes.settle()
+
+    assert [1.0, 2.0] == added
+
+
+def test_notes_are_bounded() -> None:
+    """So many are settled without being asked for."""
+    added: list[float] = []
+    notes = metrics.Notes(added.extend)
+    for _ in range(metrics.MAX_NOTED):
+        notes.note(1.0)
+
+    assert metrics.MAX_NOTED == len(added)
+
+
+def test_scrape_settles_notes() -> None:
+    """A page of one process shows everything that was noted before it was asked for."""
+    added: list[float] = []
+    metrics.Notes(added.extend).note(1.0)
+    generate_latest(REGISTRY)
+
+    assert [1.0] == added

@@ -5,7 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import grpc
 import pytest
@@ -13,9 +13,11 @@ import pytest
 from entitlements import metrics
 from entitlements.domain.decision import Decision, Query
 from entitlements.domain.entitlement import EntitlementKind
+from entitlements.domain.entity import EntityKey
 from entitlements.domain.errors import KeyRefused, SidecarError
 from entitlements.domain.ports import Source
 from entitlements.service.reading import Answer, Provenance, Reading
+from entitlements.service.remembering import Remembering
 from entitlements.service.reporting import Reporting
 from grpc_service.errors import UNEXPECTED
 from grpc_service.generated import sidecar_pb2 as pb
@@ -54,6 +56,9 @@ class ScriptedReading:
     def list_held(self, _key: object) -> None:
         return None
 
+    async def list(self, key: EntityKey) -> NoReturn:
+        raise AssertionError(key)
+
     async def check(self, _query: Query) -> Answer:
         async with self.news:
             self.under_way += 1
@@ -66,6 +71,13 @@ class ScriptedReading:
     async def until_under_way(self, count: int) -> None:
         async with asyncio.timeout(5), self.news:
             await self.news.wait_for(lambda: self.under_way >= count)
+
+
+class NothingRemembered:
+    """Has every call decided."""
+
+    def recall(self, _question: object) -> None:
+        return None
 
 
 class ScriptedReporting:
@@ -87,6 +99,7 @@ async def serving(
 ) -> AsyncIterator[Serve]:
     servicer = SidecarServicer(
         reading=cast("Reading", reading),
+        remembering=cast("Remembering", NothingRemembered()),
         reporting=cast("Reporting", reporting),
         new_idempotency_key=lambda: "key",
         tells_provenance=True,
@@ -203,6 +216,7 @@ async def test_calls_are_counted_by_method_and_code(served: Serve, reading: Scri
     client, _, _ = served
 
     def counted(code: str) -> float:
+        metrics.Notes.settle_all()
         return float(metrics.GRPC_REQUESTS.labels("GetBooleanEntitlement", code)._value.get())
 
     before = counted("OK"), counted("INTERNAL")

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from emulator.server import Emulator
+from entitlements import metrics
 from grpc_service.server import PortUnavailable
 from sidecar_project.ports import listen, reserve
 from tests.cloud_states import boolean_state
@@ -67,6 +68,11 @@ async def test_workers_share_the_ports_and_the_counts(
             async with client_of(sidecar) as client:
                 assert await is_granted(client, "customer-1")
         name = 'sidecar_grpc_requests_total{code="OK",method="GetBooleanEntitlement"}'
+
+        async def all_is_settled() -> bool:
+            return await sidecar.metric(name) == 40
+
+        await _until(all_is_settled, seconds=10 * metrics.SETTLE_SECONDS)
         scraped = {await sidecar.metric(name) for _ in range(8)}
         assert scraped == {40}
         assert await sidecar.metric("sidecar_feed_lease_held") == 1

@@ -16,6 +16,7 @@ from entitlements.service.fetching import Fetching, FetchLimits
 from entitlements.service.following import Following
 from entitlements.service.reading import Reading
 from entitlements.service.rechecking import Rechecking
+from entitlements.service.remembering import Remembering
 from entitlements.service.reporting import Reporting
 from tests.fakes import FakeClock, ScriptedSink, ScriptedSource
 
@@ -36,12 +37,14 @@ class House:
     rechecking: Rechecking
     following: Following
     reading: Reading
+    remembering: Remembering
     reporting: Reporting
 
 
 def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None = None) -> House:
     clock = FakeClock()
-    store = Tiers(MemoryTier(max_size_bytes=10_000_000))
+    memory = MemoryTier(max_size_bytes=10_000_000)
+    store = Tiers(memory)
     edge = ScriptedSource(answer=Entity())
     api = ScriptedSource(answer=Entity(), source=Source.API)
     sink = ScriptedSink()
@@ -68,6 +71,7 @@ def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None =
         rechecking=rechecking,
         following=following,
         reading=reading,
+        remembering=Remembering(replies=memory, following=following, clock=clock),
         reporting=reporting,
     )
 

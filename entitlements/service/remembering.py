@@ -1,0 +1,55 @@
+"""Answers that stand: the same question about the same state is not decided twice."""
+
+from entitlements import metrics
+from entitlements.domain.evaluation import next_boundary_ms
+from entitlements.domain.freshness import EntityState, fresh_until, state_of
+from entitlements.domain.ports import Clock, ReplyStore, Trusted
+from entitlements.domain.reply import Question, StandingReply
+from entitlements.service.reading import Answer, ListAnswer
+
+
+class Remembering:
+    """Recalls what was answered; from any thread, without waiting.
+
+    Only what was fresh is remembered, and no fallback: so a reply depends on nothing but the entity, the
+    state of the feed and the clock, and each of them ends it.
+    """
+
+    def __init__(self, *, replies: ReplyStore, following: Trusted, clock: Clock) -> None:
+        self._replies = replies
+        self._following = following
+        self._clock = clock
+
+    def recall(self, question: Question) -> tuple[bytes, int] | None:
+        """The reply that stands and how long ago its entity was confirmed (ms); None: it must be decided.
+
+        It counts as a read answered from a tier.
+        """
+        reply = self._replies.recall(question)
+        if reply is None:
+            return None
+        now = self._clock.monotonic()
+        if not reply.stands(trust=self._following.trust, now=now, now_ms=self._clock.now_ms()):
+            return None
+        metrics.CACHE_HITS_OF_REPLIES.note(1)
+        return reply.message, round((now - reply.cached.confirmed_at) * 1000)
+
+    def remember(self, question: Question, message: bytes, answer: Answer | ListAnswer) -> None:
+        """Keeps the reply to a question, if it is one that can stand."""
+        trust, now, now_ms = self._following.trust, self._clock.monotonic(), self._clock.now_ms()
+        known = answer.known
+        if known is None or answer.provenance.state is not EntityState.FRESH:
+            return
+        if state_of(known.cached, trust=trust, now=now) is not EntityState.FRESH:
+            return
+        if any(decision.is_fallback for decision in answer.decisions):
+            return
+        reply = StandingReply(
+            message=message,
+            cached=known.cached,
+            trust=trust,
+            fresh_until=fresh_until(known.cached, trust=trust),
+            from_ms=now_ms,
+            until_ms=next_boundary_ms(answer.decisions),
+        )
+        self._replies.remember(known.key, question, reply)
