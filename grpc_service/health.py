@@ -8,7 +8,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2
 
 from grpc_service.errors import PublicStatus
-from grpc_service.methods import Method, Refused, Reply, StreamMethod, UnaryMethod
+from grpc_service.methods import Call, Method, Refused, Reply, StreamMethod, UnaryMethod
 
 _UNKNOWN_SERVICE = PublicStatus(grpc.StatusCode.NOT_FOUND, "no such service is served here")
 _Response = health_pb2.HealthCheckResponse
@@ -42,7 +42,7 @@ class GrpcHealth:
             StreamMethod(path=f"/{health.SERVICE_NAME}/Watch", answer=self._watch),
         )
 
-    async def _check(self, request: bytes, _: float | None) -> Reply:
+    async def _check(self, request: bytes, _: Call) -> Reply:
         status = self._status_of(health_pb2.HealthCheckRequest.FromString(request).service)
         if status == _Response.SERVICE_UNKNOWN:
             raise Refused(_UNKNOWN_SERVICE)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
+from entitlements.correlation import Metadata as CallMetadata
 from grpc_service.errors import PublicStatus
 
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
@@ -14,6 +15,15 @@ class Reply(NamedTuple):
 
     message: bytes
     trailing_metadata: Metadata = ()
+
+
+class Call(NamedTuple):
+    """What is known of a call besides its request."""
+
+    remaining_seconds: float | None = None
+    """Until the caller's deadline; None without one."""
+    metadata: CallMetadata = ()
+    """As the caller sent it; nothing of it is trusted."""
 
 
 class Refused(Exception):
@@ -28,8 +38,7 @@ class Refused(Exception):
 
 
 AnswerNow: TypeAlias = Callable[[bytes], Reply | None]
-Answer: TypeAlias = Callable[[bytes, float | None], Awaitable[Reply]]
-"""Gets the request and the seconds until the caller's deadline, None without one."""
+Answer: TypeAlias = Callable[[bytes, Call], Awaitable[Reply]]
 AnswerStream: TypeAlias = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
 
 

@@ -18,7 +18,7 @@ from entitlements.service.remembering import Remembering
 from entitlements.service.reporting import Reporting
 from grpc_service.errors import DEADLINE_SPENT, PublicStatus
 from grpc_service.generated import sidecar_pb2 as pb
-from grpc_service.methods import Metadata, Refused, Reply, UnaryMethod
+from grpc_service.methods import Call, Metadata, Refused, Reply, UnaryMethod
 from grpc_service.translation import requests, responses
 
 SERVICE = pb.DESCRIPTOR.services_by_name["SidecarService"].full_name
@@ -144,7 +144,7 @@ class SidecarServicer:
             self._remembering.remember(question, message, answer)
             return Reply(message, self._told(answer.provenance))
 
-        async def answer(request: bytes, _: float | None) -> Reply:
+        async def answer(request: bytes, _: Call) -> Reply:
             asked = parse(request_type.FromString(request))
             answer = await ask(asked)
             return Reply(respond(answer, asked).SerializeToString(), self._told(answer.provenance))
@@ -154,9 +154,9 @@ class SidecarServicer:
     def _write(
         self, request_type: type[Request], write: Callable[[Request, float], Awaitable[Message]]
     ) -> UnaryMethod:
-        async def answer(request: bytes, remaining_seconds: float | None) -> Reply:
+        async def answer(request: bytes, call: Call) -> Reply:
             parsed = request_type.FromString(request)
-            response = await _within(remaining_seconds, lambda seconds: write(parsed, seconds))
+            response = await _within(call.remaining_seconds, lambda seconds: write(parsed, seconds))
             return Reply(response.SerializeToString())
 
         return UnaryMethod(path=_path(request_type), answer=answer)

@@ -9,9 +9,10 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from entitlements import metrics
+from entitlements.correlation import CALL_METADATA
 from entitlements.domain.errors import SidecarError
 from grpc_service.errors import public_status
-from grpc_service.methods import AnswerStream, Method, Refused, Reply, StreamMethod, UnaryMethod
+from grpc_service.methods import AnswerStream, Call, Method, Refused, Reply, StreamMethod, UnaryMethod
 
 logger = logging.getLogger(__name__)
 
@@ -29,15 +30,18 @@ def supervised(method: Method) -> Method:
 def _supervised_unary(method: UnaryMethod) -> UnaryMethod:
     calls = _Calls(_name(method))
 
-    async def answer(request: bytes, remaining_seconds: float | None) -> Reply:
+    async def answer(request: bytes, call: Call) -> Reply:
         started = time.perf_counter()
+        CALL_METADATA.set(call.metadata)  # each call is a task of its own, so that nobody else sees it
         try:
-            reply = await method.answer(request, remaining_seconds)
+            reply = await method.answer(request, call)
         except asyncio.CancelledError:
             calls.count(grpc.StatusCode.CANCELLED, started)
             raise
         except Exception as error:
-            raise calls.refused(error, started) from error
+            refused = calls.refused(error, started)
+            logger.info("a call was refused", extra={"method": calls.name, "code": refused.status.code.name})
+            raise refused from error
         calls.ok_seconds.note(time.perf_counter() - started)
         return reply
 
@@ -84,7 +88,7 @@ class _Calls:
     """What the metrics hold of one method's calls."""
 
     def __init__(self, name: str) -> None:
-        self._name = name
+        self.name = name
         self._duration = metrics.GRPC_DURATION.labels(name)
         self._ok = metrics.GRPC_REQUESTS.labels(name, grpc.StatusCode.OK.name)
         self.ok_seconds = metrics.Notes(self._add_ok)
@@ -92,7 +96,7 @@ class _Calls:
 
     def count(self, code: grpc.StatusCode, started: float) -> None:
         """Notes the end of a call that began at `started` and ended otherwise."""
-        metrics.GRPC_REQUESTS.labels(self._name, code.name).inc()
+        metrics.GRPC_REQUESTS.labels(self.name, code.name).inc()
         self._duration.observe(time.perf_counter() - started)
 
     def _add_ok(self, durations: Sequence[float]) -> None:
@@ -102,6 +106,6 @@ class _Calls:
 
     def refused(self, error: Exception, started: float) -> Refused:
         """Notes a call that an error ended; returns what its caller is told."""
-        refused = _refused(error, self._name)
+        refused = _refused(error, self.name)
         self.count(refused.status.code, started)
         return refused

@@ -8,6 +8,7 @@ from typing import Any
 from pythonjsonlogger.json import JsonFormatter
 
 from entitlements.config import SidecarConfig
+from entitlements.correlation import CALL_METADATA, correlation_of
 
 STRUCK_OUT = "********"
 LEVEL_NAMES = {"DEBUG": "debug", "INFO": "info", "WARNING": "warn", "ERROR": "error", "CRITICAL": "error"}
@@ -31,6 +32,17 @@ class _Secrets:
         for secret in self._secrets:
             text = text.replace(secret, STRUCK_OUT)
         return text
+
+
+class Correlated(logging.Filter):
+    """Adds what the caller of the present call names its request and its trace."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keeps every record."""
+        for name, value in correlation_of(CALL_METADATA.get())._asdict().items():
+            if value is not None:
+                setattr(record, name, value)
+        return True
 
 
 class JsonLines(JsonFormatter):
@@ -109,8 +121,14 @@ def logging_config(config: SidecarConfig) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"lines": formatter},
+        "filters": {"correlated": {"()": Correlated}},
         "handlers": {
-            "stdout": {"class": "logging.StreamHandler", "stream": sys.stdout, "formatter": "lines"}
+            "stdout": {
+                "class": "logging.StreamHandler",
+                "stream": sys.stdout,
+                "formatter": "lines",
+                "filters": ["correlated"],
+            }
         },
         "root": {"handlers": ["stdout"], "level": level},
         "loggers": {

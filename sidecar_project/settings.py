@@ -16,6 +16,9 @@ from pydantic import SecretStr
 from entitlements.cache.redis_address import RedisAddress, cache_settings, channel_layer_settings
 from entitlements.config import InvalidConfig, LoadedConfig, SidecarConfig, load
 from sidecar_project.log_format import logging_config
+from sidecar_project.worker_metrics import count_by_place
+
+count_by_place(os.environ)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DEMO_DIR = BASE_DIR / ".demo"

@@ -15,11 +15,10 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from prometheus_client.multiprocess import mark_process_dead
-
 from entitlements.config import SidecarConfig
 from grpc_service.tls import reloading_credentials
 from sidecar_project.ports import listen, reserve, tls_files
+from sidecar_project.worker_metrics import forget_gauges, variables
 
 logger = logging.getLogger(__name__)
 
@@ -59,10 +58,12 @@ def supervise(config: SidecarConfig, *, count: int, data_dir: Path) -> int:
             "GRPC_PORT": str(grpc.getsockname()[1]),
             "METRICS_PORT": str(http.getsockname()[1]),
             "CACHE_MAX_SIZE_BYTES": str(config.cache_max_size_bytes // count),
-            "PROMETHEUS_MULTIPROC_DIR": str(folder),
         }
         grace_seconds = config.sidecar_shutdown_grace_seconds
-        workers = [_Worker(environment, http, grace_seconds=grace_seconds) for _ in range(count)]
+        workers = [
+            _Worker(environment, http, metrics_folder=folder, place=place, grace_seconds=grace_seconds)
+            for place in range(count)
+        ]
         return asyncio.run(_run(workers))
 
 
@@ -88,8 +89,18 @@ async def _run(workers: list["_Worker"]) -> int:
 class _Worker:
     """One place among the workers, and the process that fills it at present."""
 
-    def __init__(self, environment: dict[str, str], http: socket.socket, *, grace_seconds: float) -> None:
-        self._environment = environment
+    def __init__(
+        self,
+        environment: dict[str, str],
+        http: socket.socket,
+        *,
+        metrics_folder: Path,
+        place: int,
+        grace_seconds: float,
+    ) -> None:
+        self._environment = {**environment, **variables(metrics_folder, place)}
+        self._metrics_folder = metrics_folder
+        self._place = place
         self._http = http
         self._grace_seconds = grace_seconds
         self._process: asyncio.subprocess.Process | None = None
@@ -102,7 +113,7 @@ class _Worker:
             started_at = time.monotonic()
             process = self._process = await self._start()
             code = await process.wait()
-            mark_process_dead(process.pid, self._environment["PROMETHEUS_MULTIPROC_DIR"])  # type: ignore[no-untyped-call]
+            forget_gauges(self._metrics_folder, self._place)
             lived_seconds = time.monotonic() - started_at
             if lived_seconds >= STABLE_SECONDS:
                 pause_seconds = FIRST_PAUSE_SECONDS

@@ -6,7 +6,7 @@ from typing import Any, NoReturn, TypeAlias
 import grpc
 
 from grpc_service.engines.interface import EngineSettings
-from grpc_service.methods import Method, Refused, StreamMethod, UnaryMethod
+from grpc_service.methods import Call, Method, Refused, StreamMethod, UnaryMethod
 
 Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in its stubs alone
@@ -58,8 +58,7 @@ def _unary(method: UnaryMethod) -> Callable[[bytes, Context], Awaitable[bytes]]:
         try:
             reply = method.answer_now(request)
             if reply is None:
-                remaining: float | None = context.time_remaining()  # None without one, whatever its stubs say
-                reply = await method.answer(request, remaining)
+                reply = await method.answer(request, _call(context))
         except Refused as refused:
             await _abort(context, refused)
         if reply.trailing_metadata:
@@ -67,6 +66,12 @@ def _unary(method: UnaryMethod) -> Callable[[bytes, Context], Awaitable[bytes]]:
         return reply.message
 
     return handle
+
+
+def _call(context: Context) -> Call:
+    remaining: float | None = context.time_remaining()  # None without one, whatever its stubs say
+    metadata: Any = context.invocation_metadata()
+    return Call(remaining, metadata or ())
 
 
 def _stream(method: StreamMethod) -> Callable[[AsyncIterator[bytes], Context], AsyncIterator[bytes]]:

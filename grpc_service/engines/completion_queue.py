@@ -21,7 +21,7 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]  # private: its st
 
 from grpc_service.engines.interface import TOO_MANY_CALLS, UNKNOWN_METHOD, EngineSettings
 from grpc_service.errors import UNEXPECTED, PublicStatus
-from grpc_service.methods import Refused, Reply, StreamMethod, UnaryMethod
+from grpc_service.methods import Call, Refused, Reply, StreamMethod, UnaryMethod
 
 logger = logging.getLogger(__name__)
 
@@ -240,7 +240,8 @@ class _UnaryCall(_TaskOfCall):
         """On the loop: what could not be answered at once."""
         outcome: Reply | Refused = _REFUSED_DEFECT
         try:
-            outcome = await self._method.answer(self._request, _remaining_seconds(self._event))
+            call = Call(_remaining_seconds(self._event), self._event.invocation_metadata)
+            outcome = await self._method.answer(self._request, call)
         except Refused as refused:
             outcome = refused
         finally:

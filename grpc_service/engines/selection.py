@@ -9,7 +9,7 @@ import grpc
 
 from grpc_service.engines.aio import AioEngine
 from grpc_service.engines.interface import EngineSettings, MakeEngine
-from grpc_service.methods import Reply, UnaryMethod
+from grpc_service.methods import Call, Reply, UnaryMethod
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class TrialFailed(Exception):
     """The engine answered something else than it was told to."""
 
 
-async def _later(request: bytes, _: float | None) -> Reply:
+async def _later(request: bytes, _: Call) -> Reply:
     return Reply(request)
 
 

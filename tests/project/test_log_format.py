@@ -2,11 +2,13 @@
 
 import json
 import logging
+from contextvars import copy_context
 
 import pytest
 
 from entitlements.config import load
-from sidecar_project.log_format import STRUCK_OUT, ConsoleLines, JsonLines, logging_config
+from entitlements.correlation import CALL_METADATA
+from sidecar_project.log_format import STRUCK_OUT, ConsoleLines, Correlated, JsonLines, logging_config
 
 
 def a_record(message: str, *args: object, **extra: object) -> logging.LogRecord:
@@ -92,3 +94,17 @@ def test_one_handler_prints_everything_once() -> None:
 
     assert ["stdout"] == list(config["handlers"])
     assert ConsoleLines is config["formatters"]["lines"]["()"]
+
+
+def test_a_line_names_the_request_it_belongs_to() -> None:
+    """And nothing where there is none."""
+    record, elsewhere = a_record("a"), a_record("b")
+    context = copy_context()
+    context.run(CALL_METADATA.set, (("x-request-id", "r-1"),))
+
+    context.run(Correlated().filter, record)
+    Correlated().filter(elsewhere)
+
+    assert "r-1" == record.__dict__["request_id"]
+    assert not {"request_id", "trace_id", "span_id"} & set(elsewhere.__dict__)
+    assert ["correlated"] == logging_config(load({"OFFLINE": "1"}).config)["handlers"]["stdout"]["filters"]

@@ -7,6 +7,7 @@ import socket
 import time
 from pathlib import Path
 
+import grpc
 import pytest
 
 from emulator.server import Emulator
@@ -219,6 +220,24 @@ async def test_usage_report_shows_in_the_next_read(emulator: Emulator, client: C
 
     assert response.current_usage == 8
     assert await usage_of(client, "customer-1") == 8
+
+
+async def test_a_line_of_the_log_names_the_request_that_it_is_about(
+    emulator: Emulator, sidecar: SidecarProcess, client: Client
+) -> None:
+    """Whoever follows a trace, or has a caller's id, finds what the sidecar said of it."""
+    trace_id, span_id = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    metadata = (("x-request-id", "r-1"), ("traceparent", f"00-{trace_id}-{span_id}-01"))
+    await emulator.stop_listening()
+
+    report = pb.ReportUsageRequest(customer_id="customer-1", feature_id="m", value=3)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await client.ReportUsage(report, metadata=metadata, timeout=20)
+
+    line = json.loads(await sidecar.printed("a call was refused"))
+    assert ("ReportUsage", "UNAVAILABLE", "r-1", trace_id, span_id) == tuple(
+        line[name] for name in ("method", "code", "request_id", "trace_id", "span_id")
+    )
 
 
 async def test_offline_asks_nobody(emulator: Emulator, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from emulator.server import Emulator
 from entitlements import metrics
 from grpc_service.server import PortUnavailable
 from sidecar_project.ports import listen, reserve
+from sidecar_project.workers import METRICS_FOLDER_NAME
 from tests.cloud_states import boolean_state
 from tests.harness import SidecarProcess, check, client_of, environment_for, is_granted, spawned
 from tests.redis_server import RedisServer
@@ -57,6 +58,10 @@ def _children(pid: int) -> list[int]:
     return [int(child) for child in children.split()]
 
 
+def _metric_files(data_dir: Path) -> set[str]:
+    return {file.name for file in (data_dir / METRICS_FOLDER_NAME).iterdir()}
+
+
 async def test_workers_share_the_ports_and_the_counts(
     emulator: Emulator, redis: RedisServer, tmp_path: Path
 ) -> None:
@@ -88,12 +93,21 @@ async def test_a_dead_worker_is_started_again(emulator: Emulator, redis: RedisSe
 
     async with workers(2, emulator, redis, tmp_path) as sidecar:
         before = _children(sidecar.process.pid)
+        for _ in range(20):
+            async with client_of(sidecar) as client:
+                assert await is_granted(client, "customer-1")
+        files = _metric_files(tmp_path)
         os.kill(before[0], signal.SIGKILL)
         await sidecar.printed("a worker ended and is started again")
         await _until(lambda: _listening(sidecar, 3))
         after = _children(sidecar.process.pid)
 
         assert len(set(after) - set(before)) == 1
+        assert files == _metric_files(tmp_path)
+        assert (
+            await sidecar.metric('sidecar_grpc_requests_total{code="OK",method="GetBooleanEntitlement"}')
+            == 20
+        )
         assert await sidecar.metric("sidecar_worker_restarts_total") == 1
         for _ in range(10):
             async with client_of(sidecar) as client:

@@ -11,7 +11,7 @@ import pytest
 
 from grpc_service.engines.interface import Engine, EngineSettings
 from grpc_service.errors import PublicStatus
-from grpc_service.methods import Metadata, Refused, Reply, StreamMethod, UnaryMethod
+from grpc_service.methods import Call, Metadata, Refused, Reply, StreamMethod, UnaryMethod
 
 SECONDS = 10.0
 MAX_BYTES = 10_000
@@ -25,15 +25,15 @@ class Methods:
         self.gate = asyncio.Event()
         self.reached = asyncio.Event()
         self.left = asyncio.Event()
-        self.remaining_seconds: float | None = None
+        self.call = Call()
 
     def answer_now(self, request: bytes) -> Reply | None:
         if request == b"refuse now":
             raise Refused(PublicStatus(grpc.StatusCode.NOT_FOUND, "not now"))
         return Reply(request * 2, TRAILERS) if request.startswith(b"now") or not request else None
 
-    async def answer(self, request: bytes, remaining_seconds: float | None) -> Reply:
-        self.remaining_seconds = remaining_seconds
+    async def answer(self, request: bytes, call: Call) -> Reply:
+        self.call = call
         if request == b"refuse later":
             raise Refused(PublicStatus(grpc.StatusCode.OUT_OF_RANGE, "not later ☂"))
         if request == b"wait":
@@ -128,6 +128,15 @@ class EngineContract(ABC):
 
         assert (code, details) == (refused.value.code(), refused.value.details())
 
+    async def test_metadata_of_a_call(self) -> None:
+        """Whoever answers later may read what the caller sent beside its request."""
+        async with self.serving() as served:
+            await served.unary(b"later", timeout=SECONDS, metadata=(("x-request-id", "r-1"),))
+
+            sent = {key: value for key, value in served.methods.call.metadata if key == "x-request-id"}
+
+        assert {"x-request-id": "r-1"} == sent
+
     async def test_unknown_method(self) -> None:
         """UNIMPLEMENTED, and the others go on."""
         async with self.serving() as served:
@@ -179,12 +188,12 @@ class EngineContract(ABC):
         """The seconds that the caller's deadline leaves; None without one."""
         async with self.serving() as served:
             await served.unary(b"later", timeout=SECONDS)
-            with_deadline = served.methods.remaining_seconds
+            with_deadline = served.methods.call.remaining_seconds
             await served.unary(b"later")
 
             assert with_deadline is not None
             assert SECONDS / 2 < with_deadline <= SECONDS + 1
-            assert served.methods.remaining_seconds is None
+            assert served.methods.call.remaining_seconds is None
 
     async def test_deadline_ends_the_work(self) -> None:
         """A method is cancelled when its caller's deadline passes."""

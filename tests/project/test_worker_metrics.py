@@ -1,0 +1,70 @@
+"""Workers count into the files of their place, and a successor goes on where its predecessor stopped."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from sidecar_project.worker_metrics import forget_gauges, variables
+from tests.harness import ROOT
+
+COUNT = """
+import os
+from sidecar_project.worker_metrics import count_by_place
+count_by_place(os.environ)
+from entitlements import metrics
+metrics.CACHE_HITS.inc(3)
+metrics.GRPC_DURATION.labels("M").observe(0.1)
+metrics.FEED_CONNECTED.set(1)
+"""
+
+
+def a_worker_counts(folder: Path, place: int) -> None:
+    """A process of its own, which ends without a word."""
+    environment = {**os.environ, **variables(folder, place)}
+    subprocess.run([sys.executable, "-c", COUNT], env=environment, cwd=ROOT, check=True)  # noqa: S603
+
+
+def sums(folder: Path) -> dict[str, float]:
+    """What a scrape would tell."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]
+    names = {
+        "sidecar_cache_hits_total": {},
+        "sidecar_feed_connected": {},
+        "sidecar_grpc_request_duration_seconds_count": {"method": "M"},
+    }
+    found = {name: registry.get_sample_value(name, labels) for name, labels in names.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def test_a_crash_loop_makes_no_new_files_and_counters_never_fall(tmp_path: Path) -> None:
+    a_worker_counts(tmp_path, 0)
+    a_worker_counts(tmp_path, 1)
+    files = {file.name for file in tmp_path.iterdir()}
+
+    for _ in range(3):
+        forget_gauges(tmp_path, 1)
+        a_worker_counts(tmp_path, 1)
+
+    assert files == {file.name for file in tmp_path.iterdir()}
+    assert {
+        "sidecar_cache_hits_total": 15,
+        "sidecar_feed_connected": 1,
+        "sidecar_grpc_request_duration_seconds_count": 5,
+    } == sums(tmp_path)
+
+
+def test_what_a_dead_worker_told_of_the_present_is_forgotten(tmp_path: Path) -> None:
+    """Its counts stay."""
+    a_worker_counts(tmp_path, 0)
+
+    forget_gauges(tmp_path, 0)
+
+    assert {
+        "sidecar_cache_hits_total": 3,
+        "sidecar_grpc_request_duration_seconds_count": 1,
+    } == sums(tmp_path)
