@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from tests.harness import ROOT
 
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "deploy").rglob("*.md")])
+FOLDERS = (".", "bench", "deploy", "docs")
+PAGES = sorted(page for folder in FOLDERS for page in (ROOT / folder).glob("*.md"))
 SHELL_WORDS = {"sh", "shell", "bash", "console"}
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _INDENTED = re.compile(r"(?:^|\n)\n((?:    .*\n)+)")
