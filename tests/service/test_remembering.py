@@ -148,6 +148,19 @@ def test_only_fresh_answers_are_remembered(house: House, cached: CachedEntity) -
     assert None is house.remembering.recall(QUESTION)
 
 
+def test_feed_that_changes_while_a_reply_is_made(house: House) -> None:
+    """What was decided before the gap is suspect after it: it is not remembered as if it came after."""
+    house.following.followed()
+    hold(house)
+    house.clock.advance(1)
+    answer = house.reading.check_held(a_query("flag"))
+    assert answer is not None
+    house.following.missed("test")
+    house.remembering.remember(QUESTION, b"reply", answer)
+
+    assert None is house.remembering.recall(QUESTION)
+
+
 async def test_answer_of_nothing_known_is_not_remembered(house: House) -> None:
     """There is no entity whose change would end it."""
     answer = await house.reading.check(a_query("", key=EntityKey("")))
