@@ -16,8 +16,12 @@ from typing import Any
 from entitlements.cache.tiers import Miss
 from entitlements.composition import SharedRedis, Sidecar
 from entitlements.domain.cached_entity import CachedEntity
+from entitlements.domain.decision import Query
+from entitlements.domain.entitlement import EntitlementKind
 from entitlements.domain.entity import EntityKey
+from entitlements.domain.fallback import FallbackValue
 from entitlements.domain.freshness import NEVER
+from entitlements.service.explanation_document import explanation_document
 from entitlements.upstream.payloads import entity_from_state
 from entitlements.upstream.state_documents import state_from_entity
 
@@ -122,6 +126,25 @@ async def _get(sidecar: Sidecar, asked: dict[str, Any], _reader: asyncio.StreamR
     }
 
 
+async def _explain(sidecar: Sidecar, asked: dict[str, Any], _reader: asyncio.StreamReader) -> _Lines:
+    explanation = await sidecar.explaining.explain(_query(asked), compares=bool(asked.get("compares")))
+    held_by = {"process": os.getpid(), "shares_redis": sidecar.redis is not None}
+    yield explanation_document(explanation) | held_by
+
+
+def _query(asked: dict[str, Any]) -> Query:
+    kind, grants = asked.get("expected_kind"), asked.get("fallback_grants")
+    return Query(
+        key=_key(asked),
+        feature_id=asked.get("feature_id") or "",
+        currency_id=asked.get("currency_id"),
+        expected_kind=None if kind is None else EntitlementKind(kind),
+        requested_usage=asked.get("requested_usage"),
+        requested_values=tuple(asked.get("requested_values") or ()),
+        fallback=None if grants is None else FallbackValue(has_access=bool(grants)),
+    )
+
+
 async def _evict(sidecar: Sidecar, asked: dict[str, Any], _reader: asyncio.StreamReader) -> _Lines:
     key = _key(asked)
     keys = [key] if key.resource_id else [key, *sidecar.store.resources_of(key.customer_id)]
@@ -180,6 +203,7 @@ def _key(data: dict[str, Any]) -> EntityKey:
 _ACTS: dict[str, _Act] = {
     "stats": _stats,
     "get": _get,
+    "explain": _explain,
     "evict": _evict,
     "export": _export,
     "import": _import,

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from django.db import DatabaseError, connections
 
-from entitlements.domain.fallback import FallbackValue
+from entitlements.domain.fallback import FallbackOrigin, FallbackValue
 from entitlements.domain.ports import Clock
 from entitlements.models import FallbackRule
 from entitlements.occasional_log import OccasionalLog
@@ -30,6 +30,10 @@ class ConfiguredRules:
         """By feature id; a snapshot that is never changed in place."""
         return self._rules
 
+    def origin_of(self, feature_id: str) -> FallbackOrigin:
+        """The environment, or nowhere."""
+        return FallbackOrigin.ENVIRONMENT if feature_id in self._rules else FallbackOrigin.DEFAULT
+
 
 class StoredRules:
     """The rules of the database over the configured ones; read in the background, never by a check."""
@@ -39,12 +43,19 @@ class StoredRules:
     ) -> None:
         self._configured = configured
         self._current = configured
+        self._stored: Mapping[str, FallbackValue] = MappingProxyType({})
         self._poll_seconds = poll_seconds
         self._log = OccasionalLog(logger, clock.monotonic)
 
     def current(self) -> Mapping[str, FallbackValue]:
         """By feature id; a snapshot that is never changed in place."""
         return self._current
+
+    def origin_of(self, feature_id: str) -> FallbackOrigin:
+        """The database before the environment."""
+        if feature_id in self._stored:
+            return FallbackOrigin.DATABASE
+        return FallbackOrigin.ENVIRONMENT if feature_id in self._configured else FallbackOrigin.DEFAULT
 
     @asynccontextmanager
     async def followed(self) -> AsyncIterator[None]:
@@ -71,6 +82,7 @@ class StoredRules:
             self._log.warning("database", "the fallback rules of the database cannot be read")
             connections.close_all()
             return
+        self._stored = stored
         self._current = MappingProxyType({**self._configured, **stored})
 
     async def _poll(self, thread: ThreadPoolExecutor) -> None:

@@ -19,6 +19,7 @@ from entitlements.composition.states import add_parts
 from entitlements.config import SidecarConfig
 from entitlements.domain.ports import Clock, ReportSink
 from entitlements.fallbacks import StoredRules
+from entitlements.service.explaining import Explaining
 from entitlements.service.fetching import Fetching, FetchLimits
 from entitlements.service.following import Following
 from entitlements.service.health import Health
@@ -130,6 +131,7 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         rules=rules,
         reading=reading,
         remembering=Remembering(replies=memory, following=following, clock=clock),
+        explaining=Explaining(reading=reading, rules=rules, authority=sources[-1], clock=clock),
         reporting=reporting,
         key_check=KeyCheck(checker=cloud, clock=clock),
         health=Health(),

@@ -19,6 +19,7 @@ from entitlements.composition.shared_redis import SharedRedis
 from entitlements.config import SidecarConfig
 from entitlements.domain.ports import Clock, FeedListener
 from entitlements.fallbacks import StoredRules
+from entitlements.service.explaining import Explaining
 from entitlements.service.fetching import Fetching
 from entitlements.service.following import Following
 from entitlements.service.health import Health
@@ -49,6 +50,7 @@ class Sidecar:
     rules: StoredRules
     reading: Reading
     remembering: Remembering
+    explaining: Explaining
     reporting: Reporting
     key_check: KeyCheck
     health: Health

@@ -22,6 +22,7 @@ from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.fallback import FallbackValue, choose_fallback, kind_of_fallback
 from entitlements.domain.period import period_containing
 from entitlements.domain.reason import AccessDeniedReason
+from entitlements.domain.steps import NO_TRAIL, Rule, Trail
 
 FallbackRules = Mapping[str, FallbackValue]
 
@@ -48,14 +49,22 @@ def list_needs_recalculation(entity: Entity, *, now_ms: int) -> bool:
     return any(_is_expired(each, now_ms) for each in (*entity.features.values(), *entity.credits.values()))
 
 
-def evaluate(entity: Entity, query: Query, *, rules: FallbackRules, now_ms: int) -> Decision:
-    """The decision on a query from what is known of the entity."""
+def evaluate(
+    entity: Entity, query: Query, *, rules: FallbackRules, now_ms: int, trail: Trail = NO_TRAIL
+) -> Decision:
+    """The decision on a query from what is known of the entity; the trail is told every rule on the way."""
     entitlement = _find(entity, query)
     if entitlement is None:
-        return _decide_missing(entity, query, rules)
+        return _decide_missing(entity, query, rules, trail)
+    trail.note(Rule.ENTITLEMENT, subject=entitlement)
     if query.expected_kind not in {None, kind_of(entitlement)}:
-        return decide_by_fallback(query, rules=rules, reason=AccessDeniedReason.FEATURE_TYPE_MISMATCH)
-    return _decide(entity, freshened(entitlement, now_ms=now_ms), query)
+        mismatch = AccessDeniedReason.FEATURE_TYPE_MISMATCH
+        trail.note(Rule.KIND, mismatch, entitlement)
+        return decide_by_fallback(query, rules=rules, reason=mismatch, trail=trail)
+    fresh = freshened(entitlement, now_ms=now_ms)
+    if fresh is not entitlement:
+        trail.note(Rule.PERIOD, subject=entitlement)
+    return _decide(entity, fresh, query, trail)
 
 
 def evaluate_list(entity: Entity, *, now_ms: int) -> EntitlementList:
@@ -63,7 +72,7 @@ def evaluate_list(entity: Entity, *, now_ms: int) -> EntitlementList:
     no_request = Query(key=EntityKey(""))
     return EntitlementList(
         decisions=tuple(
-            _decide(entity, freshened(each, now_ms=now_ms), no_request)
+            _decide(entity, freshened(each, now_ms=now_ms), no_request, NO_TRAIL)
             for each in (*entity.features.values(), *entity.credits.values())
         ),
         reason=entity.denied_reason,
@@ -71,10 +80,15 @@ def evaluate_list(entity: Entity, *, now_ms: int) -> EntitlementList:
 
 
 def decide_by_fallback(
-    query: Query, *, rules: FallbackRules, reason: AccessDeniedReason = AccessDeniedReason.UNKNOWN
+    query: Query,
+    *,
+    rules: FallbackRules,
+    reason: AccessDeniedReason = AccessDeniedReason.UNKNOWN,
+    trail: Trail = NO_TRAIL,
 ) -> Decision:
     """The fallback's answer to a query; `reason` is why it had to answer."""
     fallback = choose_fallback(query.feature_id, call=query.fallback, rules=rules)
+    trail.note(Rule.FALLBACK, None if fallback.has_access else reason)
     return Decision(
         has_access=fallback.has_access,
         reason=reason,
@@ -164,10 +178,11 @@ def _is_expired(entitlement: Entitlement | None, now_ms: int) -> bool:
     )
 
 
-def _decide_missing(entity: Entity, query: Query, rules: FallbackRules) -> Decision:
+def _decide_missing(entity: Entity, query: Query, rules: FallbackRules, trail: Trail) -> Decision:
     reason = _missing_reason(entity, query)
+    trail.note(Rule.ENTITLEMENT, reason)
     if query.expected_kind is None and query.currency_id is None:
-        fallback = decide_by_fallback(query, rules=rules, reason=reason)
+        fallback = decide_by_fallback(query, rules=rules, reason=reason, trail=trail)
         return replace(fallback, reason=AccessDeniedReason.UNKNOWN) if fallback.has_access else fallback
     return Decision(
         has_access=False,
@@ -188,8 +203,8 @@ def _missing_reason(entity: Entity, query: Query) -> AccessDeniedReason:
     return AccessDeniedReason.NO_FEATURE_ENTITLEMENT_IN_SUBSCRIPTION
 
 
-def _decide(entity: Entity, entitlement: Entitlement, query: Query) -> Decision:
-    reason = _denial(entity, entitlement, query)
+def _decide(entity: Entity, entitlement: Entitlement, query: Query, trail: Trail) -> Decision:
+    reason = _denial(entity, entitlement, query, trail)
     return Decision(
         has_access=reason is None,
         reason=reason,
@@ -201,57 +216,61 @@ def _decide(entity: Entity, entitlement: Entitlement, query: Query) -> Decision:
     )
 
 
-def _denial(entity: Entity, entitlement: Entitlement, query: Query) -> AccessDeniedReason | None:
+def _denial(
+    entity: Entity, entitlement: Entitlement, query: Query, trail: Trail
+) -> AccessDeniedReason | None:
     """Why the entitlement does not cover the request, or None: the rows of section 2, in their order."""
     if isinstance(entitlement, CreditEntitlement):
-        return entitlement.denied_reason or _credit_denial(entitlement, query)
-    reason = _standing_denial(entity, entitlement)
+        denied = trail.note(Rule.CLOUD, entitlement.denied_reason)
+        return denied or _credit_denial(entitlement, query, trail)
+    reason = _standing_denial(entity, entitlement, trail)
     if reason is not None:
         return reason
     match entitlement:
         case BooleanEntitlement() | NumericEntitlement():
-            return None
+            return trail.note(Rule.INCLUDED)
         case EnumEntitlement():
-            return _enum_denial(entitlement, query)
+            return _enum_denial(entitlement, query, trail)
         case MeteredEntitlement():
-            return _usage_denial(entitlement, query)
+            return _usage_denial(entitlement, query, trail)
         case _:
             assert_never(entitlement)
 
 
-def _standing_denial(entity: Entity, entitlement: FeatureEntitlement) -> AccessDeniedReason | None:
+def _standing_denial(
+    entity: Entity, entitlement: FeatureEntitlement, trail: Trail
+) -> AccessDeniedReason | None:
     """The cloud's own denial and the state of the credits that the feature draws on."""
     rate = entitlement.credit_rate
     credit = None if rate is None else entity.credits.get(rate.currency_id)
-    if credit is None:
-        return entitlement.denied_reason
-    if entitlement.denied_reason not in {None, AccessDeniedReason.INSUFFICIENT_CREDITS}:
-        return entitlement.denied_reason
+    if credit is None or entitlement.denied_reason not in {None, AccessDeniedReason.INSUFFICIENT_CREDITS}:
+        return trail.note(Rule.CLOUD, entitlement.denied_reason)
     exhausted = credit.remaining <= 0 and not credit.has_soft_limit
-    return AccessDeniedReason.INSUFFICIENT_CREDITS if exhausted else None
+    return trail.note(Rule.CREDITS, AccessDeniedReason.INSUFFICIENT_CREDITS if exhausted else None, credit)
 
 
-def _enum_denial(entitlement: EnumEntitlement, query: Query) -> AccessDeniedReason | None:
-    if set(query.requested_values) <= set(entitlement.enum_values):
-        return None
-    return AccessDeniedReason.REQUESTED_VALUES_MISMATCH
+def _enum_denial(entitlement: EnumEntitlement, query: Query, trail: Trail) -> AccessDeniedReason | None:
+    permitted = set(query.requested_values) <= set(entitlement.enum_values)
+    reason = None if permitted else AccessDeniedReason.REQUESTED_VALUES_MISMATCH
+    return trail.note(Rule.VALUES, reason, entitlement)
 
 
-def _usage_denial(entitlement: MeteredEntitlement, query: Query) -> AccessDeniedReason | None:
-    if entitlement.is_unlimited or entitlement.has_soft_limit:
-        return None
-    total = entitlement.usage.current + (query.requested_usage or 0)
-    if _is_within(total, entitlement.usage_limit or 0):
-        return None
-    return AccessDeniedReason.REQUESTED_USAGE_EXCEEDING_LIMIT
-
-
-def _credit_denial(entitlement: CreditEntitlement, query: Query) -> AccessDeniedReason | None:
+def _usage_denial(entitlement: MeteredEntitlement, query: Query, trail: Trail) -> AccessDeniedReason | None:
+    if entitlement.is_unlimited:
+        return trail.note(Rule.UNLIMITED, subject=entitlement)
     if entitlement.has_soft_limit:
-        return None
-    if entitlement.remaining > 0 and _is_within(query.requested_usage or 0, entitlement.remaining):
-        return None
-    return AccessDeniedReason.INSUFFICIENT_CREDITS
+        return trail.note(Rule.SOFT_LIMIT, subject=entitlement)
+    total = entitlement.usage.current + (query.requested_usage or 0)
+    within = _is_within(total, entitlement.usage_limit or 0)
+    reason = None if within else AccessDeniedReason.REQUESTED_USAGE_EXCEEDING_LIMIT
+    return trail.note(Rule.LIMIT, reason, entitlement)
+
+
+def _credit_denial(entitlement: CreditEntitlement, query: Query, trail: Trail) -> AccessDeniedReason | None:
+    if entitlement.has_soft_limit:
+        return trail.note(Rule.SOFT_LIMIT, subject=entitlement)
+    covered = entitlement.remaining > 0 and _is_within(query.requested_usage or 0, entitlement.remaining)
+    return trail.note(Rule.BALANCE, None if covered else AccessDeniedReason.INSUFFICIENT_CREDITS, entitlement)
 
 
 def _is_within(amount: float, limit: float) -> bool:

@@ -1,5 +1,6 @@
 """What is answered when there is nothing to decide from (contract/evaluation.md, section 3)."""
 
+import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,19 @@ class FallbackValue:
 
 DEFAULT_FALLBACK = FallbackValue()
 """The type's default alone: no access, no limit, nothing used."""
+
+
+class FallbackOrigin(enum.Enum):
+    """Where a fallback is configured, the first to be asked first; the value is what people see."""
+
+    CALL = "call"
+    """The caller sent it along."""
+    DATABASE = "database"
+    """A rule that people set while the sidecar runs."""
+    ENVIRONMENT = "environment"
+    """ENTITLEMENTS_FALLBACK."""
+    DEFAULT = "default"
+    """None is configured: no access."""
 
 
 def choose_fallback(

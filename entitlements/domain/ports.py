@@ -7,7 +7,7 @@ from typing import Protocol
 
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
-from entitlements.domain.fallback import FallbackValue
+from entitlements.domain.fallback import FallbackOrigin, FallbackValue
 from entitlements.domain.freshness import Trust
 from entitlements.domain.outbox import DeadLetter, OutboxEntry, OutboxState, Write
 from entitlements.domain.reply import Question, StandingReply
@@ -179,6 +179,10 @@ class FallbackRules(Protocol):
 
     def current(self) -> Mapping[str, FallbackValue]:
         """By feature id; a snapshot that is never changed in place."""
+        ...
+
+    def origin_of(self, feature_id: str) -> FallbackOrigin:
+        """Where the rule in force for this feature is configured; DEFAULT where none is."""
         ...
 
 

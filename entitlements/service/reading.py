@@ -23,6 +23,8 @@ from entitlements.domain.evaluation import (
 )
 from entitlements.domain.freshness import EntityState, state_of
 from entitlements.domain.ports import Clock, EntityStore, FallbackRules, Source, Trusted
+from entitlements.domain.reason import AccessDeniedReason
+from entitlements.domain.steps import NO_TRAIL, Rule, Trail
 from entitlements.occasional_log import OccasionalLog
 from entitlements.service.fetching import Fetching, NotFetched
 from entitlements.service.rechecking import Rechecking
@@ -106,23 +108,25 @@ class Reading:
         self._clock = clock
         self._invalid_log = OccasionalLog(logger, clock.monotonic)
 
-    async def check(self, query: Query) -> Answer:
-        """The decision on a query, whatever happens."""
-        held = self.check_held(query)
+    async def check(self, query: Query, *, trail: Trail = NO_TRAIL) -> Answer:
+        """The decision on a query, whatever happens; the trail is told every rule on the way."""
+        held = self.check_held(query, trail=trail)
         if held is not None:
             return held
         known = await self._know(query.key, lambda entity, now_ms: _is_expired(entity, query, now_ms))
         if isinstance(known, NotFetched):
-            return self._check_by_fallback(query, cause=known.error.outcome)
-        return self._decided(query, known)
+            trail.note(Rule.DATA, AccessDeniedReason.UNKNOWN, known.error.outcome)
+            return self._check_by_fallback(query, cause=known.error.outcome, trail=trail)
+        return self._decided(query, known, trail=trail)
 
-    def check_held(self, query: Query) -> Answer | None:
+    def check_held(self, query: Query, *, trail: Trail = NO_TRAIL) -> Answer | None:
         """The decision as far as memory knows it, at once and from any thread; None: `check` must find it."""
         invalid = invalid_field(query)
         if invalid is not None:
-            return self._check_by_fallback(query, cause=self._note_invalid(invalid))
+            trail.note(Rule.QUESTION, AccessDeniedReason.UNKNOWN, invalid)
+            return self._check_by_fallback(query, cause=self._note_invalid(invalid), trail=trail)
         known = self._know_held(query.key, lambda entity, now_ms: _is_expired(entity, query, now_ms))
-        return None if known is None else self._decided(query, known)
+        return None if known is None else self._decided(query, known, trail=trail)
 
     async def list(self, key: EntityKey) -> ListAnswer:
         """All that an entity is entitled to, whatever happens."""
@@ -141,9 +145,10 @@ class Reading:
         known = self._know_held(key, _is_any_expired)
         return None if known is None else self._listed(known)
 
-    def _decided(self, query: Query, known: Known) -> Answer:
-        rules = self._rules.current()
-        decision = evaluate(known.cached.entity, query, rules=rules, now_ms=self._clock.now_ms())
+    def _decided(self, query: Query, known: Known, *, trail: Trail) -> Answer:
+        rules, now_ms = self._rules.current(), self._clock.now_ms()
+        trail.note(Rule.DATA)
+        decision = evaluate(known.cached.entity, query, rules=rules, now_ms=now_ms, trail=trail)
         if decision.is_fallback:
             self._count_fallback(query.feature_id, cause="no_match")
         return Answer(decision=decision, provenance=self._provenance(known, decision), known=known)
@@ -220,9 +225,9 @@ class Reading:
         age_ms = round(age_seconds * 1000) if isfinite(age_seconds) else None
         return Provenance(source=known.source, state=state, age_ms=age_ms)
 
-    def _check_by_fallback(self, query: Query, *, cause: str) -> Answer:
+    def _check_by_fallback(self, query: Query, *, cause: str, trail: Trail) -> Answer:
         self._count_fallback(query.feature_id, cause=cause)
-        decision = decide_by_fallback(query, rules=self._rules.current())
+        decision = decide_by_fallback(query, rules=self._rules.current(), trail=trail)
         return Answer(decision=decision, provenance=_nothing_held(cause))
 
     def _list_by_fallback(self, *, cause: str) -> ListAnswer:

@@ -52,6 +52,7 @@ FOR_EVER = {("runsidecar",), ("runsidecar", "--demo"), ("runsidecar", "--workers
 LISTENS = "listening"
 DEMO_RUNS = "The demo runs"
 OTHER_CODES = {
+    "manage.py explain customer-exhausted feature-api-calls --usage 1 --compare": 1,  # denied
     "manage.py outbox replay --all": 1,  # there is none
     "manage.py outbox discard --all": 1,
 }

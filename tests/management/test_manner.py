@@ -23,6 +23,7 @@ MISUSED = [
     ("ask", "customer", "feature"),  # nobody listens
     ("cache", "get", "customer"),  # nobody listens
     ("doctor", "--unknown"),
+    ("explain", "customer", "feature"),  # nobody listens
     ("fallbacks", "import", "missing.json"),
     ("outbox", "discard"),
     ("probe", "health"),

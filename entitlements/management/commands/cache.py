@@ -2,27 +2,21 @@
 
 import json
 import os
-import socket
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.progress import track
 
 from entitlements.clock import SystemClock
-from entitlements.control import SOCKET_NAME
 from entitlements.domain.entity import EntityKey
+from entitlements.management.asking import Line, answers
 from entitlements.management.printing import EXIT_NO, EXIT_NOT_ASKED, Printer
 from entitlements.upstream.offline_document import InvalidOfflineFile, read_offline_file
 from entitlements.upstream.state_documents import state_from_entity
-
-_TIMEOUT_SECONDS = 60.0
-
-Line = dict[str, Any]
 
 
 class Command(BaseCommand):
@@ -66,16 +60,16 @@ class Command(BaseCommand):
 
     def _ask(self, act: str, options: dict[str, Any]) -> None:
         key = {"customer_id": options.get("customer"), "resource_id": options.get("resource")}
-        (answer,) = _answers({"act": act} | key)
+        (answer,) = answers({"act": act} | key)
         self._printer.values(answer)
         if answer.get("found") is False or answer.get("evicted") == 0:
             sys.exit(EXIT_NO)
 
     def _export(self, file: Path | None) -> None:
-        answers = _answers({"act": "export"})
-        total = next(answers)["total"]
+        lines = answers({"act": "export"})
+        total = next(lines)["total"]
         customers: dict[str, Any] = {}
-        for line in _with_progress(answers, total=total, told="exporting"):
+        for line in _with_progress(lines, total=total, told="exporting"):
             customer = customers.setdefault(line["customer_id"], {})
             if line["resource_id"] is None:
                 customer |= line["state"]
@@ -101,7 +95,7 @@ class Command(BaseCommand):
             _line(key, state_from_entity(entity))
             for key, entity in _with_progress(states.items(), total=len(states), told="importing")
         )
-        (answer,) = _answers({"act": "import"}, lines)
+        (answer,) = answers({"act": "import"}, lines)
         self._printer.values(answer)
 
 
@@ -113,22 +107,6 @@ def _with_progress(items: Iterable[Any], *, total: int, told: str) -> Iterable[A
     """The same items, with a bar, a rate and the time left where a person looks on."""
     console = Console(stderr=True)
     return track(items, description=told, total=total, console=console, disable=not console.is_terminal)
-
-
-def _answers(asked: Line, more: Iterable[Line] = ()) -> Iterator[Line]:
-    path = settings.DATA_DIR / SOCKET_NAME
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(_TIMEOUT_SECONDS)
-        try:
-            connection.connect(str(path))
-            for line in (asked, *more):
-                connection.sendall(json.dumps(line).encode() + b"\n")
-            connection.shutdown(socket.SHUT_WR)
-            with connection.makefile("rb") as file:
-                yield from (json.loads(line) for line in file)
-        except (OSError, ValueError) as error:
-            message = f"no sidecar answers at {path}; run this as its user, with its SIDECAR_DATA_DIR"
-            raise CommandError(message, returncode=EXIT_NOT_ASKED) from error
 
 
 def _write_privately(file: Path, text: str) -> None:

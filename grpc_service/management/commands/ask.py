@@ -12,6 +12,7 @@ from google.protobuf.json_format import MessageToDict
 
 from entitlements.domain.ports import Source
 from entitlements.management.printing import EXIT_NO, EXIT_NOT_ASKED, Printer
+from entitlements.service.wording import REASONS
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.generated.sidecar_pb2_grpc import SidecarServiceStub
 
@@ -20,19 +21,7 @@ DEFAULT_TIMEOUT_SECONDS = 15.0
 _NOTHING_KNOWN = frozenset({Source.FALLBACK.value, Source.OFFLINE.value})
 """Where an answer comes from when neither a tier nor the cloud knew the customer."""
 
-_REASONS = {
-    "CUSTOMER_NOT_FOUND": "the cloud knows no such customer",
-    "CUSTOMER_IS_ARCHIVED": "the customer is archived",
-    "NO_ACTIVE_SUBSCRIPTION": "the customer has no active subscription",
-    "NO_FEATURE_ENTITLEMENT_IN_SUBSCRIPTION": "the feature is not part of the subscription",
-    "REQUESTED_USAGE_EXCEEDING_LIMIT": "the usage would exceed the limit",
-    "REQUESTED_VALUES_MISMATCH": "a requested value is not among the permitted ones",
-    "INSUFFICIENT_CREDITS": "there are not enough credits",
-    "ENTITLEMENT_NOT_FOUND": "the customer has no such entitlement",
-    "BUDGET_EXCEEDED": "the budget is exceeded",
-    "REVOKED": "the entitlement was revoked",
-    "UNKNOWN": "no reason was given",
-}
+_REASONS = {reason.name: words for reason, words in REASONS.items()}
 
 
 class Command(BaseCommand):

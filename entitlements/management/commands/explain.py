@@ -1,0 +1,111 @@
+"""Why a running sidecar grants or denies: every rule in order, the fallback, the cloud's view."""
+
+import argparse
+import math
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from entitlements.domain.entitlement import EntitlementKind
+from entitlements.management.asking import Line, answers
+from entitlements.management.printing import EXIT_NO, EXIT_NOT_ASKED, Printer
+
+_TYPED = [kind.value for kind in EntitlementKind if kind is not EntitlementKind.CREDIT]
+
+
+class Command(BaseCommand):
+    """`manage.py explain CUSTOMER FEATURE`."""
+
+    help = (
+        "Has the sidecar that runs with this SIDECAR_DATA_DIR decide as it does over gRPC, and tell why. "
+        f"Exits with 0 when granted, {EXIT_NO} when denied, {EXIT_NOT_ASKED} when it could not be asked."
+    )
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Names the parts of the question."""
+        parser.add_argument("customer", help="the customer's id")
+        parser.add_argument("feature", help="the feature's id; with --currency, the currency's")
+        parser.add_argument("--currency", action="store_true", help="ask for a balance of credits")
+        parser.add_argument("--resource", help="the id of one of the customer's resources")
+        parser.add_argument("--usage", type=_finite, help="so much more is to be used")
+        parser.add_argument(
+            "--value",
+            "--values",
+            dest="values",
+            action="append",
+            default=[],
+            help="a value to be used; may be repeated",
+        )
+        parser.add_argument("--kind", choices=_TYPED, help="as the typed method of this kind decides")
+        parser.add_argument(
+            "--fallback", choices=("grant", "deny"), help="as if the call brought this fallback"
+        )
+        parser.add_argument("--compare", action="store_true", help="show the cloud's current state as well")
+        parser.add_argument("--json", action="store_true", help="print all as JSON, for scripts")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        """Asks, prints, and exits with the answer."""
+        explained = next(answers(_question(options)), None)
+        if explained is None:
+            message = "the sidecar did not understand the question; is it of the same version?"
+            raise CommandError(message, returncode=EXIT_NOT_ASKED)
+        Printer.of(self.stdout, as_json=options["json"]).verdict(
+            explained["headline"],
+            _details(explained),
+            style="bold green" if explained["has_access"] else "bold red",
+            document=explained,
+        )
+        if not explained["has_access"]:
+            sys.exit(EXIT_NO)
+
+
+def _question(options: dict[str, Any]) -> Line:
+    grants = options["fallback"] and options["fallback"] == "grant"
+    return {
+        "act": "explain",
+        "customer_id": options["customer"],
+        "resource_id": options["resource"],
+        "feature_id": None if options["currency"] else options["feature"],
+        "currency_id": options["feature"] if options["currency"] else None,
+        "expected_kind": options["kind"],
+        "requested_usage": options["usage"],
+        "requested_values": options["values"],
+        "fallback_grants": grants,
+        "compares": options["compare"],
+    }
+
+
+def _details(explained: Line) -> list[str]:
+    lines = [
+        f"{number}. {step['rule']}, {step['verdict']}: {step['text']}"
+        for number, step in enumerate(explained["steps"], start=1)
+    ]
+    held_by = f"process {explained['process']}"
+    if explained["shares_redis"]:
+        held_by += ", before the Redis that all share"
+    lines += [
+        f"reason: {explained['reason'] or 'none'}",
+        f"from: {explained['source_text']}",
+        f"memory of: {held_by}",
+        f"fallback: {explained['fallback']['text']}",
+    ]
+    return lines + _compared(explained["comparison"])
+
+
+def _compared(comparison: Line | None) -> list[str]:
+    if comparison is None:
+        return []
+    differences = [
+        f"  {each['name']}: here {each['here']}, in the cloud {each['cloud']}"
+        for each in comparison["differences"]
+    ]
+    return [f"cloud: {comparison['headline']}", *differences]
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(text)
+    return number

@@ -1,0 +1,262 @@
+"""An explanation in sentences, for a tired person."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+
+from entitlements.domain.decision import Query
+from entitlements.domain.entitlement import (
+    CreditEntitlement,
+    EnumEntitlement,
+    MeteredEntitlement,
+    kind_of,
+)
+from entitlements.domain.fallback import FallbackOrigin, FallbackValue
+from entitlements.domain.freshness import EntityState
+from entitlements.domain.ports import Source
+from entitlements.domain.reason import AccessDeniedReason
+from entitlements.domain.steps import Rule, Step
+from entitlements.service.explaining import Explanation
+from entitlements.service.reading import Provenance
+
+REASONS: Mapping[AccessDeniedReason, str] = {
+    AccessDeniedReason.UNKNOWN: "no reason was given",
+    AccessDeniedReason.CUSTOMER_IS_ARCHIVED: "the customer is archived",
+    AccessDeniedReason.CUSTOMER_NOT_FOUND: "the cloud knows no such customer",
+    AccessDeniedReason.CUSTOMER_RESOURCE_NOT_FOUND: "the cloud knows no such resource of the customer",
+    AccessDeniedReason.FEATURE_NOT_FOUND: "the cloud knows no such feature",
+    AccessDeniedReason.NO_ACTIVE_SUBSCRIPTION: "the customer has no active subscription",
+    AccessDeniedReason.NO_FEATURE_ENTITLEMENT_IN_SUBSCRIPTION: "the feature is not part of the subscription",
+    AccessDeniedReason.REQUESTED_USAGE_EXCEEDING_LIMIT: "the usage would exceed the limit",
+    AccessDeniedReason.BUDGET_EXCEEDED: "the budget is exceeded",
+    AccessDeniedReason.REQUESTED_VALUES_MISMATCH: "a requested value is not among the permitted ones",
+    AccessDeniedReason.FEATURE_TYPE_MISMATCH: "the feature is of another kind than the method asks for",
+    AccessDeniedReason.INSUFFICIENT_CREDITS: "there are not enough credits",
+    AccessDeniedReason.REVOKED: "the entitlement was revoked",
+    AccessDeniedReason.ENTITLEMENT_NOT_FOUND: "the customer has no such entitlement",
+}
+"""Every reason in a few words."""
+
+CAUSES: Mapping[str, str] = {
+    "unreachable": "it could not be reached, or did not answer in time",
+    "circuit_open": "it did not answer lately and is given a pause",
+    "failed_elsewhere": "it did not answer another process just now",
+    "key_refused": "it refuses the API key (SERVER_API_KEY)",
+    "throttled": "it asks to slow down",
+    "garbled": "it sent an unusable answer",
+    "rejected": "it rejected the request",
+    "offline": "the sidecar runs offline (OFFLINE)",
+    "overloaded": "too many fetches are under way",
+    "timeout": "it did not answer in time",
+    "invalid": "the question names nothing that could be asked for",
+}
+"""Why the cloud could not tell, by the outcome of the error."""
+_UNUSABLE = {
+    "customer_id": "no customer is named",
+    "feature_id": "name a feature or a currency: one of them, not both",
+}
+_SOURCES = {
+    Source.MEMORY: "from memory",
+    Source.REDIS: "from Redis",
+    Source.EDGE: "fetched from the Edge just now",
+    Source.API: "fetched from the API just now",
+    Source.FALLBACK: "nothing is known",
+    Source.OFFLINE: "from the offline configuration",
+    Source.SNAPSHOT: "from the snapshot of before the restart",
+}
+_STATES = {
+    EntityState.FRESH: "fresh",
+    EntityState.SUSPECT: "suspect: a change may have been missed, it is being checked again",
+    EntityState.STALE: "stale: the cloud was asked again and did not answer",
+    EntityState.ESTIMATE: "an estimate: it counts reports that the cloud has not confirmed yet",
+}
+_ORIGINS = {
+    FallbackOrigin.CALL: "the call's own",
+    FallbackOrigin.DATABASE: "a rule of the database",
+    FallbackOrigin.ENVIRONMENT: "ENTITLEMENTS_FALLBACK",
+    FallbackOrigin.DEFAULT: "the default, as none is configured",
+}
+_MINUTE_MS = 60_000
+_HOUR_MS = 60 * _MINUTE_MS
+_DAY_MS = 24 * _HOUR_MS
+
+
+def headline(explanation: Explanation) -> str:
+    """The verdict and what decided it, in one line."""
+    decision, steps = explanation.decision, explanation.steps
+    word = "Granted" if decision.has_access else "Denied"
+    if decision.is_fallback:
+        why = step_text(steps[-2], explanation)
+        return f"{word} by a fallback ({_ORIGINS[explanation.fallback_origin]}): {why}"
+    return f"{word}: {step_text(steps[-1], explanation)}"
+
+
+def step_text(step: Step, explanation: Explanation) -> str:
+    """What a rule found, with the figures it looked at."""
+    return _TEXTS[step.rule](step, explanation)
+
+
+def provenance_text(provenance: Provenance) -> str:
+    """Where it came from, how old it is and how far it can be relied on."""
+    parts = [_SOURCES[provenance.source]]
+    if provenance.age_ms is not None:
+        parts.append(f"confirmed by the cloud {duration(provenance.age_ms)} ago")
+    if provenance.state is not None:
+        parts.append(_STATES[provenance.state])
+    return ", ".join(parts)
+
+
+def duration(ms: float) -> str:
+    """A span of time in at most two units."""
+    days, hours = int(ms // _DAY_MS), int(ms % _DAY_MS // _HOUR_MS)
+    minutes, seconds = int(ms % _HOUR_MS // _MINUTE_MS), int(ms % _MINUTE_MS // 1000)
+    units = ((days, "d"), (hours, "h"), (minutes, "min"), (seconds, "s"))
+    first = next((place for place, (count, _) in enumerate(units) if count), None)
+    if first is None:
+        return "less than 1 s"
+    return " ".join(f"{count} {unit}" for count, unit in units[first : first + 2] if count)
+
+
+def amount(number: float) -> str:
+    """A number as people write it."""
+    return f"{int(number):,}" if number == int(number) else f"{number:,.15g}"
+
+
+def quoted(text: str) -> str:
+    """An id or a value in quotes; control characters are spelled out."""
+    return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def _question(step: Step, _: Explanation) -> str:
+    return _UNUSABLE[str(step.subject)]
+
+
+def _data(step: Step, explanation: Explanation) -> str:
+    if step.reason is None:
+        return provenance_text(explanation.provenance)
+    return f"nothing is known, and the cloud could not tell: {CAUSES[str(step.subject)]}"
+
+
+def _entitlement(step: Step, explanation: Explanation) -> str:
+    name = _asked_for(explanation.query)
+    if isinstance(step.subject, str | None):
+        return f"no {name}: {REASONS[step.reason or AccessDeniedReason.UNKNOWN]}"
+    text = f"{name} is known as {kind_of(step.subject).value}"
+    until_ms = step.subject.valid_until_ms
+    if until_ms is not None and until_ms <= explanation.now_ms:
+        text += f"; it was valid until {duration(explanation.now_ms - until_ms)} ago"
+    return text
+
+
+def _kind(step: Step, explanation: Explanation) -> str:
+    assert not isinstance(step.subject, str | None)  # noqa: S101 - evaluate passes the entitlement
+    expected = explanation.query.expected_kind
+    return f"it is {kind_of(step.subject).value}, but was asked for as {expected and expected.value}"
+
+
+def _period(step: Step, explanation: Explanation) -> str:
+    assert isinstance(step.subject, MeteredEntitlement)  # noqa: S101 - only meters have periods
+    usage = step.subject.usage
+    ago = duration(explanation.now_ms - (usage.period_end_ms or 0))
+    return f"its usage period ended {ago} ago: usage {amount(usage.current)} starts again at 0"
+
+
+def _cloud(step: Step, _: Explanation) -> str:
+    return "the cloud does not deny it" if step.reason is None else f"the cloud says: {REASONS[step.reason]}"
+
+
+def _credits(step: Step, _: Explanation) -> str:
+    assert isinstance(step.subject, CreditEntitlement)  # noqa: S101 - the balance
+    return f"it draws on {_balance_text(step.subject)}"
+
+
+def _included(_: Step, __: Explanation) -> str:
+    return "the subscription includes it, and nothing is counted"
+
+
+def _values(step: Step, explanation: Explanation) -> str:
+    assert isinstance(step.subject, EnumEntitlement)  # noqa: S101 - only these have values
+    permitted = listed(step.subject.enum_values)
+    requested = explanation.query.requested_values
+    if not requested:
+        return f"no value was requested; permitted are {permitted}"
+    if step.reason is None:
+        return f"requested {listed(requested)}, all permitted"
+    missing = [value for value in requested if value not in step.subject.enum_values]
+    return f"requested {listed(missing)}, but permitted are {permitted}"
+
+
+def _unlimited(step: Step, _: Explanation) -> str:
+    assert isinstance(step.subject, MeteredEntitlement)  # noqa: S101 - only meters are unlimited
+    return f"usage {amount(step.subject.usage.current)}, unlimited"
+
+
+def _soft_limit(step: Step, _: Explanation) -> str:
+    assert isinstance(step.subject, MeteredEntitlement | CreditEntitlement)  # noqa: S101 - these have limits
+    used, limit = amount(step.subject.usage.current), amount(step.subject.usage_limit or 0)
+    return f"usage {used} of {limit}; the limit is soft and may be exceeded"
+
+
+def _limit(step: Step, explanation: Explanation) -> str:
+    assert isinstance(step.subject, MeteredEntitlement)  # noqa: S101 - only meters
+    usage, requested = step.subject.usage, explanation.query.requested_usage
+    wanted = f"usage {amount(usage.current)}"
+    if requested is not None:
+        wanted += f" + requested {amount(requested)}"
+    units = step.subject.feature.units_plural or ""
+    limit = f"{amount(step.subject.usage_limit or 0)} {units}".rstrip()
+    compared = "is within" if step.reason is None else "exceeds"
+    text = f"{wanted} {compared} the limit of {limit}"
+    if usage.period_end_ms is None:
+        return text
+    return f"{text}; resets in {duration(usage.period_end_ms - explanation.now_ms)}"
+
+
+def _balance(step: Step, explanation: Explanation) -> str:
+    assert isinstance(step.subject, CreditEntitlement)  # noqa: S101 - the balance
+    requested = explanation.query.requested_usage
+    wanted = "" if requested is None else f"; requested {amount(requested)}"
+    return f"{_balance_text(step.subject)}{wanted}"
+
+
+def _fallback(_: Step, explanation: Explanation) -> str:
+    return fallback_text(explanation.fallback, explanation.fallback_origin)
+
+
+_TEXTS: Mapping[Rule, Callable[[Step, Explanation], str]] = {
+    Rule.QUESTION: _question,
+    Rule.DATA: _data,
+    Rule.ENTITLEMENT: _entitlement,
+    Rule.KIND: _kind,
+    Rule.PERIOD: _period,
+    Rule.CLOUD: _cloud,
+    Rule.CREDITS: _credits,
+    Rule.INCLUDED: _included,
+    Rule.VALUES: _values,
+    Rule.UNLIMITED: _unlimited,
+    Rule.SOFT_LIMIT: _soft_limit,
+    Rule.LIMIT: _limit,
+    Rule.BALANCE: _balance,
+    Rule.FALLBACK: _fallback,
+}
+
+
+def _asked_for(query: Query) -> str:
+    if query.currency_id is not None:
+        return f"currency {quoted(query.currency_id)}"
+    return f"feature {quoted(query.feature_id)}"
+
+
+def _balance_text(credit: CreditEntitlement) -> str:
+    left, limit = amount(credit.remaining), amount(credit.usage_limit)
+    return f"{quoted(credit.currency.currency_id)}: {left} of {limit} credits are left"
+
+
+def listed(values: Sequence[str]) -> str:
+    """Values in quotes."""
+    return ", ".join(map(quoted, values)) or "none"
+
+
+def fallback_text(fallback: FallbackValue, origin: FallbackOrigin) -> str:
+    """What a fallback answers, and where it is configured."""
+    told = "grants access" if fallback.has_access else "denies access"
+    return f"{told} ({_ORIGINS[origin]})"

@@ -1,0 +1,52 @@
+"""An explanation as JSON: verdicts of each step, the fallback, the comparison."""
+
+from entitlements.domain.errors import CircuitOpen, Throttled
+from entitlements.domain.reason import AccessDeniedReason
+from entitlements.service.explaining import Explaining
+from entitlements.service.explanation_document import explanation_document
+from tests.builders import a_query, an_entity, an_enum_feature
+from tests.service.conftest import House
+
+
+def explaining_of(house: House) -> Explaining:
+    return Explaining(reading=house.reading, rules=house.rules, authority=house.api, clock=house.clock)
+
+
+async def test_an_outage_is_told_with_its_cause(house: House) -> None:
+    house.edge.answer = house.api.answer = CircuitOpen("api")
+
+    explained = explanation_document(await explaining_of(house).explain(a_query()))
+
+    assert "the cloud could not tell: it did not answer lately" in explained["headline"]
+    assert [("data", "undecided"), ("fallback", "denied")] == [
+        (step["rule"], step["verdict"]) for step in explained["steps"]
+    ]
+    assert {"origin": "default", "has_access": False, "text": explained["steps"][1]["text"]} == explained[
+        "fallback"
+    ]
+
+
+async def test_the_comparison_is_told(house: House) -> None:
+    """The same, different, or not to be had."""
+    house.edge.answer = house.api.answer = an_entity(an_enum_feature("f"))
+    explaining = explaining_of(house)
+
+    same = explanation_document(await explaining.explain(a_query(), compares=True))["comparison"]
+    house.api.answer = an_entity(
+        an_enum_feature("f", values=(), denied_reason=AccessDeniedReason.REVOKED, valid_until_ms=7)
+    )
+    other = explanation_document(await explaining.explain(a_query(), compares=True))["comparison"]
+    house.api.answer = Throttled("api")
+    none = explanation_document(await explaining.explain(a_query(), compares=True))["comparison"]
+
+    assert (True, []) == (same["agrees"], same["differences"])
+    assert not other["agrees"]
+    assert {
+        ("has_access", "yes", "no"),
+        ("reason", "none", "REVOKED"),
+        ("denied_reason", "none", "REVOKED"),
+        ("valid_until_ms", "none", "7"),
+        ("enum_values", '"eu", "us"', "none"),
+    } == {(each["name"], each["here"], each["cloud"]) for each in other["differences"]}
+    assert "denies" in other["headline"]
+    assert "the cloud could not be asked: it asks to slow down" == none["headline"]
