@@ -81,10 +81,18 @@ CACHE_MISSES = Counter("sidecar_cache_misses", "Reads that no tier could answer.
 # Processes.
 WORKER_RESTARTS = Counter("sidecar_worker_restarts", "Workers that died and were started again.")
 
+READY = Gauge(
+    "sidecar_ready", "1 while checks are answered and no stop was asked for.", multiprocess_mode="livesum"
+)
+
 # gRPC.
 GRPC_REQUESTS = Counter("sidecar_grpc_requests", "Calls answered.", ["method", "code"])
 GRPC_DURATION = Histogram(
     "sidecar_grpc_request_duration_seconds", "Time to answer a call.", ["method"], buckets=_SECONDS_BUCKETS
+)
+
+GRPC_REFUSED = Counter(
+    "sidecar_grpc_refused_requests", "Calls that were refused without looking at what they ask.", ["cause"]
 )
 
 # Answers.
@@ -106,6 +114,9 @@ UPSTREAM_DURATION = Histogram(
 )
 FETCHES_QUEUED = Gauge(
     "sidecar_fetches_queued", "Fetches that wait for their turn.", multiprocess_mode="livesum"
+)
+FETCHES_JOINED = Counter(
+    "sidecar_fetches_joined", "Callers that waited for a fetch of the same entity that another had begun."
 )
 RECHECKS = Counter("sidecar_rechecks", "Background re-checks of suspect entities.", ["outcome"])
 SUSPECTS_WAITING = Gauge(

@@ -15,15 +15,26 @@ class _Told:
 
 
 class OccasionalLog:
-    """Warnings about conditions, each named by one of a bounded set of words."""
+    """Lines about conditions, each named by one of a bounded set of words."""
 
     def __init__(self, logger: logging.Logger, monotonic: Callable[[], float]) -> None:
         self._logger = logger
         self._monotonic = monotonic
         self._told: dict[str, _Told] = {}
 
+    def error(self, condition: str, message: str, *args: object) -> None:
+        """As `warning`, of what a person has to mend."""
+        self._tell(logging.ERROR, condition, message, *args)
+
     def warning(self, condition: str, message: str, *args: object) -> None:
         """Logs the message unless this condition was told within the last minute."""
+        self._tell(logging.WARNING, condition, message, *args)
+
+    def info(self, condition: str, message: str, *args: object) -> None:
+        """As `warning`, of what is as it should be."""
+        self._tell(logging.INFO, condition, message, *args)
+
+    def _tell(self, level: int, condition: str, message: str, *args: object) -> None:
         now = self._monotonic()
         told = self._told.get(condition)
         if told is not None and now - told.at < INTERVAL_SECONDS:
@@ -31,7 +42,7 @@ class OccasionalLog:
             return
         untold = 0 if told is None else told.untold
         self._told[condition] = _Told(at=now)
-        self._logger.warning(message, *args, extra={"condition": condition, "untold": untold})
+        self._logger.log(level, message, *args, extra={"condition": condition, "untold": untold})
 
     def forget(self, condition: str) -> None:
         """What happens next is new: it is told at once."""

@@ -19,6 +19,8 @@ from entitlements.domain.errors import (
 
 UNEXPECTED = "the sidecar made a mistake; its log tells which"
 """What a caller is told of a defect: never the exception's text."""
+TOO_MANY_CALLS = "too many calls at a time"
+"""What a call past the bound is told, with RESOURCE_EXHAUSTED."""
 UNREADABLE = "the request is not the message that this method takes"
 DEADLINE_SPENT = "the deadline passed before the Stigg api answered; the report may or may not have arrived"
 

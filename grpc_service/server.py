@@ -1,12 +1,15 @@
 """Listeners, bounds, reflection and the graceful stop of the gRPC server."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from grpc_health.v1 import health
 
+from entitlements.clock import SystemClock
 from grpc_service.engines.aio import AioEngine
 from grpc_service.engines.interface import EngineSettings, MakeEngine
 from grpc_service.health import GrpcHealth
+from grpc_service.intake import Intake
 from grpc_service.reflection import reflection_method
 from grpc_service.servicer import SERVICE, SidecarServicer
 from grpc_service.supervision import supervised
@@ -15,8 +18,11 @@ from grpc_service.tls import TlsFiles, reloading_credentials
 MAX_STREAMS_PER_CONNECTION = 1000
 MAX_METADATA_BYTES = 16 * 1024
 """A call with more metadata is refused."""
+_MONOTONIC = SystemClock().monotonic
 SHORTEST_PING_INTERVAL_MS = 5_000
 """A client that pings more often is cut."""
+ENGINE_MARGIN = 2
+"""An engine refuses calls of its own accord, uncounted, past this many times `max_concurrent_calls`."""
 LONGEST_CALL_SECONDS = 60
 """A connection that is too old is cut after so long; calls under way end before."""
 
@@ -56,6 +62,7 @@ class GrpcServer:
         limits: ServerLimits,
         shares_port: bool = False,
         make_engine: MakeEngine = AioEngine,
+        monotonic: Callable[[], float] = _MONOTONIC,
     ) -> None:
         """Serves nothing yet.
 
@@ -64,8 +71,10 @@ class GrpcServer:
             limits: what is taken.
             shares_port: other processes listen on the same port; else that is an error.
             make_engine: what carries the calls.
+            monotonic: seconds, for the pauses in the log.
         """
         self._health = GrpcHealth(SERVICE)
+        self.intake = Intake(max_calls=limits.max_concurrent_calls, monotonic=monotonic)
         methods = (
             *servicer.methods(),
             *self._health.methods(),
@@ -73,9 +82,9 @@ class GrpcServer:
         )
         self._engine = make_engine(
             EngineSettings(
-                methods=[supervised(method) for method in methods],
+                methods=[supervised(method, self.intake) for method in methods],
                 options=_options(limits, shares_port=shares_port),
-                max_concurrent_calls=limits.max_concurrent_calls,
+                max_concurrent_calls=limits.max_concurrent_calls * ENGINE_MARGIN,
             )
         )
 

@@ -12,29 +12,31 @@ from entitlements import metrics
 from entitlements.correlation import CALL_METADATA
 from entitlements.domain.errors import SidecarError
 from grpc_service.errors import public_status
+from grpc_service.intake import UNREADABLE, Intake
 from grpc_service.methods import AnswerStream, Call, Method, Refused, Reply, StreamMethod, UnaryMethod
 
 logger = logging.getLogger(__name__)
 
 
-def supervised(method: Method) -> Method:
+def supervised(method: Method, intake: Intake) -> Method:
     """The same method; the text of its exceptions is kept from callers, unary calls are in the metrics.
 
     Only methods that are served get a label: what callers name is unbounded.
     """
     if isinstance(method, StreamMethod):
         return StreamMethod(path=method.path, answer=_supervised_stream(method))
-    return _supervised_unary(method)
+    return _supervised_unary(method, intake)
 
 
-def _supervised_unary(method: UnaryMethod) -> UnaryMethod:
-    calls = _Calls(_name(method))
+def _supervised_unary(method: UnaryMethod, intake: Intake) -> UnaryMethod:
+    calls = _Calls(_name(method), intake)
 
     async def answer(request: bytes, call: Call) -> Reply:
         started = time.perf_counter()
         CALL_METADATA.set(call.metadata)  # each call is a task of its own, so that nobody else sees it
         try:
-            reply = await method.answer(request, call)
+            with intake.taken():
+                reply = await method.answer(request, call)
         except asyncio.CancelledError:
             calls.count(grpc.StatusCode.CANCELLED, started)
             raise
@@ -87,8 +89,9 @@ def _refused(error: Exception, name: str) -> Refused:
 class _Calls:
     """What the metrics hold of one method's calls."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, intake: Intake) -> None:
         self.name = name
+        self._intake = intake
         self._duration = metrics.GRPC_DURATION.labels(name)
         self._ok = metrics.GRPC_REQUESTS.labels(name, grpc.StatusCode.OK.name)
         self.ok_seconds = metrics.Notes(self._add_ok)
@@ -106,6 +109,8 @@ class _Calls:
 
     def refused(self, error: Exception, started: float) -> Refused:
         """Notes a call that an error ended; returns what its caller is told."""
+        if isinstance(error, DecodeError):
+            self._intake.refuse(UNREADABLE)
         refused = _refused(error, self.name)
         self.count(refused.status.code, started)
         return refused

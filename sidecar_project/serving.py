@@ -87,7 +87,7 @@ class _Process:
             self._sidecar.health.start_serving()
             self._announce()
             await stopped.wait()
-            logger.info("draining")
+            logging.getLogger(START_LOGGER).info("draining: no new calls after %g s", self._pause_seconds)
             self._sidecar.health.stop_serving()
             await grpc_server.drain()
             # Calls are still answered meanwhile: whoever follows health needs a moment to turn elsewhere.
@@ -113,6 +113,7 @@ class _Process:
             shares_port=self._is_worker,
             make_engine=await choose_engine(self._config.sidecar_grpc_engine),
         )
+        self._sidecar.health.add_part("grpc", server.intake.state)
         host = self._config.sidecar_listen_host
         self._ports["gRPC"] = server.listen(host, self._config.grpc_port)
         tls = tls_files(self._config)

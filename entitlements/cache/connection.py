@@ -12,7 +12,7 @@ from typing import TypeAlias, TypeVar, cast
 
 from django_redis.cache import RedisCache
 from redis import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
 from entitlements import metrics
 from entitlements.cache.json_fields import Junk
@@ -43,6 +43,9 @@ _REFUSALS = (
     "DENIED",
 )
 
+_REFUSAL_CLASSES = {OutOfMemoryError: "OOM", ReadOnlyError: "READONLY", NoPermissionError: "NOPERM"}
+"""redis-py cuts the code off the texts of these."""
+
 _Answer = TypeVar("_Answer")
 Client: TypeAlias = Redis
 
@@ -67,6 +70,8 @@ class RedisConnection:
         self._breaker = Breaker()
         self._waiting = 0
         self._is_stopped = False
+        self.last_refusal: str | None = None
+        """Why Redis refused a command last, such as READONLY."""
         self._outage = OutageLog(
             logger,
             down="redis does not answer; memory and the cloud do",
@@ -139,11 +144,15 @@ class RedisConnection:
 
     def _refused(self, cause: str) -> None:
         metrics.REDIS_CLIENT_ERRORS.inc()
+        self.last_refusal = cause
         self._occasional.warning("refused", "redis refuses commands cause=%s", cause)
 
 
 def _refusal(error: ResponseError) -> str:
     """The code in the error; its text may name keys, which are ids of customers."""
+    for class_, code in _REFUSAL_CLASSES.items():
+        if isinstance(error, class_):
+            return code
     return next((code for code in _REFUSALS if code in f"{type(error).__name__} {error}"), "other")
 
 

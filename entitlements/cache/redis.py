@@ -55,6 +55,12 @@ class RedisTier:
         self._occasional = OccasionalLog(logger, clock.monotonic)
         self.dropped_writes = 0
         """So many writes Redis did not take."""
+        self.takes_writes = True
+        """False after a write that Redis did not take, until it takes one."""
+        self.junk_values = 0
+        """So many values were found that cannot be used."""
+        self.junk_found_at = NEVER
+        """When the last of them was found, monotonic seconds."""
 
     async def get(self, key: EntityKey) -> CachedEntity | Miss:
         """The entity, with the newest usage of each meter and balance, or why it is a miss.
@@ -113,12 +119,16 @@ class RedisTier:
             return None
         if answer is UNAVAILABLE:
             self.dropped_writes += 1
+            self.takes_writes = False
             metrics.REDIS_DROPPED_WRITES.inc()
             return None
+        self.takes_writes = True
         return answer
 
     def _note_junk(self, junk: Junk) -> None:
         metrics.CACHE_JUNK.labels("redis").inc()
+        self.junk_values += 1
+        self.junk_found_at = self._clock.monotonic()
         self._occasional.warning("junk", "redis holds what cannot be used cause=%s", junk)
 
     def _store(self, client: Client, key: EntityKey, cached: CachedEntity) -> None:

@@ -46,6 +46,8 @@ class Snapshot:
         self.path = path
         self.written_ms: int | None = None
         """When this process wrote it last."""
+        self.has_failed = False
+        """True after a writing that failed, until one succeeds."""
         self._memory = memory
         self._clock = clock
         self._max_size_bytes = max_size_bytes
@@ -85,6 +87,7 @@ class Snapshot:
         try:
             file, places = await asyncio.to_thread(self._write)
         except OSError as error:
+            self.has_failed = True
             metrics.SNAPSHOT_WRITES.labels("failed").inc()
             self._log.warning("write", "the snapshot cannot be written: %s", error.strerror)
             return
@@ -92,6 +95,7 @@ class Snapshot:
         if old is not None:
             old.close()
         self.written_ms = self._clock.now_ms()
+        self.has_failed = False
         metrics.SNAPSHOT_WRITES.labels("written").inc()
 
     def close(self) -> None:

@@ -134,7 +134,7 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         explaining=Explaining(reading=reading, rules=rules, authority=sources[-1], clock=clock),
         reporting=reporting,
         key_check=KeyCheck(checker=cloud, clock=clock),
-        health=Health(),
+        health=Health(clock),
         outbox=outbox,
         redis=redis,
         offline_file=offline_file,

@@ -79,6 +79,7 @@ class Sidecar:
             if self.outbox is not None:
                 await stack.enter_async_context(self.outbox.running())
             _run_beside(stack, self.key_check.run(), name="key-check")
+            _run_beside(stack, self.health.watch(), name="health")
             _run_beside(stack, _settle_metrics(), name="metrics")
             yield
 

@@ -1,30 +1,37 @@
 """What each part tells of itself at `/readyz?verbose`."""
 
+from typing import Any
+
 from entitlements.cache.snapshot import Snapshot
+from entitlements.composition.meanings import MEANINGS, WELL
 from entitlements.composition.process import Sidecar
 from entitlements.composition.shared_redis import SharedRedis
+from entitlements.domain.breaker import BreakerState
 from entitlements.domain.freshness import Trust
+from entitlements.domain.ports import Clock
 from entitlements.service.health import PartState
+from entitlements.service.key_check import KeyVerdict
 from entitlements.service.sharing import Role
 from entitlements.upstream.feed import FeedState
 from entitlements.upstream.offline_file import OfflineFile
 
 FOLLOWING_THROUGH_HOLDER = "following through holder"
 """The feed's phase in a process that hears of every change from the lease's holder."""
+WAITING_SECONDS = 10.0
+"""A write that waits for longer is told as a problem."""
+JUNK_SECONDS = 60.0
+"""Junk that was found is told as a problem for so long."""
 
 
 def add_parts(built: Sidecar) -> None:
     """Has every part of the process tell its state."""
     built.health.add_part("upstream", lambda: _upstream_state(built))
     built.health.add_part("feed", lambda: _feed_state(built))
-    built.health.add_part(
-        "memory", lambda: {"entries": built.memory.entries, "bytes": built.memory.size_bytes}
-    )
-
+    built.health.add_part("memory", lambda: _memory_state(built))
     built.health.add_part("outbox", lambda: _outbox_state(built))
     if built.redis is not None:
         redis = built.redis
-        built.health.add_part("redis", lambda: _redis_state(redis))
+        built.health.add_part("redis", lambda: _redis_state(redis, built.clock))
 
     if built.offline_file is not None:
         file = built.offline_file
@@ -35,67 +42,133 @@ def add_parts(built: Sidecar) -> None:
         built.health.add_part("snapshot", lambda: _snapshot_state(snapshot))
 
 
+def _state(part: str, problem: str | None, *, wanted: str = WELL, **details: object) -> PartState:
+    """A part's state; `wanted` names what its meaning is while there is no problem."""
+    return PartState(problem=problem, meaning=MEANINGS[part][problem or wanted], details=details)
+
+
+def _memory_state(built: Sidecar) -> PartState:
+    memory = built.memory
+    return _state(
+        "memory",
+        None,
+        entries=memory.entries,
+        bytes=memory.size_bytes,
+        max_bytes=built.config.cache_max_size_bytes,
+    )
+
+
 def _snapshot_state(snapshot: Snapshot) -> PartState:
-    return {
-        "file": str(snapshot.path),
-        "entities": snapshot.entities,
-        "written_ms": snapshot.written_ms,
-    }
+    return _state(
+        "snapshot",
+        "write_failed" if snapshot.has_failed else None,
+        file=str(snapshot.path),
+        entities=snapshot.entities,
+        written_ms=snapshot.written_ms,
+    )
 
 
 def _offline_state(file: OfflineFile) -> PartState:
-    return {
-        "file": str(file.path),
-        "entities": file.entities,
-        "loaded_ms": file.loaded_ms,
-        "problems": len(file.problems),
-    }
+    return _state(
+        "offline_file",
+        "broken_version" if file.problems else None,
+        file=str(file.path),
+        entities=file.entities,
+        loaded_ms=file.loaded_ms,
+        problems=len(file.problems),
+    )
 
 
 def _outbox_state(built: Sidecar) -> PartState:
     if built.outbox is None:
-        return {"mode": "off"}
+        return _state("outbox", None, wanted="off", mode="off")
     state = built.outbox.delivering.state
     oldest_ms = state.oldest_accepted_at_ms
-    return {
-        "mode": built.config.sidecar_outbox,
-        "waiting": state.waiting,
-        "dead": state.dead,
-        "bytes": state.size_bytes,
-        "oldest_age_seconds": oldest_ms and max(0, built.clock.now_ms() - oldest_ms) / 1000,
-        **built.outbox.delivering.counts,
-    }
+    oldest_age_seconds = None if oldest_ms is None else max(0, built.clock.now_ms() - oldest_ms) / 1000
+    problem = "dead_letters" if state.dead else None
+    if (oldest_age_seconds or 0) > WAITING_SECONDS:
+        problem = "waiting"
+    return _state(
+        "outbox",
+        problem,
+        mode=built.config.sidecar_outbox,
+        waiting=state.waiting,
+        dead=state.dead,
+        bytes=state.size_bytes,
+        oldest_age_seconds=oldest_age_seconds,
+        **dict[str, Any](built.outbox.delivering.counts),
+    )
 
 
-def _redis_state(redis: SharedRedis) -> PartState:
-    lease = redis.lease_state
-    return {
-        "answering": redis.connection.is_answering,
-        "dropped_writes": redis.tier.dropped_writes,
-        "feed_lease_holder": lease and lease.holder,
-        "feed_lease_age_seconds": lease and round(lease.age_seconds, 1),
-    }
+def _redis_state(redis: SharedRedis, clock: Clock) -> PartState:
+    lease, tier = redis.lease_state, redis.tier
+    problem = None
+    if not redis.connection.is_answering:
+        problem = "not_answering"
+    elif not tier.takes_writes:
+        problem = "refusing_writes"
+    elif clock.monotonic() - tier.junk_found_at < JUNK_SECONDS:
+        problem = "holds_junk"
+    return _state(
+        "redis",
+        problem,
+        answering=redis.connection.is_answering,
+        last_refusal=redis.connection.last_refusal,
+        dropped_writes=tier.dropped_writes,
+        junk_values=tier.junk_values,
+        feed_lease_holder=lease and lease.holder,
+        feed_lease_age_seconds=lease and round(lease.age_seconds, 1),
+    )
 
 
 def _upstream_state(built: Sidecar) -> PartState:
-    return {
-        "api_key": built.key_check.verdict.value,
-        "circuits": {source.value: state.value for source, state in built.fetching.breaker_states.items()},
-    }
+    fetching = built.fetching
+    return _state(
+        "upstream",
+        _upstream_problem(built),
+        wanted="offline" if built.config.offline else WELL,
+        api_key=built.key_check.verdict.value,
+        circuits={source.value: state.value for source, state in fetching.breaker_states.items()},
+        failures={source.value: cause for source, cause in fetching.failures.items()},
+        fetches_under_way=fetching.under_way,
+        fetches_joined=fetching.joined,
+    )
+
+
+def _upstream_problem(built: Sidecar) -> str | None:
+    refused = built.key_check.verdict is KeyVerdict.REFUSED
+    if refused or "key_refused" in built.fetching.failures.values():
+        return "key_refused"
+    failing = [state is not BreakerState.CLOSED for state in built.fetching.breaker_states.values()]
+    if all(failing):
+        return "not_answering"
+    if any(failing):
+        return "partly_answering"
+    return "key_unverified" if built.key_check.has_failed else None
 
 
 def _feed_state(built: Sidecar) -> PartState:
     state = built.feed.state if built.feed is not None else FeedState()
     trust: Trust = built.following.trust
     hears = built.redis is not None and built.sharing.role is Role.HEARING
-    return {
-        "enabled": built.config.follows_feed,
-        "phase": FOLLOWING_THROUGH_HOLDER if hears and trust.following else state.phase.value,
-        "since_ms": state.since_ms,
-        "last_event_ms": state.last_event_ms,
-        "problem": state.problem and state.problem.value,
-        "failed_attempts": state.failed_attempts,
-        "role": built.sharing.role.value if built.redis is not None else Role.ALONE.value,
-        "following": trust.following,
-        "suspects_waiting": built.rechecking.waiting,
-    }
+    return _state(
+        "feed",
+        _feed_problem(state, follows=built.config.follows_feed, trust=trust, hears=hears),
+        wanted=WELL if built.config.follows_feed else "disabled",
+        enabled=built.config.follows_feed,
+        phase=FOLLOWING_THROUGH_HOLDER if hears and trust.following else state.phase.value,
+        since_ms=state.since_ms,
+        last_event_ms=state.last_event_ms,
+        failed_attempts=state.failed_attempts,
+        role=built.sharing.role.value if built.redis is not None else Role.ALONE.value,
+        following=trust.following,
+        suspects_waiting=built.rechecking.waiting,
+    )
+
+
+def _feed_problem(state: FeedState, *, follows: bool, trust: Trust, hears: bool) -> str | None:
+    if not follows or trust.following:
+        return None
+    if hears:
+        return "holder_not_following"
+    return state.problem.value if state.problem is not None else "connecting"

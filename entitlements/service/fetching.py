@@ -22,6 +22,8 @@ from entitlements.domain.errors import (
 )
 from entitlements.domain.freshness import NEVER
 from entitlements.domain.ports import Clock, EntitySource, EntityStore, FetchTurns, LastKnown, Source, Turn
+from entitlements.occasional_log import OccasionalLog
+from entitlements.service.outages import Outages
 from entitlements.service.usage_notes import UsageNotes
 
 logger = logging.getLogger(__name__)
@@ -36,6 +38,8 @@ TURN_SECONDS = 2.0
 """So long a fetch waits for another process that fetches the same entity; then it fetches as well."""
 TURN_SHARE = 0.4
 """Of its budget it waits no larger part, so that it can still fetch."""
+CALLERS_OF_A_BURST = 10
+"""So many callers that join one fetch are told in the log."""
 PROBE_BUDGET_SECONDS = 1.0
 """The caller whose fetch finds out whether a source is back waits no longer for that."""
 
@@ -73,6 +77,8 @@ class _Flight:
 
     task: "asyncio.Task[Fetched | NotFetched]"
     is_doubted: bool = False
+    joined: int = 0
+    """So many more callers wait for it."""
 
 
 class Fetching:
@@ -109,11 +115,25 @@ class Fetching:
         self._usage_notes = UsageNotes()
         self._slots = asyncio.Semaphore(limits.concurrency)
         self._queued = 0
+        self._outages = Outages(clock.monotonic)
+        self._log = OccasionalLog(logger, clock.monotonic)
+        self.joined = 0
+        """So many callers waited for a fetch that another had begun."""
 
     @property
     def breaker_states(self) -> Mapping[Source, BreakerState]:
         """Whether each source is asked at present."""
         return MappingProxyType({source: breaker.state for source, breaker in self._breakers.items()})
+
+    @property
+    def failures(self) -> Mapping[Source, str]:
+        """How each source failed that did not answer when it was asked last."""
+        return self._outages.causes
+
+    @property
+    def under_way(self) -> int:
+        """How many entities are being fetched."""
+        return len(self._flights)
 
     async def stop(self) -> None:
         """Gives up every fetch under way."""
@@ -128,7 +148,16 @@ class Fetching:
         if flight is None:
             flight = self._flights[key] = _Flight(task=asyncio.create_task(self._fly(key)))
             flight.task.add_done_callback(lambda _: self._flights.pop(key))
+        else:
+            self._join(flight)
         return await asyncio.shield(flight.task)
+
+    def _join(self, flight: _Flight) -> None:
+        flight.joined += 1
+        self.joined += 1
+        metrics.FETCHES_JOINED.inc()
+        if flight.joined == CALLERS_OF_A_BURST:
+            self._log.info("burst", "many calls wait for one fetch")
 
     def is_fetching(self, key: EntityKey) -> bool:
         """True while a fetch of this entity is under way."""
@@ -245,13 +274,13 @@ class Fetching:
             entity = await source.fetch(key, budget_seconds=budget_seconds)
         except UpstreamError as error:
             self._note_failure(breaker, error)
-            self._log_change(source.source, before, breaker.state, error)
+            self._outages.failed(source.source, error, was=before, now=breaker.state)
             raise
         except asyncio.CancelledError:
             breaker.abandoned(self._clock.monotonic())
             raise
         breaker.succeeded()
-        self._log_change(source.source, before, breaker.state, None)
+        self._outages.answered(source.source, was=before)
         return entity
 
     def _note_failure(self, breaker: Breaker, error: UpstreamError) -> None:
@@ -265,11 +294,3 @@ class Fetching:
                 breaker.trip(now, pause_seconds=seconds or THROTTLED_PAUSE_SECONDS)
             case _:
                 breaker.failed(now)
-
-    def _log_change(
-        self, source: Source, before: BreakerState, after: BreakerState, error: UpstreamError | None
-    ) -> None:
-        if before is BreakerState.CLOSED and after is BreakerState.OPEN:
-            logger.warning("upstream is not asked for a while: %s", error, extra={"source": source.value})
-        if before is not BreakerState.CLOSED and after is BreakerState.CLOSED:
-            logger.warning("upstream answers again", extra={"source": source.value})

@@ -1,35 +1,86 @@
 """May this process serve, and how is each of its parts (contract/operations.md, Ports)?"""
 
+import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
-PartState = Mapping[str, object]
-"""What a part tells of itself: JSON values under words that people know."""
+from entitlements import metrics
+from entitlements.domain.ports import Clock
+
+LOOK_SECONDS = 1.0
+"""So exactly is it known since when a part is as it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartState:
+    """What a part tells of itself."""
+
+    problem: str | None = None
+    """A word of a bounded set; None while all is well."""
+    meaning: str
+    """One sentence: what it means for callers, and what a person can do."""
+    details: Mapping[str, object] = field(default_factory=dict)
+    """JSON values under words that people know."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    problem: str | None
+    since_ms: int
 
 
 class Health:
-    """Readiness is one switch; the parts are asked when somebody looks."""
+    """Readiness is one switch; the parts are looked at regularly, and when somebody asks."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._started_at = clock.monotonic()
         self._serving = False
         self._parts: dict[str, Callable[[], PartState]] = {}
+        self._seen: dict[str, _Seen] = {}
 
     @property
     def is_serving(self) -> bool:
         """True between `start_serving` and `stop_serving`; no outage of others changes it."""
         return self._serving
 
+    @property
+    def uptime_seconds(self) -> float:
+        """Since the process built its parts."""
+        return self._clock.monotonic() - self._started_at
+
     def start_serving(self) -> None:
         """All listeners are up."""
         self._serving = True
+        metrics.READY.set(1)
 
     def stop_serving(self) -> None:
         """The process drains: balancers should look elsewhere."""
         self._serving = False
+        metrics.READY.set(0)
 
     def add_part(self, name: str, state: Callable[[], PartState]) -> None:
         """Has a part tell its state; `state` is called from any thread, and must not wait."""
         self._parts[name] = state
 
-    def parts(self) -> Mapping[str, PartState]:
-        """The state of every part, by its name."""
-        return {name: state() for name, state in self._parts.items()}
+    def parts(self) -> Mapping[str, Mapping[str, object]]:
+        """How every part is, by its name: problem, since when, what it means, and its details."""
+        return {name: self._look_at(name, state()) for name, state in self._parts.items()}
+
+    async def watch(self) -> None:
+        """Looks at every part again and again, so that `since` is right when somebody asks; never ends."""
+        while True:
+            self.parts()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _look_at(self, name: str, state: PartState) -> Mapping[str, object]:
+        seen = self._seen.get(name)
+        if seen is None or seen.problem != state.problem:
+            seen = self._seen[name] = _Seen(state.problem, self._clock.now_ms())
+        return {
+            "problem": state.problem,
+            "since": datetime.fromtimestamp(seen.since_ms / 1000, UTC).isoformat(timespec="seconds"),
+            "meaning": state.meaning,
+            **state.details,
+        }

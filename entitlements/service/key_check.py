@@ -46,6 +46,8 @@ class KeyCheck:
 
     def __init__(self, *, checker: KeyChecker, clock: Clock) -> None:
         self.verdict = KeyVerdict.UNKNOWN
+        self.has_failed = False
+        """True after a check that brought no verdict, until one does."""
         self._checker = checker
         self._log = OccasionalLog(logger, clock.monotonic)
 
@@ -64,9 +66,11 @@ class KeyCheck:
             return True
         except UpstreamError as error:
             self.verdict = KeyVerdict.REFUSED if isinstance(error, KeyRefused) else KeyVerdict.UNKNOWN
+            self.has_failed = True
             metrics.INITIALIZATION_ERRORS.inc()
             self._log.warning(error.outcome, "the API key could not be verified: %s", error)
             return False
         self.verdict = KeyVerdict.VALID
+        self.has_failed = False
         logger.info("the API key is valid")
         return True

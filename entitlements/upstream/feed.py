@@ -14,6 +14,7 @@ from websockets.typing import Subprotocol
 
 from entitlements import metrics
 from entitlements.domain.ports import Clock, FeedListener
+from entitlements.occasional_log import OccasionalLog
 from entitlements.upstream.feed_protocol import (
     Delivered,
     Event,
@@ -114,6 +115,7 @@ class Feed:
         self._clock = clock
         self._random = random
         self._timings = timings
+        self._log = OccasionalLog(logger, clock.monotonic)
 
     async def run(self) -> None:
         """Follows the feed until it is cancelled; never gives up."""
@@ -173,7 +175,8 @@ class Feed:
         """Changes are missed from now on; the connection may still be of use."""
         was_following = self.state.phase is FeedPhase.FOLLOWING
         if was_following or problem is not self.state.problem:
-            self._log_loss(problem)
+            self._log.forget(problem.value)
+        self._tell_loss(problem)
         if problem is Problem.KEY_REFUSED:
             metrics.INVALID_API_KEY_ERRORS.inc()
         failed_attempts = 1 if self._was_stable() else self.state.failed_attempts + 1
@@ -185,14 +188,17 @@ class Feed:
         followed_ms = self._clock.now_ms() - self.state.since_ms
         return self.state.phase is FeedPhase.FOLLOWING and followed_ms >= self._timings.stable_seconds * 1000
 
-    def _log_loss(self, problem: Problem) -> None:
+    def _tell_loss(self, problem: Problem) -> None:
+        """At once, and then once a minute for as long as it lasts."""
         match problem:
             case Problem.KEY_REFUSED:
-                logger.error("the live feed refuses the API key (SERVER_API_KEY); it is tried again slowly")
+                sentence = "the live feed refuses the API key (SERVER_API_KEY); it is tried again slowly"
+                self._log.error(problem.value, sentence)
             case Problem.THROTTLED:
-                logger.info("the live feed asks to slow down")
+                self._log.info(problem.value, "the live feed asks to slow down")
             case Problem.LOST:
-                logger.warning("the live feed is not connected; what is cached is checked again on use")
+                sentence = "the live feed is not connected; what is cached is checked again on use"
+                self._log.warning(problem.value, sentence)
 
     def _enter(self, phase: FeedPhase, **changes: object) -> None:
         self.state = replace(self.state, phase=phase, since_ms=self._clock.now_ms(), **changes)  # type: ignore[arg-type]

@@ -19,8 +19,8 @@ from typing import Any, TypeAlias
 import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # private: its stubs know nothing of it
 
-from grpc_service.engines.interface import TOO_MANY_CALLS, UNKNOWN_METHOD, EngineSettings
-from grpc_service.errors import UNEXPECTED, PublicStatus
+from grpc_service.engines.interface import UNKNOWN_METHOD, EngineSettings
+from grpc_service.errors import TOO_MANY_CALLS, UNEXPECTED, PublicStatus
 from grpc_service.methods import Call, Refused, Reply, StreamMethod, UnaryMethod
 
 logger = logging.getLogger(__name__)

@@ -10,8 +10,6 @@ from grpc_service.methods import Method
 
 ChannelOptions: TypeAlias = Sequence[tuple[str, int]]
 
-TOO_MANY_CALLS = "too many calls at a time"
-"""What a call past the bound is told, with RESOURCE_EXHAUSTED."""
 UNKNOWN_METHOD = "the sidecar serves no such method"
 
 

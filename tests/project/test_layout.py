@@ -17,7 +17,7 @@ ELSEWHERE = {
     "entitlements/composition/outbox.py": "tests/project/test_outbox.py",
     "entitlements/composition/process.py": "tests/project/test_main_job.py",
     "entitlements/composition/shared_redis.py": "tests/project/test_shared_redis.py",
-    "entitlements/composition/states.py": "tests/project/test_main_job.py",
+    "entitlements/composition/meanings.py": "tests/composition/test_states.py",
     "entitlements/consumers.py": "tests/doors/test_consumers.py",
     "entitlements/metrics.py": "tests/doors/test_leaves.py",
     "entitlements/occasional_log.py": "tests/doors/test_leaves.py",

@@ -1,25 +1,78 @@
-"""Readiness is one switch; the parts tell their own state."""
+"""Readiness is one switch; the parts tell their own state, and since when it is so."""
 
-from entitlements.service.health import Health
+import asyncio
+
+import pytest
+
+from entitlements import metrics
+from entitlements.service import health as module
+from entitlements.service.health import Health, PartState
+from tests.fakes import FakeClock
 
 
 def test_serving_between_start_and_stop() -> None:
-    """Not before all listeners are up, not while draining."""
-    health = Health()
+    """Not before all listeners are up, not while draining; the gauge says the same."""
+    health = Health(FakeClock())
     states = [health.is_serving]
     health.start_serving()
-    states.append(health.is_serving)
+    states += [health.is_serving, metrics.READY._value.get() == 1]
     health.stop_serving()
-    states.append(health.is_serving)
+    states += [health.is_serving, metrics.READY._value.get() == 1]
 
-    assert [False, True, False] == states
+    assert [False, True, True, False, False] == states
 
 
-def test_parts_are_asked_when_somebody_looks() -> None:
-    """A part's state is its state now."""
-    health = Health()
-    phase = ["connecting"]
-    health.add_part("feed", lambda: {"phase": phase[0]})
-    phase[0] = "following"
+def test_uptime() -> None:
+    clock = FakeClock()
+    health = Health(clock)
+    clock.advance(90)
 
-    assert {"feed": {"phase": "following"}} == health.parts()
+    assert 90 == health.uptime_seconds
+
+
+def test_a_part_tells_its_problem_since_when_and_what_it_means() -> None:
+    """A problem that stays keeps its time; another one, or none, has a time of its own."""
+    clock = FakeClock()
+    health = Health(clock)
+    problem: list[str | None] = [None]
+    health.add_part(
+        "redis", lambda: PartState(problem=problem[0], meaning="So.", details={"answering": True})
+    )
+    told = []
+    for now in (None, "not_answering", "not_answering", None):
+        problem[0] = now
+        told.append(health.parts()["redis"])
+        clock.advance(60)
+
+    assert {
+        "problem": "not_answering",
+        "since": "2025-06-15T15:07:40+00:00",
+        "meaning": "So.",
+        "answering": True,
+    } == told[1]
+    assert told[1] == told[2]
+    assert ["2025-06-15T15:06:40+00:00", "2025-06-15T15:09:40+00:00"] == [told[0]["since"], told[3]["since"]]
+
+
+async def test_since_is_right_also_when_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parts are looked at all the time."""
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0)
+    clock, looks = FakeClock(), asyncio.Queue[None]()
+    health = Health(clock)
+    problem: list[str | None] = [None]
+
+    def state() -> PartState:
+        looks.put_nowait(None)
+        return PartState(problem=problem[0], meaning="So.")
+
+    health.add_part("redis", state)
+    watching = asyncio.create_task(health.watch())
+    await looks.get()
+    problem[0] = "not_answering"
+    while not looks.empty():
+        looks.get_nowait()
+    await looks.get()
+    watching.cancel()
+    clock.advance(3600)
+
+    assert "2025-06-15T15:06:40+00:00" == health.parts()["redis"]["since"]

@@ -1,0 +1,97 @@
+"""What each problem of a part means for callers, and what a person can do: `/readyz?verbose`."""
+
+from collections.abc import Mapping
+
+WELL = "well"
+
+MEANINGS: Mapping[str, Mapping[str, str]] = {
+    "upstream": {
+        WELL: "What is not cached is fetched from the cloud.",
+        "offline": "OFFLINE=1: nobody is asked; SIDECAR_OFFLINE_FILE and fallbacks answer.",
+        "key_refused": (
+            "The cloud refuses SERVER_API_KEY: cached customers are answered as before, the others by "
+            "fallbacks. Put a valid full access key in place and restart."
+        ),
+        "key_unverified": (
+            "The cloud did not answer when it was asked about SERVER_API_KEY, and is asked again every 15 "
+            "s; what is not cached may be answered by fallbacks."
+        ),
+        "not_answering": (
+            "The cloud does not answer: cached customers are answered as before, the others by fallbacks "
+            "at once. It is tried again by itself; see `failures` for the cause."
+        ),
+        "partly_answering": (
+            "One way to the cloud does not answer, the other does within the same budget: callers notice "
+            "nothing. It is tried again by itself."
+        ),
+    },
+    "feed": {
+        WELL: "Changes in the cloud show here within moments.",
+        "disabled": (
+            "No live feed is followed (WS_ENABLED=0 or OFFLINE=1): what is cached is checked again by its "
+            "age."
+        ),
+        "connecting": (
+            "The live feed is not followed yet: what is cached is answered, and checked again on use."
+        ),
+        "lost": (
+            "The connection is lost and tried again by itself: what is cached is answered, and checked "
+            "again on use, so changes show late."
+        ),
+        "throttled": (
+            "The cloud asks to connect less often (too many connections for one key?): changes show late."
+        ),
+        "key_refused": (
+            "The live feed refuses SERVER_API_KEY: changes show late. Put a valid key in place and restart."
+        ),
+        "holder_not_following": (
+            "Another process follows the feed for this one, and does not follow it now: changes show "
+            "late. See that process, `redis.feed_lease_holder`."
+        ),
+    },
+    "memory": {
+        WELL: "Hits from here cost no call to anybody.",
+    },
+    "redis": {
+        WELL: "What is fetched is shared with the other processes.",
+        "not_answering": (
+            "Redis does not answer in time: memory and the cloud do, and nothing is shared meanwhile. It "
+            "is tried again by itself."
+        ),
+        "refusing_writes": (
+            "Redis answers and refuses to write (`last_refusal` tells why: OOM is full, READONLY a "
+            "replica): nothing new is shared. Look at that Redis."
+        ),
+        "holds_junk": (
+            "Keys under our prefix hold what nobody of us wrote: they count as misses. See whose they are."
+        ),
+    },
+    "outbox": {
+        WELL: "Writes that the cloud cannot take are kept and delivered later.",
+        "off": (
+            "Nothing is kept (SIDECAR_OUTBOX=off, or OFFLINE=1): a write that fails is told to its caller "
+            "alone."
+        ),
+        "waiting": (
+            "Writes wait for the cloud, in order; usage there lags behind. See `upstream`, or `manage.py "
+            "outbox list`."
+        ),
+        "dead_letters": (
+            "The cloud refused writes for good: `manage.py outbox list` shows why; mend the cause, then "
+            "`manage.py outbox replay` or `discard`."
+        ),
+    },
+    "offline_file": {
+        WELL: "Answers come from this file.",
+        "broken_version": (
+            "The newest version of the file is broken and the one before it is in force; the log tells "
+            "what is wrong."
+        ),
+    },
+    "snapshot": {
+        WELL: "What memory holds is written here regularly, for an outage after a restart.",
+        "write_failed": (
+            "The snapshot could not be written, and the old one stays: look at the disk and its rights."
+        ),
+    },
+}

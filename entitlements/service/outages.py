@@ -1,0 +1,43 @@
+"""How the ways to the cloud fail, for people: as a word, and in the log at once and then once a minute."""
+
+import logging
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from entitlements.domain.breaker import BreakerState
+from entitlements.domain.errors import Offline, Rejected, UpstreamError
+from entitlements.domain.ports import Source
+from entitlements.occasional_log import OccasionalLog
+
+logger = logging.getLogger(__name__)
+
+
+class Outages:
+    """Of the sources of one process."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._causes: dict[Source, str] = {}
+        self._log = OccasionalLog(logger, monotonic)
+
+    @property
+    def causes(self) -> Mapping[Source, str]:
+        """How each source failed that did not answer when it was asked last."""
+        return MappingProxyType(self._causes)
+
+    def failed(self, source: Source, error: UpstreamError, *, was: BreakerState, now: BreakerState) -> None:
+        """A source did not answer, and its circuit was and is now as told."""
+        if isinstance(error, Rejected | Offline):
+            self._causes.pop(source, None)
+            return
+        self._causes[source] = error.outcome
+        if now is not BreakerState.OPEN:
+            return
+        if was is BreakerState.CLOSED:
+            self._log.forget(source.value)
+        self._log.warning(source.value, "upstream is not asked for a while: %s", error)
+
+    def answered(self, source: Source, *, was: BreakerState) -> None:
+        """A source answered."""
+        self._causes.pop(source, None)
+        if was is not BreakerState.CLOSED:
+            logger.warning("upstream answers again", extra={"source": source.value})

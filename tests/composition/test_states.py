@@ -1,0 +1,116 @@
+"""Every problem that a part can have is told with what it means, and what a person can do."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from entitlements.composition import build
+from entitlements.composition.meanings import MEANINGS
+from entitlements.composition.states import _feed_problem
+from entitlements.config import load
+from entitlements.domain.errors import KeyRefused, Unreachable
+from entitlements.domain.freshness import Trust
+from entitlements.domain.outbox import OutboxState
+from entitlements.domain.ports import Source
+from entitlements.service.key_check import KeyVerdict
+from entitlements.service.sharing import Role
+from entitlements.upstream.feed import FeedPhase, FeedState
+from entitlements.upstream.feed_protocol import Problem
+from tests.fakes import FakeClock
+
+FOLLOWED = Trust(following=True, max_unverified_seconds=60)
+LOST = Trust(following=False, max_unverified_seconds=60)
+
+
+def parts(built: Any) -> Any:
+    return built.health.parts()
+
+
+@pytest.fixture
+async def built() -> Any:
+    """A process that has done nothing yet."""
+    sidecar = build(load({"SERVER_API_KEY": "made-up", "SIDECAR_OUTBOX": "off"}).config, clock=FakeClock())
+    yield sidecar
+    await sidecar.http_client.aclose()
+
+
+async def test_a_process_that_has_done_nothing_has_no_problem_but_the_feed(built: Any) -> None:
+    problems = {name: part["problem"] for name, part in parts(built).items()}
+
+    assert {"upstream": None, "feed": "connecting", "memory": None, "outbox": None} == problems
+    assert "off" in parts(built)["outbox"]["meaning"]
+
+
+async def test_how_the_cloud_fails_is_told(built: Any) -> None:
+    """A key that is revoked later is told too, although it was valid at the start."""
+    fetching = built.fetching
+    told = []
+    built.key_check.has_failed = True
+    told.append(parts(built)["upstream"]["problem"])
+    for source in (Source.EDGE, Source.API):
+        fetching._breakers[source].trip(0, pause_seconds=10)
+        fetching._outages._causes[source] = Unreachable("x").outcome
+        told.append(parts(built)["upstream"]["problem"])
+    fetching._outages._causes[Source.API] = KeyRefused("api").outcome
+    told.append(parts(built)["upstream"]["problem"])
+    fetching._outages._causes.clear()
+    built.key_check.verdict = KeyVerdict.REFUSED
+    told.append(parts(built)["upstream"]["problem"])
+
+    assert ["key_unverified", "partly_answering", "not_answering", "key_refused", "key_refused"] == told
+
+
+@pytest.mark.parametrize(
+    ("state", "trust", "hears", "problem"),
+    [
+        (FeedState(), FOLLOWED, False, None),
+        (FeedState(), FOLLOWED, True, None),
+        (FeedState(), LOST, False, "connecting"),
+        (FeedState(), LOST, True, "holder_not_following"),
+        *((FeedState(phase=FeedPhase.WAITING, problem=each), LOST, False, each.value) for each in Problem),
+    ],
+)
+def test_how_the_feed_fails_is_told(state: FeedState, trust: Trust, hears: bool, problem: str | None) -> None:
+    assert problem == _feed_problem(state, follows=True, trust=trust, hears=hears)
+    assert None is _feed_problem(state, follows=False, trust=trust, hears=hears)
+    assert problem is None or problem in MEANINGS["feed"]
+
+
+async def test_what_waits_in_the_outbox_is_told(tmp_path: Path, settings: Any) -> None:
+    """Writes that wait come before letters that nobody hurries for."""
+    settings.DATA_DIR = tmp_path
+    clock = FakeClock()
+    sidecar = build(load({"SERVER_API_KEY": "made-up"}).config, clock=clock)
+    assert sidecar.outbox is not None
+    told = []
+    for state in (
+        OutboxState(waiting=1, oldest_accepted_at_ms=clock.now_ms()),
+        OutboxState(dead=1),
+        OutboxState(dead=1, waiting=1, oldest_accepted_at_ms=clock.now_ms() - 11_000),
+    ):
+        sidecar.outbox.delivering.state = state
+        told.append(parts(sidecar)["outbox"]["problem"])
+    await sidecar.http_client.aclose()
+    await sidecar.outbox.store.stop()
+
+    assert [None, "dead_letters", "waiting"] == told
+
+
+async def test_offline_and_without_a_feed_is_no_problem() -> None:
+    """It is as wanted, and the meaning says so."""
+    sidecar = build(load({"OFFLINE": "1"}).config, clock=FakeClock())
+    told = parts(sidecar)
+    await sidecar.http_client.aclose()
+
+    assert (None, None) == (told["upstream"]["problem"], told["feed"]["problem"])
+    assert MEANINGS["upstream"]["offline"] == told["upstream"]["meaning"]
+    assert MEANINGS["feed"]["disabled"] == told["feed"]["meaning"]
+    assert Role.ALONE.value == told["feed"]["role"]
+
+
+def test_every_meaning_is_whole_sentences() -> None:
+    sentences = [text for part in MEANINGS.values() for text in part.values()]
+
+    assert all(text[0].isupper() or text.startswith("OFFLINE") for text in sentences)
+    assert all(text.endswith(".") for text in sentences)
