@@ -26,6 +26,22 @@ def validate_texts(values: object) -> None:
         raise ValidationError('It may be a JSON list of texts, such as ["basic", "pro"].')
 
 
+class CachedCustomer(models.Model):
+    """A place for the cached customers in the admin: permissions and the log of actions, and no table."""
+
+    id = models.CharField("customer id", max_length=FEATURE_ID_LENGTH, primary_key=True)
+
+    class Meta:
+        """How people see it, and what they may be allowed."""
+
+        managed = False
+        default_permissions: ClassVar = ("view", "change")
+        verbose_name = "cached customer"
+
+    def __str__(self) -> str:
+        return self.id
+
+
 class FallbackRule(models.Model):
     """A configured fallback of one feature; it goes before ENTITLEMENTS_FALLBACK while it is active."""
 

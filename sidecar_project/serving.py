@@ -7,7 +7,7 @@ import socket
 import sys
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from channels.layers import get_channel_layer
 from channels.worker import Worker
@@ -15,6 +15,7 @@ from daphne.server import Server as HttpServer
 from daphne.server import twisted_loop
 
 from entitlements import control
+from entitlements.admin.history import HISTORY
 from entitlements.composition import Sidecar, data_dir
 from entitlements.config import SidecarConfig
 from entitlements.consumers import FEED_CHANNEL
@@ -83,7 +84,13 @@ class _Process:
         if self._is_worker:
             _stop_with_parent(stopped)
         commands = control.served(self._sidecar, data_dir())
-        async with self._sidecar.running(), self._grpc() as grpc_server, self._worker(), commands:
+        async with (
+            self._sidecar.running(),
+            self._grpc() as grpc_server,
+            self._worker(),
+            commands,
+            self._history(),
+        ):
             self._sidecar.health.start_serving()
             self._announce()
             await stopped.wait()
@@ -130,6 +137,12 @@ class _Process:
     def _pause_seconds(self) -> float:
         """The part of the grace period in which new calls are still answered."""
         return min(self._config.sidecar_drain_seconds, self._config.sidecar_shutdown_grace_seconds)
+
+    def _history(self) -> AbstractAsyncContextManager[None]:
+        """What the admin's charts show, counted from now on."""
+        if not self._config.sidecar_admin_enabled:
+            return nullcontext()
+        return HISTORY.kept(counts_all_workers=self._is_worker)
 
     @asynccontextmanager
     async def _worker(self) -> AsyncIterator[None]:

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from entitlements.cache.redis_address import RedisAddress, cache_settings, channel_layer_settings
 from entitlements.config import InvalidConfig, LoadedConfig, SidecarConfig, load
+from sidecar_project import admin_settings
 from sidecar_project.log_format import logging_config
 from sidecar_project.worker_metrics import count_by_place
 
@@ -140,6 +141,11 @@ TIME_ZONE = "UTC"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 CSRF_COOKIE_SECURE = True
 SESSION_COOKIE_SECURE = True
+if _config.sidecar_admin_enabled:
+    INSTALLED_APPS += admin_settings.APPS
+    MIDDLEWARE = admin_settings.MIDDLEWARE
+    CSRF_TRUSTED_ORIGINS = list(_config.sidecar_admin_origins)
+    globals().update(admin_settings.OTHERS)
 SILENCED_SYSTEM_CHECKS = [
     "security.W004",  # no HSTS: the port speaks plain HTTP inside a pod; TLS ends before it
     "security.W008",  # no redirect to HTTPS, for the same reason

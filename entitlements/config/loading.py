@@ -170,6 +170,11 @@ def _missing(config: SidecarConfig | None, values: dict[str, Any], problems: lis
         )
     if (config.tls_cert_file is None) != (config.tls_key_file is None):
         found.append("TLS_CERT_FILE and TLS_KEY_FILE belong together; both may be set, or neither")
+    if (config.sidecar_admin_username is None) != (config.sidecar_admin_password is None):
+        found.append(
+            "SIDECAR_ADMIN_USERNAME and SIDECAR_ADMIN_PASSWORD_FILE belong together; "
+            "both may be set, or neither"
+        )
     if config.sidecar_offline_file is not None and not config.offline:
         found.append("SIDECAR_OFFLINE_FILE is set without OFFLINE; both may be set, or neither")
     return found + _unreadable_files(config)
@@ -210,6 +215,8 @@ def _shown(value: object) -> str:
         return MASK if value.get_secret_value() else ""
     if isinstance(value, Mapping):
         return f"{len(value)} features" if value else ""
+    if isinstance(value, tuple):
+        return ",".join(value)
     return "" if value is None else str(value)
 
 

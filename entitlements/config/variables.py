@@ -11,12 +11,16 @@ from entitlements.domain.fallback import FallbackValue
 
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off"})
-SECRETS = frozenset({"DATABASE_URL", "SERVER_API_KEY", "REDIS_USERNAME", "REDIS_PASSWORD"})
+SECRETS = frozenset(
+    {"DATABASE_URL", "REDIS_PASSWORD", "REDIS_USERNAME", "SERVER_API_KEY", "SIDECAR_ADMIN_PASSWORD"}
+)
 """Never shown; each may be read from a file named by `NAME_FILE`."""
 DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql", "mysql")
 """What DATABASE_URL may name; all but the first need their driver installed."""
 LOCAL_EDGE_PORT = 3060
 """Where the Edge stands beside an API on localhost (contract/upstream.md)."""
+MIN_PASSWORD_LENGTH = 12
+"""Of SIDECAR_ADMIN_PASSWORD."""
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -83,6 +87,26 @@ def _database_url(value: object) -> object:
         message = f"it may be a URL that begins with {' or '.join(f'{each}://' for each in DATABASE_SCHEMES)}"
         raise ValueError(message)
     return value
+
+
+def _password(value: object) -> object:
+    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    if len(text) < MIN_PASSWORD_LENGTH:
+        message = f"it may have {MIN_PASSWORD_LENGTH} characters or more"
+        raise ValueError(message)
+    return value
+
+
+def _origins(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    origins = tuple(each.strip().rstrip("/") for each in value.split(",") if each.strip())
+    for each in origins:
+        parts = urlsplit(each)
+        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path or parts.query:
+            message = "it may be a list of origins such as https://sidecar.example.com, with commas between"
+            raise ValueError(message)
+    return origins
 
 
 Boolean = Annotated[bool, BeforeValidator(_boolean)]
@@ -167,6 +191,19 @@ class SidecarConfig(BaseModel):
     )
     sidecar_snapshot_interval_seconds: Seconds = Field(300, description="between two snapshots")
     sidecar_admin_enabled: Boolean = Field(True, description="false: no admin pages")
+    sidecar_admin_username: str | None = Field(
+        None,
+        min_length=1,
+        max_length=150,
+        description="with SIDECAR_ADMIN_PASSWORD_FILE: a user who may do everything in the admin",
+    )
+    sidecar_admin_password: Annotated[SecretStr, BeforeValidator(_password)] | None = Field(
+        None, description="that user's password; give it by SIDECAR_ADMIN_PASSWORD_FILE"
+    )
+    sidecar_admin_origins: Annotated[tuple[str, ...], BeforeValidator(_origins)] = Field(
+        (),
+        description="what browsers see before the admin behind a TLS proxy, such as https://sidecar.example.com",
+    )
     sidecar_workers: int = Field(
         1, ge=1, le=64, description="so many processes on the same ports; more than one needs Redis"
     )

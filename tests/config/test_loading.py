@@ -141,9 +141,11 @@ def test_a_key_in_a_variable_may_have_blanks_around_it() -> None:
 @pytest.mark.parametrize("name", sorted(SECRETS))
 def test_every_secret_may_be_read_from_a_file(tmp_path: Path, name: str) -> None:
     file = tmp_path / "secret"
-    secret = "sqlite:///from-a-file" if name == "DATABASE_URL" else "from-a-file"
+    secret = "sqlite:///from-a-file" if name == "DATABASE_URL" else "read-from-a-file"
     file.write_text(f"{secret}\n")
     environ = {"SERVER_API_KEY": KEY, f"{name}_FILE": str(file)}
+    if name == "SIDECAR_ADMIN_PASSWORD":
+        environ["SIDECAR_ADMIN_USERNAME"] = "somebody"
     if name == "SERVER_API_KEY":
         del environ[name]
 
@@ -185,12 +187,16 @@ def test_a_secret_twice_is_told(tmp_path: Path) -> None:
 
 def test_no_secret_is_shown_anywhere() -> None:
     found = loaded(
-        REDIS_USERNAME="somebody", REDIS_PASSWORD="hush", DATABASE_URL="sqlite:////tmp/whispered.sqlite3"
+        REDIS_USERNAME="somebody",
+        REDIS_PASSWORD="hush",
+        DATABASE_URL="sqlite:////tmp/whispered.sqlite3",
+        SIDECAR_ADMIN_USERNAME="admin",
+        SIDECAR_ADMIN_PASSWORD="murmured softly",
     )
 
     text = "\n".join(map(str, [*found.describe(), found.config, repr(found.config), found]))
 
-    assert not any(secret in text for secret in (KEY, "somebody", "hush", "whispered"))
+    assert not any(secret in text for secret in (KEY, "somebody", "hush", "whispered", "murmured"))
     assert {MASK} == {row.value for row in found.describe() if row.name in SECRETS}
 
 
@@ -230,3 +236,30 @@ def test_what_looks_like_a_typo_is_warned_about(name: str, warning: str) -> None
 @pytest.mark.parametrize("name", ["PATH", "REDIS_SERVICE_HOST", "REDIS_PORT_6379_TCP_ADDR", "HOME"])
 def test_what_others_set_is_no_typo(name: str) -> None:
     assert () == loaded(**{name: "1"}).warnings
+
+
+@pytest.mark.parametrize("name", ["SIDECAR_ADMIN_USERNAME", "SIDECAR_ADMIN_PASSWORD"])
+def test_the_admins_user_has_a_name_and_a_password(name: str) -> None:
+    (problem,) = problems({"SERVER_API_KEY": KEY, name: "long enough to be one"})
+
+    assert problem.startswith("SIDECAR_ADMIN_USERNAME and SIDECAR_ADMIN_PASSWORD_FILE belong together")
+
+
+def test_the_admins_password_is_no_short_one() -> None:
+    """Twelve characters are taken, eleven are not, and neither is shown."""
+    environ = {"SERVER_API_KEY": KEY, "SIDECAR_ADMIN_USERNAME": "somebody"}
+
+    load(environ | {"SIDECAR_ADMIN_PASSWORD": "a" * 12})
+    assert (f"SIDECAR_ADMIN_PASSWORD is {MASK}; it may have 12 characters or more",) == problems(
+        environ | {"SIDECAR_ADMIN_PASSWORD": "a" * 11}
+    )
+
+
+def test_origins_are_a_list() -> None:
+    environ = {"SERVER_API_KEY": KEY}
+    config = load(environ | {"SIDECAR_ADMIN_ORIGINS": "https://a.example/, http://b.example:8080"}).config
+
+    assert ("https://a.example", "http://b.example:8080") == config.sidecar_admin_origins
+    for wrong in ("a.example", "ftp://a.example", "https://a.example/path", "https://"):
+        (problem,) = problems(environ | {"SIDECAR_ADMIN_ORIGINS": wrong})
+        assert problem.startswith(f"SIDECAR_ADMIN_ORIGINS is '{wrong}'; it may be a list of origins")

@@ -9,6 +9,9 @@ from tests.harness import ROOT
 
 ELSEWHERE = {
     # These decide nothing of their own, or are shown by tests that are about more than one module.
+    "entitlements/admin/navigation.py": "tests/admin/test_site.py",
+    "entitlements/admin/urls.py": "tests/admin/test_site.py",
+    "entitlements/admin/users.py": "tests/admin/test_access.py",
     "entitlements/apps.py": "tests/doors/test_leaves.py",
     "entitlements/checks.py": "tests/doors/test_leaves.py",
     "entitlements/clock.py": "tests/doors/test_leaves.py",
@@ -30,6 +33,7 @@ ELSEWHERE = {
     "grpc_service/supervision.py": "tests/grpc_service/test_server.py",
     "grpc_service/engines/aio.py": "tests/grpc_service/test_server.py",
     "grpc_service/engines/interface.py": "tests/grpc_service/test_server.py",
+    "sidecar_project/admin_settings.py": "tests/admin/test_access.py",
     "sidecar_project/apps.py": "tests/project/test_main_job.py",
     "sidecar_project/asgi.py": "tests/project/test_main_job.py",
     "sidecar_project/ports.py": "tests/project/test_workers.py",

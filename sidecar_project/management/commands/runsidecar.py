@@ -60,7 +60,7 @@ class Command(BaseCommand):
             self._print_config(loaded)
             return
         if options["worker_http_fd"] is None:
-            _migrate()
+            _prepare_database(loaded)
         workers = options["workers"] or loaded.config.sidecar_workers
         if options["worker_http_fd"] is None and workers > 1:
             self._supervise(loaded, workers)
@@ -107,10 +107,17 @@ class Command(BaseCommand):
             sys.exit(str(error))
 
 
-def _migrate() -> None:
-    """Brings the database up to date; checks are answered without one, so its faults are told only."""
+def _prepare_database(loaded: LoadedConfig) -> None:
+    """Brings the database and who may use the admin up to date.
+
+    Checks are answered without one, so its faults are told only.
+    """
     try:
         call_command("migrate", interactive=False, verbosity=0)
+        if loaded.config.sidecar_admin_enabled:
+            from entitlements.admin.access import prepare_access  # noqa: PLC0415 - needs the apps loaded
+
+            prepare_access(loaded.config)
     except (DatabaseError, ImproperlyConfigured) as error:
         logger.error(  # noqa: TRY400 - the cause is told; a trace back may hold the address
             "the database cannot be used; fallback rules of the database are not in force",

@@ -1,0 +1,166 @@
+"""The overview: is it healthy, how fresh, how busy; told in words first, in numbers below."""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.http import HttpRequest
+
+from entitlements.admin.history import HISTORY, Point
+from entitlements.composition import VERSION, Sidecar, sidecar
+
+RECENT_SECONDS = 300.0
+"""What the figures at the top are about."""
+_NOTHING = "-"
+"""Where there is no number."""
+_State = Mapping[str, object]
+_Parts = Mapping[str, _State]
+
+
+class Figure(NamedTuple):
+    """One number at the top of the page."""
+
+    title: str
+    value: str
+    detail: str
+
+
+class Part(NamedTuple):
+    """One part of the sidecar, and what it tells of itself."""
+
+    name: str
+    has_problem: bool
+    meaning: str
+    rows: list[tuple[str, str]]
+
+
+def context(_request: HttpRequest) -> dict[str, Any]:
+    """What the page shows."""
+    built = sidecar()
+    parts = built.health.parts()
+    return {
+        "title": "Overview",
+        "problems": list(problems(parts, is_serving=built.health.is_serving)),
+        "figures": _figures(built, parts),
+        "requests_chart": _chart(HISTORY.points(), "requests", "Requests a second", "--color-primary-600"),
+        "fallbacks_chart": _chart(HISTORY.points(), "fallbacks", "Fallbacks a second", "--color-orange-500"),
+        "parts": [_part(name, state) for name, state in parts.items()],
+        "counts_all_workers": HISTORY.counts_all_workers,
+        "version": VERSION,
+        "uptime": duration(built.health.uptime_seconds),
+    }
+
+
+def problems(parts: _Parts, *, is_serving: bool) -> Iterator[str]:
+    """What a person should know first, one sentence each; nothing when all is well."""
+    if not is_serving:
+        yield "This process drains: balancers turn elsewhere."
+    for state in parts.values():
+        if state["problem"]:
+            yield str(state["meaning"])
+
+
+def _figures(built: Sidecar, parts: _Parts) -> list[Figure]:
+    span = HISTORY.since(RECENT_SECONDS)
+    requests = hit_rate = fallbacks = _NOTHING
+    about = "nothing was asked yet"
+    if span is not None:
+        earlier, now = span
+        seconds = max((now.at_ms - earlier.at_ms) / 1000, 1)
+        about = f"in the last {duration(seconds)}"
+        requests = f"{(now.requests - earlier.requests) / seconds:,.1f} /s"
+        reads = now.hits - earlier.hits + now.misses - earlier.misses
+        hit_rate = f"{(now.hits - earlier.hits) / reads:.1%}" if reads else _NOTHING
+        fallbacks = f"{now.fallbacks - earlier.fallbacks:,.0f}"
+    memory = parts["memory"]
+    return [
+        Figure("Requests", requests, about),
+        Figure("Answered from the cache", hit_rate, about),
+        Figure("Fallbacks", fallbacks, about),
+        Figure("Freshness", *_freshness(built, parts["feed"])),
+        Figure("In memory", f"{memory['entries']:,}", f"{size(_number(memory['bytes']))} of this process"),
+    ]
+
+
+def _freshness(built: Sidecar, feed: _State) -> tuple[str, str]:
+    if built.config.offline:
+        return "Offline", "nobody is asked"
+    if not feed["enabled"]:
+        return "By age", f"checked again after {duration(built.config.sidecar_max_unverified_seconds)}"
+    if not feed["following"]:
+        return "Suspect", f"{feed['suspects_waiting']} wait to be checked again"
+    last_ms = feed["last_event_ms"]
+    if not last_ms:
+        return "Live", "every change is told; none came yet"
+    return "Live", f"last change {duration((built.clock.now_ms() - _number(last_ms)) / 1000)} ago"
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _chart(points: list[Point], field: str, label: str, colour: str) -> str | None:
+    if not points:
+        return None
+    return json.dumps(
+        {
+            "labels": [f"{datetime.fromtimestamp(each.at_ms / 1000, UTC):%H:%M:%S}" for each in points],
+            "datasets": [
+                {
+                    "label": label,
+                    "data": [round(getattr(each, field), 2) for each in points],
+                    "borderColor": f"var({colour})",
+                    "backgroundColor": f"var({colour})",
+                    "displayYAxis": True,
+                    "maxTicksXLimit": 6,
+                }
+            ],
+        }
+    )
+
+
+def _part(name: str, state: _State) -> Part:
+    return Part(
+        name=name.replace("_", " ").capitalize(),
+        has_problem=bool(state["problem"]),
+        meaning=str(state["meaning"]),
+        rows=[(key.replace("_", " "), _told(key, value)) for key, value in state.items() if key != "meaning"],
+    )
+
+
+def _told(key: str, value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool) and key.endswith("_ms"):
+        return f"{datetime.fromtimestamp(value / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    match value:
+        case None | "":
+            return _NOTHING
+        case bool():
+            return "yes" if value else "no"
+        case int() | float():
+            return size(value) if key == "bytes" else f"{value:,}"
+        case Mapping():
+            return ", ".join(f"{each}: {told}" for each, told in value.items())
+        case _:
+            return str(value)
+
+
+def size(size_bytes: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size_bytes < 1000 or unit == "GB":  # noqa: PLR2004 - SI
+            break
+        size_bytes /= 1000
+    return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """A stretch of time for people, by its largest unit or two."""
+    if seconds < 60:  # noqa: PLR2004 - a minute
+        return f"{seconds:.0f} s"
+    whole = timedelta(seconds=round(seconds))
+    hours, rest = divmod(whole.seconds, 3600)
+    minutes = rest // 60
+    if whole.days:
+        return f"{whole.days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

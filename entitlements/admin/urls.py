@@ -1,0 +1,8 @@
+"""All pages, each by the module that adds it to the site."""
+
+from entitlements.admin import users
+from entitlements.admin.site import site
+
+__all__ = ["urlpatterns", "users"]
+
+urlpatterns, _app_name, _namespace = site.urls

@@ -1,0 +1,1 @@
+"""The admin, as a visitor sees it."""
