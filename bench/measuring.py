@@ -9,7 +9,7 @@ from pathlib import Path
 from bench import checking, load
 from bench.customers import feed_customer
 from bench.load import Load
-from bench.scenarios import FEED_CUSTOMERS, IN_FLIGHT, Scenario
+from bench.scenarios import FEED_CUSTOMERS, Scenario
 from bench.servers import BARE, Server, Usage, bare, running
 from emulator.server import Emulator
 
@@ -72,9 +72,9 @@ class Bench:
             for name in BARE:
                 servers.append(await stack.enter_async_context(bare(name, reply)))
             for server in servers:
-                await self._load(server, scenario, in_flight=10, seconds=WARM_UP_SECONDS)
+                await self._load(server, scenario, in_flight=5, seconds=WARM_UP_SECONDS)
             for _ in range(self.rounds):
-                for in_flight in IN_FLIGHT:
+                for in_flight in scenario.in_flight:
                     for server in servers:
                         await self._measured(server, scenario, in_flight, reply)
         await checking.asked(sidecar, scenario.question)

@@ -12,6 +12,8 @@ SERVICE = "stigg.sidecar.v1.SidecarService"
 CONNECTIONS = 4
 IN_FLIGHT = (1, 50)
 """Requests under way on each connection."""
+MANY = (1, 6)
+"""The same where there are 32 connections."""
 CUSTOMERS = 10_000
 """Among so many customers the varied load chooses."""
 FEED_CUSTOMERS = 100
@@ -141,6 +143,7 @@ class Scenario:
     question: Question
     sidecar: Sidecar = Sidecar()
     connections: int = CONNECTIONS
+    in_flight: tuple[int, ...] = IN_FLIGHT
     is_varied: bool = False
     """Boolean checks of `CUSTOMERS` customers, Zipf-distributed, instead of one question over and over."""
     one_miss_in: int | None = None
@@ -171,12 +174,13 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(name="no-provenance", question=boolean(), sidecar=WITHOUT_PROVENANCE, compared_with="boolean"),
     Scenario(name="redis", question=boolean(), sidecar=WITH_REDIS, compared_with="boolean"),
     # More connections: the kernel spreads them over the workers, and four may all go to one.
-    Scenario(name="redis-32", question=boolean(), sidecar=WITH_REDIS, connections=32),
+    Scenario(name="redis-32", question=boolean(), sidecar=WITH_REDIS, connections=32, in_flight=MANY),
     Scenario(
         name="workers-2",
         question=boolean(),
         sidecar=TWO_WORKERS,
         connections=32,
+        in_flight=MANY,
         compared_with="redis-32",
     ),
     Scenario(name="zipf", question=boolean(), is_varied=True),

@@ -8,16 +8,17 @@ import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509 import Certificate, load_pem_x509_certificates
 
 from entitlements import metrics
 from entitlements.clock import SystemClock
 from entitlements.domain.ports import Clock
 from entitlements.file_version import FileVersion, file_version
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 logger = logging.getLogger(__name__)
 
@@ -143,14 +144,19 @@ def _bytes(file: Path) -> bytes:
         raise UnusableTlsFiles(file, error.strerror or "it cannot be read") from error
 
 
-def _certificates(file: Path, content: bytes) -> list[Certificate]:
+def _certificates(file: Path, content: bytes) -> "list[Certificate]":
+    from cryptography.x509 import load_pem_x509_certificates  # noqa: PLC0415 - 8 MB that only TLS needs
+
     try:
         return load_pem_x509_certificates(content)
     except ValueError as error:
         raise UnusableTlsFiles(file, "it holds no certificate in PEM form") from error
 
 
-def _belong_together(certificate: Certificate, key_file: Path, key: bytes) -> bool:
+def _belong_together(certificate: "Certificate", key_file: Path, key: bytes) -> bool:
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - as above
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
+
     try:
         return load_pem_private_key(key, password=None).public_key() == certificate.public_key()
     except TypeError as error:

@@ -15,7 +15,17 @@ LEVEL_NAMES = {"DEBUG": "debug", "INFO": "info", "WARNING": "warn", "ERROR": "er
 START_LOGGER = "sidecar_project.start"
 """Says its one line at any LOG_LEVEL."""
 _LEVELS = {"error": "ERROR", "warn": "WARNING", "info": "INFO", "debug": "DEBUG"}
-_CHATTY_LIBRARIES = ("httpx", "httpcore", "hpack", "asyncio", "daphne", "twisted", "django", "grpc")
+_CHATTY_LIBRARIES = (
+    "autobahn",
+    "httpx",
+    "httpcore",
+    "hpack",
+    "asyncio",
+    "daphne",
+    "twisted",
+    "django",
+    "grpc",
+)
 """They tell each request at info; here that is debug's matter."""
 
 _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

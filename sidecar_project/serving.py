@@ -11,8 +11,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 
 from channels.layers import get_channel_layer
 from channels.worker import Worker
-from daphne.server import Server as HttpServer
-from daphne.server import twisted_loop
 
 from entitlements import control
 from entitlements.admin.history import HISTORY
@@ -23,6 +21,7 @@ from grpc_service.engines.selection import choose_engine
 from grpc_service.server import GrpcServer, ServerLimits
 from grpc_service.servicer import SidecarServicer
 from sidecar_project.asgi import application
+from sidecar_project.http_server import HttpServer, twisted_loop
 from sidecar_project.log_format import START_LOGGER
 from sidecar_project.ports import listen, tls_files
 

@@ -1,0 +1,31 @@
+"""The HTTP server, loaded without what it never uses here.
+
+Daphne brings Twisted's TLS and autobahn's native WebSocket code; HTTP here is plain and without WebSockets.
+Leaving them out spares every process 7 MB and a tenth of a second of its start.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def _left_out(package: str) -> Iterator[None]:
+    """Whoever imports the package meanwhile finds it missing, which Twisted takes for "no TLS"."""
+    is_loaded = package in sys.modules
+    if not is_loaded:
+        sys.modules[package] = None  # type: ignore[assignment]  # the language's own way to say "not there"
+    try:
+        yield
+    finally:
+        if not is_loaded:
+            del sys.modules[package]
+
+
+os.environ.setdefault("AUTOBAHN_USE_NVX", "0")
+with _left_out("OpenSSL"):
+    from daphne.server import Server as HttpServer
+    from daphne.server import twisted_loop
+
+__all__ = ["HttpServer", "twisted_loop"]
