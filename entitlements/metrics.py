@@ -80,6 +80,11 @@ CACHE_MISSES = Counter("sidecar_cache_misses", "Reads that no tier could answer.
 
 # Processes.
 WORKER_RESTARTS = Counter("sidecar_worker_restarts", "Workers that died and were started again.")
+EVENT_LOOP_TASKS = Gauge(
+    "sidecar_event_loop_tasks",
+    "Tasks on the event loops; what grows without end is a defect.",
+    multiprocess_mode="livesum",
+)
 
 READY = Gauge(
     "sidecar_ready", "1 while checks are answered and no stop was asked for.", multiprocess_mode="livesum"

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from channels.layers import get_channel_layer
 from channels.worker import Worker
 
-from entitlements import control
+from entitlements import control, metrics
 from entitlements.admin.history import HISTORY
 from entitlements.composition import Sidecar, data_dir
 from entitlements.config import SidecarConfig
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 HTTP_TIMEOUT_SECONDS = 30
 """An HTTP request takes no longer."""
+COUNT_TASKS_SECONDS = 1.0
+"""So often the tasks on the event loop are counted."""
 WORKER_RESTART_SECONDS = 1.0
 """A background worker that ended by a defect is started again after this."""
 
@@ -66,6 +68,12 @@ def serve(sidecar: Sidecar, config: SidecarConfig, *, worker_http_fd: int | None
     process.result()
 
 
+async def _count_tasks() -> None:
+    while True:
+        metrics.EVENT_LOOP_TASKS.set(len(asyncio.all_tasks()))
+        await asyncio.sleep(COUNT_TASKS_SECONDS)
+
+
 class _Process:
     """What runs on the loop from start to drain."""
 
@@ -92,7 +100,9 @@ class _Process:
         ):
             self._sidecar.health.start_serving()
             self._announce()
+            counting = asyncio.create_task(_count_tasks(), name="count tasks")
             await stopped.wait()
+            counting.cancel()
             logging.getLogger(START_LOGGER).info("draining: no new calls after %g s", self._pause_seconds)
             self._sidecar.health.stop_serving()
             await grpc_server.drain()

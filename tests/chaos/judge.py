@@ -8,9 +8,9 @@ from enum import StrEnum
 from tests.chaos.records import KILLS, Answer, Run, Version
 
 FINE_SECONDS = 2.0
-"""In fine weather an answer marked fresh lags the cloud no more than this; mostly it is 20 ms."""
+"""While nothing touches the feed, an answer marked fresh lags the cloud no more; mostly it is 20 ms."""
 ROUGH_SECONDS = 8.0
-"""In bad weather an answer marked fresh lags no more. A half-open feed is noticed after the idle time-out
+"""Else an answer marked fresh lags no more than this. A half-open feed is noticed after the idle time-out
 (2 s) and a ping, a holder that died by its silence (3.5 s); unfollowed, an answer is trusted for
 SIDECAR_MAX_UNVERIFIED_SECONDS (5 s)."""
 OLDEST_SECONDS = 6.0
@@ -23,6 +23,8 @@ SHARED_AFTER_SECONDS = 1.0
 """What one worker fetched is in Redis for the others after this."""
 SOCKET_SLACK = 24
 """Pools of connections to the cloud and to Redis may have grown by so many, in all workers together."""
+TASK_SLACK = 8
+"""Two of each worker may be at work at the moment of counting."""
 THREAD_SLACK = 24
 """Pools of threads may have grown by so many, in all workers together."""
 
@@ -42,7 +44,9 @@ class Kind(StrEnum):
     """Promised, and not in the cloud's ledger."""
     TWICE = "writes counted twice"
     UNHEALED = "not healed"
-    LEAKED = "sockets or threads left open"
+    DIED = "processes that died by themselves"
+    """Or that did not end well when they were asked to."""
+    LEAKED = "sockets, threads or tasks left open"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +130,7 @@ def _judged(run: Run, answer: Answer) -> Iterator[Violation]:
     words = (
         f"{who}, {answer.source}, {answer.state}: outdated for {lag_seconds:.1f} s, {clear_seconds:.1f} clear"
     )
-    bound_seconds = FINE_SECONDS if clear_seconds == lag_seconds else ROUGH_SECONDS
+    bound_seconds = ROUGH_SECONDS if _is_told_late(run, outdated_at, answer.started) else FINE_SECONDS
     if answer.state in {"fresh", "estimate"} and lag_seconds > bound_seconds:
         yield _violation(run, Kind.WRONG, answer.started, words)
     if clear_seconds > OLDEST_SECONDS:
@@ -139,6 +143,14 @@ def _shows(answer: Answer, version: Version) -> bool:
     if answer.number is not None:
         return version.number == answer.number
     return answer.is_granted == (version.number % 2 == 0)
+
+
+def _is_told_late(run: Run, began: float, ended: float) -> bool:
+    """True when a fault, or its aftermath, stood between the cloud and those who follow it."""
+    return any(
+        fault.breaks_feed and fault.began <= ended and began <= fault.ended + fault.aftermath_seconds
+        for fault in run.happened
+    )
 
 
 def _clear_seconds(run: Run, began: float, ended: float) -> float:
@@ -204,8 +216,13 @@ def _writes(run: Run) -> Iterator[Violation]:
 def _end(run: Run) -> Iterator[Violation]:
     if run.heal_seconds is None:
         yield _violation(run, Kind.UNHEALED, run.ended, run.unhealed)
+    for death in run.deaths:
+        yield _violation(run, Kind.DIED, run.ended, death)
     if len(run.resources) < 2 or run.heal_seconds is None:
         return
+    if run.tasks[1] > run.tasks[0] + TASK_SLACK:
+        words = f"tasks: {run.tasks[0]:.0f} at the start, {run.tasks[1]:.0f} at the end"
+        yield _violation(run, Kind.LEAKED, run.ended, words)
     first, last = run.resources[0], run.resources[-1]
     for name, before, after, slack in (
         ("processes", first.processes, last.processes, 0),

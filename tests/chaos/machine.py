@@ -27,8 +27,12 @@ from tests.redis_server import RedisServer
 INSTANCES = ("a", "b")
 WORKERS = 2
 READY_SECONDS = 60.0
+TASKS_SECONDS = 1.1
+"""A worker counts its tasks at least so often."""
 DISK_BYTES = 16 * 1024 * 1024
 FETCH_BUDGET_SECONDS = 1.0
+KILLED = '"exit_code": -9'
+"""How the log tells a worker's death by our own hand."""
 QUIET_PORTS = range(15_000, 30_000)
 """Ports that no outgoing connection is given, so that a dead process finds its own free again."""
 CLOCK_FOLDER = Path(__file__).parent / "clock"
@@ -60,6 +64,8 @@ class Instance:
         }
         self._stack = AsyncExitStack()
         self._sidecar: SidecarProcess | None = None
+        self._deaths: list[str] = []
+        self._read = 0
 
     @property
     def address(self) -> str:
@@ -77,6 +83,7 @@ class Instance:
         self._sidecar = await self._stack.enter_async_context(
             spawned(self._environment, f"--workers={WORKERS}")
         )
+        self._read = 0
         await self._sidecar.started()
         await self.listening(WORKERS)
 
@@ -90,11 +97,24 @@ class Instance:
         """How often a worker has begun to listen."""
         return sum("listening: " in line for line in self.sidecar.lines)
 
-    async def stop(self) -> int:
-        """Drains it, as a roll-out does; returns the exit code."""
+    async def stop(self) -> None:
+        """Drains it, as a roll-out does; an exit code other than 0 is a death."""
         code = await self.sidecar.stop()
+        if code != 0:
+            self._deaths += [f"{self.name} ended with {code}", *self.sidecar.lines[-20:]]
+        self._note_deaths()
         await self._stack.aclose()
-        return code
+
+    def take_deaths(self) -> list[str]:
+        """What is known of processes that ended and should not have, since it was asked last."""
+        self._note_deaths()
+        deaths, self._deaths = self._deaths, []
+        return deaths
+
+    def _note_deaths(self) -> None:
+        lines = self.sidecar.lines[self._read :]
+        self._read += len(lines)
+        self._deaths += [line for line in lines if "a worker ended" in line and KILLED not in line]
 
     async def kill(self) -> None:
         """Ends all its processes without a word."""
@@ -213,6 +233,16 @@ class Machine:
             yield
         finally:
             subprocess.run(["umount", "-l", str(folder)], check=False)  # noqa: S603, S607
+
+    async def tasks(self) -> float:
+        """How many tasks stand on all event loops, as counted within the last second."""
+        await asyncio.sleep(TASKS_SECONDS)
+        return sum(
+            [
+                await instance.sidecar.metric("sidecar_event_loop_tasks")
+                for instance in self.instances.values()
+            ]
+        )
 
     def measure(self) -> Resources:
         """What all instances use at this moment."""

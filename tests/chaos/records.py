@@ -129,6 +129,8 @@ class Happened:
     ended: float = inf
     aftermath_seconds: float = 0.0
     """After its end a client may still notice it for so long."""
+    breaks_feed: bool = True
+    """Changes may be told late or not at all; false where it touches only what is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,10 +162,14 @@ class Run:
     writes: dict[str, Write] = field(default_factory=dict)
     happened: list[Happened] = field(default_factory=list)
     resources: list[Resources] = field(default_factory=list)
+    tasks: tuple[float, float] = (0, 0)
+    """On the event loops of all workers, at the start and in the end."""
     counted: dict[str, int] = field(default_factory=dict)
     """The cloud's ledger: how often each write's identity was counted."""
     usage: dict[str, tuple[float, float]] = field(default_factory=dict)
     """By metered customer: the usage that was answered in the end, and the cloud's own."""
+    deaths: list[str] = field(default_factory=list)
+    """What was logged of processes that ended and had not been killed, and of those that did not drain."""
     heal_seconds: float | None = None
     """From the end of the last fault until everything was right again; None: it never was."""
     unhealed: str = ""

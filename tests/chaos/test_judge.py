@@ -120,6 +120,17 @@ def test_bad_weather_widens_the_bounds_and_no_more() -> None:
     assert [Kind.WRONG, Kind.OLD] == found(run)
 
 
+def test_what_touches_only_fetches_widens_nothing_for_the_feed() -> None:
+    """The feed tells the change, so an answer marked fresh has no excuse."""
+    run = a_run()
+    fault = a_fault("Edge down", began=2.0, ended=9.0)
+    fault.breaks_feed = False
+    run.happened.append(fault)
+    run.answers += [an_answer(2, at=4.9), an_answer(2, at=5.1), an_answer(2, at=5.1, state="suspect")]
+
+    assert [(Kind.WRONG, 5.1)] == [(each.kind, each.at) for each in judge(run).violations]
+
+
 def test_one_connection_never_goes_back() -> None:
     """Unless it was lost meanwhile, or the calls were under way together."""
     run = a_run()
@@ -244,5 +255,23 @@ def test_what_is_left_open(values: dict[str, int], kinds: list[Kind]) -> None:
     """Nothing, but for pools that have a bound."""
     run = a_run()
     run.resources += [some_resources(), some_resources(**values)]
+
+    assert kinds == found(run)
+
+
+def test_a_process_that_died_by_itself() -> None:
+    """Also where no client noticed."""
+    run = a_run()
+    run.deaths.append("a worker ended")
+
+    assert [Kind.DIED] == found(run)
+
+
+@pytest.mark.parametrize(("tasks", "kinds"), [(108, []), (109, [Kind.LEAKED])])
+def test_tasks_that_are_left(tasks: int, kinds: list[Kind]) -> None:
+    """A few may be at work."""
+    run = a_run()
+    run.resources += [some_resources(), some_resources()]
+    run.tasks = (100, tasks)
 
     assert kinds == found(run)

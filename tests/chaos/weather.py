@@ -18,6 +18,8 @@ from tests.chaos.records import Happened, Run
 CUSTOMERS = 20
 UNSEEN = 5
 """So many of them are asked for the first time while things break."""
+BUSY = 4
+"""So many of them take part in more than half of all that happens."""
 METERED = 4
 MOST_READS_AT_A_TIME = 600
 CHANGE_SECONDS = 0.12
@@ -64,8 +66,9 @@ class Weather:
             ]
             client = WeatherClient(self.run, lines)
             await self._warm(client)
-            self.run.began = now()
             self.run.resources.append(self._machine.measure())
+            tasks = await self._machine.tasks()
+            self.run.began = now()
             async with _beside(self._read_for_ever(client), self._sample_for_ever()):
                 async with _beside(self._change_for_ever(), self._write_for_ever(client)):
                     await asyncio.gather(*(self._strike(gust) for gust in self._script))
@@ -73,7 +76,9 @@ class Weather:
                 await asyncio.gather(*self._changes)
                 await self._heal(client)
             await asyncio.gather(*self._reads, return_exceptions=True)
-            await self._settle()
+            await self._settle(tasks)
+            for instance in self._machine.instances.values():
+                self.run.deaths += instance.take_deaths()
         self.run.ended = now()
         return self.run
 
@@ -102,11 +107,16 @@ class Weather:
             targets=gust.targets,
             began=now(),
             aftermath_seconds=gust.fault.aftermath_seconds,
+            breaks_feed=gust.fault.breaks_feed,
         )
         self.run.happened.append(happened)
         async with gust.fault.act(self._machine, self.run, gust.targets):
             await asyncio.sleep(gust.seconds)
         happened.ended = now()
+
+    def _anybody(self) -> int:
+        """A customer, more often a busy one: what happens within milliseconds happens to those."""
+        return self._dice.randrange(self._dice.choice((BUSY, CUSTOMERS)))
 
     async def _change(self, number: int) -> None:
         customer_id = self._customers[number]
@@ -119,7 +129,7 @@ class Weather:
     async def _change_for_ever(self) -> None:
         while True:
             # Shielded: a change that was sent is waited for, or nobody knows whether the cloud has it.
-            await asyncio.shield(self._keep(self._change(self._dice.randrange(CUSTOMERS)), self._changes))
+            await asyncio.shield(self._keep(self._change(self._anybody()), self._changes))
             await asyncio.sleep(CHANGE_SECONDS)
 
     async def _read_for_ever(self, client: WeatherClient) -> None:
@@ -127,7 +137,7 @@ class Weather:
         due = now()
         while True:
             if len(self._reads) < MOST_READS_AT_A_TIME:
-                read = client.read(self._dice.choice(self._customers), self._dice.choice(METHODS))
+                read = client.read(self._customers[self._anybody()], self._dice.choice(METHODS))
                 self._keep(read, self._reads)
             due += 1 / self._load.reads_per_second
             await asyncio.sleep(max(0.0, due - now()))
@@ -209,17 +219,17 @@ class Weather:
                     return f"{line.name} says {who} used {answered} instead of {in_cloud}"
         return ""
 
-    async def _settle(self) -> None:
+    async def _settle(self, tasks_before: float) -> None:
         """What was open for the moment closes."""
         first, deadline = self.run.resources[0], now() + SETTLE_SECONDS
         while True:
-            last = self._machine.measure()
-            if last.client_sockets <= first.client_sockets and last.processes <= first.processes:
-                break
-            if now() > deadline:
+            last, tasks = self._machine.measure(), await self._machine.tasks()
+            are_closed = last.client_sockets <= first.client_sockets and last.processes <= first.processes
+            if (are_closed and tasks <= tasks_before) or now() > deadline:
                 break
             await asyncio.sleep(0.25)
         self.run.resources.append(last)
+        self.run.tasks = (tasks_before, tasks)
 
 
 @asynccontextmanager

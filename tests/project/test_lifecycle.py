@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -129,3 +129,22 @@ async def test_the_pause_is_part_of_the_grace_period(emulator: Emulator, tmp_pat
     variables = {"SIDECAR_DRAIN_SECONDS": "3600", "SIDECAR_SHUTDOWN_GRACE_SECONDS": "0.5"}
     async with running_sidecar(emulator, tmp_path, **variables) as sidecar:
         assert await sidecar.stop() == 0
+
+
+async def test_tasks_of_the_event_loop_are_counted(sidecar: SidecarProcess) -> None:
+    """What a caller keeps open counts, and no longer when the caller has gone."""
+
+    async def counted(is_so: Callable[[float], bool]) -> float:
+        async with asyncio.timeout(CALL_SECONDS):
+            while not is_so(tasks := await sidecar.metric("sidecar_event_loop_tasks")):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        return tasks
+
+    before = await counted(lambda tasks: tasks > 0)
+    async with grpc.aio.insecure_channel(sidecar.address) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        streams = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(20)]
+        await asyncio.gather(*(stream.read() for stream in streams))
+        await counted(lambda tasks: tasks >= before + 20)
+
+    assert await counted(lambda tasks: tasks < before + 10) > 0

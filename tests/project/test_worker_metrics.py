@@ -1,14 +1,16 @@
 """Workers count into the files of their place, and a successor goes on where its predecessor stopped."""
 
+import errno
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
+import pytest
+from prometheus_client import CollectorRegistry, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from sidecar_project.worker_metrics import forget_gauges, variables
+from sidecar_project.worker_metrics import KINDS, PLACE_VARIABLE, count_by_place, forget_gauges, variables
 from tests.harness import ROOT
 
 COUNT = """
@@ -68,3 +70,28 @@ def test_what_a_dead_worker_told_of_the_present_is_forgotten(tmp_path: Path) -> 
         "sidecar_cache_hits_total": 3,
         "sidecar_grpc_request_duration_seconds_count": 1,
     } == sums(tmp_path)
+
+
+def test_room_is_taken_on_the_disk(tmp_path: Path) -> None:
+    """Every byte of every file has its block; a file that is missing here would be sparse."""
+    a_worker_counts(tmp_path, 0)
+
+    files = {file.name: file.stat() for file in tmp_path.iterdir()}
+    assert {f"{kind}_0.db" for kind in KINDS} == files.keys()
+    assert [] == [name for name, stat in files.items() if stat.st_blocks * 512 < stat.st_size]
+
+
+def test_without_room_a_worker_counts_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It serves all the same; no folder is named any more, so that a scrape shows its own counts."""
+
+    def no_room(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", no_room)
+    monkeypatch.setattr(values, "ValueClass", None)
+    environment = {**variables(tmp_path, 0)}
+
+    count_by_place(environment)
+
+    assert {PLACE_VARIABLE: "0"} == environment
+    assert values.MutexValue is values.ValueClass

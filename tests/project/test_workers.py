@@ -15,6 +15,7 @@ from emulator.server import Emulator
 from entitlements import metrics
 from grpc_service.server import PortUnavailable
 from sidecar_project.ports import listen, reserve
+from sidecar_project.worker_metrics import KINDS
 from sidecar_project.workers import METRICS_FOLDER_NAME
 from tests.cloud_states import boolean_state
 from tests.harness import SidecarProcess, check, client_of, environment_for, is_granted, spawned
@@ -239,3 +240,21 @@ async def test_unusable_tls_files_are_told_once_by_the_parent(
     assert code == 1
     assert "junk.pem" in sidecar.output
     assert "a worker ended" not in sidecar.output
+
+
+async def test_what_workers_count_has_its_room_on_the_disk(
+    emulator: Emulator, redis: RedisServer, tmp_path: Path
+) -> None:
+    """Found by the weather machine, seed 101: with a full disk workers died of SIGBUS in the middle of calls.
+
+    The files of metrics were sparse, and the kernel had no page for the next one. Now no byte of them is.
+    """
+    emulator.state.put("customer-1", boolean_state(), push=False)
+    async with workers(2, emulator, redis, tmp_path) as sidecar:
+        async with client_of(sidecar) as client:
+            assert await is_granted(client, "customer-1")
+        folder = tmp_path / METRICS_FOLDER_NAME
+        files = {file.name: file.stat() for file in folder.iterdir()}
+
+    assert {f"{kind}_{place}.db" for kind in KINDS for place in range(2)} == files.keys()
+    assert [] == [name for name, stat in files.items() if stat.st_blocks * 512 < stat.st_size]

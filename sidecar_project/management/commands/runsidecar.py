@@ -1,6 +1,7 @@
 """Runs the sidecar."""
 
 import logging
+import os
 import sys
 from argparse import SUPPRESS
 from typing import Any, NoReturn
@@ -98,10 +99,13 @@ class Command(BaseCommand):
         from grpc_service.server import PortUnavailable  # noqa: PLC0415
         from grpc_service.tls import UnusableTlsFiles  # noqa: PLC0415
         from sidecar_project.serving import serve  # noqa: PLC0415
+        from sidecar_project.worker_metrics import FOLDER_VARIABLE  # noqa: PLC0415
 
         try:
             if worker_http_fd is None:
                 _tell_oddities(loaded)
+            elif FOLDER_VARIABLE not in os.environ:
+                logger.error("there is no room on the disk for this worker's metrics; they are not added up")
             serve(sidecar(), loaded.config, worker_http_fd=worker_http_fd)
         except (PortUnavailable, UnusableTlsFiles, InvalidOfflineFile) as error:
             sys.exit(str(error))
