@@ -4,10 +4,12 @@ The timestamp and the idempotency key are settled before the first attempt: an a
 answer may have arrived, and the cloud must know its repetition again.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
+from entitlements.domain.entitlement import MeteredEntitlement
+from entitlements.domain.entity import EntityKey
 from entitlements.domain.errors import Garbled, Throttled, Unreachable
 from entitlements.domain.estimation import estimated
 from entitlements.domain.outbox import Write
@@ -21,6 +23,7 @@ DIRECT_SECONDS = 5.0
 """The cloud is given no longer than this before a write is kept."""
 
 _Answer = TypeVar("_Answer")
+_Basis: TypeAlias = Mapping[tuple[EntityKey, str], int | None]
 
 
 class Keeping:
@@ -57,12 +60,13 @@ class Keeping:
         if not self._keeps_usage:
             return await self._sink.report_usage(report, budget_seconds=budget_seconds)
         stamped = self._stamped(report)
+        basis = self._basis_of([stamped])
         receipt = await self._sent_or_kept(
             [stamped],
             lambda seconds: self._sink.report_usage(stamped, budget_seconds=seconds),
             budget_seconds,
         )
-        return receipt if receipt is not None else await self._promise(stamped)
+        return receipt if receipt is not None else await self._promise(stamped, basis)
 
     async def report_usage_bulk(
         self, reports: Sequence[UsageReport], *, budget_seconds: float
@@ -71,12 +75,15 @@ class Keeping:
         if not self._keeps_usage:
             return await self._sink.report_usage_bulk(reports, budget_seconds=budget_seconds)
         stamped = [self._stamped(report) for report in reports]
+        basis = self._basis_of(stamped)
         receipts = await self._sent_or_kept(
             stamped,
             lambda seconds: self._sink.report_usage_bulk(stamped, budget_seconds=seconds),
             budget_seconds,
         )
-        return receipts if receipts is not None else [await self._promise(report) for report in stamped]
+        return (
+            receipts if receipts is not None else [await self._promise(report, basis) for report in stamped]
+        )
 
     async def _sent_or_kept(
         self, writes: Sequence[Write], send: Callable[[float], Awaitable[_Answer]], budget_seconds: float
@@ -95,14 +102,25 @@ class Keeping:
             return report
         return replace(report, created_at_ms=self._clock.now_ms())
 
-    async def _promise(self, report: UsageReport) -> UsageReceipt:
+    def _basis_of(self, reports: Sequence[UsageReport]) -> _Basis:
+        """When each meter was last moved by the cloud."""
+        return {(each.key, each.feature_id): self._moved_at(each) for each in reports}
+
+    def _moved_at(self, report: UsageReport) -> int | None:
+        cached = self._store.peek(report.key)
+        held = None if cached is None else cached.entity.features.get(report.feature_id)
+        return held.usage.updated_at_ms if isinstance(held, MeteredEntitlement) else None
+
+    async def _promise(self, report: UsageReport, basis: _Basis) -> UsageReceipt:
         """What is known of a report that is kept; its meter moves at once, so that limits go on binding.
 
-        The estimate stays in this process: in Redis it would look like the cloud's word.
+        The estimate stays in this process: in Redis it would look like the cloud's word. A meter that the
+        cloud has moved since may hold this report already: another process delivers without waiting for us.
         """
         cached = self._store.peek(report.key)
+        is_overtaken = self._moved_at(report) != basis[report.key, report.feature_id]
         now_ms = self._clock.now_ms()
-        update = None if cached is None else estimated(cached.entity, report, now_ms=now_ms)
+        update = None if cached is None or is_overtaken else estimated(cached.entity, report, now_ms=now_ms)
         if update is not None:
             await self._store.apply_usage(report.key, update, already_shared=True)
         return UsageReceipt(
