@@ -155,7 +155,7 @@ def test_context_holds_what_is_copied() -> None:
 
 
 async def test_image_answers_and_stops(emulator: Emulator, image: Image) -> None:
-    """As its user, with one writable folder: it answers, is healthy, and SIGTERM ends it with 0."""
+    """As its user, with one writable folder: it answers, serves the admin with its files, and drains."""
     emulator.state.put("customer-1", boolean_state(), push=False)
     with socket.create_server(("127.0.0.1", 0)) as free:
         http_port = free.getsockname()[1]
@@ -166,6 +166,10 @@ async def test_image_answers_and_stops(emulator: Emulator, image: Image) -> None
         await sidecar.started()
         async with client_of(sidecar) as client:
             assert await is_granted(client, "customer-1")
+        page = await sidecar.get("/admin/login/")
+        linked = re.findall(r'(?:href|src)="(/static/[^"]+)"', page.text)
+        assert linked, page.text
+        assert dict.fromkeys(linked, 200) == {path: (await sidecar.get(path)).status_code for path in linked}
         if HAS_SETCAP:
             started = os.readlink(f"/proc/{sidecar.process.pid}/exe")
             assert f"{image.root}/opt/venv/bin/python-low-ports" == started
