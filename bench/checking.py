@@ -1,5 +1,6 @@
 """Whether what was measured was right: a fast wrong answer is worth nothing."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,7 @@ async def counts(server: Server) -> Counts | None:
     """What the sidecar counted; None of a bare server, which counts nothing."""
     if server.sidecar is None:
         return None
+    await asyncio.sleep(server.settle_seconds)
     return counts_in((await server.sidecar.get("/metrics")).text)
 
 

@@ -13,6 +13,7 @@ import psutil
 
 from bench.scenarios import Sidecar
 from emulator.server import Emulator
+from entitlements.metrics import SETTLE_SECONDS
 from tests.harness import SidecarProcess, environment_for, spawned
 from tests.redis_server import RedisServer
 
@@ -54,6 +55,8 @@ class Server:
     port: int
     pid: int
     sidecar: SidecarProcess | None = None
+    settle_seconds: float = 0.0
+    """What it counted is on its page of metrics after so long."""
 
     def usage(self) -> Usage:
         """As of now."""
@@ -103,7 +106,13 @@ async def running(
             )
         await process.started()
         await process.following()
-        yield Server(name="sidecar", port=process.grpc_port, pid=process.process.pid, sidecar=process)
+        yield Server(
+            name="sidecar",
+            port=process.grpc_port,
+            pid=process.process.pid,
+            sidecar=process,
+            settle_seconds=2 * SETTLE_SECONDS if sidecar.workers > 1 else 0.0,
+        )
 
 
 @asynccontextmanager
