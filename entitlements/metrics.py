@@ -109,6 +109,13 @@ FALLBACKS = Counter(
 STALE_ANSWERS = Counter("sidecar_stale_answers", "Answers from an entity whose re-check failed.")
 INVALID_READS = Counter("sidecar_invalid_reads", "Reads that could not be understood.", ["field"])
 
+DECISIONS_DROPPED = Counter(
+    "sidecar_decision_log_dropped",
+    "Decisions that were to be logged, and were too many a second.",
+    ["outcome"],
+)
+SPANS_LOST = Counter("sidecar_spans_lost", "Spans that the collector of traces did not take.")
+
 # Upstream.
 UPSTREAM_REQUESTS = Counter("sidecar_upstream_requests", "Requests to the cloud.", ["transport", "outcome"])
 UPSTREAM_DURATION = Histogram(

@@ -59,6 +59,12 @@ class UnaryMethod:
     """Answers from any thread without waiting; None: only `answer` can."""
 
 
+async def answered(method: UnaryMethod, request: bytes, call: Call) -> Reply:
+    """The reply by either way; for what stands around a method and wants to see every call."""
+    reply = method.answer_now(request)
+    return await method.answer(request, call) if reply is None else reply
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamMethod:
     """Any number of requests and replies; raises `Refused` to end with another status than OK."""
@@ -69,3 +75,5 @@ class StreamMethod:
 
 
 Method: TypeAlias = UnaryMethod | StreamMethod
+Around: TypeAlias = Callable[[UnaryMethod], UnaryMethod]
+"""The same method with something done around every call, which then is always answered on the event loop."""

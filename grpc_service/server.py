@@ -1,7 +1,8 @@
 """Listeners, bounds, reflection and the graceful stop of the gRPC server."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 from grpc_health.v1 import health
 
@@ -10,9 +11,10 @@ from grpc_service.engines.aio import AioEngine
 from grpc_service.engines.interface import EngineSettings, MakeEngine
 from grpc_service.health import GrpcHealth
 from grpc_service.intake import Intake
+from grpc_service.methods import Around, UnaryMethod
 from grpc_service.reflection import reflection_method
 from grpc_service.servicer import SERVICE, SidecarServicer
-from grpc_service.supervision import supervised
+from grpc_service.supervision import supervised, supervised_unary
 from grpc_service.tls import TlsFiles, reloading_credentials
 
 MAX_STREAMS_PER_CONNECTION = 1000
@@ -62,6 +64,7 @@ class GrpcServer:
         limits: ServerLimits,
         shares_port: bool = False,
         make_engine: MakeEngine = AioEngine,
+        around: Sequence[Around] = (),
         monotonic: Callable[[], float] = _MONOTONIC,
     ) -> None:
         """Serves nothing yet.
@@ -71,18 +74,16 @@ class GrpcServer:
             limits: what is taken.
             shares_port: other processes listen on the same port; else that is an error.
             make_engine: what carries the calls.
+            around: done around what is asked of the servicer, the last one outermost.
             monotonic: seconds, for the pauses in the log.
         """
         self._health = GrpcHealth(SERVICE)
         self.intake = Intake(max_calls=limits.max_concurrent_calls, monotonic=monotonic)
-        methods = (
-            *servicer.methods(),
-            *self._health.methods(),
-            reflection_method((SERVICE, health.SERVICE_NAME)),
-        )
+        own = (*self._health.methods(), reflection_method((SERVICE, health.SERVICE_NAME)))
+        asked = [_supervised_within(method, self.intake, around) for method in servicer.methods()]
         self._engine = make_engine(
             EngineSettings(
-                methods=[supervised(method, self.intake) for method in methods],
+                methods=[*asked, *(supervised(method, self.intake) for method in own)],
                 options=_options(limits, shares_port=shares_port),
                 max_concurrent_calls=limits.max_concurrent_calls * ENGINE_MARGIN,
             )
@@ -115,6 +116,10 @@ class GrpcServer:
         await self.drain()
         await self._health.close()
         await self._engine.stop(grace_seconds=grace_seconds)
+
+
+def _supervised_within(method: UnaryMethod, intake: Intake, around: Sequence[Around]) -> UnaryMethod:
+    return reduce(lambda inner, outer: outer(inner), around, supervised_unary(method, intake))
 
 
 def _options(limits: ServerLimits, *, shares_port: bool) -> list[tuple[str, int]]:

@@ -25,10 +25,11 @@ def supervised(method: Method, intake: Intake) -> Method:
     """
     if isinstance(method, StreamMethod):
         return StreamMethod(path=method.path, answer=_supervised_stream(method))
-    return _supervised_unary(method, intake)
+    return supervised_unary(method, intake)
 
 
-def _supervised_unary(method: UnaryMethod, intake: Intake) -> UnaryMethod:
+def supervised_unary(method: UnaryMethod, intake: Intake) -> UnaryMethod:
+    """As `supervised`."""
     calls = _Calls(_name(method), intake)
 
     async def answer(request: bytes, call: Call) -> Reply:

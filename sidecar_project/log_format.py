@@ -12,6 +12,8 @@ from entitlements.correlation import CALL_METADATA, correlation_of
 
 STRUCK_OUT = "********"
 LEVEL_NAMES = {"DEBUG": "debug", "INFO": "info", "WARNING": "warn", "ERROR": "error", "CRITICAL": "error"}
+DECISIONS_LOGGER = "decisions"
+"""As in grpc_service/decision_log.py, which settings are read before."""
 START_LOGGER = "sidecar_project.start"
 """Says its one line at any LOG_LEVEL."""
 _LEVELS = {"error": "ERROR", "warn": "WARNING", "info": "INFO", "debug": "DEBUG"}
@@ -117,32 +119,38 @@ def logging_config(config: SidecarConfig) -> dict[str, Any]:
         )
         if secret is not None
     )
-    formatter: dict[str, Any] = {"()": ConsoleLines, "secrets": secrets}
-    if config.sidecar_log_format == "json":
-        formatter = {
-            "()": JsonLines,
-            "message_key": config.log_message_key,
-            "error_key": config.log_error_key,
-            "secrets": secrets,
-        }
+    json_lines: dict[str, Any] = {
+        "()": JsonLines,
+        "message_key": config.log_message_key,
+        "error_key": config.log_error_key,
+        "secrets": secrets,
+    }
+    people: dict[str, Any] = {"()": ConsoleLines, "secrets": secrets}
     level = _LEVELS[config.log_level]
     chatty_level = "DEBUG" if level == "DEBUG" else "WARNING" if level == "INFO" else level
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"lines": formatter},
+        "formatters": {
+            "lines": json_lines if config.sidecar_log_format == "json" else people,
+            "decisions": json_lines,
+        },
         "filters": {"correlated": {"()": Correlated}},
         "handlers": {
-            "stdout": {
+            name: {
                 "class": "logging.StreamHandler",
                 "stream": sys.stdout,
-                "formatter": "lines",
+                "formatter": formatter,
                 "filters": ["correlated"],
             }
+            for name, formatter in (("stdout", "lines"), ("decisions", "decisions"))
         },
         "root": {"handlers": ["stdout"], "level": level},
         "loggers": {
             START_LOGGER: {"level": "INFO"},
+            DECISIONS_LOGGER: {"level": "INFO", "handlers": ["decisions"], "propagate": False},
+            # They tell each batch that is lost; our own counting tells it once a minute.
+            "opentelemetry": {"level": "CRITICAL"},
             # It tells each failed read of a Redis that is down, where our own connection tells the outage.
             "channels_redis": {"level": "CRITICAL"},
             # Django gives its loggers handlers of their own: theirs would print each line twice.

@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from channels.layers import get_channel_layer
@@ -17,13 +17,17 @@ from entitlements.admin.history import HISTORY
 from entitlements.composition import Sidecar, data_dir
 from entitlements.config import SidecarConfig
 from entitlements.consumers import FEED_CHANNEL
+from grpc_service.decision_log import DecisionLog, id_key
 from grpc_service.engines.selection import choose_engine
+from grpc_service.methods import Around
 from grpc_service.server import GrpcServer, ServerLimits
 from grpc_service.servicer import SidecarServicer
 from sidecar_project.asgi import application
 from sidecar_project.http_server import HttpServer, twisted_loop
 from sidecar_project.log_format import START_LOGGER
 from sidecar_project.ports import listen, tls_files
+from sidecar_project.settings import TRACES_WANTED
+from sidecar_project.tracing import traced
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +97,8 @@ class _Process:
         commands = control.served(self._sidecar, data_dir())
         async with (
             self._sidecar.running(),
-            self._grpc() as grpc_server,
+            traced(self._sidecar.http_client, wanted=TRACES_WANTED) as spans,
+            self._grpc(around=[*self._decision_log(), *spans]) as grpc_server,
             self._worker(),
             commands,
             self._history(),
@@ -110,7 +115,7 @@ class _Process:
             await asyncio.sleep(self._pause_seconds)
 
     @asynccontextmanager
-    async def _grpc(self) -> AsyncIterator[GrpcServer]:
+    async def _grpc(self, *, around: Sequence[Around]) -> AsyncIterator[GrpcServer]:
         servicer = SidecarServicer(
             reading=self._sidecar.reading,
             remembering=self._sidecar.remembering,
@@ -127,6 +132,7 @@ class _Process:
             servicer,
             limits=limits,
             shares_port=self._is_worker,
+            around=around,
             make_engine=await choose_engine(self._config.sidecar_grpc_engine),
         )
         self._sidecar.health.add_part("grpc", server.intake.state)
@@ -141,6 +147,21 @@ class _Process:
         finally:
             grace_seconds = self._config.sidecar_shutdown_grace_seconds - self._pause_seconds
             await server.stop(grace_seconds=grace_seconds)
+
+    def _decision_log(self) -> Sequence[Around]:
+        config = self._config
+        if not config.sidecar_decision_log:
+            return ()
+        log = DecisionLog(
+            sample_rate=config.sidecar_decision_log_sample_rate,
+            max_per_second=config.sidecar_decision_log_max_per_second,
+            id_key=None
+            if config.sidecar_decision_log_ids
+            else id_key(config.server_api_key.get_secret_value()),
+            monotonic=self._sidecar.clock.monotonic,
+            random=self._sidecar.random,
+        )
+        return (log.around,)
 
     @property
     def _pause_seconds(self) -> float:

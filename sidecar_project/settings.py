@@ -17,6 +17,7 @@ from entitlements.cache.redis_address import RedisAddress, cache_settings, chann
 from entitlements.config import InvalidConfig, LoadedConfig, SidecarConfig, load
 from sidecar_project import admin_settings
 from sidecar_project.log_format import logging_config
+from sidecar_project.tracing_wanted import is_wanted
 from sidecar_project.worker_metrics import count_by_place
 
 count_by_place(os.environ)
@@ -46,6 +47,9 @@ DATA_DIR = (
     if _config.sidecar_data_dir.is_absolute()
     else BASE_DIR / _config.sidecar_data_dir
 )
+
+
+TRACES_WANTED = is_wanted(os.environ)
 
 
 def _secret_key(file: Path) -> str:

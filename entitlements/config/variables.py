@@ -250,6 +250,19 @@ class SidecarConfig(BaseModel):
     )
     sidecar_max_concurrent_calls: int = Field(1000, ge=1, le=1_000_000, description="so many calls at a time")
 
+    sidecar_decision_log: Boolean = Field(
+        False, description="a JSON line for each denial and fallback, and for a sample of what is granted"
+    )
+    sidecar_decision_log_sample_rate: float = Field(
+        0.01, ge=0, le=1, allow_inf_nan=False, description="the share of granted decisions that is logged"
+    )
+    sidecar_decision_log_max_per_second: int = Field(
+        100, ge=1, le=100_000, description="so many lines; half of them for denials and fallbacks alone"
+    )
+    sidecar_decision_log_ids: Boolean = Field(
+        False, description="ids of customers and resources in clear; else they are hashed"
+    )
+
     sidecar_outbox: Annotated[Literal["off", "events", "all"], BeforeValidator(_lower)] = Field(
         "events", description="what is kept while the cloud is away: off, events, or all (usage reports too)"
     )

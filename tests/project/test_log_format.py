@@ -92,7 +92,7 @@ def test_libraries_are_quiet_until_debug(level: str, root: str, chatty: str) -> 
 def test_one_handler_prints_everything_once() -> None:
     config = logging_config(load({"OFFLINE": "1", "SIDECAR_LOG_FORMAT": "console"}).config)
 
-    assert ["stdout"] == list(config["handlers"])
+    assert ["stdout"] == config["root"]["handlers"]
     assert ConsoleLines is config["formatters"]["lines"]["()"]
 
 

@@ -1,0 +1,70 @@
+"""Traces to a collector, over OTLP/HTTP; every setting is one of the standard OTEL_* variables."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Sequence
+
+import httpx
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+from entitlements import metrics
+from entitlements.clock import SystemClock
+from entitlements.composition import VERSION
+from entitlements.occasional_log import OccasionalLog
+from grpc_service.tracing import spans_around
+
+logger = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 2.0
+"""At the end, spans that wait may take so long to leave."""
+
+
+class Traces:
+    """The traces of one process: of the calls it answers, and of the requests it sends."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        """Traces the client's requests from now on."""
+        ours = Resource({"service.name": "stigg-sidecar", "service.version": VERSION})
+        self._provider = TracerProvider(
+            resource=ours.merge(OTELResourceDetector().detect()), shutdown_on_exit=False
+        )
+        self._provider.add_span_processor(BatchSpanProcessor(CountingExporter(OTLPSpanExporter())))
+        HTTPXClientInstrumentor.instrument_client(client, tracer_provider=self._provider)
+        self.around = spans_around(self._provider.get_tracer("stigg-sidecar", VERSION))
+        """To be done around methods."""
+
+    async def stop(self) -> None:
+        """Sends what waits, as long as it does not take too long."""
+        # A thread of its own, and a daemon: a collector that hangs must not keep the process.
+        flushing = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
+        flushing.start()
+        await asyncio.to_thread(flushing.join, FLUSH_SECONDS)
+
+
+class CountingExporter(SpanExporter):
+    """Counts what another exporter did not get rid of, and tells it once a minute."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+        self._log = OccasionalLog(logger, SystemClock().monotonic)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """See SpanExporter."""
+        result = self._exporter.export(spans)
+        if result is not SpanExportResult.SUCCESS:
+            metrics.SPANS_LOST.inc(len(spans))
+            self._log.warning("lost", "the collector of traces does not take them; checks go on as before")
+        return result
+
+    def shutdown(self) -> None:
+        """See SpanExporter."""
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """See SpanExporter."""
+        return self._exporter.force_flush(timeout_millis)

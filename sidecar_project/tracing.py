@@ -1,0 +1,30 @@
+"""Traces where they are wanted; nothing of OpenTelemetry is imported where they are not."""
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import httpx
+
+from grpc_service.methods import Around
+
+logger = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def traced(client: httpx.AsyncClient, *, wanted: bool) -> AsyncIterator[Sequence[Around]]:
+    """While entered, the client's requests are traced; gives what is to be done around methods."""
+    if not wanted:
+        yield ()
+        return
+    try:
+        from sidecar_project.otlp import Traces  # noqa: PLC0415 - of an extra that may not be installed
+    except ImportError:
+        logger.warning("OTEL_* asks for traces, and the extra `tracing` is not installed: none are made")
+        yield ()
+        return
+    traces = Traces(client)
+    try:
+        yield (traces.around,)
+    finally:
+        await traces.stop()
