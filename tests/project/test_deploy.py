@@ -1,6 +1,8 @@
 """The dashboard and the alerts ask for metrics that a running sidecar exports, by labels that they have."""
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -122,6 +124,15 @@ def test_every_alert_says_what_it_means_and_where_to_read_on(rule: dict[str, Any
     assert annotations["description"]
     assert annotations["runbook_url"].endswith(f"docs/operating.md#{rule['alert'].lower()}")
     assert f"\n## {rule['alert']}\n" in (ROOT / "docs" / "operating.md").read_text()
+
+
+def test_promtool_finds_nothing_wrong() -> None:
+    """Prometheus' own word, where it is installed (Debian: prometheus); the parser above is there always."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
+
+    subprocess.run([promtool, "check", "rules", ALERTS], check=True)  # noqa: S603
 
 
 def test_panels_are_numbered_once_and_show_something() -> None:

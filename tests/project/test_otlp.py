@@ -153,7 +153,7 @@ async def test_a_collector_that_refuses_costs_no_call_and_is_told_once(
 
 
 def test_without_the_variables_nothing_of_it_is_imported(tmp_path: Path) -> None:
-    """No cost, and no need of the extra. (redis-py imports some of it by itself where it is installed.)"""
+    """No cost, and no need of the extra; redis-py imports some of it by itself where it is installed."""
     code = (
         "import django, sys; django.setup(); import sidecar_project.serving; "
         "ours = ('grpc_service.tracing', 'sidecar_project.otlp', 'opentelemetry.exporter'); "
