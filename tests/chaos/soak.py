@@ -25,6 +25,8 @@ mpl.use("Agg")
 WARM_SHARE = 0.2
 """Caches, pools and the allocator fill in this first part of the time, which is not judged."""
 SAMPLE_SECONDS = 5.0
+BURST = 100
+"""So many misses at a time fill the pools of a worker; one by one they fill in the course of an hour."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +103,7 @@ class Soak(Weather):
             await line.__aenter__()
         client = WeatherClient(self.run, lines)
         await self._warm(client)
+        await self._fill_pools(client)
         self.run.answers.clear()
         self.run.began = now()
         work = (
@@ -121,6 +124,12 @@ class Soak(Weather):
         for line in lines:
             await line.__aexit__(None, None, None)
         return self.samples
+
+    async def _fill_pools(self, client: WeatherClient) -> None:
+        """A burst of misses makes every worker open all threads and connections that its pools may have."""
+        for line in client.lines:
+            strangers = [f"stranger-{line.name}-{number}" for number in range(BURST)]
+            await asyncio.gather(*(client.ask(line, who, "list") for who in strangers))
 
     async def _watch_for_ever(self) -> None:
         while True:
