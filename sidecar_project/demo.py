@@ -17,10 +17,14 @@ GRPC_PORT = "50051"
 METRICS_PORT = "8080"
 START_TIMEOUT_SECONDS = 30.0
 POLL_SECONDS = 0.1
+PASSWORD_BYTES = 9
 STOP_TIMEOUT_SECONDS = 20.0
 """A sidecar that has not drained by then is killed."""
 ADDRESS_FILE_NAME = "grpc-address"
 """Where `manage.py ask` finds the demo, in its folder."""
+ADMIN_USERNAME = "demo"
+PASSWORD_FILE_NAME = "admin-password"  # noqa: S105 - the name of a file
+"""Holds what was made up for this folder's user of the admin; the invitation tells it."""
 
 
 def run() -> int:
@@ -65,9 +69,20 @@ def _environment(emulator: Emulator, folder: Path) -> dict[str, str]:
         "EDGE_API_URL": emulator.edge_url,
         "WS_URL": emulator.ws_url,
         "SIDECAR_DATA_DIR": str(folder),
+        "SIDECAR_ADMIN_USERNAME": ADMIN_USERNAME,
+        "SIDECAR_ADMIN_PASSWORD_FILE": str(_password_file(folder)),
         "SIDECAR_LISTEN_HOST": "127.0.0.1",
         "SIDECAR_LOG_FORMAT": "console",
     }
+
+
+def _password_file(folder: Path) -> Path:
+    """A file with a password that only this folder's demo has."""
+    file = folder / PASSWORD_FILE_NAME
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_text(secrets.token_urlsafe(PASSWORD_BYTES))
+    return file
 
 
 async def _is_up(environment: Mapping[str, str], ended: "asyncio.Task[int]") -> bool:
@@ -99,12 +114,14 @@ async def _stop(sidecar: asyncio.subprocess.Process) -> None:
 
 def _invite(emulator: Emulator, environment: Mapping[str, str]) -> None:
     http = f"http://127.0.0.1:{environment['METRICS_PORT']}"
+    password = Path(environment["SIDECAR_ADMIN_PASSWORD_FILE"]).read_text()
     sys.stdout.write(
         f"""
 The demo runs. A Stigg emulator plays the cloud ({emulator.url}); the sidecar answers beside it:
   gRPC     127.0.0.1:{environment["GRPC_PORT"]}
   health   {http}/readyz?verbose
   metrics  {http}/metrics
+  admin    {http.replace("127.0.0.1", "localhost")}/admin/ as {ADMIN_USERNAME}, password {password}
 
 Ask it, in another terminal:
   .venv/bin/python manage.py ask customer-demo feature-api-calls

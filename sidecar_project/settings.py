@@ -91,8 +91,8 @@ def _database(config: SidecarConfig) -> dict[str, Any]:
 
 def _ask_address() -> str:
     """Where `manage.py ask` asks: the running demo, unless GRPC_PORT says otherwise."""
-    if "GRPC_PORT" in os.environ:
-        return f"127.0.0.1:{_config.grpc_port}"
+    if "GRPC_PORT" in os.environ:  # asking needs no key, without which the configuration is unusable
+        return f"127.0.0.1:{os.environ['GRPC_PORT']}"
     try:
         return (DEMO_DIR / "grpc-address").read_text().strip()
     except OSError:

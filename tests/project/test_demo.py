@@ -1,11 +1,13 @@
 """The demo as a newcomer runs it: two processes, an invitation, and nothing left behind."""
 
+import re
 import signal
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.harness import environment_for, spawned
+from tests.harness import CALL_SECONDS, environment_for, spawned
 from tests.redis_server import free_port
 
 pytestmark = pytest.mark.timeout(90)
@@ -18,12 +20,27 @@ async def test_the_demo_answers_what_it_invites_to_ask(tmp_path: Path) -> None:
     async with spawned(environment, "--demo") as demo:
         await demo.printed("manage.py ask customer-demo feature-api-calls")
 
-        asking = environment_for(None, tmp_path, OFFLINE="1") | ports
+        asking = environment_for(None, tmp_path) | ports
         async with spawned(asking, "customer-demo", "feature-api-calls", command="ask") as ask:
             code = await ask.process.wait()
             await ask.stop()
         assert code == 0
         assert "used: 420 of 1000 calls" in ask.output
+        invited = await demo.printed("/admin/ as demo, password ")
+        await _log_in(*re.findall(r"(http://\S+/admin/) as (\S+), password (\S+)", invited)[0])
 
         assert await demo.stop(signal.SIGINT) == 0
     assert "Traceback" not in demo.output
+
+
+async def _log_in(url: str, username: str, password: str) -> None:
+    """The admin lets this user in, and nobody with another password."""
+    async with httpx.AsyncClient(trust_env=False, timeout=CALL_SECONDS) as browser:
+        page = await browser.get(f"{url}login/")
+        token = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)[0]
+        cookie = page.headers["Set-Cookie"].split(";")[0]
+        for tried, status in ((password + "?", 200), (password, 302)):
+            fields = {"csrfmiddlewaretoken": token, "username": username, "password": tried}
+            headers = {"Referer": url, "Cookie": cookie}
+            answer = await browser.post(f"{url}login/", data=fields, headers=headers)
+            assert status == answer.status_code, answer.text
