@@ -47,6 +47,10 @@ class KeySpace:
         """The pattern of all that is about customers, for SCAN."""
         return f"{_escaped(self.prefix)}:c_*"
 
+    def entities_with(self, text: str) -> str:
+        """The same pattern of those whose ids hold a text."""
+        return f"{self.entities}{_escaped(text)}*" if text else self.entities
+
     def key_of(self, name: bytes) -> EntityKey | None:
         """Whose entitlements stand under that name; None when something else does."""
         try:

@@ -6,7 +6,7 @@ what is read once, and a reader on another thread needs no lock.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from sys import getsizeof
 from typing import NamedTuple, TypeVar
 
@@ -176,6 +176,25 @@ class MemoryTier:
         """All that is held at this moment, the oldest first."""
         with self._writing:
             return tuple(self._nodes)
+
+    def newest_first(self, *, after: EntityKey | None = None) -> Iterator[EntityKey]:
+        """What is held, the newest first, from behind `after`; nothing when that is not held.
+
+        Made as it is asked for, without a lock or a copy: what goes meanwhile may still be told, what comes
+        is not. One that is removed still points to what was older, so the way goes on.
+        """
+        node = self._newest
+        if after is not None:
+            found = self._nodes.get(after)
+            node = None if found is None else found.older
+        while node is not None:
+            yield node.key
+            node = node.older
+
+    def size_of(self, key: EntityKey) -> int | None:
+        """The bytes that an entity takes; None when it is not held."""
+        node = self._nodes.get(key)
+        return None if node is None else node.size_bytes
 
     def _publish(self) -> None:
         self._entries_gauge.set(len(self._nodes))

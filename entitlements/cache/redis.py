@@ -93,22 +93,41 @@ class RedisTier:
         names = [raw(name) for document in documents for name in (document, timestamp_of(document))]
         await self._write(lambda client: client.delete(*names))
 
-    async def page_of_keys(self, cursor: int) -> tuple[int, Sequence[EntityKey]] | None:
+    async def page_of_keys(
+        self, cursor: int, *, containing: str = "", names: int = KEYS_PER_PAGE
+    ) -> tuple[int, Sequence[EntityKey]] | None:
         """Some of what it may hold, and where to go on (0: that was all); None when it cannot be asked.
+
+        Args:
+            cursor: where to go on; 0 from the start.
+            containing: what the ids have to hold.
+            names: so many names are looked at.
 
         An id that looks like a part of the layout may be told wrongly: `get` says what is there.
         """
         answer = await self._connection.run(
             lambda client: cast(
                 "tuple[int, list[bytes]]",
-                client.scan(cursor, match=self._keys.entities, count=KEYS_PER_PAGE),
+                client.scan(cursor, match=self._keys.entities_with(containing), count=names),
             )
         )
         if answer is UNAVAILABLE:
             return None
-        following, names = answer
-        keys = (self._keys.key_of(name) for name in names)
+        following, found = answer
+        keys = (self._keys.key_of(name) for name in found)
         return following, [key for key in keys if key is not None]
+
+    async def sizes_of(self, keys: Sequence[EntityKey]) -> Sequence[int | None]:
+        """The bytes of each one's entitlements as JSON; None where Redis does not say."""
+
+        def lengths(client: Client) -> list[int]:
+            pipeline = client.pipeline(transaction=False)
+            for key in keys:
+                pipeline.strlen(raw(self._keys.entity(key)))
+            return cast("list[int]", pipeline.execute())
+
+        answer = await self._connection.run(lengths)
+        return [None] * len(keys) if answer is UNAVAILABLE else answer
 
     async def _write(self, work: Callable[[Client], _Answer]) -> _Answer | None:
         """What `work` returns; None when Redis does not answer, or when junk is in the way."""

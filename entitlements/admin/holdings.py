@@ -1,0 +1,133 @@
+"""What the tiers hold, page by page: never a copy of all, and never long enough to be felt by a check."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from entitlements.cache.memory import MemoryTier
+from entitlements.cache.redis import RedisTier
+from entitlements.composition import Sidecar
+from entitlements.domain.cached_entity import CachedEntity
+from entitlements.domain.entity import EntityKey
+from entitlements.domain.ports import Source
+
+ROWS = 50
+"""So many on a page, at least where there are more; a page of Redis may have some more."""
+SLICE = 500
+"""After so many ids of memory checks get their turn at the interpreter."""
+SLICE_PAUSE_SECONDS = 0.0002
+MAX_LOOKED_AT = 500_000
+"""So many ids of memory one page looks through."""
+SCAN_NAMES = 200
+"""So many names of Redis one SCAN looks at."""
+SCAN_SECONDS = 0.25
+"""One page asks Redis for no longer than this; the next page goes on."""
+
+
+class Listing(NamedTuple):
+    """One page of what is held."""
+
+    keys: Sequence[EntityKey]
+    following: str | None
+    """Where the next page begins; None when there is none."""
+    is_answered: bool = True
+    """False when the tier could not be asked."""
+
+
+class Held(NamedTuple):
+    """One entity as a tier has it."""
+
+    key: EntityKey
+    cached: CachedEntity
+    tier: Source
+    size_bytes: int | None
+
+
+def listed_in_memory(memory: MemoryTier, *, search: str, after: EntityKey | None) -> Listing:
+    """A page of this process's memory, the newest first; ids hold the search, its own id comes first."""
+    found: list[EntityKey] = []
+    exact = EntityKey(search)
+    if search and after is None and memory.look(exact) is not None:
+        found.append(exact)
+    last = after
+    for number, key in enumerate(memory.newest_first(after=after), start=1):
+        if len(found) >= ROWS or number > MAX_LOOKED_AT:
+            return Listing(found, None if last is None else key_text(last))
+        last = key
+        if key != exact and _matches(key, search):
+            found.append(key)
+        if number % SLICE == 0:
+            time.sleep(SLICE_PAUSE_SECONDS)
+    return Listing(found, None)
+
+
+async def listed_in_redis(
+    tier: RedisTier, *, search: str, cursor: int, monotonic: Callable[[], float]
+) -> Listing:
+    """A page of what Redis holds, in its own order; ids hold the search, its own id comes first."""
+    found: dict[EntityKey, None] = {}
+    if search and cursor == 0 and isinstance(await tier.get(EntityKey(search)), CachedEntity):
+        found[EntityKey(search)] = None
+    ends_at = monotonic() + SCAN_SECONDS
+    while len(found) < ROWS and monotonic() < ends_at:
+        page = await tier.page_of_keys(cursor, containing=search, names=SCAN_NAMES)
+        if page is None:
+            return Listing(list(found), None, is_answered=False)
+        cursor, keys = page
+        found |= dict.fromkeys(keys)
+        if cursor == 0:
+            return Listing(list(found), None)
+    return Listing(list(found), str(cursor))
+
+
+def held_in_memory(memory: MemoryTier, keys: Sequence[EntityKey]) -> list[Held]:
+    """What memory has of these; looking leaves no mark."""
+    return [
+        Held(key, cached, Source.MEMORY, memory.size_of(key))
+        for key in keys
+        if (cached := memory.look(key)) is not None
+    ]
+
+
+async def held_in_redis(built: Sidecar, tier: RedisTier, keys: Sequence[EntityKey]) -> list[Held]:
+    """What Redis has of these, as far as this process can rely on it; nothing goes into memory."""
+    sizes = await tier.sizes_of(keys)
+    entities = await asyncio.gather(*(tier.get(key) for key in keys))
+    return [
+        Held(
+            key,
+            replace(cached, confirmed_at=built.sharing.vouch(cached.confirmed_at)),
+            Source.REDIS,
+            size_bytes,
+        )
+        for key, cached, size_bytes in zip(keys, entities, sizes, strict=True)
+        if isinstance(cached, CachedEntity)
+    ]
+
+
+def key_text(key: EntityKey) -> str:
+    """A key as one text, for forms and addresses."""
+    return (
+        f"{len(key.customer_id)}:{key.customer_id}{'' if key.resource_id is None else f':{key.resource_id}'}"
+    )
+
+
+def key_from_text(text: str) -> EntityKey:
+    """The same, back.
+
+    Raises:
+        ValueError: the text is no such key.
+    """
+    length, separator, rest = text.partition(":")
+    if not separator or not length.isdecimal() or len(length) > 6:  # noqa: PLR2004 - a million
+        raise ValueError(text)
+    customer_id, rest = rest[: int(length)], rest[int(length) :]
+    if len(customer_id) != int(length) or not customer_id or (rest and not rest.startswith(":")):
+        raise ValueError(text)
+    return EntityKey(customer_id, rest[1:] if rest else None)
+
+
+def _matches(key: EntityKey, search: str) -> bool:
+    return search in key.customer_id or (key.resource_id is not None and search in key.resource_id)

@@ -1,0 +1,100 @@
+"""Pages of what the tiers hold."""
+
+import time
+
+import pytest
+
+from entitlements.admin import holdings
+from entitlements.admin.holdings import (
+    ROWS,
+    held_in_memory,
+    key_from_text,
+    key_text,
+    listed_in_memory,
+)
+from entitlements.cache.memory import MemoryTier
+from entitlements.domain.cached_entity import CachedEntity
+from entitlements.domain.entity import Entity, EntityKey
+from tests.builders import a_boolean_feature, an_entity
+
+MANY = 200_000
+
+
+def a_memory(*keys: EntityKey, entity: Entity | None = None) -> MemoryTier:
+    memory = MemoryTier(max_size_bytes=1 << 40)
+    cached = CachedEntity(entity=entity or an_entity(a_boolean_feature()), confirmed_at=0.0)
+    for key in keys:
+        memory.update(key, lambda _: cached)
+    return memory
+
+
+def test_pages_follow_each_other_and_leave_nothing_out() -> None:
+    keys = [EntityKey(f"customer-{n}") for n in range(2 * ROWS + 7)]
+    memory = a_memory(*keys)
+    seen: list[EntityKey] = []
+    after = None
+    pages = 0
+    while True:
+        listing = listed_in_memory(memory, search="", after=after)
+        seen += listing.keys
+        pages += 1
+        if listing.following is None:
+            break
+        after = key_from_text(listing.following)
+
+    assert list(reversed(keys)) == seen
+    assert 3 == pages
+
+
+def test_an_id_itself_comes_before_those_that_hold_it() -> None:
+    memory = a_memory(
+        EntityKey("a"), EntityKey("ba"), EntityKey("b", "resource-a"), EntityKey("c"), EntityKey("ca")
+    )
+
+    assert [EntityKey("a"), EntityKey("ca"), EntityKey("b", "resource-a"), EntityKey("ba")] == list(
+        listed_in_memory(memory, search="a", after=None).keys
+    )
+
+
+def test_a_place_that_is_gone_ends_the_list() -> None:
+    memory = a_memory(EntityKey("a"))
+
+    assert ([], None, True) == listed_in_memory(memory, search="", after=EntityKey("gone"))
+
+
+def test_two_hundred_thousand_are_listed_and_searched_at_once() -> None:
+    """The whole way through memory, for an id that is not there, takes a part of half a second."""
+    memory = a_memory(*(EntityKey(f"customer-{n}") for n in range(MANY)))
+    started = time.perf_counter()
+    listing = listed_in_memory(memory, search="nobody", after=None)
+    seconds = time.perf_counter() - started
+
+    assert ([], None) == (list(listing.keys), listing.following)
+    assert seconds < 0.5
+    assert [EntityKey("customer-7")] == [
+        each.key for each in held_in_memory(memory, [EntityKey("customer-7"), EntityKey("nobody")])
+    ]
+
+
+def test_one_page_looks_at_no_more_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holdings, "MAX_LOOKED_AT", 10)
+    memory = a_memory(*(EntityKey(f"customer-{n}") for n in range(30)))
+    first = listed_in_memory(memory, search="customer-5", after=None)
+    assert first.following is not None
+    second = listed_in_memory(memory, search="customer-1", after=key_from_text(first.following))
+
+    assert [EntityKey("customer-5")] == list(first.keys)
+    assert 10 == len(second.keys)
+
+
+@pytest.mark.parametrize(
+    "key", [EntityKey("a"), EntityKey("a:b", "c:d"), EntityKey("3:x", ""), EntityKey("\n\x00é", "..")]
+)
+def test_a_key_survives_a_form(key: EntityKey) -> None:
+    assert key == key_from_text(key_text(key))
+
+
+@pytest.mark.parametrize("text", ["", "a", "1:", "5:abc", "1:ab", "-1:a", "9999999:a", "0:", "²:ab"])
+def test_what_is_no_key_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^.?"):
+        key_from_text(text)
