@@ -104,3 +104,20 @@ class FallbackRule(models.Model):
             current_usage=self.current_usage,
             has_soft_limit=self.has_soft_limit,
         )
+
+
+class OutboxEntry(models.Model):
+    """A place for the outbox in the admin: permissions and the log of actions, and no table."""
+
+    id = models.CharField(max_length=FEATURE_ID_LENGTH, primary_key=True)
+
+    class Meta:
+        """How people see it, and what they may be allowed."""
+
+        managed = False
+        default_permissions: ClassVar = ("view", "change")
+        verbose_name = "outbox entry"
+        verbose_name_plural = "outbox"
+
+    def __str__(self) -> str:
+        return self.id

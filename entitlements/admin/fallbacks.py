@@ -1,0 +1,171 @@
+"""The fallbacks in force and where each is configured; the database's rules are edited here."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, NamedTuple
+from urllib.parse import urlencode
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Field, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from unfold.admin import ModelAdmin
+
+from entitlements.admin.site import site
+from entitlements.composition import sidecar
+from entitlements.domain.fallback import FallbackOrigin, FallbackValue
+from entitlements.models import FallbackRule
+
+SHOWN = 200
+"""So many features of the effective configuration are listed."""
+
+
+class InForce(NamedTuple):
+    """The fallback of one feature, and where it comes from."""
+
+    feature_id: str
+    value: FallbackValue
+    origin: FallbackOrigin
+    overrides: FallbackValue | None
+    """What ENTITLEMENTS_FALLBACK would have it be, where a rule of the database goes before it."""
+    link: str | None
+    """Where it is changed, for who may."""
+
+    @property
+    def terms(self) -> str:
+        """What it answers besides the verdict."""
+        return terms_of(self.value)
+
+
+def effective(
+    environment: Mapping[str, FallbackValue], rules: Iterable[FallbackRule]
+) -> list[tuple[str, FallbackValue, FallbackOrigin, FallbackValue | None]]:
+    """By feature: what is in force, from where, and what it hides of ENTITLEMENTS_FALLBACK."""
+    stored = {rule.feature_id: rule.as_value() for rule in rules if rule.is_active}
+    return [
+        (
+            feature_id,
+            stored.get(feature_id) or environment[feature_id],
+            FallbackOrigin.DATABASE if feature_id in stored else FallbackOrigin.ENVIRONMENT,
+            environment.get(feature_id) if feature_id in stored else None,
+        )
+        for feature_id in sorted({*environment, *stored})
+    ]
+
+
+def terms_of(value: FallbackValue) -> str:
+    """The fields of a fallback that are set, besides its verdict."""
+    told = {
+        "limit": value.usage_limit,
+        "used": value.current_usage,
+        "value": value.value,
+        "values": value.enum_values and ", ".join(value.enum_values),
+    }
+    words = [f"{name} {field:g}" for name, field in told.items() if isinstance(field, int | float)]
+    words += [f"{name} {field}" for name, field in told.items() if isinstance(field, str)]
+    words += ["unlimited"] * bool(value.is_unlimited) + ["soft limit"] * bool(value.has_soft_limit)
+    return ", ".join(words)
+
+
+class TextsField(forms.JSONField):
+    """A JSON list, or nothing."""
+
+    def prepare_value(self, value: Any) -> Any:
+        """Nothing is an empty field and not the word null."""
+        return "" if value is None else super().prepare_value(value)
+
+
+@admin.register(FallbackRule, site=site)
+class FallbackRuleAdmin(ModelAdmin):
+    """Rules of the database: in force in every process within a second, without a restart."""
+
+    list_display: ClassVar = ["feature_id", "verdict", "terms", "is_active", "changed"]
+    list_filter: ClassVar = ["is_active"]
+    search_fields: ClassVar = ["feature_id"]
+    list_per_page = 50
+    list_before_template = "entitlements/fallbacks.html"
+    actions: ClassVar = ["switch_off", "switch_on"]
+    fieldsets: ClassVar = [
+        (
+            None,
+            {
+                "fields": ["feature_id", "is_active", "has_access"],
+                "description": "What is answered while nothing is known of a customer. A call's own fallback "
+                "goes before this rule, ENTITLEMENTS_FALLBACK after it.",
+            },
+        ),
+        ("Metered", {"fields": ["usage_limit", "current_usage", "is_unlimited", "has_soft_limit"]}),
+        ("Numeric or enum", {"fields": ["value", "enum_values"]}),
+    ]
+
+    @admin.display(description="answers", ordering="has_access")
+    def verdict(self, rule: FallbackRule) -> str:
+        """Grants or denies."""
+        return "grants access" if rule.has_access else "denies access"
+
+    @admin.display(description="with", empty_value="-")
+    def terms(self, rule: FallbackRule) -> str | None:
+        """The other fields that are set."""
+        return terms_of(rule.as_value()) or None
+
+    @admin.display(description="changed", ordering="updated_at")
+    def changed(self, rule: FallbackRule) -> str:
+        """When it was last changed."""
+        return f"{rule.updated_at:%Y-%m-%d %H:%M} UTC"
+
+    @admin.action(description="Switch off", permissions=["change"])
+    def switch_off(self, request: HttpRequest, rules: QuerySet[FallbackRule]) -> None:
+        """Leaves the rules to ENTITLEMENTS_FALLBACK or the default."""
+        self._switch(request, rules, is_active=False)
+
+    @admin.action(description="Put in force", permissions=["change"])
+    def switch_on(self, request: HttpRequest, rules: QuerySet[FallbackRule]) -> None:
+        """Has the rules answer again."""
+        self._switch(request, rules, is_active=True)
+
+    def formfield_for_dbfield(self, db_field: "Field[Any, Any]", request: HttpRequest, **kwargs: Any) -> Any:
+        """Says what is not set in words."""
+        if db_field.name == "enum_values":
+            kwargs["form_class"] = TextsField
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if isinstance(field, forms.NullBooleanField):
+            field.widget.choices = [("unknown", "not set"), ("true", "yes"), ("false", "no")]
+        if isinstance(field, TextsField):
+            field.widget.attrs["rows"] = 2
+        return field
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """What ENTITLEMENTS_FALLBACK has for the feature that is to be overridden."""
+        initial: dict[str, Any] = dict(super().get_changeform_initial_data(request))
+        configured = sidecar().config.entitlements_fallback.get(str(initial.get("feature_id")))
+        return initial if configured is None else initial | FallbackRule.columns(configured)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The rules, below what is in force altogether."""
+        in_force = self._in_force(request)
+        context = {"in_force": in_force[:SHOWN], "hidden": max(len(in_force) - SHOWN, 0)}
+        response: HttpResponse = super().changelist_view(request, {**context, **(extra_context or {})})
+        return response
+
+    def _switch(self, request: HttpRequest, rules: QuerySet[FallbackRule], *, is_active: bool) -> None:
+        told = "Put in force." if is_active else "Switched off."
+        changed = list(rules.exclude(is_active=is_active))
+        for rule in changed:
+            rule.is_active = is_active
+            rule.save(update_fields=["is_active", "updated_at"])
+            self.log_change(request, rule, told)
+        self.message_user(request, f"{told} Rules changed: {len(changed)}.")
+
+    def _in_force(self, request: HttpRequest) -> list[InForce]:
+        ids = dict(FallbackRule.objects.values_list("feature_id", "pk"))
+        rows = effective(sidecar().config.entitlements_fallback, FallbackRule.objects.all())
+        return [InForce(*row, link=self._link(request, row[0], ids.get(row[0]))) for row in rows]
+
+    def _link(self, request: HttpRequest, feature_id: str, pk: int | None) -> str | None:
+        if pk is not None:
+            return reverse("admin:entitlements_fallbackrule_change", args=[pk])
+        if not self.has_add_permission(request):
+            return None
+        return f"{reverse('admin:entitlements_fallbackrule_add')}?{urlencode({'feature_id': feature_id})}"

@@ -1,0 +1,135 @@
+"""What waits for the cloud and what it refused: looked at by all, acted on by who may change."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.contrib import messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+
+from entitlements.admin.site import site
+from entitlements.composition import OutboxParts, sidecar
+from entitlements.domain.errors import OutboxUnavailable
+from entitlements.domain.outbox import OutboxEntry as Entry
+from entitlements.domain.usage import UsageEvent
+from entitlements.models import OutboxEntry
+from entitlements.service.delivering import Delivering
+from entitlements.service.wording import duration
+
+SHOWN = 100
+"""So many of each are shown, those that wait longest."""
+UNREACHABLE = "The outbox cannot be reached: its disk, or Redis, does not answer."
+_ACTS = {"replay": "Replayed", "discard": "Discarded"}
+
+
+@site.page(
+    "entitlements/outboxentry/",
+    name="entitlements_outboxentry_changelist",
+    permission="entitlements.view_outboxentry",
+)
+def outbox(request: HttpRequest) -> HttpResponse:
+    """The lists; a POST acts on dead letters."""
+    parts = sidecar().outbox
+    context: dict[str, Any] = {"title": "Outbox", "mode": sidecar().config.sidecar_outbox}
+    if parts is None:
+        return site.render(request, "entitlements/outbox.html", context | {"is_off": True})
+    may_change = request.user.has_perm("entitlements.change_outboxentry")
+    if request.method == "POST":
+        if not may_change:
+            raise PermissionDenied
+        answer = _act(request, parts)
+        if answer is not None:
+            return answer
+    return site.render(
+        request, "entitlements/outbox.html", context | {"may_change": may_change} | _shown(request, parts)
+    )
+
+
+def _act(request: HttpRequest, parts: OutboxParts) -> HttpResponse | None:
+    """Does what was asked; to discard is asked for twice."""
+    act, ids = request.POST.get("act"), request.POST.getlist("id")
+    is_all = "all" in request.POST
+    if act not in _ACTS or (not ids and not is_all):
+        messages.warning(request, "Choose dead letters first.")
+        return None
+    if act == "discard" and "sure" not in request.POST:
+        context = {"title": "Discard dead letters", "ids": ids, "is_all": is_all}
+        return site.render(request, "entitlements/outbox_discard.html", context)
+    delivering = parts.delivering
+    work = delivering.replay if act == "replay" else delivering.discard
+    try:
+        count = async_to_sync(work)(None if is_all else ids)
+    except OutboxUnavailable:
+        messages.error(request, UNREACHABLE)
+    else:
+        _log(request, f"{_ACTS[act]}: {count} ({'all' if is_all else ', '.join(ids)})", ids)
+        messages.success(request, f"{_ACTS[act]}: {count}.")
+    return HttpResponseRedirect(request.path)
+
+
+def _log(request: HttpRequest, told: str, ids: Sequence[str]) -> None:
+    LogEntry.objects.create(
+        user_id=str(request.user.pk),
+        content_type=ContentType.objects.get_for_model(OutboxEntry),
+        object_id=ids[0] if len(ids) == 1 else "",
+        object_repr="dead letters",
+        action_flag=CHANGE,
+        change_message=told,
+    )
+
+
+def _shown(request: HttpRequest, parts: OutboxParts) -> dict[str, Any]:
+    try:
+        state, waiting, dead = async_to_sync(_read)(parts.delivering)
+    except OutboxUnavailable:
+        messages.error(request, UNREACHABLE)
+        return {}
+    now_ms = sidecar().clock.now_ms()
+    oldest_ms = state.oldest_accepted_at_ms
+    return {
+        "state": state,
+        "oldest": None if oldest_ms is None else duration(max(now_ms - oldest_ms, 0)),
+        "waiting": [_row(entry) for entry in waiting],
+        "dead": [_row(letter.entry) | {"reason": letter.reason} for letter in dead],
+        "limit": SHOWN,
+    }
+
+
+async def _read(delivering: Delivering) -> tuple[Any, Sequence[Any], Sequence[Any]]:
+    return await delivering.look(), await delivering.waiting(SHOWN), await delivering.dead_letters(SHOWN)
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    write = entry.write
+    is_event = isinstance(write, UsageEvent)
+    return {
+        "id": entry.id,
+        "kind": "event" if is_event else "usage report",
+        "name": write.event_name if isinstance(write, UsageEvent) else write.feature_id,
+        "customer": write.key.customer_id,
+        "resource": write.key.resource_id,
+        "accepted_at": datetime.fromtimestamp(entry.accepted_at_ms / 1000, UTC),
+        "content": json.dumps(_plain(dataclasses.asdict(write)), indent=2, ensure_ascii=False),
+    }
+
+
+def _plain(value: object) -> object:
+    """JSON of a write for people."""
+    match value:
+        case dict():
+            return {str(name): _plain(each) for name, each in value.items()}
+        case Enum():
+            return value.name
+        case tuple() | list():
+            return [_plain(each) for each in value]
+        case str() | int() | float() | bool() | None:
+            return value
+        case _:
+            return str(value)

@@ -1,0 +1,89 @@
+"""Every page, light and dark, wide and on a phone: nothing serious for axe, nothing wider than the screen."""
+
+import os
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Page
+
+from emulator.server import Emulator
+from grpc_service.generated import sidecar_pb2 as pb
+from tests.admin.visitor import PHONE, WIDE, Visitor, visiting
+from tests.cloud_states import metered_state
+from tests.harness import Client, SidecarProcess, usage_of
+
+pytestmark = pytest.mark.timeout(180)
+
+SERIOUS = {"serious", "critical"}
+PAGES = {
+    "overview": "/admin/",
+    "explain-form": "/admin/explain/",
+    "explain": "/admin/explain/?customer=customer-1&feature=m&usage=1&compare=on",
+    "fallbacks": "/admin/entitlements/fallbackrule/",
+    "fallback-add": "/admin/entitlements/fallbackrule/add/?feature_id=m",
+    "fallback-change": "/admin/entitlements/fallbackrule/1/change/",
+    "outbox": "/admin/entitlements/outboxentry/",
+    "users": "/admin/auth/user/",
+    "groups": "/admin/auth/group/",
+    "activity": "/admin/admin/logentry/",
+}
+SCREENSHOTS = os.environ.get("TEST_SCREENSHOTS")
+"""A folder: pictures of all pages go there, for people to look at."""
+
+
+async def _findings(page: Page) -> list[str]:
+    results = await Axe().run(page)
+    return [
+        f"{violation['id']}: {node['target']} {node.get('failureSummary', '')}"
+        for violation in results.response["violations"]
+        if violation["impact"] in SERIOUS
+        for node in violation["nodes"]
+    ]
+
+
+async def _something_to_see(
+    emulator: Emulator, sidecar: SidecarProcess, client: Client, visitor: Visitor
+) -> None:
+    """A denied customer, a dead letter, a waiting write, a rule."""
+    emulator.state.put("customer-1", metered_state(usage=105, limit=100), push=False)
+    assert await usage_of(client, "customer-1") == 105
+    emulator.state.put("customer-1", metered_state(usage=3, limit=100), push=False)
+    emulator.faults.set(
+        "graphql", "errors_200", customer_id="nobody", code="CustomerNotFound", message="unknown"
+    )
+    events = [pb.Event(event_name="opened", customer_id="nobody", idempotency_key="poison")]
+    emulator.faults.set("graphql", "down")
+    await client.ReportEvents(pb.ReportEventsRequest(events=events), timeout=15)
+    emulator.faults.set(
+        "graphql", "errors_200", customer_id="nobody", code="CustomerNotFound", message="unknown"
+    )
+    await sidecar.printed("the cloud refused a write of the outbox")
+    emulator.faults.clear("graphql")
+    await visitor.open("/admin/entitlements/fallbackrule/add/?feature_id=m")
+    await visitor.page.get_by_role("button", name="Save", exact=True).click()
+    await visitor.page.wait_for_url("**/fallbackrule/")
+
+
+async def test_every_page_is_for_everybody(
+    emulator: Emulator, browser: Browser, sidecar: SidecarProcess, client: Client, visitor: Visitor
+) -> None:
+    await _something_to_see(emulator, sidecar, client, visitor)
+    findings: list[str] = []
+    for size, dark in ((WIDE, False), (WIDE, True), (PHONE, False), (PHONE, True)):
+        async with visiting(browser, sidecar.http_port, size=size, dark=dark) as guest:
+            look = f"{'dark' if dark else 'light'}-{size[0]}"
+            await guest.open("/admin/login/")
+            findings += [f"login {look}: {each}" for each in await _findings(guest.page)]
+            await guest.log_in()
+            for name, path in PAGES.items():
+                await guest.open(path)
+                await guest.page.wait_for_load_state("networkidle")
+                if SCREENSHOTS is not None:
+                    await guest.page.screenshot(path=Path(SCREENSHOTS) / f"{name}-{look}.png", full_page=True)
+                findings += [f"{name} {look}: {each}" for each in await _findings(guest.page)]
+                width = await guest.page.evaluate("document.documentElement.scrollWidth")
+                if width > size[0]:
+                    findings.append(f"{name} {look}: {width} pixels wide")
+
+    assert [] == findings

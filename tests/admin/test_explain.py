@@ -1,0 +1,102 @@
+"""A newcomer finds out why customer X was denied feature Y, from the overview, without documentation."""
+
+from urllib.parse import urlencode
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from emulator.server import Emulator
+from tests.admin.visitor import Visitor, visiting
+from tests.cloud_states import boolean_state, metered_state
+from tests.harness import Client, SidecarProcess, usage_of
+
+pytestmark = pytest.mark.timeout(120)
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "{{constructor.constructor('alert(1)')()}}",
+    "'+alert(1)+'",
+    "a/b?c=d&e=%41#ü\u202e",
+]
+
+
+def explain_path(**asked: str) -> str:
+    return f"/admin/explain/?{urlencode(asked)}"
+
+
+async def test_a_denial_is_explained_from_the_overview(
+    emulator: Emulator, visitor: Visitor, client: Client
+) -> None:
+    """Two fields and a button; the cache explained is the one that answers gRPC."""
+    emulator.state.put("a", metered_state(usage=105, limit=100), push=False)
+    assert await usage_of(client, "a") == 105
+    emulator.state.put("a", metered_state(usage=3, limit=100), push=False)
+    page = visitor.page
+
+    await visitor.open("/admin/")
+    form = page.locator("form", has_text="Why was a customer denied?")
+    await form.get_by_label("Customer").fill("a")
+    await form.get_by_label("Feature").fill("m")
+    await form.get_by_role("button", name="Explain").click()
+
+    verdict = page.get_by_role("status")
+    await expect(verdict).to_contain_text("Denied: usage 105 exceeds the limit of 100")
+    await expect(verdict).to_contain_text("REQUESTED_USAGE_EXCEEDING_LIMIT")
+    text = await visitor.text()
+    assert "From memory, confirmed by the cloud" in text
+    assert "The fallback denies access (the default, as none is configured)." in text
+    assert ["data", "entitlement", "cloud", "limit"] == [
+        (await each.inner_text()).split(":")[0]
+        for each in await page.locator(".sidecar-steps .text-xs").all()
+    ]
+    assert "In the cloud" not in text
+
+    await page.get_by_role("link", name="Compare with the cloud").click()
+
+    cloud = page.locator("#cloud")
+    await expect(cloud).to_contain_text("The cloud grants access at this moment")
+    await expect(cloud.locator("tr", has_text="usage.current")).to_contain_text("105")
+    assert await usage_of(client, "a") == 105
+
+
+async def test_a_question_can_be_narrowed(emulator: Emulator, visitor: Visitor) -> None:
+    """Requested usage, the method's kind, the call's fallback; what cannot be meant is told at its field."""
+    emulator.state.put("a", metered_state(usage=99, limit=100), push=False)
+    page = visitor.page
+
+    await visitor.open(explain_path(customer="a", feature="m", usage="1"))
+    await expect(page.get_by_role("status")).to_contain_text("Granted: usage 99 + requested 1 is within")
+    await expect(page.get_by_label("Requested usage")).to_have_value("1")
+    await visitor.open(explain_path(customer="a", feature="m", kind="enum", fallback="grant"))
+    await expect(page.get_by_role("status")).to_contain_text("Granted by a fallback (the call's own)")
+    await visitor.open(explain_path(customer="a", currency="tokens"))
+    await expect(page.get_by_role("status")).to_contain_text("ENTITLEMENT_NOT_FOUND")
+    await visitor.open(explain_path(customer=" a", feature="m"))
+    assert "begins or ends with a space" in await visitor.text()
+    await visitor.open(explain_path(customer="a", feature="m", usage="nan"))
+    await expect(page.get_by_role("alert")).to_contain_text("Enter a number")
+    await visitor.open(explain_path(customer="x" * 1001, feature="m"))
+    await expect(page.get_by_role("alert")).to_contain_text("at most 1000 characters")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+async def test_no_id_injects_markup(emulator: Emulator, visitor: Visitor, text: str) -> None:
+    """It is shown as it is, and nothing of it runs; the console stays silent."""
+    dialogs: list[str] = []
+    visitor.page.on("dialog", lambda dialog: dialogs.append(dialog.message))
+    emulator.state.put(text, boolean_state(feature_id=text), push=False)
+
+    await visitor.open(explain_path(customer=text, feature=text, compare="on"))
+
+    await expect(visitor.page.get_by_role("status")).to_contain_text("Granted")
+    await expect(visitor.page.get_by_label("Customer")).to_have_value(text)
+    assert 0 == await visitor.page.locator("img[src=x], main script, #content script").count()
+    assert [] == dialogs
+
+
+async def test_a_stranger_is_not_told(browser: Browser, sidecar: SidecarProcess) -> None:
+    async with visiting(browser, sidecar.http_port) as stranger:
+        await stranger.open(explain_path(customer="a", feature="m"))
+
+        assert "/admin/login/" in stranger.page.url

@@ -1,0 +1,133 @@
+"""A fallback that is edited in the browser answers over gRPC within a second."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import expect
+
+from emulator.server import Emulator
+from entitlements.admin.fallbacks import effective, terms_of
+from entitlements.domain.fallback import FallbackOrigin, FallbackValue
+from entitlements.models import FallbackRule
+from grpc_service.generated import sidecar_pb2 as pb
+from tests.admin.visitor import USERNAME, Visitor
+from tests.cloud_states import boolean_state
+from tests.harness import CALL_SECONDS, Client, SidecarProcess, running_sidecar
+
+pytestmark = pytest.mark.timeout(120)
+
+GRANTED, DENIED = FallbackValue(has_access=True), FallbackValue()
+IN_FORCE_SECONDS = 1.0
+
+
+@pytest.fixture
+async def sidecar(emulator: Emulator, tmp_path: Path, password_file: Path) -> AsyncIterator[SidecarProcess]:
+    """One with fallbacks of the environment."""
+    environment = {"env": {"hasAccess": True, "usageLimit": 5}, "f": {"hasAccess": False}}
+    async with running_sidecar(
+        emulator,
+        tmp_path,
+        SIDECAR_ADMIN_USERNAME=USERNAME,
+        SIDECAR_ADMIN_PASSWORD_FILE=str(password_file),
+        ENTITLEMENTS_FALLBACK=json.dumps(environment),
+    ) as sidecar:
+        await sidecar.following()
+        yield sidecar
+
+
+async def _is_granted(client: Client) -> bool:
+    request = pb.GetEntitlementV2Request(customer_id="a", feature_id="f")
+    answer = (await client.GetEntitlementV2(request, timeout=CALL_SECONDS)).entitlement
+    assert answer.is_fallback
+    return answer.has_access
+
+
+async def _becomes(client: Client, *, granted: bool) -> None:
+    """Within a second; asked for all the time, so that an answer that is remembered would show."""
+    async with asyncio.timeout(IN_FORCE_SECONDS):
+        while await _is_granted(client) is not granted:  # noqa: ASYNC110 - gRPC tells no events
+            await asyncio.sleep(0.02)
+
+
+async def test_an_edited_fallback_answers_within_a_second(
+    emulator: Emulator, visitor: Visitor, client: Client
+) -> None:
+    """Added over the environment's, switched off, and put in force again; each of it is logged."""
+    emulator.state.put("a", boolean_state(feature_id="other"), push=False)
+    page = visitor.page
+    assert not await _is_granted(client)
+
+    await visitor.open("/admin/entitlements/fallbackrule/")
+    await page.get_by_role("link", name="f", exact=True).click()
+    await expect(page.locator("#id_feature_id")).to_have_value("f")
+    await page.get_by_label("grants access", exact=False).check()
+    await page.get_by_role("button", name="Save", exact=True).click()
+    await _becomes(client, granted=True)
+    row = page.locator("section tr", has_text="the database")
+    await expect(row).to_contain_text("ENTITLEMENTS_FALLBACK, which denies")
+
+    for action, granted in (("switch_off", False), ("switch_on", True)):
+        await page.locator(
+            "#result_list input[name=_selected_action], input[name=_selected_action]"
+        ).first.check()
+        await page.locator("select[name=action]").select_option(action)
+        await page.locator("button[name=index]").click()
+        await expect(page.get_by_text("Rules changed: 1").first).to_be_visible()
+        await _becomes(client, granted=granted)
+
+    await visitor.open("/admin/admin/logentry/")
+    text = await visitor.text()
+    for told in ("Added.", "Switched off.", "Put in force."):
+        assert told in text
+
+
+async def test_what_cannot_be_is_told_at_its_field(visitor: Visitor) -> None:
+    """And what the environment has is the form's beginning."""
+    page = visitor.page
+    await visitor.open("/admin/entitlements/fallbackrule/add/?feature_id=env")
+    await expect(page.locator("#id_usage_limit")).to_have_value("5.0")
+    await expect(page.locator("#id_has_access")).to_be_checked()
+    await expect(page.locator("#id_enum_values")).to_have_value("")
+    await expect(page.locator("#id_is_unlimited")).to_have_value("unknown")
+
+    await page.locator("#id_value").fill("9999999999")
+    await page.locator("#id_enum_values").fill('{"a": 1}')
+    await page.get_by_role("button", name="Save", exact=True).click()
+
+    text = await visitor.text()
+    assert "less than or equal to 2147483647" in text
+    assert "JSON list of texts" in text
+
+
+def test_the_database_goes_before_the_environment() -> None:
+    """While its rule is in force."""
+    environment = {"both": DENIED, "env": GRANTED, "off": GRANTED}
+    rules = [
+        FallbackRule(feature_id="both", has_access=True),
+        FallbackRule(feature_id="db", has_access=True),
+        FallbackRule(feature_id="off", has_access=False, is_active=False),
+    ]
+
+    assert [
+        ("both", GRANTED, FallbackOrigin.DATABASE, DENIED),
+        ("db", GRANTED, FallbackOrigin.DATABASE, None),
+        ("env", GRANTED, FallbackOrigin.ENVIRONMENT, None),
+        ("off", GRANTED, FallbackOrigin.ENVIRONMENT, None),
+    ] == effective(environment, rules)
+
+
+def test_terms_are_words() -> None:
+    value = FallbackValue(
+        usage_limit=5,
+        current_usage=0,
+        value=3,
+        enum_values=("a", "b"),
+        is_unlimited=True,
+        has_soft_limit=True,
+    )
+
+    assert "limit 5, used 0, value 3, values a, b, unlimited, soft limit" == terms_of(value)
+    assert "" == terms_of(DENIED)

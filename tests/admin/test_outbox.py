@@ -1,0 +1,106 @@
+"""Dead letters in the browser: looked at, replayed, discarded; by who may."""
+
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from emulator.server import Emulator
+from grpc_service.generated import sidecar_pb2 as pb
+from tests.admin.viewers import VIEWER, make_viewer
+from tests.admin.visitor import Visitor, visiting
+from tests.harness import Client, SidecarProcess
+
+pytestmark = pytest.mark.timeout(120)
+
+PATH = "/admin/entitlements/outboxentry/"
+HOSTILE = '"><img src=x onerror=alert(1)>'
+
+
+async def _a_dead_letter(emulator: Emulator, sidecar: SidecarProcess, client: Client) -> None:
+    """A good event that is delivered, and one that the cloud refuses."""
+    request = pb.ReportEventsRequest(
+        events=[
+            pb.Event(event_name="opened", customer_id="customer-1", idempotency_key="good"),
+            pb.Event(event_name=HOSTILE, customer_id="nobody", idempotency_key="poison"),
+        ]
+    )
+    emulator.faults.set("graphql", "down")
+    await client.ReportEvents(request, timeout=15)
+    emulator.faults.set(
+        "graphql", "errors_200", customer_id="nobody", code="CustomerNotFound", message="no such customer"
+    )
+    await sidecar.printed("the cloud refused a write of the outbox")
+
+
+async def test_a_dead_letter_is_looked_at_and_replayed(
+    emulator: Emulator, sidecar: SidecarProcess, client: Client, visitor: Visitor
+) -> None:
+    """With the cloud's reason and all of it; once the cloud takes it, it is gone, and that is logged."""
+    await _a_dead_letter(emulator, sidecar, client)
+    page = visitor.page
+
+    await visitor.open(PATH)
+    row = page.locator("tr", has_text="no such customer")
+    await expect(row).to_contain_text("nobody")
+    await row.locator("summary").click()
+    await expect(row.locator("pre")).to_contain_text('"idempotency_key": "poison"')
+    assert 0 == await page.locator("img[src=x]").count()
+
+    await page.get_by_role("button", name="Replay").click()
+    await expect(page.get_by_text("Choose dead letters first.")).to_be_visible()
+    emulator.faults.clear("graphql")
+    await page.get_by_label("Choose event").check()
+    await page.get_by_role("button", name="Replay").click()
+
+    await expect(page.get_by_text("Replayed: 1.")).to_be_visible()
+    await emulator.state.ledger.events_reached(2, timeout_seconds=20)
+    await visitor.open("/admin/admin/logentry/")
+    await expect(page.get_by_text("Replayed: 1").first).to_be_visible()
+
+
+async def test_to_discard_is_asked_for_twice(
+    emulator: Emulator, sidecar: SidecarProcess, client: Client, visitor: Visitor
+) -> None:
+    await _a_dead_letter(emulator, sidecar, client)
+    page = visitor.page
+
+    await visitor.open(PATH)
+    await page.get_by_label("All of them (1)").check()
+    await page.get_by_role("button", name="Discard").click()
+    await expect(page.get_by_text("Discard all dead letters for good?")).to_be_visible()
+    assert 1 == (await sidecar.parts())["outbox"]["dead"]
+    await page.get_by_role("button", name="Discard for good").click()
+
+    await expect(page.get_by_text("Discarded: 1.")).to_be_visible()
+    await expect(page.get_by_text("None: the cloud refused nothing.")).to_be_visible()
+    assert ["good"] == list(emulator.state.ledger.keys())
+
+
+async def test_a_viewer_looks_and_changes_nothing(
+    emulator: Emulator, browser: Browser, sidecar: SidecarProcess, client: Client, tmp_path: Path
+) -> None:
+    """Explains as well; no button, and what is sent without one is refused."""
+    await _a_dead_letter(emulator, sidecar, client)
+    await make_viewer(emulator, tmp_path)
+    async with visiting(browser, sidecar.http_port) as viewer:
+        await viewer.log_in(*VIEWER)
+        await viewer.open(PATH)
+        await expect(viewer.page.get_by_text("no such customer")).to_be_visible()
+        assert 0 == await viewer.page.get_by_role("button", name="Replay").count()
+        await viewer.open("/admin/explain/?customer=nobody&feature=f")
+        await expect(viewer.page.get_by_role("status")).to_contain_text("Denied")
+        assert 0 == await viewer.page.get_by_role("link", name="Fallback rules of this feature").count()
+        cookies = {each["name"]: each["value"] for each in await viewer.page.context.cookies()}
+        sent: dict[str, str | float | bool] = {
+            "act": "replay",
+            "all": "1",
+            "csrfmiddlewaretoken": cookies["sidecar_csrf"],
+        }
+        refused = await viewer.page.context.request.post(viewer.address + PATH, form=sent)
+        added = await viewer.page.context.request.get(
+            viewer.address + "/admin/entitlements/fallbackrule/add/"
+        )
+
+    assert [403, 403] == [refused.status, added.status]
+    assert 1 == (await sidecar.parts())["outbox"]["dead"]
