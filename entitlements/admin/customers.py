@@ -109,7 +109,7 @@ class CachedCustomerAdmin(ModelAdmin):
         key = EntityKey(customer_id, request.GET.get("resource"))
         found = next(iter(_held(built, tier, [key])), None)
         context = {
-            "title": customer_id if key.resource_id is None else f"{customer_id} / {key.resource_id}",
+            "title": "Cached customer",
             "key": key,
             "value": key_text(key),
             "customer_url": customer_url(EntityKey(customer_id), tier),

@@ -15,7 +15,7 @@ from entitlements.domain.ports import Source
 
 ROWS = 50
 """So many on a page, at least where there are more; a page of Redis may have some more."""
-SLICE = 500
+SLICE = 2000
 """After so many ids of memory checks get their turn at the interpreter."""
 SLICE_PAUSE_SECONDS = 0.0002
 MAX_LOOKED_AT = 500_000

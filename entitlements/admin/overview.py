@@ -12,8 +12,20 @@ from entitlements.composition import VERSION, Sidecar, sidecar
 
 RECENT_SECONDS = 300.0
 """What the figures at the top are about."""
+_NAMES = {"grpc": "gRPC", "upstream": "Cloud"}
 _NOTHING = "-"
 """Where there is no number."""
+_CHART_OPTIONS = json.dumps(
+    {
+        "animation": False,
+        "maintainAspectRatio": False,
+        "plugins": {"legend": {"display": False}},
+        "scales": {
+            "x": {"grid": {"display": False}, "ticks": {"maxTicksLimit": 5, "maxRotation": 0}},
+            "y": {"beginAtZero": True, "suggestedMax": 1, "grid": {}, "ticks": {"maxTicksLimit": 5}},
+        },
+    }
+)
 _State = Mapping[str, object]
 _Parts = Mapping[str, _State]
 
@@ -45,6 +57,7 @@ def context(_request: HttpRequest) -> dict[str, Any]:
         "figures": _figures(built, parts),
         "requests_chart": _chart(HISTORY.points(), "requests", "Requests a second", "--color-primary-600"),
         "fallbacks_chart": _chart(HISTORY.points(), "fallbacks", "Fallbacks a second", "--color-orange-500"),
+        "chart_options": _CHART_OPTIONS,
         "parts": [_part(name, state) for name, state in parts.items()],
         "counts_all_workers": HISTORY.counts_all_workers,
         "version": VERSION,
@@ -101,7 +114,7 @@ def _number(value: object) -> float:
 
 
 def _chart(points: list[Point], field: str, label: str, colour: str) -> str | None:
-    if not points:
+    if len(points) < 2:  # noqa: PLR2004 - a line has two ends
         return None
     return json.dumps(
         {
@@ -112,8 +125,9 @@ def _chart(points: list[Point], field: str, label: str, colour: str) -> str | No
                     "data": [round(getattr(each, field), 2) for each in points],
                     "borderColor": f"var({colour})",
                     "backgroundColor": f"var({colour})",
-                    "displayYAxis": True,
-                    "maxTicksXLimit": 6,
+                    "borderWidth": 2,
+                    "pointRadius": 0,
+                    "tension": 0.2,
                 }
             ],
         }
@@ -122,10 +136,14 @@ def _chart(points: list[Point], field: str, label: str, colour: str) -> str | No
 
 def _part(name: str, state: _State) -> Part:
     return Part(
-        name=name.replace("_", " ").capitalize(),
+        name=_NAMES.get(name, name.replace("_", " ").capitalize()),
         has_problem=bool(state["problem"]),
         meaning=str(state["meaning"]),
-        rows=[(key.replace("_", " "), _told(key, value)) for key, value in state.items() if key != "meaning"],
+        rows=[
+            (key.removesuffix("_ms").replace("_", " "), _told(key, value).removesuffix("+00:00"))
+            for key, value in state.items()
+            if key not in {"meaning", "problem"}
+        ],
     )
 
 
@@ -138,9 +156,9 @@ def _told(key: str, value: object) -> str:
         case bool():
             return "yes" if value else "no"
         case int() | float():
-            return size(value) if key == "bytes" else f"{value:,}"
+            return size(value) if key.endswith("bytes") else f"{value:,}"
         case Mapping():
-            return ", ".join(f"{each}: {told}" for each, told in value.items())
+            return ", ".join(f"{each}: {told}" for each, told in value.items()) or _NOTHING
         case _:
             return str(value)
 

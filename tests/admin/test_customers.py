@@ -61,7 +61,7 @@ async def test_a_customer_is_found_looked_at_refreshed_and_evicted(
     await page.get_by_role("button", name="Evict selected").click()
     await page.get_by_role("button", name="Evict", exact=True).click()
     await expect(page.get_by_text("1 entry evicted.")).to_be_visible()
-    await expect(page.get_by_text("This is not cached here")).to_be_visible()
+    await expect(page.get_by_text("is not cached here")).to_be_visible()
     await visitor.open("/admin/admin/logentry/")
     await expect(page.get_by_role("row", name="customer-x")).to_have_count(2)
     await expect(page.get_by_role("row", name="Evicted.")).to_contain_text("on-call")
