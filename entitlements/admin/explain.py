@@ -7,8 +7,9 @@ from urllib.parse import urlencode
 from asgiref.sync import async_to_sync
 from django import forms
 from django.http import HttpRequest, HttpResponse
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 
+from entitlements.admin.customers import customer_url
 from entitlements.admin.site import site
 from entitlements.composition import sidecar
 from entitlements.domain.decision import Query
@@ -80,6 +81,7 @@ def _explained(request: HttpRequest, form: Question) -> dict[str, Any]:
         "shares_redis": built.redis is not None,
         "has_spaces": any(each != each.strip() for each in ids),
         "compare_url": f"?{_with(request, compare='on')}#cloud",
+        "customer_url": customer_url(query.key),
         "rule_url": _rule_url(request, query.feature_id),
     }
 
@@ -95,8 +97,4 @@ def _rule_url(request: HttpRequest, feature_id: str) -> str | None:
     """Where the fallback of this feature is set, for who may set it."""
     if not feature_id or not request.user.has_perm("entitlements.add_fallbackrule"):
         return None
-    try:
-        address = reverse("admin:entitlements_fallbackrule_changelist")
-    except NoReverseMatch:
-        return None
-    return f"{address}?{urlencode({'q': feature_id})}"
+    return f"{reverse('admin:entitlements_fallbackrule_changelist')}?{urlencode({'q': feature_id})}"

@@ -1,14 +1,16 @@
 """A newcomer finds out why customer X was denied feature Y, from the overview, without documentation."""
 
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 from playwright.async_api import Browser, expect
 
 from emulator.server import Emulator
-from tests.admin.visitor import Visitor, visiting
+from tests.admin.visitor import USERNAME, Visitor, visiting
 from tests.cloud_states import boolean_state, metered_state
-from tests.harness import Client, SidecarProcess, usage_of
+from tests.harness import Client, SidecarProcess, client_of, running_sidecar, usage_of
+from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -58,6 +60,52 @@ async def test_a_denial_is_explained_from_the_overview(
     await expect(cloud).to_contain_text("The cloud grants access at this moment")
     await expect(cloud.locator("tr", has_text="usage.current")).to_contain_text("105")
     assert await usage_of(client, "a") == 105
+
+
+async def test_each_entitlement_of_a_customer_leads_to_why(
+    emulator: Emulator, visitor: Visitor, client: Client
+) -> None:
+    """And from there back to all that is cached of the customer."""
+    emulator.state.put("a/ü", metered_state(usage=105, limit=100), push=False)
+    assert await usage_of(client, "a/ü") == 105
+    page = visitor.page
+
+    await visitor.open(f"/admin/entitlements/cachedcustomer/customer/?{urlencode({'customer': 'a/ü'})}")
+    await page.get_by_role("link", name="why?").click()
+    await expect(page.get_by_role("status")).to_contain_text("Denied: usage 105 exceeds the limit of 100")
+    await page.get_by_role("link", name="All that is cached of this customer").click()
+
+    await expect(page.get_by_text("a/ü").first).to_be_visible()
+
+
+async def test_with_redis_the_page_says_whose_memory_is_explained(
+    emulator: Emulator, browser: Browser, tmp_path: Path, password_file: Path
+) -> None:
+    """What another process shared is explained from Redis, and the page says what is shared."""
+    with RedisServer() as redis:
+        variables = {
+            "REDIS_HOST": "127.0.0.1",
+            "REDIS_PORT": str(redis.port),
+            "REDIS_ENVIRONMENT_PREFIX": "explained",
+            "SIDECAR_ADMIN_USERNAME": USERNAME,
+            "SIDECAR_ADMIN_PASSWORD_FILE": str(password_file),
+        }
+        emulator.state.put("a", metered_state(usage=105, limit=100), push=False)
+        async with running_sidecar(emulator, tmp_path / "one", **variables) as one:
+            await one.following()
+            async with client_of(one) as client:
+                assert await usage_of(client, "a") == 105
+            async with (
+                running_sidecar(emulator, tmp_path / "two", **variables) as two,
+                visiting(browser, two.http_port) as visitor,
+            ):
+                await visitor.log_in()
+                await visitor.open(explain_path(customer="a", feature="m"))
+                text = await visitor.text()
+
+    assert "From Redis, confirmed by the cloud" in text
+    assert f"Explained by process {two.process.pid}" in text
+    assert "Redis is the shared truth" in text
 
 
 async def test_a_question_can_be_narrowed(emulator: Emulator, visitor: Visitor) -> None:

@@ -7,7 +7,7 @@ from playwright.async_api import Browser, expect
 
 from emulator.server import Emulator
 from grpc_service.generated import sidecar_pb2 as pb
-from tests.admin.viewers import VIEWER, make_viewer
+from tests.admin.test_access import ADD_VIEWER, in_shell
 from tests.admin.visitor import Visitor, visiting
 from tests.harness import Client, SidecarProcess
 
@@ -82,9 +82,9 @@ async def test_a_viewer_looks_and_changes_nothing(
 ) -> None:
     """Explains as well; no button, and what is sent without one is refused."""
     await _a_dead_letter(emulator, sidecar, client)
-    await make_viewer(emulator, tmp_path)
+    await in_shell(emulator, tmp_path, ADD_VIEWER)
     async with visiting(browser, sidecar.http_port) as viewer:
-        await viewer.log_in(*VIEWER)
+        await viewer.log_in("viewer")
         await viewer.open(PATH)
         await expect(viewer.page.get_by_text("no such customer")).to_be_visible()
         assert 0 == await viewer.page.get_by_role("button", name="Replay").count()
