@@ -139,6 +139,8 @@ async def test_no_id_injects_markup(emulator: Emulator, visitor: Visitor, text: 
 
     await expect(visitor.page.get_by_role("status")).to_contain_text("Granted")
     await expect(visitor.page.get_by_label("Customer")).to_have_value(text)
+    await visitor.open(explain_path(customer=text, feature=f"{text} of none"))
+    await expect(visitor.page.get_by_role("status")).to_contain_text("of none")
     assert 0 == await visitor.page.locator("img[src=x], main script, #content script").count()
     assert [] == dialogs
 
