@@ -158,6 +158,10 @@ CACHE_EVICTIONS = Counter("sidecar_cache_evictions", "Entities given up for spac
 REDIS_DROPPED_WRITES = Counter(
     "sidecar_redis_dropped_writes", "Writes that Redis did not take; they are in memory and in the cloud."
 )
+REDIS_AMBIGUOUS_IDS = Counter(
+    "sidecar_redis_ambiguous_ids",
+    "Uses of an entity that stays out of Redis because its name there could be another's, such as a:r_b.",
+)
 FEED_LEASE_HELD = Gauge(
     "sidecar_feed_lease_held",
     "1 in the process that follows the feed for all processes of its Redis prefix.",

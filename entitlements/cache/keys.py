@@ -10,6 +10,11 @@ from entitlements.domain.entity import EntityKey
 _FETCH = "refetchEntityEntitlementsAfterCacheMiss"
 
 
+_PARTS = (":r_", ":f_", ":credit_")
+"""What stands between the ids in a name."""
+_ENDINGS = (":metadata", "#timestamp")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeySpace:
     """The keys of one environment."""
@@ -42,6 +47,17 @@ class KeySpace:
         """Where that process tells that it is done."""
         return f"{self.prefix}:{_FETCH}:{_ids(key)}"
 
+    def is_ambiguous(self, key: EntityKey) -> bool:
+        """True when the entity's name is, or may be, another's: `a:r_b` is a customer, and resource b of a.
+
+        The layout keeps ids raw and cannot tell them apart (contract/redis.md), so such an entity stays out
+        of Redis: what it finds there could be another customer's.
+        """
+        ids = (key.customer_id, key.resource_id or "")
+        if any(part in id_ for id_ in ids for part in _PARTS):
+            return True
+        return self.entity(key).endswith(_ENDINGS)
+
     @property
     def entities(self) -> str:
         """The pattern of all that is about customers, for SCAN."""
@@ -57,7 +73,7 @@ class KeySpace:
             rest = name.decode("utf-8", "surrogatepass").removeprefix(f"{self.prefix}:c_")
         except UnicodeDecodeError:
             return None
-        if rest.endswith(("#timestamp", ":metadata")) or ":f_" in rest or ":credit_" in rest:
+        if rest.endswith(_ENDINGS) or ":f_" in rest or ":credit_" in rest:
             return None
         customer_id, separator, resource_id = rest.partition(":r_")
         return EntityKey(customer_id, resource_id if separator else None)

@@ -67,6 +67,8 @@ class RedisTier:
 
         How long ago it was confirmed shows in how long its key still lives; without an expiry nobody knows.
         """
+        if self._is_left_out(key):
+            return Miss.ABSENT
         found = await self._connection.run(lambda client: read_entity(client, self._keys, key))
         if found is UNAVAILABLE:
             return Miss.UNAVAILABLE
@@ -81,14 +83,19 @@ class RedisTier:
 
     async def store(self, key: EntityKey, cached: CachedEntity) -> None:
         """Writes what is not older than what Redis holds, each document by its own timestamp."""
-        await self._write(lambda client: self._store(client, key, cached))
+        if not self._is_left_out(key):
+            await self._write(lambda client: self._store(client, key, cached))
 
     async def apply_usage(self, key: EntityKey, update: UsageUpdate) -> bool:
         """Moves one meter of an entity that Redis holds; False when it does not, or knows a newer state."""
+        if self._is_left_out(key):
+            return False
         return await self._write(lambda client: self._apply_usage(client, key, update)) is True
 
     async def drop(self, key: EntityKey) -> None:
         """Forgets an entity; its usages stay for the next one, under their own timestamps."""
+        if self._is_left_out(key):
+            return
         documents = (self._keys.entity(key), self._keys.metadata(key))
         names = [raw(name) for document in documents for name in (document, timestamp_of(document))]
         await self._write(lambda client: client.delete(*names))
@@ -143,6 +150,13 @@ class RedisTier:
             return None
         self.takes_writes = True
         return answer
+
+    def _is_left_out(self, key: EntityKey) -> bool:
+        """True for an entity whose name in Redis could be another's; counted."""
+        if not self._keys.is_ambiguous(key):
+            return False
+        metrics.REDIS_AMBIGUOUS_IDS.inc()
+        return True
 
     def _note_junk(self, junk: Junk) -> None:
         metrics.CACHE_JUNK.labels("redis").inc()

@@ -74,9 +74,7 @@ async def test_what_was_never_stored_is_absent(tier: RedisTier) -> None:
     assert await taken(tier, CUSTOMER) is Miss.ABSENT
 
 
-@pytest.mark.parametrize(
-    "customer_id", ["a b", "ä\U0001f600", "a%41", "a:r_b", "*?[x]\\", '"', "\n", "\ud800"]
-)
+@pytest.mark.parametrize("customer_id", ["a b", "ä\U0001f600", "a%41", "a:b", "*?[x]\\", '"', "\n", "\ud800"])
 async def test_ids_are_raw_in_keys(tier: RedisTier, customer_id: str) -> None:
     key = EntityKey(customer_id)
 
