@@ -6,7 +6,7 @@ from sys import intern
 from entitlements.domain.entitlement import NO_TIMESTAMP_MS
 from entitlements.domain.entity import EntityKey, UsageUpdate
 from entitlements.domain.events import EntitlementsChanged, FeedEvent, PackagePublished, UsageChanged
-from entitlements.upstream.json_values import JsonObject, child, moment_ms, number, skipped, text
+from entitlements.upstream.json_values import JsonObject, child, identifier, moment_ms, number, skipped, text
 from entitlements.upstream.payloads import entity_from_entitlements
 
 ENTITLEMENTS = "entitlementsUpdatedV2"
@@ -61,7 +61,7 @@ def _usage_changed(data: JsonObject) -> UsageChanged | None:
     key = _key(data)
     reference = child(data.get("entitlementReference")) or {}
     usage = child(data.get("usage")) or {}
-    id_, current = text(reference.get("id")), number(usage.get("currentUsage"))
+    id_, current = identifier(reference.get("id")), number(usage.get("currentUsage"))
     if key is None or not id_ or current is None:
         return None
     is_credit = reference.get("type") == "CREDIT"
@@ -77,5 +77,9 @@ def _usage_changed(data: JsonObject) -> UsageChanged | None:
 
 
 def _key(data: JsonObject) -> EntityKey | None:
-    customer_id = text(data.get("customerId"))
-    return EntityKey(intern(customer_id), text(data.get("resourceId")) or None) if customer_id else None
+    """Whose news it is; None when that cannot be told: a resource's must not be taken for its customer's."""
+    customer_id = identifier(data.get("customerId"))
+    resource_id = identifier(data.get("resourceId"))
+    if customer_id is None or (resource_id is None and data.get("resourceId") not in (None, "")):
+        return None
+    return EntityKey(intern(customer_id), resource_id)

@@ -21,13 +21,18 @@ MAX_KINDS_TOLD = 100
 _told: set[str] = set()
 
 
-def skipped(what: str, detail: str = "") -> None:
-    """Counts what was not understood, and tells each kind once; `what` is one of a bounded set of words."""
+def skipped(what: str, detail: object = "") -> None:
+    """Counts what was not understood, and tells each kind once; `what` is one of a bounded set of words.
+
+    Of a detail that is no string only its type is told: an integer can have too many digits to be written.
+    """
     metrics.UPSTREAM_SKIPPED.labels(what).inc()
     if what not in _told and len(_told) < MAX_KINDS_TOLD:
         _told.add(what)
         logger.warning(
-            "a part of the cloud's answer was not understood and is skipped: %s %.40s", what, detail
+            "a part of the cloud's answer was not understood and is skipped: %s %.40s",
+            what,
+            detail if isinstance(detail, str) else type(detail).__name__,
         )
 
 
@@ -36,6 +41,14 @@ def text(value: object) -> str | None:
     if not isinstance(value, str):
         return None
     return value if value.isascii() else value.encode("utf-8", "replace").decode()
+
+
+def identifier(value: object) -> str | None:
+    """An id: a string that is not empty and all of whose characters can be sent, or None.
+
+    Nothing in it is mended: what is almost an id is almost another's.
+    """
+    return value if isinstance(value, str) and value and text(value) == value else None
 
 
 def flag(value: object) -> bool | None:
@@ -65,7 +78,7 @@ def moment_ms(value: object) -> int | None:
         return None
     found = _from_iso(value) if isinstance(value, str) else _from_number(number(value))
     if found is None or not _EARLIEST_MS <= found <= _LATEST_MS:
-        skipped("date", str(value))
+        skipped("date", value)
         return None
     return found
 

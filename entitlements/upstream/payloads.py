@@ -25,7 +25,16 @@ from entitlements.domain.entitlement import (
 )
 from entitlements.domain.entity import Entity
 from entitlements.domain.reason import AccessDeniedReason
-from entitlements.upstream.json_values import JsonObject, child, flag, moment_ms, number, skipped, text
+from entitlements.upstream.json_values import (
+    JsonObject,
+    child,
+    flag,
+    identifier,
+    moment_ms,
+    number,
+    skipped,
+    text,
+)
 
 _RESET_FIELDS = ("yearlyAccordingTo", "monthlyAccordingTo", "weeklyAccordingTo")
 
@@ -105,7 +114,7 @@ def _entitlement(data: JsonObject) -> FeatureEntitlement | CreditEntitlement | N
         case "FeatureEntitlement":
             return _feature_entitlement(data)
         case unknown:
-            skipped("entitlement_type", str(unknown))
+            skipped("entitlement_type", unknown)
             return None
 
 
@@ -125,7 +134,7 @@ def _credit(data: JsonObject) -> CreditEntitlement | None:
 
 
 def _currency(data: JsonObject) -> Currency | None:
-    currency_id = text(data.get("currencyId"))
+    currency_id = identifier(data.get("currencyId"))
     if not currency_id:
         return None
     return Currency(
@@ -178,7 +187,7 @@ def _metered(data: JsonObject, terms: dict[str, Any]) -> MeteredEntitlement:
 
 
 def _feature(data: JsonObject) -> Feature | None:
-    id_ = text(data.get("refId"))
+    id_ = identifier(data.get("refId"))
     feature_type = _member(FeatureType, data.get("featureType"), "feature_type")
     if not id_ or feature_type is None:
         skipped("entitlement_without_feature", id_ or "")
@@ -213,7 +222,7 @@ def _enum_values(value: object) -> tuple[str, ...]:
 
 
 def _credit_rate(data: JsonObject) -> CreditRate | None:
-    amount, currency_id = number(data.get("amount")), text(data.get("currencyId"))
+    amount, currency_id = number(data.get("amount")), identifier(data.get("currencyId"))
     if amount is None or not currency_id:
         return None
     return CreditRate(amount=amount, currency_id=intern(currency_id))
@@ -238,5 +247,5 @@ def _member(members: type[Member], name: object, what: str) -> Member | None:
     try:
         return members(name)
     except ValueError:
-        skipped(what, str(name))
+        skipped(what, name)
         return None

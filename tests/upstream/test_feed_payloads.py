@@ -32,7 +32,7 @@ def test_entitlements_replace_an_entity() -> None:
     assert ["f"] == list(event.entity.features)
 
 
-@pytest.mark.parametrize("resource_id", [None, "", 5])
+@pytest.mark.parametrize("resource_id", [None, ""])
 def test_without_a_resource_it_is_the_customer(resource_id: object) -> None:
     event = told(ENTITLEMENTS, {"customerId": "c", "resourceId": resource_id, "entitlements": []})
 
