@@ -15,6 +15,8 @@ MAX_EVENTS_PER_CALL = 1000
 """The API's own bound on reportEvent (contract/upstream.md)."""
 MAX_EVENT_BYTES = 1_000_000
 """The API's own bound on one event (contract/upstream.md): its names and values together."""
+MAX_NAME_CHARACTERS = 100
+"""So much of a dimension's name is told back: a status has to fit into the metadata that clients take."""
 EARLIEST_TIMESTAMP_MS = 0
 LATEST_TIMESTAMP_MS = 253_402_300_799_999
 """The end of the year 9999, the last that ISO 8601 and protobuf can name."""
@@ -113,7 +115,7 @@ def _require_sendable(
 ) -> None:
     for name, value in dimensions.items():
         if isinstance(value, float):
-            _require_finite(f"{prefix}dimensions[{name!r}]", value)
+            _require_finite(f"{prefix}dimensions[{name[:MAX_NAME_CHARACTERS]!r}]", value)
     if timestamp_ms is not None and not EARLIEST_TIMESTAMP_MS <= timestamp_ms <= LATEST_TIMESTAMP_MS:
         raise InvalidRequest(prefix + "timestamp", "is out of range; it must lie in the years 1970 to 9999")
 

@@ -20,7 +20,9 @@ from entitlements.upstream.json_values import child, text
 KEY_CODES = frozenset({"Unauthenticated", "IdentityForbidden", "AccessDeniedError"})
 THROTTLED_CODES = frozenset({"RateLimitExceeded"})
 MAX_MESSAGE_CHARACTERS = 500
-"""So much of the API's message is passed on."""
+"""So much of the API's message, or of its code, is passed on."""
+MAX_TRACE_ID_CHARACTERS = 100
+"""So much of its trace id: a status has to fit into the metadata that clients take."""
 
 
 def error_of_exception(transport: str, exception: Exception) -> UpstreamError:
@@ -29,6 +31,8 @@ def error_of_exception(transport: str, exception: Exception) -> UpstreamError:
         return Unreachable(transport, "did not answer in time")
     if isinstance(exception, httpx.TransportError | OSError):
         return Unreachable(transport, "could not be reached")
+    if isinstance(exception, httpx.InvalidURL):
+        return Rejected(transport, message="an id is too long to be asked for")
     return Garbled(transport)
 
 
@@ -51,13 +55,18 @@ def error_of_errors(transport: str, errors: object) -> UpstreamError | None:
         return None
     first = child(errors[0]) or {}
     extensions: Any = child(first.get("extensions")) or {}
-    code = text(extensions.get("code")) or ""
+    code = (text(extensions.get("code")) or "")[:MAX_MESSAGE_CHARACTERS]
     message = (text(first.get("message")) or "")[:MAX_MESSAGE_CHARACTERS]
     if code in KEY_CODES:
         return KeyRefused(transport)
     if code in THROTTLED_CODES or "ThrottlerException" in message:
         return Throttled(transport)
-    return Rejected(transport, code=code, message=message, trace_id=text(extensions.get("traceId")))
+    return Rejected(
+        transport,
+        code=code,
+        message=message,
+        trace_id=(text(extensions.get("traceId")) or "")[:MAX_TRACE_ID_CHARACTERS] or None,
+    )
 
 
 def retry_after_seconds(header: str, *, now_ms: int) -> float | None:

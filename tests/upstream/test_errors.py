@@ -31,7 +31,10 @@ def described(error: UpstreamError | None) -> tuple[object, str] | None:
         (TimeoutError(), (Unreachable, "the Stigg api did not answer in time")),
         (httpx.ConnectError("secret"), (Unreachable, "the Stigg api could not be reached")),
         (OSError("secret"), (Unreachable, "the Stigg api could not be reached")),
-        (httpx.InvalidURL("secret"), (Garbled, "the Stigg api sent an unusable answer")),
+        (
+            httpx.InvalidURL("secret"),
+            (Rejected, "the Stigg api rejected the request: an id is too long to be asked for"),
+        ),
     ],
 )
 def test_an_exception_is_translated_without_its_text(exception: Exception, expected: object) -> None:
