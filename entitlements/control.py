@@ -92,7 +92,7 @@ async def _answer(sidecar: Sidecar, reader: asyncio.StreamReader, writer: asynci
             async for line in _lines(sidecar, json.loads(asked), reader):
                 writer.write(json.dumps(line).encode() + b"\n")
                 await writer.drain()
-    except (ConnectionError, ValueError, KeyError, TypeError) as error:
+    except (ConnectionError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         logger.info("a command was not understood", extra={"kind": type(error).__name__})
     finally:
         writer.close()
@@ -197,7 +197,10 @@ async def _import(sidecar: Sidecar, _asked: dict[str, Any], reader: asyncio.Stre
 
 
 def _key(data: dict[str, Any]) -> EntityKey:
-    return EntityKey(data["customer_id"], data.get("resource_id"))
+    customer_id, resource_id = data["customer_id"], data.get("resource_id")
+    if not isinstance(customer_id, str) or not isinstance(resource_id, str | None):
+        raise TypeError
+    return EntityKey(customer_id, resource_id)
 
 
 _ACTS: dict[str, _Act] = {

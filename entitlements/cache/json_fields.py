@@ -41,8 +41,9 @@ class Fields:
         return self._values.get(name) is not None
 
     def text(self, name: str) -> str | None:
-        """A string."""
-        return self._typed(name, str, "a string")
+        """A string; half a surrogate pair, which JSON can name and no wire carries, becomes `?`."""
+        text = self._typed(name, str, "a string")
+        return None if text is None else _sendable(text)
 
     def required_text(self, name: str) -> str:
         """A string that is not empty.
@@ -51,7 +52,7 @@ class Fields:
             Junk: also when it is missing.
         """
         text = self.text(name)
-        if not text:
+        if not text or text != self._values[name]:  # what is almost an id is almost another's
             raise self._junk(name, "a string that is not empty")
         return text
 
@@ -91,7 +92,7 @@ class Fields:
         values = self._typed(name, list, "a list") or []
         if not all(isinstance(each, str) for each in values):
             raise self._junk(name, "a list of strings")
-        return tuple(values)
+        return tuple(map(_sendable, values))
 
     def objects(self) -> "list[Fields]":
         """All values of this object, each an object."""
@@ -145,6 +146,10 @@ def _dumped(value: object, *, ensure_ascii: bool) -> str:
         )
     except (TypeError, ValueError, RecursionError) as error:
         raise Junk("a value to write", "JSON") from error
+
+
+def _sendable(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _is_finite(value: float) -> bool:

@@ -47,7 +47,7 @@ def entity_of(line: bytes) -> Entity:
     try:
         head, metadata, entitlements = parts
         updated_at_ms = int(json.loads(head)["updated_at_ms"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise Junk("snapshot", "three documents") from error
     return replace(
         decode_entity(entitlements),
@@ -81,7 +81,7 @@ def _place(line: bytes, offset: int) -> tuple[EntityKey, Place] | None:
         head = json.loads(line.partition(b"\t")[0])
         customer_id, resource_id = head["customer_id"], head["resource_id"]
         place = Place(offset=offset, size_bytes=len(line), confirmed_ms=int(head["confirmed_ms"]))
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):  # Infinity is JSON for json
         return None
     is_key = isinstance(customer_id, str) and isinstance(resource_id, str | None)
     return (EntityKey(customer_id, resource_id), place) if is_key and line.endswith(b"\n") else None

@@ -6,21 +6,25 @@ from entitlements.domain.entity import EntityKey, UsageUpdate
 
 MAX_ENTITIES = 10_000
 """Notes are kept of so many entities; the oldest are given up first."""
+MAX_METERS = 1_000
+"""And of so many meters of each."""
 
 
 class UsageNotes:
     """Keeps a fetch from showing older usage than a report that was answered before it."""
 
     def __init__(self) -> None:
-        self._notes: dict[EntityKey, dict[str, UsageUpdate]] = {}
+        self._notes: dict[EntityKey, dict[tuple[str | None, str | None], UsageUpdate]] = {}
 
     def note(self, key: EntityKey, update: UsageUpdate) -> None:
         """Keeps the newest update of this meter."""
         meters = self._notes.setdefault(key, {})
-        meter = update.feature_id or update.currency_id or ""
+        meter = update.feature_id, update.currency_id  # a feature and a currency may share a name
         known = meters.get(meter)
         if known is None or known.updated_at_ms <= update.updated_at_ms:
             meters[meter] = update
+        while len(meters) > MAX_METERS:
+            del meters[next(iter(meters))]
         while len(self._notes) > MAX_ENTITIES:
             del self._notes[next(iter(self._notes))]
 

@@ -15,7 +15,7 @@ from entitlements.domain.entitlement import FeatureType, MeterType, ResetPeriod
 from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.errors import SidecarError
 from entitlements.domain.reason import AccessDeniedReason
-from entitlements.upstream.json_values import JsonObject, moment_ms, number
+from entitlements.upstream.json_values import JsonObject, identifier, moment_ms, number
 from entitlements.upstream.payloads import entity_from_state
 from entitlements.upstream.state_documents import state_from_entity
 
@@ -105,8 +105,11 @@ def _parsed(path: Path, content: bytes) -> object:
         mark = error.problem_mark
         place = "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
         problem = f"no YAML: {error.problem}{place}"
-    except (yaml.YAMLError, ValueError):
+    except (UnicodeDecodeError, yaml.reader.ReaderError):
         problem = "no text in UTF-8"
+    # PyYAML lets out whatever a value raised that is not what its tag says: `!!int ""`, `!!bool x`.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError):
+        problem = "it holds a value that cannot be read"
     except RecursionError:
         problem = "nested too deeply"
     raise _unusable(path, problem) from None
@@ -118,8 +121,8 @@ def _states(document: object, problems: list[str]) -> Iterator[tuple[EntityKey, 
         problems.append('it may be {"customers": {…}}, an object of states by the customer\'s id')
         return
     for customer_id, state in customers.items():
-        place = f"customers.{customer_id}"
-        if not isinstance(customer_id, str) or not customer_id:
+        place = f"customers.{_named(customer_id)}"
+        if identifier(customer_id) is None:
             problems.append(f"{place}: the id may be a string that is not empty; quote it")
         elif not isinstance(state, dict):
             problems.append(f"{place}: it may be an object with entitlementsV2")
@@ -138,8 +141,8 @@ def _states_of_customer(
         problems.extend(_faults_of_state(state, place))
         yield EntityKey(customer_id), state
     for resource_id, resource in resources.items():
-        resource_place = f"{place}.resources.{resource_id}"
-        if not isinstance(resource_id, str) or not isinstance(resource, dict):
+        resource_place = f"{place}.resources.{_named(resource_id)}"
+        if identifier(resource_id) is None or not isinstance(resource, dict):
             problems.append(f"{resource_place}: it may be a string with an object with entitlementsV2")
             continue
         problems.extend(_faults_of_state(resource, resource_place))
@@ -217,6 +220,14 @@ def _unless_one_of(
     if value in allowed or (value is None and may_lack):
         return
     yield f"{place}: it may be one of {', '.join(allowed)}"
+
+
+def _named(id_: object) -> str:
+    """The id as it stands in a place; a number can have too many digits to be written."""
+    try:
+        return str(id_)
+    except ValueError:
+        return "…"
 
 
 def _is_named(value: object, field: str) -> bool:

@@ -29,6 +29,8 @@ from grpc_service.generated import sidecar_pb2 as pb
 _INT32_MIN, _INT32_MAX = -(2**31), 2**31 - 1
 _MILLISECONDS_A_SECOND = 1000
 _NANOSECONDS_A_MILLISECOND = 1_000_000
+MAX_STRUCT_DEPTH = 16
+"""Of additional meta data; each level is two or three messages deep, and protobuf reads no more than 100."""
 
 _REASONS = {
     reason: pb.AccessDeniedReason.Value(f"ACCESS_DENIED_REASON_{reason.name}")
@@ -302,13 +304,22 @@ def _currency(currency: Currency) -> pb.EntitlementCurrency:
 
 
 def _struct(data: Mapping[str, object] | None) -> struct_pb2.Struct | None:
-    """A JSON object as a Struct; one that a Struct cannot hold is left out."""
-    if data is None:
+    """A JSON object as a Struct; one that a Struct cannot hold is left out, or that clients cannot read."""
+    if data is None or _is_deeper(data, MAX_STRUCT_DEPTH):
         return None
     try:
         return ParseDict(dict(data), struct_pb2.Struct())
-    except (ParseError, ValueError, RecursionError):
+    except (ParseError, ValueError, OverflowError, RecursionError):
         return None
+
+
+def _is_deeper(value: object, depth: int) -> bool:
+    """True when objects and lists lie deeper in each other than this."""
+    if isinstance(value, Mapping):
+        value = value.values()
+    elif not isinstance(value, list):
+        return False
+    return depth == 0 or any(_is_deeper(each, depth - 1) for each in value)
 
 
 def _reason(reason: AccessDeniedReason | None) -> pb.AccessDeniedReason.ValueType | None:
