@@ -9,8 +9,10 @@ PACKAGES := bench docs emulator entitlements grpc_service sidecar_project tests
 SEEDS := 1-5
 SECONDS := 8
 REPORT := build/chaos
+FUZZ_SCALE := 10
+FUZZ_SEED := 1
 
-.PHONY: help demo test coverage covered check format proto docs bench chaos soak lock clean
+.PHONY: help demo test coverage covered check format proto docs bench chaos fuzz soak lock clean
 
 help: ## list these words
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1  \t/'
@@ -61,6 +63,10 @@ docs: $(VENV)/dev ## write docs/configuration.md anew from the variables
 
 chaos: $(VENV)/dev ## break things on purpose while it serves: SEEDS=1-5 SECONDS=8 REPORT=build/chaos
 	@$(BIN)/python -m tests.chaos --seeds $(SEEDS) --seconds $(SECONDS) --report $(REPORT)
+
+fuzz: $(VENV)/dev ## feed it what is broken, hostile or random: FUZZ_SCALE=10 FUZZ_SEED=1, some minutes
+	@FUZZ_SCALE=$(FUZZ_SCALE) FUZZ_SEED=$(FUZZ_SEED) $(BIN)/python -m pytest -p no:randomly \
+		tests/chaos/test_targets.py tests/chaos/test_fuzz_*.py tests/chaos/test_model.py
 
 soak: $(VENV)/dev ## a quarter of an hour of load, to see whether anything grows
 	@$(BIN)/python -m tests.chaos.soak

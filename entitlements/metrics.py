@@ -160,7 +160,7 @@ REDIS_DROPPED_WRITES = Counter(
 )
 REDIS_AMBIGUOUS_IDS = Counter(
     "sidecar_redis_ambiguous_ids",
-    "Uses of an entity that stays out of Redis because its name there could be another's, such as a:r_b.",
+    "Uses of an entity that stays out of Redis because its name there could be another's.",
 )
 FEED_LEASE_HELD = Gauge(
     "sidecar_feed_lease_held",

@@ -18,6 +18,9 @@ from grpc_service.supervision import supervised, supervised_unary
 from grpc_service.tls import TlsFiles, reloading_credentials
 
 MAX_STREAMS_PER_CONNECTION = 1000
+FEWEST_STREAMS_PER_CONNECTION = 100
+CONNECTION_SHARE = 0.25
+"""One connection may have no larger part of all calls under way, so that others are not refused over it."""
 MAX_METADATA_BYTES = 16 * 1024
 """A call with more metadata is refused."""
 _MONOTONIC = SystemClock().monotonic
@@ -122,6 +125,11 @@ def _supervised_within(method: UnaryMethod, intake: Intake, around: Sequence[Aro
     return reduce(lambda inner, outer: outer(inner), around, supervised_unary(method, intake))
 
 
+def _streams_per_connection(limits: ServerLimits) -> int:
+    share = round(limits.max_concurrent_calls * CONNECTION_SHARE)
+    return min(MAX_STREAMS_PER_CONNECTION, max(FEWEST_STREAMS_PER_CONNECTION, share))
+
+
 def _options(limits: ServerLimits, *, shares_port: bool) -> list[tuple[str, int]]:
     age = []
     if limits.max_connection_age_seconds:
@@ -133,7 +141,7 @@ def _options(limits: ServerLimits, *, shares_port: bool) -> list[tuple[str, int]
         *age,
         ("grpc.max_receive_message_length", limits.max_message_bytes),
         ("grpc.max_send_message_length", limits.max_message_bytes),
-        ("grpc.max_concurrent_streams", MAX_STREAMS_PER_CONNECTION),
+        ("grpc.max_concurrent_streams", _streams_per_connection(limits)),
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.http2.min_ping_interval_without_data_ms", SHORTEST_PING_INTERVAL_MS),
         ("grpc.keepalive_permit_without_calls", 1),
