@@ -152,6 +152,15 @@ async def huge_lengths(port: int, _: Random, count: int) -> None:
         await sent(port, _settings() + _headers(1, ends=False) + data, listens=False)
 
 
+async def path_of_no_text(port: int, _: Random, count: int) -> None:
+    """A path with a byte in it that is no UTF-8."""
+    rest = Encoder().encode([field for field in SERVED if field[0][0] != ":"])
+    block = b"\x83\x86\x04\x03/\x81x" + rest
+    call = bytes(HeadersFrame(1, block, flags=["END_HEADERS", "END_STREAM"]).serialize())
+    for _each in range(count):
+        await sent(port, _settings() + call)
+
+
 async def slow_loris(port: int, _: Random, count: int) -> None:
     """Connections that say a part of the preface and then nothing."""
     writers = []

@@ -1,11 +1,14 @@
 """What fuzzing found, each with its story; the mend lies where the test's name points."""
 
+import asyncio
 import gzip
 import json
 import tracemalloc
 from pathlib import Path
+from random import Random
 from typing import Any, cast
 
+import grpc
 import httpx
 import pytest
 
@@ -24,11 +27,16 @@ from entitlements.upstream.exchange import MAX_BODY_BYTES, Exchange, client
 from entitlements.upstream.feed_payloads import event_from_frame
 from entitlements.upstream.offline_document import InvalidOfflineFile, read_offline_file
 from entitlements.upstream.payloads import entity_from_entitlements
+from grpc_service.engines.aio import AioEngine
+from grpc_service.engines.completion_queue import CompletionQueueEngine
+from grpc_service.engines.interface import EngineSettings, MakeEngine
 from grpc_service.generated import sidecar_pb2 as pb
+from grpc_service.methods import Reply, UnaryMethod
 from grpc_service.translation.responses import state_response
 from tests.builders import NOW_MS, a_boolean_feature, an_entity, an_event
 from tests.cache.redis_parts import a_connection, a_tier, put, taken
 from tests.chaos import targets
+from tests.chaos.fuzz_http2 import path_of_no_text
 from tests.chaos.hostile_cloud import GOOD, HostileCloud, bomb, plain
 from tests.fakes import FakeClock
 from tests.redis_server import RedisServer
@@ -273,3 +281,26 @@ async def test_a_zipped_bomb_is_not_inflated() -> None:
             cloud.body = body
             with pytest.raises(Garbled):
                 await exchange.data("GET", cloud.url, timeout_seconds=10)
+
+
+@pytest.mark.parametrize("make_engine", [AioEngine, CompletionQueueEngine])
+async def test_a_path_that_is_no_text_ends_no_server(make_engine: MakeEngine) -> None:
+    """One call with a byte of no UTF-8 in its path ended grpc.aio's server for good; /livez said UP."""
+
+    async def echo(request: bytes, _: object) -> Reply:
+        return Reply(request)
+
+    method = UnaryMethod(path="/a/b", answer=echo)
+    engine = make_engine(EngineSettings(methods=[method], options=(), max_concurrent_calls=10))
+    port = engine.listen("127.0.0.1:0", None)
+    await engine.start()
+    try:
+        for _ in range(3):
+            await path_of_no_text(port, Random(1), 1)
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                call: Any = channel.unary_unary("/a/b")
+                assert b"x" == await call(b"x", timeout=10, wait_for_ready=True)
+    finally:
+        await engine.stop(grace_seconds=1)
+    with pytest.raises(OSError, match="Connect call failed"):
+        await asyncio.open_connection("127.0.0.1", port)
