@@ -246,7 +246,7 @@ class SidecarConfig(BaseModel):
         4 * 1024 * 1024, ge=1024, le=1 << 30, description="bound of a message"
     )
     sidecar_grpc_engine: Annotated[Literal["auto", "cq", "aio"], BeforeValidator(_lower)] = Field(
-        "aio", description="what carries gRPC: aio; cq, quicker for hits; auto: cq where it works"
+        "auto", description="what carries gRPC: cq, quick for hits; aio; auto: cq where it works, else aio"
     )
     sidecar_max_concurrent_calls: int = Field(1000, ge=1, le=1_000_000, description="so many calls at a time")
 
