@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -132,10 +132,14 @@ class SidecarProcess:
 
 @asynccontextmanager
 async def spawned(
-    environment: Mapping[str, str], *arguments: str, command: str = "runsidecar"
+    environment: Mapping[str, str],
+    *arguments: str,
+    command: str = "runsidecar",
+    prefix: Sequence[str] = (),
 ) -> AsyncIterator[SidecarProcess]:
-    """A process of `manage.py`, killed when left."""
+    """A process of `manage.py`, killed when left; `prefix` is a command that runs it."""
     process = await asyncio.create_subprocess_exec(
+        *prefix,
         sys.executable,
         str(ROOT / "manage.py"),
         command,

@@ -234,6 +234,15 @@ async def _disk_full(machine: Machine, _run: Run, targets: Targets) -> AsyncIter
 
 
 @asynccontextmanager
+async def _packets_dropped(machine: Machine, _run: Run, _targets: Targets) -> AsyncIterator[None]:
+    with contextlib.ExitStack() as stack:
+        for name, space in machine.spaces.items():
+            ports = [machine.cloud_lines[name].port, machine.redis_lines[name].port]
+            stack.enter_context(space.dropping(ports))
+        yield
+
+
+@asynccontextmanager
 async def _clock_jump(machine: Machine, run: Run, targets: Targets) -> AsyncIterator[None]:
     for name in targets:
         jump = random.Random(run.seed).choice(CLOCK_JUMPS_SECONDS)
@@ -339,6 +348,7 @@ FAULTS: tuple[FaultKind, ...] = (
         },
         most_targets=1,
     ),
+    FaultKind(name="packets dropped", family="network", act=_packets_dropped, most_targets=0),
     FaultKind(name="disk full", family="disk", act=_disk_full, breaks_feed=False),
     FaultKind(name="clock jumps", family="clock", act=_clock_jump, breaks_feed=False),
 )

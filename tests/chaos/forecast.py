@@ -10,7 +10,16 @@ from tests.chaos.machine import INSTANCES
 CALM_SECONDS = 1.0
 """Nothing happens before this."""
 SHORTEST_SECONDS = 0.4
-MOST_OF_A_FAMILY = {"cloud": 2, "slow feed": 1, "line": 1, "redis": 2, "process": 1, "disk": 1, "clock": 1}
+MOST_OF_A_FAMILY = {
+    "cloud": 2,
+    "slow feed": 1,
+    "line": 1,
+    "redis": 2,
+    "process": 1,
+    "disk": 1,
+    "clock": 1,
+    "network": 1,
+}
 CHANCES = {
     "cloud": 0.9,
     "slow feed": 0.04,
@@ -19,6 +28,7 @@ CHANCES = {
     "process": 0.6,
     "disk": 0.3,
     "clock": 0.3,
+    "network": 0.25,
 }
 """How likely a family has a part in a run; a slow feed takes minutes to heal, so it is rare."""
 

@@ -16,12 +16,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import httpx
 import psutil
 
 from tests.chaos.cloud import CloudProcess
+from tests.chaos.network import Namespace, a_namespace
 from tests.chaos.proxy import TcpProxy
 from tests.chaos.records import Resources
-from tests.harness import SidecarProcess, environment_for, spawned
+from tests.harness import CALL_SECONDS, SidecarProcess, environment_for, spawned
 from tests.redis_server import RedisServer
 
 INSTANCES = ("a", "b")
@@ -37,7 +39,6 @@ QUIET_PORTS = range(15_000, 30_000)
 """Ports that no outgoing connection is given, so that a dead process finds its own free again."""
 CLOCK_FOLDER = Path(__file__).parent / "clock"
 SHORT_WAITS = {
-    "REDIS_HOST": "127.0.0.1",
     "REDIS_ENVIRONMENT_PREFIX": "weather",
     "SIDECAR_OUTBOX": "all",
     "SIDECAR_FETCH_BUDGET_SECONDS": str(FETCH_BUDGET_SECONDS),
@@ -54,13 +55,16 @@ SHORT_WAITS = {
 class Instance:
     """One `runsidecar --workers 2` on ports that stay its own."""
 
-    def __init__(self, name: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, name: str, environment: Mapping[str, str], space: Namespace | None = None) -> None:
         self.name = name
+        self._host = "127.0.0.1" if space is None else space.address
+        self._prefix = () if space is None else space.prefix
         self.port = quiet_port()
         self._environment = {
             **environment,
             "GRPC_PORT": str(self.port),
             "METRICS_PORT": str(quiet_port()),
+            "SIDECAR_LISTEN_HOST": self._host,
         }
         self._stack = AsyncExitStack()
         self._sidecar: SidecarProcess | None = None
@@ -70,7 +74,7 @@ class Instance:
     @property
     def address(self) -> str:
         """host:port of its gRPC listener."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self._host}:{self.port}"
 
     @property
     def sidecar(self) -> SidecarProcess:
@@ -81,7 +85,7 @@ class Instance:
     async def start(self) -> None:
         """Returns once both workers listen."""
         self._sidecar = await self._stack.enter_async_context(
-            spawned(self._environment, f"--workers={WORKERS}")
+            spawned(self._environment, f"--workers={WORKERS}", prefix=self._prefix)
         )
         self._read = 0
         await self._sidecar.started()
@@ -131,6 +135,16 @@ class Instance:
         """They go on."""
         self._signal(signal.SIGCONT, self.processes())
 
+    async def tasks(self) -> float:
+        """How many tasks stand on its event loops."""
+        async with httpx.AsyncClient(trust_env=False, timeout=CALL_SECONDS) as client:
+            page = (await client.get(f"http://{self._host}:{self.sidecar.http_port}/metrics")).text
+        return sum(
+            float(line.split()[-1])
+            for line in page.splitlines()
+            if line.startswith("sidecar_event_loop_tasks ")
+        )
+
     def workers(self) -> list[psutil.Process]:
         """The processes that answer."""
         return self.processes()[1:]
@@ -162,6 +176,8 @@ class Machine:
         self.instances: dict[str, Instance] = {}
         self.cloud_lines: dict[str, TcpProxy] = {}
         self.redis_lines: dict[str, TcpProxy] = {}
+        self.spaces: dict[str, Namespace] = {}
+        """The instances that live in a network of their own."""
         self.cannot: dict[str, str] = {}
         """Faults that are left out here, and why."""
         self._stack = AsyncExitStack()
@@ -182,11 +198,17 @@ class Machine:
     async def _start(self) -> None:
         await self._stack.enter_async_context(self.cloud)
         self._stack.enter_context(self.redis)
+        space = self._stack.enter_context(a_namespace())
+        if isinstance(space, str):
+            self.cannot["packets dropped"] = space
+        else:
+            self.spaces[INSTANCES[-1]] = space
         for name in INSTANCES:
-            self.cloud_lines[name] = await self._stack.enter_async_context(TcpProxy(self.cloud.port))
-            self.redis_lines[name] = await self._stack.enter_async_context(TcpProxy(self.redis.port))
+            host = self.spaces[name].host_address if name in self.spaces else "127.0.0.1"
+            for lines, port in ((self.cloud_lines, self.cloud.port), (self.redis_lines, self.redis.port)):
+                lines[name] = await self._stack.enter_async_context(TcpProxy(port, host=host))
             self._stack.enter_context(self._disk(name))
-            self.instances[name] = Instance(name, self._environment(name))
+            self.instances[name] = Instance(name, self._environment(name), self.spaces.get(name))
         for instance in self.instances.values():
             self._stack.push_async_callback(instance.kill)
         await asyncio.gather(*(instance.start() for instance in self.instances.values()))
@@ -206,13 +228,14 @@ class Machine:
             clock.write(struct.pack("=q", wrong_by_seconds * 1_000_000_000))
 
     def _environment(self, name: str) -> dict[str, str]:
-        cloud, redis = self.cloud_lines[name].port, self.redis_lines[name].port
+        cloud, redis = self.cloud_lines[name], self.redis_lines[name]
         variables = SHORT_WAITS | {
             "SERVER_API_KEY": self.cloud.api_key,
-            "API_URL": f"http://127.0.0.1:{cloud}",
-            "EDGE_API_URL": f"http://127.0.0.1:{cloud}",
-            "WS_URL": f"ws://127.0.0.1:{cloud}",
-            "REDIS_PORT": str(redis),
+            "API_URL": f"http://{cloud.host}:{cloud.port}",
+            "EDGE_API_URL": f"http://{cloud.host}:{cloud.port}",
+            "WS_URL": f"ws://{cloud.host}:{cloud.port}",
+            "REDIS_HOST": redis.host,
+            "REDIS_PORT": str(redis.port),
         }
         self.set_clock(name, wrong_by_seconds=0)
         variables |= {"PYTHONPATH": str(CLOCK_FOLDER), "WEATHER_CLOCK_FILE": str(self.clock_file(name))}
@@ -237,12 +260,7 @@ class Machine:
     async def tasks(self) -> float:
         """How many tasks stand on all event loops, as counted within the last second."""
         await asyncio.sleep(TASKS_SECONDS)
-        return sum(
-            [
-                await instance.sidecar.metric("sidecar_event_loop_tasks")
-                for instance in self.instances.values()
-            ]
-        )
+        return sum([await instance.tasks() for instance in self.instances.values()])
 
     def measure(self) -> Resources:
         """What all instances use at this moment."""

@@ -14,9 +14,11 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 class TcpProxy:
     """Passes everything between its own port and a target port of this machine, as well as its line is."""
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, target_port: int, *, host: str = "127.0.0.1") -> None:
+        self.host = host
+        """Where it listens; the target is on 127.0.0.1."""
         self._target_port = target_port
-        self._kept = _bound(0)
+        self._kept = _bound(host, 0)
         self.port = int(self._kept.getsockname()[1])
         """Where to connect; stays the same while connections are refused."""
         self._server: asyncio.Server | None = None
@@ -79,7 +81,7 @@ class TcpProxy:
     async def accept(self) -> None:
         """Take connections again, on the same port."""
         if self._server is None:
-            self._server = await asyncio.start_server(self._connected, sock=_bound(self.port))
+            self._server = await asyncio.start_server(self._connected, sock=_bound(self.host, self.port))
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -119,9 +121,9 @@ def _pieces(chunk: bytes, size_bytes: int) -> Sequence[bytes]:
     return [chunk[start : start + size_bytes] for start in range(0, len(chunk), size_bytes)]
 
 
-def _bound(port: int) -> socket.socket:
+def _bound(host: str, port: int) -> socket.socket:
     """A socket that keeps the port from others; until one of them listens, connections are refused."""
     bound = socket.socket()
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.bind(("127.0.0.1", port))
+    bound.bind((host, port))
     return bound

@@ -168,6 +168,8 @@ class Run:
     """The cloud's ledger: how often each write's identity was counted."""
     usage: dict[str, tuple[float, float]] = field(default_factory=dict)
     """By metered customer: the usage that was answered in the end, and the cloud's own."""
+    starved_seconds: float = 0.0
+    """The client's own timer was late by so much at worst: the computer had no time for it."""
     deaths: list[str] = field(default_factory=list)
     """What was logged of processes that ended and had not been killed, and of those that did not drain."""
     heal_seconds: float | None = None

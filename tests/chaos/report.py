@@ -35,7 +35,8 @@ def line_of(verdict: Verdict) -> str:
         f"seed {run.seed}: {found}; {len(run.answers)} answers, {_fallbacks(verdict)} fallbacks, "
         f"{len(run.failed_tries)} turned elsewhere, "
         f"{_promised(verdict)} of {len(run.writes)} writes promised, "
-        f"healed after {healed}, peak {_peak_mb(verdict)} MB; {faults}"
+        f"healed after {healed}, "
+        f"timer late by {run.starved_seconds:.2f} s, peak {_peak_mb(verdict)} MB; {faults}"
     )
 
 

@@ -131,6 +131,24 @@ def test_what_touches_only_fetches_widens_nothing_for_the_feed() -> None:
     assert [(Kind.WRONG, 5.1)] == [(each.kind, each.at) for each in judge(run).violations]
 
 
+def test_a_busy_computer_widens_the_bounds_of_time() -> None:
+    """By what the client saw of it; wrong is wrong all the same."""
+    run = a_run()
+    run.starved_seconds = 0.25
+    run.answers += [
+        an_answer(2, at=5.9, line="a/1"),
+        an_answer(2, at=9.9, state="stale", line="a/2"),
+        an_answer(3, at=3.4, seconds=2.9),
+        an_answer(4, at=3.5, line="b/1"),
+        an_answer(2, at=6.1, line="b/2"),
+        an_answer(3, at=3.6, seconds=3.1),
+    ]
+
+    assert [(3.5, Kind.WRONG), (3.6, Kind.SLOW), (6.1, Kind.WRONG)] == [
+        (each.at, each.kind) for each in judge(run).violations
+    ]
+
+
 def test_one_connection_never_goes_back() -> None:
     """Unless it was lost meanwhile, or the calls were under way together."""
     run = a_run()
@@ -267,7 +285,7 @@ def test_a_process_that_died_by_itself() -> None:
     assert [Kind.DIED] == found(run)
 
 
-@pytest.mark.parametrize(("tasks", "kinds"), [(108, []), (109, [Kind.LEAKED])])
+@pytest.mark.parametrize(("tasks", "kinds"), [(132, []), (133, [Kind.LEAKED])])
 def test_tasks_that_are_left(tasks: int, kinds: list[Kind]) -> None:
     """A few may be at work."""
     run = a_run()

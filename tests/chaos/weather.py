@@ -155,7 +155,9 @@ class Weather:
 
     async def _sample_for_ever(self) -> None:
         while True:
+            due = now() + SAMPLE_SECONDS
             await asyncio.sleep(SAMPLE_SECONDS)
+            self.run.starved_seconds = max(self.run.starved_seconds, now() - due)
             self.run.resources.append(self._machine.measure())
 
     def _keep(
