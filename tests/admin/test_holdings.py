@@ -1,6 +1,7 @@
 """Pages of what the tiers hold."""
 
 import time
+from itertools import count
 
 import pytest
 
@@ -11,11 +12,14 @@ from entitlements.admin.holdings import (
     key_from_text,
     key_text,
     listed_in_memory,
+    listed_in_redis,
 )
 from entitlements.cache.memory import MemoryTier
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import Entity, EntityKey
 from tests.builders import a_boolean_feature, an_entity
+from tests.cache.redis_parts import ShiftedClock, a_connection, a_tier
+from tests.redis_server import RedisServer
 
 MANY = 200_000
 
@@ -98,3 +102,56 @@ def test_a_key_survives_a_form(key: EntityKey) -> None:
 def test_what_is_no_key_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"^.?"):
         key_from_text(text)
+
+
+async def test_redis_is_told_page_by_page() -> None:
+    """Every key is told; a search takes signs of a pattern as they are; without Redis nothing is made up."""
+    clock = ShiftedClock()
+    with RedisServer() as server:
+        connection = a_connection(server.url, clock=clock)
+        tier = a_tier(connection, clock=clock)
+        keys = [EntityKey(f"customer-{n}*") for n in range(120)]
+        cached = CachedEntity(entity=an_entity(a_boolean_feature()), confirmed_at=clock.monotonic())
+        for key in keys:
+            await tier.store(key, cached)
+        seen: list[EntityKey] = []
+        cursor: str | None = "0"
+        while cursor is not None:
+            page = await listed_in_redis(tier, search="", cursor=int(cursor), monotonic=clock.monotonic)
+            seen += page.keys
+            cursor = page.following
+        found = await listed_in_redis(tier, search="-77*", cursor=0, monotonic=clock.monotonic)
+        exact = await listed_in_redis(tier, search="customer-7*", cursor=0, monotonic=clock.monotonic)
+        sizes = await tier.sizes_of([keys[0], EntityKey("nobody")])
+        asked = server.command("INFO", "commandstats")
+        server.stop()
+        lost = await listed_in_redis(tier, search="", cursor=0, monotonic=clock.monotonic)
+        unknown = await tier.sizes_of(keys[:2])
+        connection.stop()
+
+    assert set(keys) == set(seen)
+    assert [EntityKey("customer-77*")] == list(found.keys)
+    assert EntityKey("customer-7*") == exact.keys[0]
+    assert sizes[0]
+    assert 0 == sizes[1]
+    assert not lost.is_answered
+    assert [None, None] == list(unknown)
+    assert "cmdstat_keys" not in str(asked)
+
+
+async def test_a_page_asks_redis_for_no_longer_than_its_bound() -> None:
+    """A search that finds nothing among many stops in time, and the next page goes on there."""
+    clock = ShiftedClock()
+    ticks = count(step=holdings.SCAN_SECONDS / 2)
+    with RedisServer() as server:
+        connection = a_connection(server.url, clock=clock)
+        tier = a_tier(connection, clock=clock)
+        await tier.store(EntityKey("one"), CachedEntity(entity=an_entity(), confirmed_at=clock.monotonic()))
+        (name,) = [each for each in server.texts() if each.endswith("c_one")]
+        fill = f"for i=1,5000 do redis.call('SET','{name}'..i,'{{}}') end"
+        server.command("EVAL", fill, 0)
+        page = await listed_in_redis(tier, search="nobody", cursor=0, monotonic=lambda: float(next(ticks)))
+        connection.stop()
+
+    assert [] == list(page.keys)
+    assert page.following is not None

@@ -1,8 +1,19 @@
 """What the overview says first."""
 
+import asyncio
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
+import pytest
+
+from emulator.server import Emulator
 from entitlements.admin.overview import duration, problems, size
+from tests.admin.test_access import Session
+from tests.admin.visitor import PASSWORD, USERNAME
+from tests.cloud_states import boolean_state
+from tests.harness import client_of, environment_for, is_granted, spawned
+from tests.redis_server import RedisServer
 
 WELL: Mapping[str, object] = {"problem": None, "meaning": "Every change is told."}
 
@@ -27,3 +38,44 @@ def test_a_draining_process_says_so() -> None:
 def test_amounts_are_for_people() -> None:
     assert ["12 B", "1.5 kB", "2.0 GB", "4000.0 GB"] == [size(n) for n in (12, 1500, 2e9, 4e12)]
     assert ["7 s", "2 min", "3 h 20 min", "2 d 1 h"] == [duration(n) for n in (7, 125, 12_000, 176_400)]
+
+
+@pytest.mark.timeout(120)
+async def test_whichever_of_several_workers_answers_counts_all(emulator: Emulator, tmp_path: Path) -> None:
+    """Both pages of both workers tell one count, and say that they do; customers are those of Redis."""
+    emulator.state.put("customer-x", boolean_state(), push=False)
+    with RedisServer() as redis:
+        environment = environment_for(
+            emulator,
+            tmp_path,
+            REDIS_ENVIRONMENT_PREFIX="production",
+            REDIS_PORT=str(redis.port),
+            SIDECAR_ADMIN_USERNAME=USERNAME,
+            SIDECAR_ADMIN_PASSWORD=PASSWORD,
+        )
+        async with spawned(environment, "--workers=2") as sidecar:
+            await sidecar.started()
+            async with asyncio.timeout(30):
+                while sidecar.output.count("listening: ") < 2:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            session = Session(sidecar)
+            await session.log_in()
+            async with client_of(sidecar) as client:
+                for _ in range(300):
+                    assert await is_granted(client, "customer-x")
+            async with asyncio.timeout(15):
+                while await _hit_rates(session) != {"99.7%"}:  # noqa: ASYNC110 - counts settle in a second
+                    await asyncio.sleep(0.1)
+            page = (await session.get("/admin/")).text
+            listed = (await session.get("/admin/entitlements/cachedcustomer/")).text
+
+    assert "figures and charts count all of them" in page
+    assert "Several workers: this is Redis" in listed
+    assert "customer-x" in listed
+
+
+async def _hit_rates(session: Session) -> set[str]:
+    """What eight pages tell; each comes over a connection of its own, from either worker."""
+    pages = [(await session.get("/admin/")).text for _ in range(8)]
+    figure = re.compile(r"Answered from the cache</dt>\s*<dd[^>]*>([^<]+)</dd>")
+    return {found for page in pages for found in figure.findall(page)}
