@@ -31,7 +31,9 @@ class Outcome:
                 f"{self.failed} could not be fetched: the cloud did not answer. What was cached stays."
             )
         if several_processes:
-            told.append("Redis and the process that served this page know; the others follow by the feed.")
+            told.append(
+                "Redis and the process that served this page know; others keep theirs until it changes."
+            )
         return told
 
 

@@ -114,6 +114,8 @@ def test_a_spoiled_snapshot_is_read_as_far_as_it_goes() -> None:
 async def test_coverage_guided() -> None:
     """Atheris finds nothing in a bounded number of runs, each target in a process of its own."""
     failures = {}
+    found = ROOT / "build"
+    found.mkdir(exist_ok=True)
     for name in targets.TARGETS:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.chaos.coverage_guided", name),
@@ -124,7 +126,7 @@ async def test_coverage_guided() -> None:
                 "-max_total_time=100",
                 "-timeout=10",
             ),
-            f"-artifact_prefix={ROOT}/build/fuzz-{name}-",
+            f"-artifact_prefix={found}/fuzz-{name}-",
             cwd=ROOT,
             env=os.environ | {"PYTHONDEVMODE": ""},
             stdout=asyncio.subprocess.PIPE,
