@@ -34,6 +34,7 @@ NOT_RUN = {
 MAKE = {
     "bench": "takes minutes on a quiet machine",
     "chaos": "takes minutes; CI runs it in a short form",
+    "fuzz": "takes minutes; CI runs it in a short form",
     "check": "CI runs it",
     "covered": "CI runs it",
     "coverage": "the tests would run themselves",
