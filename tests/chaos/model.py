@@ -153,7 +153,7 @@ class Process:
         )
         self.pending.clear()
         self.told.clear()
-        self.followed_since, self.lost_at = None, clock.seconds
+        self.followed_since, self.lost_at = None, float("-inf")  # of before it began it heard nothing
         await self.rechecking.__aenter__()
 
     async def end(self) -> None:
