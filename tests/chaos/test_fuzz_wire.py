@@ -12,6 +12,7 @@ import pytest
 from emulator.server import Emulator
 from tests.chaos.bystander import watched
 from tests.chaos.fuzz_calls import call_all
+from tests.chaos.fuzz_http2 import ATTACKS
 from tests.chaos.hostile import SCALE, SEED
 from tests.cloud_states import boolean_state
 from tests.harness import SidecarProcess, running_sidecar
@@ -36,6 +37,14 @@ async def test_calls_with_any_bytes_are_answered_or_refused(target: SidecarProce
         codes = await call_all(target.address, Random(SEED), 5 * SCALE)
 
     assert {"OK", "INTERNAL", "INVALID_ARGUMENT"} <= set(codes)
+
+
+@pytest.mark.parametrize("target", ["cq"], indirect=True)
+async def test_hostile_http2_harms_nobody_else(target: SidecarProcess) -> None:
+    """Broken frames, floods, bombs and resets."""
+    for attack in ATTACKS:
+        async with watched(target):
+            await attack(target.grpc_port, Random(SEED), 20)
 
 
 @pytest.mark.skipif(H2SPEC is None or SCALE == 1, reason="the long form, where h2spec is installed")
