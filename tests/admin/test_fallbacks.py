@@ -97,9 +97,8 @@ async def test_what_cannot_be_is_told_at_its_field(visitor: Visitor) -> None:
     await page.locator("#id_enum_values").fill('{"a": 1}')
     await page.get_by_role("button", name="Save", exact=True).click()
 
-    text = await visitor.text()
-    assert "less than or equal to 2147483647" in text
-    assert "JSON list of texts" in text
+    await expect(page.get_by_text("less than or equal to 2147483647")).to_be_visible()
+    await expect(page.get_by_text("JSON list of texts").first).to_be_visible()
 
 
 def test_the_database_goes_before_the_environment() -> None:
