@@ -1,7 +1,5 @@
 """Why a running sidecar grants or denies: every rule in order, the fallback, the cloud's view."""
 
-import argparse
-import math
 import sys
 from typing import Any
 
@@ -10,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from entitlements.domain.entitlement import EntitlementKind
 from entitlements.management.asking import Line, answers
 from entitlements.management.printing import EXIT_NO, EXIT_NOT_ASKED, Printer
+from entitlements.management.question import add_question
 
 _TYPED = [kind.value for kind in EntitlementKind if kind is not EntitlementKind.CREDIT]
 
@@ -25,11 +24,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Names the parts of the question."""
-        parser.add_argument("customer", help="the customer's id")
-        parser.add_argument("feature", help="the feature's id; with --currency, the currency's")
-        parser.add_argument("--currency", action="store_true", help="ask for a balance of credits")
-        parser.add_argument("--resource", help="the id of one of the customer's resources")
-        parser.add_argument("--usage", type=_finite, help="so much more is to be used")
+        add_question(parser)
         parser.add_argument(
             "--value",
             "--values",
@@ -102,10 +97,3 @@ def _compared(comparison: Line | None) -> list[str]:
         for each in comparison["differences"]
     ]
     return [f"cloud: {comparison['headline']}", *differences]
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise argparse.ArgumentTypeError(text)
-    return number

@@ -1,7 +1,5 @@
 """A person's question to a running sidecar, over gRPC."""
 
-import argparse
-import math
 import sys
 from typing import Any
 
@@ -12,6 +10,7 @@ from google.protobuf.json_format import MessageToDict
 
 from entitlements.domain.ports import Source
 from entitlements.management.printing import EXIT_NO, EXIT_NOT_ASKED, Printer
+from entitlements.management.question import add_question, finite
 from entitlements.service.wording import REASONS
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.generated.sidecar_pb2_grpc import SidecarServiceStub
@@ -35,11 +34,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Names the parts of the question."""
-        parser.add_argument("customer", help="the customer's id")
-        parser.add_argument("feature", help="the feature's id; with --currency, the currency's")
-        parser.add_argument("--currency", action="store_true", help="ask for a balance of credits")
-        parser.add_argument("--resource", help="the id of one of the customer's resources")
-        parser.add_argument("--usage", type=_finite, help="so much more is to be used")
+        add_question(parser)
         parser.add_argument(
             "--value", action="append", default=[], help="a value to be used; may be repeated"
         )
@@ -47,7 +42,7 @@ class Command(BaseCommand):
             "--address", help="host:port of the sidecar; default: the demo's, or GRPC_PORT here"
         )
         parser.add_argument(
-            "--timeout", type=_finite, default=DEFAULT_TIMEOUT_SECONDS, help="seconds to wait for the answer"
+            "--timeout", type=finite, default=DEFAULT_TIMEOUT_SECONDS, help="seconds to wait for the answer"
         )
         parser.add_argument("--json", action="store_true", help="print the answer as JSON, for scripts")
 
@@ -163,11 +158,3 @@ def _failure(address: str, error: Any) -> str:
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return f"the sidecar at {address} did not answer in time; see its /readyz?verbose"
     return f"the sidecar at {address} refused the question ({code.name})"
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        message = "it may be a finite number"
-        raise argparse.ArgumentTypeError(message)
-    return number
