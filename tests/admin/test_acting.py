@@ -16,4 +16,4 @@ def test_what_failed_is_told_apart() -> None:
 def test_several_processes_are_told_of() -> None:
     (_, others) = Outcome(word="evicted", told={EntityKey("a"): "Evicted."}).sentences(several_processes=True)
 
-    assert "the others follow by the feed" in others
+    assert "others keep theirs until it changes" in others
