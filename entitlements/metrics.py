@@ -3,6 +3,7 @@
 Label values are bounded: never the id of a customer.
 """
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
@@ -63,6 +64,25 @@ class _SettledAtScrape(Collector):
 
 REGISTRY.register(_SettledAtScrape())
 
+
+class BulkHistogram(Histogram):
+    """A Histogram that also takes many observations at once: one by one they stop a busy thread for 1 ms.
+
+    The client library has no word for that; this rests on what its own `observe` rests on.
+    """
+
+    def observe_all(self, amounts: Sequence[float]) -> None:
+        """As `observe` of each."""
+        ordered = sorted(amounts)
+        self._sum.inc(sum(ordered))
+        counted = 0
+        for bucket, bound in zip(self._buckets, self._upper_bounds, strict=True):
+            up_to_bound = bisect_right(ordered, bound)
+            if up_to_bound > counted:
+                bucket.inc(up_to_bound - counted)
+                counted = up_to_bound
+
+
 _SECONDS_BUCKETS = (
     0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
     0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
@@ -92,7 +112,7 @@ READY = Gauge(
 
 # gRPC.
 GRPC_REQUESTS = Counter("sidecar_grpc_requests", "Calls answered.", ["method", "code"])
-GRPC_DURATION = Histogram(
+GRPC_DURATION = BulkHistogram(
     "sidecar_grpc_request_duration_seconds", "Time to answer a call.", ["method"], buckets=_SECONDS_BUCKETS
 )
 

@@ -12,7 +12,6 @@ from entitlements.domain.decision import Decision, Query
 from entitlements.domain.evaluation import EntitlementList
 from entitlements.domain.freshness import EntityState
 from entitlements.domain.ports import Source
-from entitlements.domain.reply import Question
 from entitlements.service.reading import Answer, ListAnswer, Provenance, Reading
 from entitlements.service.remembering import Remembering
 from entitlements.service.reporting import Reporting
@@ -131,7 +130,7 @@ class SidecarServicer:
         path = _path(request_type)
 
         def answer_now(request: bytes) -> Reply | None:
-            question = Question(path, request)
+            question = (path, request)
             recalled = self._remembering.recall(question)
             if recalled is not None:
                 message, age_ms = recalled

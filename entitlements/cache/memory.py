@@ -119,7 +119,8 @@ class MemoryTier:
 
         It is not kept when another entity is held by now, or when it is past a bound.
         """
-        if len(question.request) > MAX_REQUEST_BYTES or len(reply.message) > MAX_REPLY_BYTES:
+        _, request = question
+        if len(request) > MAX_REQUEST_BYTES or len(reply.message) > MAX_REPLY_BYTES:
             return
         size_bytes = _size_of_reply(question, reply)
         with self._writing:
@@ -293,7 +294,8 @@ class MemoryTier:
 
 
 def _size_of_reply(question: Question, reply: StandingReply) -> int:
-    return getsizeof(question.request) + getsizeof(reply.message) + _REPLY_BYTES
+    _, request = question
+    return getsizeof(request) + getsizeof(reply.message) + _REPLY_BYTES
 
 
 def _nothing(_: CachedEntity | None) -> CachedEntity | None:

@@ -1,17 +1,14 @@
 """A reply that was given once and stands until something changes: the same question is not decided again."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TypeAlias
 
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.freshness import Trust
 
 
-class Question(NamedTuple):
-    """What was asked, as it came: the same bytes to the same method ask the same."""
-
-    method: str
-    request: bytes
+Question: TypeAlias = tuple[str, bytes]
+"""The method's path and the request as it came: the same bytes to the same method ask the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ class Remembering:
         self._replies = replies
         self._following = following
         self._clock = clock
+        self._note_hit = metrics.CACHE_HITS_OF_REPLIES.note
 
     def recall(self, question: Question) -> tuple[bytes, int] | None:
         """The reply that stands and how long ago its entity was confirmed (ms); None: it must be decided.
@@ -31,7 +32,7 @@ class Remembering:
         now = self._clock.monotonic()
         if not reply.stands(trust=self._following.trust, now=now, now_ms=self._clock.now_ms()):
             return None
-        metrics.CACHE_HITS_OF_REPLIES.note(1)
+        self._note_hit(1)
         return reply.message, round((now - reply.cached.confirmed_at) * 1000)
 
     def remember(self, question: Question, message: bytes, answer: Answer | ListAnswer) -> None:

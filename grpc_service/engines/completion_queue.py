@@ -76,7 +76,8 @@ class CompletionQueueEngine:
         sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
         self._server.start()
         for _ in range(CALLS_AWAITED):
-            self._await_call()
+            self._server.request_call(self._queue, self._queue, self._accept)
+        self._awaited = CALLS_AWAITED
         self._thread.start()
 
     async def stop(self, *, grace_seconds: float) -> None:
@@ -109,23 +110,14 @@ class CompletionQueueEngine:
         assert self._loop is not None  # noqa: S101 - it was set before this thread was started
         self._loop.call_soon_threadsafe(self._ended.set)
 
-    def _await_call(self) -> None:
-        self._awaited += 1
-        self._server.request_call(self._queue, self._queue, self._accept)
-
     def _shut_down(self, _: Event) -> None:
         self._is_shut_down = True
 
     def _accept(self, event: Event) -> None:
         """A call has begun: its method is known, its request is not here yet."""
-        self._awaited -= 1
+        self._await_next(event)
         if not event.success:
             return
-        if not self._is_stopping:
-            try:
-                self._await_call()
-            except ValueError:  # the stop came between the question and the call
-                self._awaited -= 1
         self._under_way += 1
         method = self._methods.get(event.call_details.method)
         if method is None:
@@ -137,6 +129,16 @@ class CompletionQueueEngine:
             event.call.start_server_batch(receive, partial(self._received, event, method))
         else:
             _StreamCall(self, event, method).spawn()
+
+    def _await_next(self, event: Event) -> None:
+        """In place of a call that was awaited and has come, or failed to, unless no more are taken."""
+        if not event.success or self._is_stopping:
+            self._awaited -= 1
+            return
+        try:
+            self._server.request_call(self._queue, self._queue, self._accept)
+        except ValueError:  # the stop came between the question and the call
+            self._awaited -= 1
 
     def _received(self, accepted: Event, method: UnaryMethod, event: Event) -> None:
         """A unary call's request is here: it is answered at once if it can be."""
@@ -158,8 +160,8 @@ class CompletionQueueEngine:
 
     def finish(self, call: Any, outcome: Reply | Refused, *, has_begun: bool = False) -> None:
         """Sends all that is left of a call, from any thread; every call is finished once."""
-        begin = () if has_begun else (cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS),)
-        call.start_server_batch((*begin, *_last_operations(outcome)), self._finished)
+        operations = _operations_of(outcome)
+        call.start_server_batch(operations[1:] if has_begun else operations, self._finished)
 
     def end(self, call: Any, *, has_begun: bool) -> None:
         """Ends a stream with OK; instead of `finish`."""
@@ -176,12 +178,17 @@ class CompletionQueueEngine:
         self._loop.call_soon_threadsafe(work)
 
 
-def _last_operations(outcome: Reply | Refused) -> Operations:
+def _operations_of(outcome: Reply | Refused) -> Operations:
+    """All that is sent to a caller; the first begins it."""
     if isinstance(outcome, Refused):
         code = outcome.status.code.value[0]
         details = outcome.status.details.encode()
-        return (cygrpc.SendStatusFromServerOperation(None, code, details, _NO_FLAGS),)
+        return (
+            cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS),
+            cygrpc.SendStatusFromServerOperation(None, code, details, _NO_FLAGS),
+        )
     return (
+        cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS),
         cygrpc.SendMessageOperation(outcome.message, _NO_FLAGS),
         cygrpc.SendStatusFromServerOperation(outcome.trailing_metadata, cygrpc.StatusCode.ok, b"", _NO_FLAGS),
     )

@@ -88,6 +88,27 @@ def test_notes_are_bounded() -> None:
     assert metrics.MAX_NOTED == len(added)
 
 
+def test_many_observations_at_once_count_as_each_alone() -> None:
+    """The sum and every bucket are the same, at a bound of a bucket and past the last one too."""
+    amounts = [0.1, 5.0, 0.3, 0.5, 0.5, 2.0, 0.0]
+    singly, at_once = (
+        metrics.BulkHistogram(name, "", ["method"], buckets=(0.5, 1.0, 2.0), registry=None)
+        for name in ("singly", "at_once")
+    )
+    for amount in sorted(amounts):
+        singly.labels("m").observe(amount)
+    at_once.labels("m").observe_all(amounts)
+    at_once.labels("m").observe_all([])
+
+    values = [
+        [(sample.name.partition("_bucket")[1], sample.labels, sample.value) for sample in metric.samples]
+        for histogram in (singly, at_once)
+        for metric in histogram.collect()
+    ]
+    assert values[0] == values[1]
+    assert 7.0 == values[0][3][2]
+
+
 def test_scrape_settles_notes() -> None:
     """A page of one process shows everything that was noted before it was asked for."""
     added: list[float] = []

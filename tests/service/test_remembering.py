@@ -28,7 +28,7 @@ from tests.builders import (
 )
 from tests.service.conftest import House, build_house
 
-QUESTION = Question("/s/Ask", b"flag?")
+QUESTION = ("/s/Ask", b"flag?")
 
 
 def hold(house: House, key: EntityKey = A_KEY, cached: CachedEntity | None = None) -> CachedEntity:
@@ -54,7 +54,7 @@ def test_fresh_reply_stands_and_its_age_grows(house: House) -> None:
     house.clock.advance(1.5)
 
     assert (b"reply", 1500) == house.remembering.recall(QUESTION)
-    assert None is house.remembering.recall(Question("/s/Ask", b"another"))
+    assert None is house.remembering.recall(("/s/Ask", b"another"))
 
 
 def test_recall_counts_as_a_hit(house: House) -> None:
@@ -65,7 +65,7 @@ def test_recall_counts_as_a_hit(house: House) -> None:
     metrics.Notes.settle_all()
     before = metrics.CACHE_HITS._value.get()
     house.remembering.recall(QUESTION)
-    house.remembering.recall(Question("/s/Ask", b"another"))
+    house.remembering.recall(("/s/Ask", b"another"))
     metrics.Notes.settle_all()
 
     assert before + 1 == metrics.CACHE_HITS._value.get()
