@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 import psutil
 
+import grpc_service
 from bench.scenarios import Sidecar
 from emulator.server import Emulator
 from entitlements.metrics import SETTLE_SECONDS
@@ -20,8 +21,8 @@ from tests.redis_server import RedisServer
 SERVER_CORE = 0
 LOAD_CORE = 1
 """The load, the emulator and Redis."""
-TUNED = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
-"""gRPC's core set up like the sidecar's: the thread that polls serves the sockets too (see grpc_service)."""
+TUNED = {"GRPC_EXPERIMENTS": grpc_service.EXPERIMENTS}
+"""gRPC's core set up like the sidecar's."""
 BARE = {"bare aio": ("aio", {}), "bare cq": ("cq", {}), "bare cq tuned": ("cq", TUNED)}
 """The bare servers by their names: the kind, and what it has in its environment."""
 

@@ -145,5 +145,6 @@ def _options(limits: ServerLimits, *, shares_port: bool) -> list[tuple[str, int]
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.http2.min_ping_interval_without_data_ms", SHORTEST_PING_INTERVAL_MS),
         ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.enable_channelz", 0),  # nothing serves what the core would write down of every call
         ("grpc.so_reuseport", int(shares_port)),  # else a taken port would be shared in silence
     ]
