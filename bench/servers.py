@@ -27,11 +27,15 @@ BARE = {"bare aio": ("aio", {}), "bare cq": ("cq", {}), "bare cq tuned": ("cq", 
 """The bare servers by their names: the kind, and what it has in its environment."""
 
 
+_OURS = frozenset(os.sched_getaffinity(0))
+"""The processors that this process was given."""
+
+
 @contextmanager
 def on_core(core: int) -> Iterator[None]:
-    """Whatever is started within runs on this processor alone."""
+    """Whatever is started within runs on this processor alone, where it is ours."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core} & before or before)
+    os.sched_setaffinity(0, {core} & _OURS or _OURS)
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
 
-from channels.consumer import AsyncConsumer
+from channels.consumer import AsyncConsumer, get_handler_name
 from channels.exceptions import ChannelFull
 from channels.layers import get_channel_layer
 from redis.exceptions import RedisError
@@ -68,8 +68,9 @@ class FrameChannel:
     async def delivered(self, subscription: str, frame: str) -> None:
         """Passes one frame on, or counts a gap when there is no room for it in time."""
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                await self._room()
+            if self._is_full:
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await self._room()
             self._sent += 1
             message = {
                 "type": "feed.frame",
@@ -88,8 +89,12 @@ class FrameChannel:
         self._arrived = max(self._arrived, number)
         self._progress.set()
 
+    @property
+    def _is_full(self) -> bool:
+        return self._sent - self._arrived >= MAX_FRAMES_UNDER_WAY
+
     async def _room(self) -> None:
-        while self._sent - self._arrived >= MAX_FRAMES_UNDER_WAY:
+        while self._is_full:
             self._progress.clear()
             await self._progress.wait()
 
@@ -223,6 +228,14 @@ class EntitlementFeedConsumer(AsyncConsumer):
             await super().__call__(*asgi)  # type: ignore[no-untyped-call]
         finally:
             await self.feed_stop({})
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """Has a message handled.
+
+        Channels' own closes old connections to the database before every message, by way of another thread;
+        nothing here uses the database.
+        """
+        await getattr(self, get_handler_name(message))(message)
 
     async def feed_start(self, _message: dict[str, Any]) -> None:
         """Follows the feed, or takes part in who does; once."""
