@@ -11,7 +11,7 @@ from sys import getsizeof
 from typing import NamedTuple, TypeVar
 
 from entitlements import metrics
-from entitlements.cache.sizing import size_of
+from entitlements.cache.sizing import growth_by_numbers, size_of
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.reply import Question, StandingReply
@@ -206,19 +206,28 @@ class MemoryTier:
             if node is not None:
                 self._remove(node)
             return
-        size_bytes = _size_of_entry(key, changed)
-        if size_bytes > self._max_size_bytes:
-            if node is not None:
-                self._remove(node)
+        if node is None:
+            self._put_new(key, changed)
+            return
+        self._forget_replies(node)
+        grown = growth_by_numbers(node.cached, changed)
+        if grown is None:
+            grown = _size_of_entry(key, changed) - node.size_bytes
+        if node.size_bytes + grown > self._max_size_bytes:
+            self._remove(node)
             self._evictions.inc()
-        elif node is None:
-            self._make_room(size_bytes, keep=None)
-            self._insert(_Node(key, changed, size_bytes))
         else:
-            self._forget_replies(node)
-            self._make_room(size_bytes - node.size_bytes, keep=node)
-            self._resize(node, size_bytes - node.size_bytes)
+            self._make_room(grown, keep=node)
+            self._resize(node, grown)
             node.cached = changed
+
+    def _put_new(self, key: EntityKey, cached: CachedEntity) -> None:
+        size_bytes = _size_of_entry(key, cached)
+        if size_bytes > self._max_size_bytes:
+            self._evictions.inc()
+        else:
+            self._make_room(size_bytes, keep=None)
+            self._insert(_Node(key, cached, size_bytes))
 
     def _attach(self, node: _Node, question: Question, size_bytes: int) -> None:
         if node.questions is None or len(node.questions) >= MAX_REPLIES_PER_ENTITY:

@@ -42,16 +42,52 @@ def size_of(root: object) -> int:
         if not is_counted:
             continue
         seen.add(id(each))
-        total += (getsizeof(each) + ALLOCATION_UNIT_BYTES - 1) & -ALLOCATION_UNIT_BYTES
+        total += _rounded_size(each)
         if parts is not None:
             rest.extend(parts(each))
     return total
+
+
+def growth_by_numbers(before: object, after: object) -> int | None:
+    """The bytes by which one grew into the other when only numbers changed; None: more did, or may have.
+
+    It looks at what changed alone, so that a meter which moves among a thousand entitlements is sized as
+    quickly as one among ten. A number that was shared and is not any more goes unnoticed.
+    """
+    if before is after:
+        return 0
+    kind = type(after)
+    if type(before) is not kind:
+        return None
+    if kind in _NUMBERS:
+        return _rounded_size(after) - _rounded_size(before)
+    parts, is_counted = _SHAPES.get(kind) or _shape_of(kind)
+    if parts is None:
+        return 0 if before == after or not is_counted else None
+    return _growth_of_parts(tuple(parts(before)), tuple(parts(after)))
+
+
+def _growth_of_parts(before: tuple[object, ...], after: tuple[object, ...]) -> int | None:
+    if len(before) != len(after):
+        return None
+    grown = 0
+    for part_before, part_after in zip(before, after, strict=True):
+        by = growth_by_numbers(part_before, part_after)
+        if by is None:
+            return None
+        grown += by
+    return grown
+
+
+def _rounded_size(each: object) -> int:
+    return (getsizeof(each) + ALLOCATION_UNIT_BYTES - 1) & -ALLOCATION_UNIT_BYTES
 
 
 def _parts_of_dict(mapping: dict[object, object]) -> Iterable[object]:
     return (*mapping.keys(), *mapping.values())
 
 
+_NUMBERS = (int, float)
 _LEAF = _Shape()
 _NOT_COUNTED = _Shape(is_counted=False)
 _SHAPES: dict[type, _Shape] = {

@@ -6,7 +6,6 @@ from typing import TypeAlias
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.freshness import Trust
 
-
 Question: TypeAlias = tuple[str, bytes]
 """The method's path and the request as it came: the same bytes to the same method ask the same."""
 

@@ -15,7 +15,7 @@ from entitlements.cache.memory import MAX_REPLIES_PER_ENTITY, MAX_REPLY_BYTES, M
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.freshness import Trust
-from entitlements.domain.reply import Question, StandingReply
+from entitlements.domain.reply import StandingReply
 from tests.cache.samples import CUSTOMER, RESOURCE, big_entity, cached, customer_key, entity, metered
 
 
@@ -385,7 +385,8 @@ TestAgainstADict = AgainstADict.TestCase
 TestAgainstADict.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
-QUESTION = Question("/s/Ask", b"flag of customer-1")
+METHOD, REQUEST = "/s/Ask", b"flag of customer-1"
+QUESTION = (METHOD, REQUEST)
 
 
 def a_reply(cached: CachedEntity, message: bytes = b"yes") -> StandingReply:
@@ -414,9 +415,9 @@ def test_reply_is_recalled_and_its_bytes_count(tier: MemoryTier) -> None:
     tier.remember(CUSTOMER, QUESTION, a_reply(held))
 
     assert a_reply(held) == tier.recall(QUESTION)
-    assert None is tier.recall(Question("/s/Other", QUESTION.request))
-    assert None is tier.recall(Question(QUESTION.method, b"flag of customer-2"))
-    assert tier.size_bytes - before > len(QUESTION.request) + len(b"yes")
+    assert None is tier.recall(("/s/Other", REQUEST))
+    assert None is tier.recall((METHOD, b"flag of customer-2"))
+    assert tier.size_bytes - before > len(REQUEST) + len(b"yes")
 
 
 @pytest.mark.parametrize("end", ["replaced", "dropped", "cleared"])
@@ -464,7 +465,7 @@ def test_large_reply_is_not_kept(request_bytes: int, message_bytes: int) -> None
     """Requests and replies are bounded one by one as well."""
     tier = MemoryTier(max_size_bytes=100_000_000)
     held = held_with_reply(tier)
-    question = Question("/s/Ask", b"x" * request_bytes)
+    question = ("/s/Ask", b"x" * request_bytes)
     tier.remember(CUSTOMER, question, a_reply(held, b"x" * message_bytes))
 
     assert None is tier.recall(question)
@@ -474,7 +475,7 @@ def test_largest_reply_is_kept() -> None:
     """The bounds themselves are within."""
     tier = MemoryTier(max_size_bytes=100_000_000)
     held = held_with_reply(tier)
-    question = Question("/s/Ask", b"x" * MAX_REQUEST_BYTES)
+    question = ("/s/Ask", b"x" * MAX_REQUEST_BYTES)
     tier.remember(CUSTOMER, question, a_reply(held, b"x" * MAX_REPLY_BYTES))
 
     assert tier.recall(question) is not None
@@ -483,13 +484,13 @@ def test_largest_reply_is_kept() -> None:
 def test_replies_of_one_entity_are_bounded(tier: MemoryTier) -> None:
     """Questions that do not repeat push out each other, and no other entity's."""
     put(tier, RESOURCE, big_entity(2))
-    of_another = Question("/s/Ask", b"of another")
+    of_another = ("/s/Ask", b"of another")
     tier.remember(RESOURCE, of_another, a_reply(big_entity(2)))
     held = held_with_reply(tier)
     for number in range(MAX_REPLIES_PER_ENTITY):
-        tier.remember(CUSTOMER, Question("/s/Ask", str(number).encode()), a_reply(held))
+        tier.remember(CUSTOMER, ("/s/Ask", str(number).encode()), a_reply(held))
 
-    last = Question("/s/Ask", str(MAX_REPLIES_PER_ENTITY - 1).encode())
+    last = ("/s/Ask", str(MAX_REPLIES_PER_ENTITY - 1).encode())
     assert (None, a_reply(held)) == (tier.recall(QUESTION), tier.recall(last))
 
 

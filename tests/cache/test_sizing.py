@@ -10,10 +10,18 @@ from types import MappingProxyType
 import pytest
 
 from entitlements.cache.memory import MemoryTier
-from entitlements.cache.sizing import ALLOCATION_UNIT_BYTES, size_of
+from entitlements.cache.sizing import ALLOCATION_UNIT_BYTES, growth_by_numbers, size_of
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entitlement import Currency
 from entitlements.domain.entity import EntityKey
+from tests.builders import (
+    a_boolean_feature,
+    a_cached_entity,
+    a_metered_feature,
+    a_usage,
+    an_entity,
+    an_enum_feature,
+)
 from tests.cache.samples import big_entity, customer_key
 
 
@@ -86,3 +94,46 @@ def _seconds_to_size(root: object) -> float:
     before = time.perf_counter()
     size_of(root)
     return time.perf_counter() - before
+
+
+_BEFORE = a_cached_entity(
+    an_entity(a_metered_feature("calls", usage=a_usage(1e3, period_end_ms=7)), a_boolean_feature("sso"))
+)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        _BEFORE,
+        a_cached_entity(_BEFORE.entity, confirmed_at=7e3),
+        a_cached_entity(
+            an_entity(
+                a_metered_feature("calls", usage=a_usage(2e3, period_end_ms=2**90)), a_boolean_feature("sso")
+            )
+        ),
+    ],
+    ids=["the same", "confirmed", "moved"],
+)
+def test_numbers_grow_by_the_difference_of_the_sizes(after: CachedEntity) -> None:
+    """Both ways: what comes and what goes."""
+    difference = size_of(after) - size_of(_BEFORE)
+
+    assert (difference, -difference) == (
+        growth_by_numbers(_BEFORE, after),
+        growth_by_numbers(after, _BEFORE),
+    )
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        a_cached_entity(_BEFORE.entity, failed_at=9e3),
+        a_cached_entity(an_entity(a_metered_feature("other", usage=a_usage(1e3)), a_boolean_feature("sso"))),
+        a_cached_entity(an_entity(an_enum_feature("calls"), a_boolean_feature("sso"))),
+        a_cached_entity(an_entity(a_boolean_feature("sso"))),
+        a_cached_entity(an_entity(*_BEFORE.entity.features.values(), an_enum_feature())),
+    ],
+    ids=["a number more", "another feature", "another kind", "fewer", "more"],
+)
+def test_what_changed_in_more_than_numbers_is_sized_anew(after: CachedEntity) -> None:
+    assert (None, None) == (growth_by_numbers(_BEFORE, after), growth_by_numbers(after, _BEFORE))

@@ -228,7 +228,7 @@ class RememberedIsDecided(RuleBasedStateMachine):
     @rule(key=keys, id_=ids, usage=usages)
     def ask(self, key: EntityKey, id_: str, usage: float | None) -> None:
         query = a_query(id_, key=key, requested_usage=usage)
-        question = Question("/s/Ask", repr(query).encode())
+        question = ("/s/Ask", repr(query).encode())
         recalled = self.house.remembering.recall(question)
         answer = self.house.reading.check_held(query)
         if recalled is not None:
