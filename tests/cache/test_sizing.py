@@ -128,7 +128,11 @@ def test_numbers_grow_by_the_difference_of_the_sizes(after: CachedEntity) -> Non
     "after",
     [
         a_cached_entity(_BEFORE.entity, failed_at=9e3),
-        a_cached_entity(an_entity(a_metered_feature("other", usage=a_usage(1e3)), a_boolean_feature("sso"))),
+        a_cached_entity(
+            an_entity(
+                a_metered_feature("other", usage=a_usage(1e3, period_end_ms=7)), a_boolean_feature("sso")
+            )
+        ),
         a_cached_entity(an_entity(an_enum_feature("calls"), a_boolean_feature("sso"))),
         a_cached_entity(an_entity(a_boolean_feature("sso"))),
         a_cached_entity(an_entity(*_BEFORE.entity.features.values(), an_enum_feature())),
