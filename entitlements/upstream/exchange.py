@@ -19,6 +19,7 @@ from entitlements.domain.errors import (
     UpstreamError,
 )
 from entitlements.domain.ports import Clock
+from entitlements.upstream.connections import quicken
 from entitlements.upstream.errors import error_of_errors, error_of_exception, error_of_status
 from entitlements.upstream.json_values import JsonObject
 
@@ -39,10 +40,12 @@ Result = TypeVar("Result")
 
 def client(identity: Mapping[str, str]) -> httpx.AsyncClient:
     """A client that sends these headers with every request: the key, and who asks."""
-    return httpx.AsyncClient(
-        headers={**identity, "Accept-Encoding": "gzip"},
-        limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
-        follow_redirects=False,
+    return quicken(
+        httpx.AsyncClient(
+            headers={**identity, "Accept-Encoding": "gzip"},
+            limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
+            follow_redirects=False,
+        )
     )
 
 
