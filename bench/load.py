@@ -111,6 +111,16 @@ async def varied(port: int, scenario: Scenario, *, in_flight: int, seconds: int,
     return Load(**json.loads(output))
 
 
+async def misses(port: int, *, in_flight: int, seconds: int, first_new: int) -> None:
+    """Checks of new customers alone, on one connection, until the time is over or the task is cancelled."""
+    await _run(
+        sys.executable,
+        *("-m", "bench.varied", str(port), "--connections", "1", "--in-flight", str(in_flight)),
+        *("--seconds", str(seconds), "--first-new", str(first_new), "--one-miss-in", "1"),
+        seconds=seconds,
+    )
+
+
 async def each_once(port: int, *, seconds: int) -> Load:
     """Every customer of the varied load once, so that memory holds them all."""
     output = await _run(

@@ -15,6 +15,9 @@ from emulator.server import Emulator
 
 WARM_UP_SECONDS = 1
 FEED_TICK_SECONDS = 0.02
+STORM_SECONDS = 60
+"""A storm of misses is ended before; it begins when the first miss is counted."""
+STORM_TICK_SECONDS = 0.02
 EACH_ONCE_SECONDS = 120
 
 Say = Callable[[str], None]
@@ -80,7 +83,7 @@ class Bench:
         await checking.asked(sidecar, scenario.question)
 
     async def _measured(self, server: Server, scenario: Scenario, in_flight: int, reply: bytes) -> None:
-        async with self._feed(scenario if server.sidecar else None):
+        async with self._feed(scenario if server.sidecar else None), self._storm(server, scenario):
             counted = await checking.counts(server)
             before = server.usage()
             got = await self._load(server, scenario, in_flight=in_flight, seconds=self.seconds)
@@ -120,6 +123,43 @@ class Bench:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    @asynccontextmanager
+    async def _storm(self, server: Server, scenario: Scenario) -> AsyncIterator[None]:
+        """Misses all the time while within."""
+        before = await checking.counts(server)
+        if before is None or scenario.misses_in_flight == 0:
+            yield
+            return
+        storm = asyncio.create_task(
+            load.misses(
+                server.port,
+                in_flight=scenario.misses_in_flight,
+                seconds=STORM_SECONDS,
+                first_new=self._asked_about,
+            )
+        )
+        try:
+            await _misses_after(server, before.misses)
+            yield
+        finally:
+            storm.cancel()
+            await asyncio.gather(storm, return_exceptions=True)
+            self._asked_about += round(await _misses_after(server, before.misses)) + scenario.misses_in_flight
+
+
+async def _misses_after(server: Server, before: float) -> float:
+    """How many misses there are more than `before`, as soon as there is one.
+
+    Raises:
+        TimeoutError: there is none.
+    """
+    async with asyncio.timeout(STORM_SECONDS):
+        while True:
+            counted = await checking.counts(server)
+            if counted is not None and counted.misses > before:
+                return counted.misses - before
+            await asyncio.sleep(STORM_TICK_SECONDS)
 
 
 async def _tell(emulator: Emulator, per_second: int) -> None:

@@ -148,9 +148,16 @@ class Scenario:
     """Boolean checks of `CUSTOMERS` customers, Zipf-distributed, instead of one question over and over."""
     one_miss_in: int | None = None
     """Every so many varied requests one is about a customer that nobody asked about before."""
+    misses_in_flight: int = 0
+    """Beside the load so many checks of customers that are new are under way all the time."""
     feed_events_per_second: int = 0
     compared_with: str | None = None
     """The scenario that this one should keep up with."""
+
+    @property
+    def makes_misses(self) -> bool:
+        """True where a miss is what is asked for."""
+        return self.one_miss_in is not None or self.misses_in_flight > 0
 
 
 WITHOUT_PROVENANCE = Sidecar(settings={"SIDECAR_PROVENANCE": "0"})
@@ -171,6 +178,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(name="list-100", question=entitlement_list(100)),
     Scenario(name="list-1000", question=entitlement_list(1000)),
     Scenario(name="feed-500", question=metered(), feed_events_per_second=500, compared_with="metered"),
+    Scenario(name="miss-storm", question=metered(), misses_in_flight=32, compared_with="metered"),
     Scenario(name="no-provenance", question=boolean(), sidecar=WITHOUT_PROVENANCE, compared_with="boolean"),
     Scenario(name="redis", question=boolean(), sidecar=WITH_REDIS, compared_with="boolean"),
     # More connections: the kernel spreads them over the workers, and four may all go to one.

@@ -30,6 +30,8 @@ STABLE_SECONDS = 10.0
 """A worker that lived so long did not die of its start."""
 KILL_MARGIN_SECONDS = 5.0
 """A worker that has not drained so long after its grace period is killed."""
+ENDED_WHILE_STARTING = -signal.SIGTERM
+"""A worker that serves drains on SIGTERM; one that it ends did not serve yet and has nothing to drain."""
 METRICS_FOLDER_NAME = "worker-metrics"
 """Where the workers add up their metrics, in the data folder."""
 MANAGE_PY = Path(__file__).resolve().parent.parent / "manage.py"
@@ -135,9 +137,10 @@ class _Worker:
         except TimeoutError:
             process.kill()
             code = await process.wait()
-        if code != 0:
-            logger.error("a worker did not drain", extra={"pid": process.pid, "exit_code": code})
-        return 0 if code == 0 else 1
+        if code in (0, ENDED_WHILE_STARTING):
+            return 0
+        logger.error("a worker did not drain", extra={"pid": process.pid, "exit_code": code})
+        return 1
 
     async def _start(self) -> asyncio.subprocess.Process:
         """A process that ends by itself when this one dies: its standard input is a pipe from here."""

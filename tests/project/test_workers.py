@@ -264,3 +264,21 @@ async def test_what_workers_count_has_its_room_on_the_disk(
 
     assert {f"{kind}_{place}.db" for kind in KINDS for place in range(2)} == files.keys()
     assert [] == [name for name, stat in files.items() if stat.st_blocks * 512 < stat.st_size]
+
+
+async def test_a_stop_while_the_workers_start_is_a_clean_one(
+    emulator: Emulator, redis: RedisServer, tmp_path: Path
+) -> None:
+    """A rollout that is taken back at once: workers that only import have nothing to drain."""
+    environment = environment_for(
+        emulator, tmp_path, REDIS_ENVIRONMENT_PREFIX="production", REDIS_PORT=str(redis.port)
+    )
+    async with spawned(environment, "--workers=2") as sidecar:
+
+        async def all_are_spawned() -> bool:
+            return len(_children(sidecar.process.pid)) == 2
+
+        await _until(all_are_spawned)
+        code = await sidecar.stop()
+
+    assert (0, False) == (code, "listening: " in sidecar.output)
