@@ -2,10 +2,13 @@
 
 import argparse
 import asyncio
+import contextlib
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+
+import httpx
 
 from tests.chaos.faults import now
 from tests.chaos.judge import Verdict, judge
@@ -37,15 +40,18 @@ async def blow(seeds: Sequence[int], load: Load, folder: Path) -> Sequence[Verdi
                 times = verdict.counts[violation.kind]
                 _say(f"    {violation.at:6.2f} s {violation.kind} ({times}): {violation.words}")
             if verdict.violations:
-                _keep_logs(machine, folder)
+                await _keep_what_they_say(machine, folder)
             if verdict.run.heal_seconds is None:
                 break
     return verdicts
 
 
-def _keep_logs(machine: Machine, folder: Path) -> None:
+async def _keep_what_they_say(machine: Machine, folder: Path) -> None:
+    """The logs and, of a worker each, the parts' states of the last run with a violation."""
     for name, instance in machine.instances.items():
         (folder / f"log-{name}.txt").write_text(instance.sidecar.output)
+        with contextlib.suppress(httpx.HTTPError, OSError):
+            (folder / f"parts-{name}.json").write_text((await instance.sidecar.get("/readyz?verbose")).text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
