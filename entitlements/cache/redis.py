@@ -13,7 +13,7 @@ from entitlements.cache.connection import UNAVAILABLE, Client, RedisConnection, 
 from entitlements.cache.json_fields import Junk
 from entitlements.cache.keys import KeySpace, customer_of, raw, timestamp_of
 from entitlements.cache.redis_reading import moved_usage, read_entity, usage_key_of, usages_of
-from entitlements.cache.scripts import Write, replace_usage, stamp_unknown, write_newest
+from entitlements.cache.scripts import Write, redis_ms, replace_usage, stamp_unknown, write_newest
 from entitlements.cache.tiers import Miss
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entitlement import NO_TIMESTAMP_MS, Usage
@@ -173,6 +173,7 @@ class RedisTier:
             denied_reason=entity.denied_reason,
             customer_timestamp_ms=self._settled_customer_timestamp(client, key, stamp_ms),
         )
+        sent_at_redis_ms = redis_ms(client)
         write_newest(
             client,
             [
@@ -181,6 +182,7 @@ class RedisTier:
                 Write(key=self._keys.entity(key), value=encode_entity(key, entity), timestamp_ms=stamp_ms),
             ],
             ttl_seconds=self._ttl_left(cached),
+            sent_at_redis_ms=sent_at_redis_ms,
         )
 
     def _ttl_left(self, cached: CachedEntity) -> float:
@@ -230,7 +232,13 @@ class RedisTier:
             ):
                 return True
         planned = self._plan_usage(client, key, update)
-        return planned is not None and bool(write_newest(client, [planned[0]], ttl_seconds=self._ttl_seconds))
+        if planned is None:
+            return False
+        write, _ = planned
+        sent_at_redis_ms = redis_ms(client)
+        return bool(
+            write_newest(client, [write], ttl_seconds=self._ttl_seconds, sent_at_redis_ms=sent_at_redis_ms)
+        )
 
     def _plan_usage(
         self, client: Client, key: EntityKey, update: UsageUpdate

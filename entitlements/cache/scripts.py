@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from entitlements.cache.codec import encode_timestamp
 from entitlements.cache.connection import Client
@@ -15,19 +16,26 @@ end
 """
 
 _WRITE_NEWEST = f"""{_PUT}
+if ttl > 0 then
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  ttl = math.max(ttl - math.max(now - tonumber(ARGV[2]), 0), 1)
+end
 local written = 0
 for i = 1, #KEYS, 2 do
-  local arrived = ARGV[i + 2]
+  local arrived = ARGV[i + 3]
   local held = redis.call('MGET', KEYS[i], KEYS[i + 1])
   local stamped = held[1] and held[2] and #held[2] <= 15 and string.match(held[2], '^%d+$')
   if arrived == '0' or not stamped or tonumber(arrived) >= tonumber(held[2]) then
-    put(KEYS[i], ARGV[i + 1])
+    put(KEYS[i], ARGV[i + 2])
     put(KEYS[i + 1], arrived)
     written = written + 1
   end
 end
 return written
 """
+# A write that arrives late (Redis stood still, packets were sent again) lives the shorter for it: from how
+# long a key still lives others tell when the cloud was asked, and must not take that for later than it was.
 # A timestamp without its value, or one that is no number, protects nothing: it is overwritten.
 
 _STAMP_UNKNOWN = f"""{_PUT}
@@ -66,10 +74,25 @@ class Write:
     timestamp_ms: int
 
 
-def write_newest(client: Client, writes: Sequence[Write], *, ttl_seconds: float) -> int:
-    """Writes each that is not older than what is held, and tells how many (contract/redis.md, Rules)."""
+def redis_ms(client: Client) -> int:
+    """The time by Redis' own clock, epoch milliseconds."""
+    seconds, micros = cast("tuple[int, int]", client.time())
+    return seconds * 1000 + micros // 1000
+
+
+def write_newest(
+    client: Client, writes: Sequence[Write], *, ttl_seconds: float, sent_at_redis_ms: int
+) -> int:
+    """Writes each that is not older than what is held, and tells how many (contract/redis.md, Rules).
+
+    Args:
+        client: the way to Redis.
+        writes: values with their timestamps.
+        ttl_seconds: how long they live from when they were sent; 0 or less: for ever.
+        sent_at_redis_ms: `redis_ms` before `ttl_seconds` was reckoned.
+    """
     keys: list[bytes] = []
-    arguments: list[bytes | int] = [_milliseconds(ttl_seconds)]
+    arguments: list[bytes | int] = [_milliseconds(ttl_seconds), sent_at_redis_ms]
     for write in writes:
         keys += [raw(write.key), raw(timestamp_of(write.key))]
         arguments += [write.value, encode_timestamp(write.timestamp_ms)]

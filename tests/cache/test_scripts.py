@@ -3,7 +3,8 @@
 import json
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import pytest
 import redis as redis_py
@@ -12,6 +13,7 @@ from entitlements.cache.connection import Client
 from entitlements.cache.scripts import (
     Write,
     delete_if_own,
+    redis_ms,
     renew_if_own,
     replace_usage,
     stamp_unknown,
@@ -29,6 +31,10 @@ def client(redis: RedisServer) -> Iterator[Client]:
 
 def write(key: str, stamp: int, value: str | None = None) -> Write:
     return Write(key=key, value=(value or f"v{stamp}").encode(), timestamp_ms=stamp)
+
+
+def put(client: Client, writes: Sequence[Write]) -> int:
+    return write_newest(client, writes, ttl_seconds=60, sent_at_redis_ms=redis_ms(client))
 
 
 def held(client: Client, key: str) -> tuple[object, object]:
@@ -58,7 +64,7 @@ def test_the_newest_is_written(client: Client, before: dict[str, str], stamp: in
     for name, value in before.items():
         client.set(name, value)
 
-    written = write_newest(client, [write("a", stamp, "new")], ttl_seconds=60)
+    written = put(client, [write("a", stamp, "new")])
 
     assert int(is_written) == written
     if is_written:
@@ -67,20 +73,35 @@ def test_the_newest_is_written(client: Client, before: dict[str, str], stamp: in
         assert (b"v", b"5") == held(client, "a")
 
 
-def test_each_write_is_decided_for_itself(client: Client) -> None:
-    write_newest(client, [write("a", 5), write("b", 1)], ttl_seconds=60)
+@pytest.mark.parametrize(
+    ("late_ms", "most_ms", "least_ms"),
+    [(0, 60_000, 55_000), (20_000, 40_000, 35_000), (-5000, 60_000, 55_000), (90_000, 1, 0)],
+)
+def test_what_arrives_late_lives_the_shorter(
+    client: Client, late_ms: int, most_ms: int, least_ms: int
+) -> None:
+    """It must not look as if the cloud had been asked when the write arrived."""
+    sent_at = redis_ms(client) - late_ms
+    write_newest(client, [write("a", 1)], ttl_seconds=60, sent_at_redis_ms=sent_at)
+    lives_ms = client.pttl("a"), client.pttl("a#timestamp")
 
-    written = write_newest(client, [write("a", 3), write("b", 3)], ttl_seconds=60)
+    assert all(least_ms <= max(lives, 0) <= most_ms for lives in cast("tuple[int, int]", lives_ms)), lives_ms
+
+
+def test_each_write_is_decided_for_itself(client: Client) -> None:
+    put(client, [write("a", 5), write("b", 1)])
+
+    written = put(client, [write("a", 3), write("b", 3)])
 
     assert written == 1
     assert (b"v5", b"5", b"v3", b"3") == (*held(client, "a"), *held(client, "b"))
 
 
 def test_a_script_that_redis_forgot_is_sent_again(client: Client) -> None:
-    write_newest(client, [write("a", 1)], ttl_seconds=60)
+    put(client, [write("a", 1)])
     client.script_flush()
 
-    assert write_newest(client, [write("a", 2)], ttl_seconds=60) == 1
+    assert put(client, [write("a", 2)]) == 1
 
 
 def test_concurrent_writers_leave_the_newest_and_never_a_mixture(redis: RedisServer) -> None:
@@ -92,7 +113,7 @@ def test_concurrent_writers_leave_the_newest_and_never_a_mixture(redis: RedisSer
 
     def write_some(client: Client, number: int) -> None:
         for stamp in stamps[number::8]:
-            write_newest(client, [write("a", stamp), write("b", stamp)], ttl_seconds=60)
+            put(client, [write("a", stamp), write("b", stamp)])
 
     def read(client: Client, _: int) -> None:
         while not done.is_set():
@@ -202,9 +223,7 @@ def test_only_ones_own_is_deleted_and_renewed(client: Client, value: str | None,
 
 
 def test_values_are_plain_json(client: Client) -> None:
-    write_newest(
-        client, [Write(key="a", value=json.dumps({"a": 0.1 + 0.2}).encode(), timestamp_ms=1)], ttl_seconds=60
-    )
+    put(client, [Write(key="a", value=json.dumps({"a": 0.1 + 0.2}).encode(), timestamp_ms=1)])
 
     assert client.get("a") == b'{"a": 0.30000000000000004}'
 
