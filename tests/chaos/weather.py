@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import grpc
 
 from tests.chaos.client import LINES_EACH, METHODS, Line, WeatherClient
-from tests.chaos.faults import now
+from tests.chaos.faults import AFTERMATH_SECONDS, now
 from tests.chaos.forecast import Gust, forecast
 from tests.chaos.machine import Machine
 from tests.chaos.records import Happened, Run
@@ -222,7 +222,9 @@ class Weather:
         return ""
 
     async def _settle(self, tasks_before: float) -> None:
-        """What was open for the moment closes."""
+        """What was open for the moment closes; the aftermath of the faults is not the next run's."""
+        last_ended = max((fault.ended for fault in self.run.happened), default=0.0)
+        await asyncio.sleep(max(0.0, last_ended + AFTERMATH_SECONDS - now()))
         first, deadline = self.run.resources[0], now() + SETTLE_SECONDS
         while True:
             last, tasks = self._machine.measure(), await self._machine.tasks()
