@@ -39,6 +39,8 @@ PATIENCE_SECONDS = 5.0
 """A frame waits no longer for room; then it is given up, and counted as a gap."""
 RESTART_SECONDS = 1.0
 """What ended by a defect, or for want of Redis, is started again after this."""
+CLOSING_SECONDS = 3.0
+"""The feed has so long to close; a handshake that the cloud does not answer takes 1 s."""
 TELL_SECONDS = 0.5
 """Telling the others takes no longer; what could not be told they miss by its number."""
 
@@ -113,11 +115,15 @@ class FeedTask:
             self._task = asyncio.create_task(_kept_up(self._run, "the feed"), name="feed")
 
     async def stop(self) -> None:
-        """Closes the feed."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        """Closes the feed, which is not relied on from this moment, however long its closing takes."""
+        task, self._task = self._task, None
+        if task is None:
+            return
+        self._sidecar.following.lost()
+        task.cancel()
+        _, closing = await asyncio.wait({task}, timeout=CLOSING_SECONDS)
+        if closing:
+            logger.warning("the feed did not close in time; it is left to itself")
 
     async def _run(self) -> None:
         try:

@@ -2,13 +2,14 @@
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from channels.layers import get_channel_layer
 
 from emulator.server import Emulator
 from entitlements import consumers
-from entitlements.consumers import FEED_CHANNEL, MAX_FRAMES_UNDER_WAY, FrameChannel
+from entitlements.consumers import FEED_CHANNEL, MAX_FRAMES_UNDER_WAY, FeedTask, FrameChannel
 from entitlements.domain.freshness import Trust
 from tests.harness import environment_for, spawned
 
@@ -102,6 +103,61 @@ async def test_the_feeds_state_is_told_on(
 
 
 @pytest.mark.timeout(60)
+class ReluctantFeed:
+    """Does not end when it is cancelled, but when it is let go."""
+
+    def __init__(self) -> None:
+        self.began = asyncio.Event()
+        self.let_go = asyncio.Event()
+        self.ended = asyncio.Event()
+
+    async def run(self) -> None:
+        self.began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self.let_go.wait()
+            self.ended.set()
+
+
+async def test_a_feed_that_does_not_close_is_not_relied_on(
+    following: ScriptedFollowing, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it closes nobody reads what it tells: what is cached must not pass for fresh meanwhile."""
+    monkeypatch.setattr(consumers, "CLOSING_SECONDS", 0.05)
+    feed = ReluctantFeed()
+    sidecar = SimpleNamespace(open_feed=lambda _: feed, following=following)
+    task = FeedTask(sidecar, listener=SimpleNamespace())  # type: ignore[arg-type]
+    task.start()
+    await feed.began.wait()
+
+    stopping = asyncio.create_task(task.stop())
+    await asyncio.sleep(0)
+    told_at_once = list(following.told)
+    await stopping
+    feed.let_go.set()
+    await feed.ended.wait()
+
+    assert ["lost"] == told_at_once
+    assert "did not close in time" in caplog.text
+
+
+async def test_a_feed_that_was_stopped_can_be_started_again(following: ScriptedFollowing) -> None:
+    feed = ReluctantFeed()
+    feed.let_go.set()
+    task = FeedTask(SimpleNamespace(open_feed=lambda _: feed, following=following), SimpleNamespace())  # type: ignore[arg-type]
+    await task.stop()
+    for _ in range(2):
+        task.start()
+        await feed.began.wait()
+        await task.stop()
+        await feed.ended.wait()
+        feed.began.clear()
+        feed.ended.clear()
+
+    assert {"lost"} == set(following.told)
+
+
 async def test_channels_own_worker_command_runs_the_consumer(emulator: Emulator, tmp_path: Path) -> None:
     """`manage.py runworker` knows the channel, and starts."""
     environment = environment_for(emulator, tmp_path, LOG_LEVEL="debug")
