@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -47,11 +48,11 @@ async def blow(seeds: Sequence[int], load: Load, folder: Path) -> Sequence[Verdi
 
 
 async def _keep_what_they_say(machine: Machine, folder: Path) -> None:
-    """The logs and, of a worker each, the parts' states of the last run with a violation."""
+    """The logs, and the parts of every worker, as of the last run with a violation."""
     for name, instance in machine.instances.items():
         (folder / f"log-{name}.txt").write_text(instance.sidecar.output)
-        with contextlib.suppress(httpx.HTTPError, OSError):
-            (folder / f"parts-{name}.json").write_text((await instance.sidecar.get("/readyz?verbose")).text)
+        with contextlib.suppress(httpx.HTTPError):
+            (folder / f"parts-{name}.json").write_text(json.dumps(await instance.parts(), indent=1))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,8 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="weather-", ignore_cleanup_errors=True) as folder:
         load = Load(seconds=asked.seconds)
         verdicts = asyncio.run(blow(seeds_of(asked.seeds), load, Path(folder)))
-        for log in Path(folder).glob("log-*.txt"):
-            (asked.report / log.name).write_text(log.read_text())
+        for kept in (*Path(folder).glob("log-*.txt"), *Path(folder).glob("parts-*.json")):
+            (asked.report / kept.name).write_text(kept.read_text())
     write_report(verdicts, asked.report)
     _say(summary_of(verdicts) + f"\n{now() - began:.0f} s, report: {asked.report / 'index.html'}")
     return 1 if any(verdict.violations for verdict in verdicts) else 0

@@ -29,6 +29,7 @@ from tests.redis_server import RedisServer
 INSTANCES = ("a", "b")
 WORKERS = 2
 READY_SECONDS = 60.0
+LOOKS_AT_PARTS = 12
 TASKS_SECONDS = 1.1
 """A worker counts its tasks at least so often."""
 DISK_BYTES = 16 * 1024 * 1024
@@ -144,6 +145,16 @@ class Instance:
             for line in page.splitlines()
             if line.startswith("sidecar_event_loop_tasks ")
         )
+
+    async def parts(self) -> list[object]:
+        """What its workers say of their parts; each connection may reach another one."""
+        by_process: dict[int, object] = {}
+        for _ in range(LOOKS_AT_PARTS):
+            async with httpx.AsyncClient(trust_env=False, timeout=CALL_SECONDS) as client:
+                url = f"http://{self._host}:{self.sidecar.http_port}/readyz?verbose"
+                said = (await client.get(url)).json()
+            by_process[said["pid"]] = said
+        return list(by_process.values())
 
     def workers(self) -> list[psutil.Process]:
         """The processes that answer."""
