@@ -22,6 +22,7 @@ async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     while chunk := await reader.read(100):
         writer.write(chunk)
     writer.close()
+    await writer.wait_closed()
 
 
 @pytest.mark.timeout(120)
@@ -30,7 +31,13 @@ async def test_dropped_packets_are_sent_again() -> None:
     with a_namespace() as space:
         if isinstance(space, str):
             pytest.skip(space)
-        server = await asyncio.start_server(_echo, space.host_address, 0)
+        ended = asyncio.Queue[None]()
+
+        async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await _echo(reader, writer)
+            ended.put_nowait(None)
+
+        server = await asyncio.start_server(echo, space.host_address, 0)
         port = server.sockets[0].getsockname()[1]
 
         async def talk() -> float:
@@ -38,7 +45,9 @@ async def test_dropped_packets_are_sent_again() -> None:
             command = (*space.prefix, sys.executable, "-c", SEND, space.host_address, str(port))
             process = await asyncio.create_subprocess_exec(*command)
             assert await asyncio.wait_for(process.wait(), 100) == 0
-            return now() - began
+            took = now() - began
+            await ended.get()
+            return took
 
         well = await talk()
         with space.dropping([port]):
