@@ -116,7 +116,11 @@ class SidecarProcess:
         """Sends a signal and returns the exit code."""
         if self.process.returncode is None:
             self.process.send_signal(number)
-        code = await asyncio.wait_for(self.process.wait(), STOP_SECONDS)
+        try:
+            code = await asyncio.wait_for(self.process.wait(), STOP_SECONDS)
+        except TimeoutError:
+            message = f"it did not end within {STOP_SECONDS} s of {number.name}:\n{self.output}"
+            raise AssertionError(message) from None
         await self._reading
         return code
 
