@@ -100,11 +100,10 @@ def percentiles(micros: Sequence[float]) -> tuple[float, float]:
 
 async def varied(port: int, scenario: Scenario, *, in_flight: int, seconds: int, first_new: int) -> Load:
     """Requests that differ, by a process of our own."""
-    output = await _run(
-        sys.executable,
-        *("-m", "bench.varied", str(port)),
+    output = await _run_varied(
+        port,
         *("--connections", str(scenario.connections), "--in-flight", str(in_flight)),
-        *("--seconds", str(seconds), "--first-new", str(first_new)),
+        *("--first-new", str(first_new)),
         *(("--one-miss-in", str(scenario.one_miss_in)) if scenario.one_miss_in else ()),
         seconds=seconds,
     )
@@ -113,23 +112,28 @@ async def varied(port: int, scenario: Scenario, *, in_flight: int, seconds: int,
 
 async def misses(port: int, *, in_flight: int, seconds: int, first_new: int) -> None:
     """Checks of new customers alone, on one connection, until the time is over or the task is cancelled."""
-    await _run(
-        sys.executable,
-        *("-m", "bench.varied", str(port), "--connections", "1", "--in-flight", str(in_flight)),
-        *("--seconds", str(seconds), "--first-new", str(first_new), "--one-miss-in", "1"),
+    await _run_varied(
+        port,
+        *("--connections", "1", "--in-flight", str(in_flight)),
+        *("--first-new", str(first_new), "--one-miss-in", "1"),
         seconds=seconds,
     )
 
 
 async def each_once(port: int, *, seconds: int) -> Load:
     """Every customer of the varied load once, so that memory holds them all."""
-    output = await _run(
-        sys.executable,
-        *("-m", "bench.varied", str(port), "--each-once"),
-        *("--connections", "1", "--in-flight", "32", "--seconds", str(seconds)),
-        seconds=seconds,
+    output = await _run_varied(
+        port, "--each-once", "--connections", "1", "--in-flight", "32", seconds=seconds
     )
     return Load(**json.loads(output))
+
+
+async def _run_varied(port: int, *options: str, seconds: float) -> str:
+    return await _run(
+        *(sys.executable, "-m", "bench.varied", str(port), "--seconds", str(seconds)),
+        *options,
+        seconds=seconds,
+    )
 
 
 async def _run(*command: str, seconds: float) -> str:

@@ -127,8 +127,8 @@ class Bench:
     @asynccontextmanager
     async def _storm(self, server: Server, scenario: Scenario) -> AsyncIterator[None]:
         """Misses all the time while within."""
-        before = await checking.counts(server)
-        if before is None or scenario.misses_in_flight == 0:
+        before = await checking.counts(server) if scenario.misses_in_flight else None
+        if before is None:
             yield
             return
         storm = asyncio.create_task(

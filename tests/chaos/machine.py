@@ -138,8 +138,7 @@ class Instance:
 
     async def tasks(self) -> float:
         """How many tasks stand on its event loops."""
-        async with httpx.AsyncClient(trust_env=False, timeout=CALL_SECONDS) as client:
-            page = (await client.get(f"http://{self._host}:{self.sidecar.http_port}/metrics")).text
+        page = (await self._get("/metrics")).text
         return sum(
             float(line.split()[-1])
             for line in page.splitlines()
@@ -150,11 +149,14 @@ class Instance:
         """What its workers say of their parts; each connection may reach another one."""
         by_process: dict[int, object] = {}
         for _ in range(LOOKS_AT_PARTS):
-            async with httpx.AsyncClient(trust_env=False, timeout=CALL_SECONDS) as client:
-                url = f"http://{self._host}:{self.sidecar.http_port}/readyz?verbose"
-                said = (await client.get(url)).json()
+            said = (await self._get("/readyz?verbose")).json()
             by_process[said["pid"]] = said
         return list(by_process.values())
+
+    async def _get(self, path: str) -> httpx.Response:
+        """By a connection of its own."""
+        async with httpx.AsyncClient(trust_env=False, timeout=CALL_SECONDS) as client:
+            return await client.get(f"http://{self._host}:{self.sidecar.http_port}{path}")
 
     def workers(self) -> list[psutil.Process]:
         """The processes that answer."""

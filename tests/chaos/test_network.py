@@ -18,13 +18,6 @@ for _ in range(10):
 """
 
 
-async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while chunk := await reader.read(100):
-        writer.write(chunk)
-    writer.close()
-    await writer.wait_closed()
-
-
 @pytest.mark.timeout(120)
 async def test_dropped_packets_are_sent_again() -> None:
     """A talk over a line that loses packets arrives whole, and takes longer."""
@@ -34,7 +27,10 @@ async def test_dropped_packets_are_sent_again() -> None:
         ended = asyncio.Queue[None]()
 
         async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await _echo(reader, writer)
+            while chunk := await reader.read(100):
+                writer.write(chunk)
+            writer.close()
+            await writer.wait_closed()
             ended.put_nowait(None)
 
         server = await asyncio.start_server(echo, space.host_address, 0)
