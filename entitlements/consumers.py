@@ -24,7 +24,7 @@ from entitlements.cache.lease import RENEW_SECONDS, Hold
 from entitlements.composition import SharedRedis, Sidecar, sidecar
 from entitlements.domain.ports import FeedListener
 from entitlements.service.following import Following
-from entitlements.service.sharing import BEAT_SECONDS, Role, Word, word_of
+from entitlements.service.sharing import BEAT_SECONDS, SILENCE_SECONDS, Role, Word, word_of
 from entitlements.upstream.feed_payloads import event_from_frame
 
 logger = logging.getLogger(__name__)
@@ -156,9 +156,11 @@ class FeedGroup:
             await asyncio.sleep(BEAT_SECONDS)
 
     async def hear(self) -> None:
-        """Applies what the holder tells, for ever.
+        """Applies what the holder tells, for as long as it is heard.
 
         Raises:
+            TimeoutError: nothing is told any more. A connection may be dead without a sign of it: only
+                another subscription shows whether it is the holder who is silent.
             RedisError: Redis did not answer when it was asked to pass the words on.
         """
         layer = get_channel_layer(SHARED_LAYER)
@@ -166,7 +168,8 @@ class FeedGroup:
             channel = await layer.new_channel()
             await layer.group_add(SHARED_GROUP, channel)
             while True:
-                word = word_of(await layer.receive(channel))
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    word = word_of(await layer.receive(channel))
                 if word is not None and self._sidecar.sharing.hear(word):
                     await apply_frame(
                         self._sidecar, word.subscription or "", word.frame or "", already_shared=True

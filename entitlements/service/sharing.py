@@ -5,12 +5,16 @@ only. Whoever misses a word knows it by its number, and whoever hears nothing, b
 """
 
 import enum
+import logging
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from entitlements.domain.ports import Clock
+from entitlements.occasional_log import OccasionalLog
 from entitlements.service.following import Following
+
+logger = logging.getLogger(__name__)
 
 BEAT_SECONDS = 1.0
 """So often the holder says that it is there, also when nothing changes."""
@@ -89,6 +93,7 @@ class Sharing:
         self._told_since = following.trust.since
         self._word = Word(sender="", number=0, is_following=False, kept_seconds=None)
         self._heard_at = float("-inf")
+        self._log = OccasionalLog(logger, clock.monotonic)
 
     def vouch(self, confirmed_at: float) -> float:
         """Since when something in Redis can be relied on, given when it was confirmed (monotonic seconds).
@@ -149,6 +154,10 @@ class Sharing:
         """Notes a gap when the holder has been silent for too long."""
         is_silent = self._clock.monotonic() - self._heard_at > SILENCE_SECONDS
         if self.role is Role.HEARING and is_silent and self._following.trust.following:
+            self._log.warning(
+                "silent",
+                "the process that follows the feed for all is not heard; what is cached is checked again on use",
+            )
             self._following.lost()
 
     def _kept_since(self) -> float | None:

@@ -112,6 +112,8 @@ async def _lines(machine: Machine, _run: Run, targets: Targets, *, of: str, how:
                 line.slice(7, 0.002)
             case "deaf":
                 line.deafen()
+            case "half-open":
+                line.forget()
             case "cut":
                 line.cut()
             case _:
@@ -312,14 +314,14 @@ FAULTS: tuple[FaultKind, ...] = (
         "line",
         {
             f"cloud line {how}": partial(_lines, of="cloud", how=how)
-            for how in ("slow", "sliced", "deaf", "cut", "refused")
+            for how in ("slow", "sliced", "deaf", "half-open", "cut", "refused")
         },
     ),
     *_kinds(
         "redis",
         {
             f"Redis line {how}": partial(_lines, of="redis", how=how)
-            for how in ("slow", "sliced", "deaf", "cut", "refused")
+            for how in ("slow", "sliced", "deaf", "half-open", "cut", "refused")
         },
     ),
     *_kinds(

@@ -1,4 +1,4 @@
-"""A TCP line that can be made bad: slow, sliced, deaf, cut or refused. Open connections feel it at once."""
+"""A TCP line that can be made bad: slow, sliced, deaf, half-open, cut or refused. Open connections feel it."""
 
 import asyncio
 import socket
@@ -24,6 +24,7 @@ class TcpProxy:
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._forgotten: set[asyncio.StreamWriter] = set()
         self._hears = asyncio.Event()
         self._delay_seconds = 0.0
         self._slice_bytes = CHUNK_BYTES
@@ -58,6 +59,10 @@ class TcpProxy:
     def deafen(self) -> None:
         """Let nothing through, with every connection left open and new ones accepted."""
         self._hears.clear()
+
+    def forget(self) -> None:
+        """Lose all that is said on the open connections from now on, and end none; new ones are good."""
+        self._forgotten |= self._writers
 
     def cut(self) -> int:
         """End every open connection with a reset; tells how many sockets."""
@@ -100,18 +105,21 @@ class TcpProxy:
         finally:
             for end in ends:
                 self._writers.discard(end)
+                self._forgotten.discard(end)
                 end.transport.abort()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while chunk := await reader.read(CHUNK_BYTES):
+                if writer in self._forgotten:
+                    continue
                 for piece in _pieces(chunk, self._slice_bytes):
                     await self._hears.wait()
                     if self._delay_seconds:
                         await asyncio.sleep(self._delay_seconds)
                     writer.write(piece)
                     await writer.drain()
-            if writer.can_write_eof():
+            if writer.can_write_eof() and writer not in self._forgotten:
                 writer.write_eof()
         except OSError:
             writer.transport.abort()

@@ -78,6 +78,23 @@ async def test_a_deaf_line_keeps_what_was_said() -> None:
         assert b"x" == await reader.readexactly(1)
 
 
+async def test_a_forgotten_connection_is_neither_heard_nor_ended() -> None:
+    """Also not when the line is made good; the one after it is good at once."""
+    async with a_line() as proxy, a_caller(proxy) as (reader, writer):
+        writer.write(b"x")
+        await reader.readexactly(1)
+
+        proxy.forget()
+        writer.write(b"lost")
+        proxy.clear()
+
+        async with a_caller(proxy) as (again, asked):
+            asked.write(b"y")
+            assert b"y" == await again.readexactly(1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(1), 0.1)
+
+
 async def test_a_cut_line_resets() -> None:
     """The open connections, and takes new ones."""
     async with a_line() as proxy, a_caller(proxy) as (reader, writer):

@@ -15,6 +15,7 @@ import pytest
 
 from emulator.server import Emulator
 from grpc_service.generated import sidecar_pb2 as pb
+from tests.chaos.proxy import TcpProxy
 from tests.cloud_states import boolean_state, metered_state
 from tests.harness import (
     Client,
@@ -371,6 +372,35 @@ async def test_key_of_the_older_form_is_read(
 
     assert (True, 6, False) == (answer.has_access, answer.entitlement.current_usage, answer.is_fallback)
     assert emulator.counters.fetches() == 0
+
+
+async def test_a_dead_subscription_is_made_anew(
+    emulator: Emulator, redis: RedisServer, tmp_path: Path
+) -> None:
+    """A worker was deaf for the holder's words: nothing ever ended the connection that they came by.
+
+    It trusted what it had for SIDECAR_MAX_UNVERIFIED_SECONDS, again and again, until Redis was restarted.
+    """
+    async with AsyncExitStack() as stack:
+        line = await stack.enter_async_context(TcpProxy(redis.port))
+        variables = sharing_variables(redis)
+        holder = await stack.enter_async_context(running_sidecar(emulator, tmp_path / "holder", **variables))
+        await holder.following()
+        variables["REDIS_PORT"] = str(line.port)
+        hearer = await stack.enter_async_context(running_sidecar(emulator, tmp_path / "hearer", **variables))
+        await hearer.following()
+        client = await stack.enter_async_context(client_of(hearer))
+
+        line.forget()
+
+        await hearer.printed("is not heard")
+        await hearer.following()
+        assert "hearing" == await _role(hearer)
+        emulator.state.put("customer-1", boolean_state(updated_at="2026-06-01T00:00:01.000Z"), push=False)
+        assert await is_granted(client, "customer-1")
+        denied = boolean_state(granted=False, updated_at="2026-06-01T00:00:02.000Z")
+        emulator.state.put("customer-1", denied)
+        await _until(lambda: _is_denied(client, "customer-1"), seconds=5)
 
 
 async def test_healed_feed_of_the_holder_heals_the_others(emulator: Emulator, two: list[Instance]) -> None:

@@ -123,7 +123,9 @@ async def test_a_holder_that_lost_the_feed_takes_the_others_along(house: House, 
     assert not house.following.trust.following
 
 
-async def test_a_silent_holder_is_lost_after_a_while(house: House, sharing: Sharing) -> None:
+async def test_a_silent_holder_is_lost_after_a_while(
+    house: House, sharing: Sharing, caplog: pytest.LogCaptureFixture
+) -> None:
     sharing.hear(a_word())
     house.clock.advance(SILENCE_SECONDS)
     sharing.lose_silent_holder()
@@ -133,6 +135,7 @@ async def test_a_silent_holder_is_lost_after_a_while(house: House, sharing: Shar
     sharing.lose_silent_holder()
 
     assert (True, False) == (was_following, house.following.trust.following)
+    assert 1 == caplog.text.count("is not heard")
 
 
 async def test_who_leads_does_not_listen(house: House, sharing: Sharing) -> None:
