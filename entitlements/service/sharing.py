@@ -156,7 +156,7 @@ class Sharing:
         if self.role is Role.HEARING and is_silent and self._following.trust.following:
             self._log.warning(
                 "silent",
-                "the process that follows the feed for all is not heard; what is cached is checked again on use",
+                "the process that follows the feed is not heard; what is cached is checked again on use",
             )
             self._following.lost()
 

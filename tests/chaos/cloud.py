@@ -79,10 +79,6 @@ class CloudProcess:
         answer = await self._control.get("state", params={"customerId": customer_id})
         return float(answer.json()["entitlementsV2"][0]["currentUsage"])
 
-    async def feed_connections(self) -> int:
-        """How many sockets follow the feed."""
-        return int((await self.ask("GET", "feed"))["connections"])
-
     async def counted(self, run: Run) -> dict[str, int]:
         """How often each of the run's writes was counted."""
         events = await self.ask("GET", "events")

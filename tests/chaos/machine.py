@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx
 import psutil
@@ -145,9 +145,9 @@ class Instance:
             if line.startswith("sidecar_event_loop_tasks ")
         )
 
-    async def parts(self) -> list[object]:
+    async def parts(self) -> list[dict[str, Any]]:
         """What its workers say of their parts; each connection may reach another one."""
-        by_process: dict[int, object] = {}
+        by_process: dict[int, dict[str, Any]] = {}
         for _ in range(LOOKS_AT_PARTS):
             said = (await self._get("/readyz?verbose")).json()
             by_process[said["pid"]] = said

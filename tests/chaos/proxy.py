@@ -1,4 +1,4 @@
-"""A TCP line that can be made bad: slow, sliced, deaf, half-open, cut or refused. Open connections feel it."""
+"""A TCP line that can be made bad: slow, sliced, deaf, half-open, cut, refused. Open connections feel it."""
 
 import asyncio
 import socket

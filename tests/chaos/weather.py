@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import grpc
 
 from tests.chaos.client import LINES_EACH, METHODS, Line, WeatherClient
-from tests.chaos.faults import AFTERMATH_SECONDS, now
+from tests.chaos.faults import now
 from tests.chaos.forecast import Gust, forecast
 from tests.chaos.machine import Machine
 from tests.chaos.records import Happened, Run
@@ -29,6 +29,8 @@ WRITE_SECONDS = 0.15
 SAMPLE_SECONDS = 0.5
 HEAL_SECONDS = 45.0
 """Everything is right again after this: the pause after a refused key (10 s) and the longest back-off."""
+FEED_STABLE_SECONDS = 10.0
+"""A feed that is lost again before that is tried again ever more slowly: it would touch the next run."""
 SETTLE_SECONDS = 20.0
 """What is left open for a moment is closed after this."""
 
@@ -169,7 +171,7 @@ class Weather:
         return task
 
     async def _heal(self, client: WeatherClient) -> None:
-        """Waits until every connection tells the truth of every customer, and every write has arrived."""
+        """Waits until every line tells the truth, every write has arrived, every worker learns of changes."""
         healing_since = max((fault.ended for fault in self.run.happened), default=now())
         slowest = max((fault.aftermath_seconds for fault in self.run.happened), default=0.0)
         deadline = now() + HEAL_SECONDS + slowest
@@ -188,7 +190,7 @@ class Weather:
                 await self._wrong_answers(client)
                 or await self._missing_writes()
                 or await self._wrong_meters(client)
-                or ("" if await self._machine.cloud.feed_connections() else "nobody follows the feed")
+                or await self._deaf_workers()
             )
         except grpc.aio.AioRpcError as error:
             return f"{error.code().name}: {error.details()}"
@@ -221,10 +223,16 @@ class Weather:
                     return f"{line.name} says {who} used {answered} instead of {in_cloud}"
         return ""
 
+    async def _deaf_workers(self) -> str:
+        for instance in self._machine.instances.values():
+            for said in await instance.parts():
+                if not said["parts"]["feed"]["following"]:
+                    return f"worker {said['pid']} of {instance.name} does not follow the feed"
+        return ""
+
     async def _settle(self, tasks_before: float) -> None:
         """What was open for the moment closes; the aftermath of the faults is not the next run's."""
-        last_ended = max((fault.ended for fault in self.run.happened), default=0.0)
-        await asyncio.sleep(max(0.0, last_ended + AFTERMATH_SECONDS - now()))
+        await asyncio.sleep(FEED_STABLE_SECONDS)
         first, deadline = self.run.resources[0], now() + SETTLE_SECONDS
         while True:
             last, tasks = self._machine.measure(), await self._machine.tasks()
