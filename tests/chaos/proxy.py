@@ -66,7 +66,7 @@ class TcpProxy:
 
     def cut(self) -> int:
         """End every open connection with a reset; tells how many sockets."""
-        writers = list(self._writers)
+        writers = [writer for writer in self._writers if not writer.transport.is_closing()]
         for writer in writers:
             raw = writer.get_extra_info("socket")
             if raw is not None:

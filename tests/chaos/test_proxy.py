@@ -101,6 +101,7 @@ async def test_a_cut_line_resets() -> None:
         writer.write(b"x")
         await reader.readexactly(1)
         assert proxy.cut() == 2
+        assert proxy.cut() == 0
 
         with pytest.raises(ConnectionResetError):
             await reader.readexactly(1)
