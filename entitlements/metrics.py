@@ -150,6 +150,9 @@ FETCHES_QUEUED = Gauge(
 FETCHES_JOINED = Counter(
     "sidecar_fetches_joined", "Callers that waited for a fetch of the same entity that another had begun."
 )
+FETCHES_PACED = Counter(
+    "sidecar_fetches_paced", "Fetches that waited to start because hits had work for the whole processor."
+)
 RECHECKS = Counter("sidecar_rechecks", "Background re-checks of suspect entities.", ["outcome"])
 SUSPECTS_WAITING = Gauge(
     "sidecar_suspects_waiting",

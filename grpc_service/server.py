@@ -92,6 +92,11 @@ class GrpcServer:
             )
         )
 
+    @property
+    def hits_thread(self) -> int | None:
+        """The thread that answers what memory can, once it is started; None: the event loop's."""
+        return self._engine.hits_thread
+
     def listen(self, host: str, port: int, *, tls: TlsFiles | None = None) -> int:
         """Opens a listener and returns its port; port 0 finds a free one.
 

@@ -14,6 +14,7 @@ from channels.worker import Worker
 
 from entitlements import control, metrics
 from entitlements.admin.history import HISTORY
+from entitlements.clock import ThreadClocks
 from entitlements.composition import Sidecar, data_dir
 from entitlements.config import SidecarConfig
 from entitlements.consumers import FEED_CHANNEL
@@ -142,6 +143,8 @@ class _Process:
         if tls is not None:
             self._ports["gRPC over TLS"] = server.listen(host, self._config.port, tls=tls)
         await server.start()
+        if server.hits_thread is not None:
+            self._sidecar.pacing.watch(ThreadClocks(server.hits_thread))
         try:
             yield server
         finally:

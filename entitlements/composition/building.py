@@ -25,6 +25,7 @@ from entitlements.service.following import Following
 from entitlements.service.health import Health
 from entitlements.service.keeping import Keeping
 from entitlements.service.key_check import KeyCheck
+from entitlements.service.pacing import PacedSource, Pacing
 from entitlements.service.reading import Reading
 from entitlements.service.rechecking import Rechecking
 from entitlements.service.remembering import Remembering
@@ -55,7 +56,6 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
     random = Random()  # noqa: S311 - for jitter
     client = exchange.client(identity_headers(config))
     api = GraphqlApi(client, base_url=config.api_url, clock=clock)
-    edge = EdgeSource(client, base_url=config.edge_api_url, clock=clock)
     offline_file = _offline_file(config, clock)
     offline = OfflineCloud(new_id=lambda: str(uuid.uuid4()), file=offline_file)
     memory = MemoryTier(max_size_bytes=config.cache_max_size_bytes)
@@ -66,9 +66,15 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         None if redis is None else redis.tier,
         vouch=lambda confirmed_at: sharing.vouch(confirmed_at),  # noqa: PLW0108 - made below, of the store itself
     )
-    sources = sources_in_order(config, edge=edge, api=api, offline=offline)
+    pacing = Pacing(clock=clock)
+    sources = sources_in_order(
+        config,
+        edge=EdgeSource(client, base_url=config.edge_api_url, clock=clock),
+        api=api,
+        offline=offline,
+    )
     fetching = Fetching(
-        sources=sources,
+        sources=[PacedSource(source, pacing) for source in sources],
         store=store,
         clock=clock,
         limits=_fetch_limits(config),
@@ -120,6 +126,7 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
     built = Sidecar(
         config=config,
         clock=clock,
+        pacing=pacing,
         random=random,
         http_client=client,
         memory=memory,

@@ -24,6 +24,7 @@ from entitlements.service.fetching import Fetching
 from entitlements.service.following import Following
 from entitlements.service.health import Health
 from entitlements.service.key_check import KeyCheck
+from entitlements.service.pacing import Pacing
 from entitlements.service.reading import Reading
 from entitlements.service.rechecking import Rechecking
 from entitlements.service.remembering import Remembering
@@ -39,6 +40,7 @@ class Sidecar:
 
     config: SidecarConfig
     clock: Clock
+    pacing: Pacing
     random: Random
     http_client: httpx.AsyncClient
     memory: MemoryTier

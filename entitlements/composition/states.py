@@ -132,6 +132,7 @@ def _upstream_state(built: Sidecar) -> PartState:
         failures={source.value: cause for source, cause in fetching.failures.items()},
         fetches_under_way=fetching.under_way,
         fetches_joined=fetching.joined,
+        fetches_paced=built.pacing.paced,
     )
 
 

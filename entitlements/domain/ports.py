@@ -26,6 +26,18 @@ class Clock(Protocol):
         ...
 
 
+class Processor(Protocol):
+    """How much processor time the threads have used that share the interpreter."""
+
+    def hits_seconds(self) -> float:
+        """By the thread that answers hits; 0 where the system does not say."""
+        ...
+
+    def loop_seconds(self) -> float:
+        """By the event loop's thread, which is the one to ask."""
+        ...
+
+
 class Source(enum.Enum):
     """Where an answer's data came from; the value is what callers and metrics see."""
 

@@ -26,6 +26,9 @@ class AioEngine:
         self._is_stopping = False
         self._server = _server(settings)
 
+    hits_thread = None
+    """The event loop's."""
+
     def listen(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
         """Opens a listener, before `start`; returns its port."""
         port = _listen(self._server, address, credentials)

@@ -61,6 +61,11 @@ class CompletionQueueEngine:
         self._awaited = 0
         self._under_way = 0
 
+    @property
+    def hits_thread(self) -> int | None:
+        """The queue's, once it is started."""
+        return self._thread.ident
+
     def listen(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
         """Opens a listener, before `start`; returns its port."""
         private = () if credentials is None else (credentials._credentials,)  # type: ignore[attr-defined]

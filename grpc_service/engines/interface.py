@@ -27,6 +27,11 @@ class EngineSettings:
 class Engine(Protocol):
     """Listens, and carries calls to methods and their answers back; its coroutines belong to one loop."""
 
+    @property
+    def hits_thread(self) -> int | None:
+        """The thread that answers what memory can; None: the event loop's."""
+        ...
+
     def listen(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
         """Opens a listener, before `start`; returns its port.
 

@@ -1,7 +1,9 @@
 """The small parts at the rim: clock, occasional log, configured rules, checks, metrics."""
 
 import logging
+import threading
 import time
+from itertools import takewhile
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +12,7 @@ from prometheus_client import REGISTRY, generate_latest
 
 from entitlements import metrics
 from entitlements.checks import check_configuration
-from entitlements.clock import SystemClock
+from entitlements.clock import SystemClock, ThreadClocks
 from entitlements.domain.fallback import FallbackValue
 from entitlements.fallbacks import ConfiguredRules
 from entitlements.occasional_log import INTERVAL_SECONDS, OccasionalLog
@@ -22,6 +24,33 @@ def test_the_clock_is_the_machines() -> None:
 
     assert abs(clock.now_ms() - time.time() * 1000) < 1000
     assert clock.monotonic() <= clock.monotonic()
+
+
+def test_each_thread_has_its_own_clock() -> None:
+    """What one spends the other does not."""
+    spend, spent, end = threading.Event(), threading.Event(), threading.Event()
+
+    def hits() -> None:
+        spend.wait()
+        until = time.thread_time() + 0.05
+        list(takewhile(lambda _: time.thread_time() < until, iter(int, 1)))
+        spent.set()
+        end.wait()
+
+    thread = threading.Thread(target=hits)
+    thread.start()
+    assert thread.ident is not None
+    clocks = ThreadClocks(thread.ident)
+    hits_before, loop_before = clocks.hits_seconds(), clocks.loop_seconds()
+
+    spend.set()
+    spent.wait()
+
+    hits_used, loop_used = clocks.hits_seconds() - hits_before, clocks.loop_seconds() - loop_before
+    end.set()
+    thread.join()
+    assert hits_used >= 0.05
+    assert loop_used < hits_used
 
 
 def test_a_condition_is_told_once_a_minute_with_a_count(caplog: pytest.LogCaptureFixture) -> None:
