@@ -148,6 +148,7 @@ class _Process:
         try:
             yield server
         finally:
+            self._sidecar.pacing.watch(None)  # the thread that was watched ends with the server
             grace_seconds = self._config.sidecar_shutdown_grace_seconds - self._pause_seconds
             await server.stop(grace_seconds=grace_seconds)
 

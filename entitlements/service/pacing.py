@@ -51,9 +51,10 @@ class Pacing:
         self.paced = 0
         """So many fetches had to wait."""
 
-    def watch(self, processor: Processor) -> None:
-        """Has fetches wait where the threads of this processor want more than there is."""
+    def watch(self, processor: Processor | None) -> None:
+        """Has fetches wait where the threads of this processor want more than there is; None: none waits."""
         self._processor = processor
+        self._is_full = False
 
     def pause_seconds(self, *, under_way: int, budget_seconds: float) -> float:
         """How long the fetch that asks has to wait; mostly 0.

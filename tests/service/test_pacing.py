@@ -140,6 +140,18 @@ def test_without_a_thread_for_hits_nobody_waits() -> None:
     assert {0.0} == {pacing.pause_seconds(under_way=STORM, budget_seconds=BUDGET_SECONDS) for _ in range(100)}
 
 
+def test_when_the_thread_is_about_to_end_nobody_waits_nor_asks(machine: Machine) -> None:
+    """The clock of a thread that is gone answers with an error, and the cloud is asked until the end."""
+    machine.spend(hits=0.5, loop=0.5)
+    machine.pause()
+    assert machine.pause() > 0
+
+    machine.pacing.watch(None)
+    machine.spend(hits=0.5, loop=0.5)
+
+    assert {0.0} == {machine.pause() for _ in range(3)}
+
+
 async def test_the_pause_is_part_of_the_budget(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     source = ScriptedSource(answer=Entity(), gate=asyncio.Event())
