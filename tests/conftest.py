@@ -1,12 +1,23 @@
 """Fixtures only: the cloud, and a sidecar in front of it."""
 
-from collections.abc import AsyncIterator
+import signal
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from emulator.server import Emulator
 from tests.harness import Client, SidecarProcess, client_of, running_sidecar
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """What the tests start can be interrupted, also where a shell runs them in the background, deaf to it."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
