@@ -11,6 +11,10 @@ class SystemClock:
         """The wall clock, epoch milliseconds UTC."""
         return time.time_ns() // 1_000_000
 
+    def both(self) -> tuple[float, int]:
+        """`monotonic` and `now_ms` of one moment."""
+        return time.monotonic(), time.time_ns() // 1_000_000  # noqa: TID251 - this is the Clock
+
     monotonic = staticmethod(time.monotonic)  # noqa: TID251 - this is the Clock
     """Seconds that never jump."""
 

@@ -84,7 +84,8 @@ class DecisionLog:
         return UnaryMethod(path=method.path, answer=answer)
 
     def _note(self, name: str, types: Types, request: bytes, reply: Reply) -> None:
-        response: Any = types[1].FromString(reply.message)
+        message, provenance = reply
+        response: Any = types[1].FromString(message)
         verdict = response.entitlement if isinstance(response, pb.GetEntitlementV2Response) else response
         outcome = FALLBACK if verdict.is_fallback else GRANTED if verdict.has_access else DENIED
         if outcome == GRANTED and self._random.random() >= self._sample_rate:
@@ -98,7 +99,7 @@ class DecisionLog:
             "has_access": verdict.has_access,
             "reason": _reason(verdict),
             **self._asked(asked),
-            **_provenance(reply.trailing_metadata),
+            **_provenance(provenance),
             "sample_rate": self._sample_rate if outcome == GRANTED else 1,
         }
         fields = {key: value for key, value in told.items() if value is not None}
@@ -143,4 +144,4 @@ def _reason(verdict: Any) -> str | None:
 
 
 def _provenance(metadata: Metadata) -> dict[str, str]:
-    return {key.removeprefix("stigg-").replace("-", "_"): value for key, value in metadata}
+    return {key.removeprefix("stigg-").replace("-", "_"): value.decode() for key, value in metadata}

@@ -46,7 +46,7 @@ class GrpcHealth:
         status = self._status_of(health_pb2.HealthCheckRequest.FromString(request).service)
         if status == _Response.SERVICE_UNKNOWN:
             raise Refused(_UNKNOWN_SERVICE)
-        return Reply(_Response(status=status).SerializeToString())
+        return _Response(status=status).SerializeToString(), ()
 
     async def _watch(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The status now, and at each change for as long as the caller listens."""

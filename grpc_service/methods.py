@@ -7,14 +7,10 @@ from typing import NamedTuple, TypeAlias
 from entitlements.correlation import Metadata as CallMetadata
 from grpc_service.errors import PublicStatus
 
-Metadata: TypeAlias = tuple[tuple[str, str], ...]
-
-
-class Reply(NamedTuple):
-    """What a call is answered."""
-
-    message: bytes
-    trailing_metadata: Metadata = ()
+Metadata: TypeAlias = tuple[tuple[str, bytes], ...]
+"""Keys and values; all of them are text."""
+Reply: TypeAlias = tuple[bytes, Metadata]
+"""What a call is answered: the message, and the metadata that trails it."""
 
 
 class Call(NamedTuple):

@@ -24,7 +24,8 @@ SERVICE = pb.DESCRIPTOR.services_by_name["SidecarService"].full_name
 WRITE_BUDGET_SECONDS = 60.0
 """A report takes no longer, whatever its deadline (contract/upstream.md, Edge REST)."""
 
-_FRESH_IN_MEMORY = (("stigg-source", Source.MEMORY.value), ("stigg-state", EntityState.FRESH.value))
+_SOURCE, _STATE, _AGE_MS = "stigg-source", "stigg-state", "stigg-age-ms"
+_FRESH_IN_MEMORY = ((_SOURCE, Source.MEMORY.value.encode()), (_STATE, EntityState.FRESH.value.encode()))
 
 Request = TypeVar("Request", bound=Message)
 Asked = TypeVar("Asked")
@@ -127,26 +128,26 @@ class SidecarServicer:
         respond: Callable[[Answered, Asked], Message],
     ) -> UnaryMethod:
         """A read: what was answered already, what memory holds, and only then what must be waited for."""
-        path = _path(request_type)
+        path, remembering, tells_provenance = _path(request_type), self._remembering, self._tells_provenance
 
         def answer_now(request: bytes) -> Reply | None:
             question = (path, request)
-            recalled = self._remembering.recall(question)
+            recalled = remembering.recall(question)
             if recalled is not None:
                 message, age_ms = recalled
-                return Reply(message, self._told_of_memory(age_ms))
+                return message, (*_FRESH_IN_MEMORY, (_AGE_MS, b"%d" % age_ms)) if tells_provenance else ()
             asked = parse(request_type.FromString(request))
             answer = held(asked)
             if answer is None:
                 return None
             message = respond(answer, asked).SerializeToString()
-            self._remembering.remember(question, message, answer)
-            return Reply(message, self._told(answer.provenance))
+            remembering.remember(question, message, answer)
+            return message, self._told(answer.provenance)
 
         async def answer(request: bytes, _: Call) -> Reply:
             asked = parse(request_type.FromString(request))
             answer = await ask(asked)
-            return Reply(respond(answer, asked).SerializeToString(), self._told(answer.provenance))
+            return respond(answer, asked).SerializeToString(), self._told(answer.provenance)
 
         return UnaryMethod(path=path, answer=answer, answer_now=answer_now)
 
@@ -156,7 +157,7 @@ class SidecarServicer:
         async def answer(request: bytes, call: Call) -> Reply:
             parsed = request_type.FromString(request)
             response = await _within(call.remaining_seconds, lambda seconds: write(parsed, seconds))
-            return Reply(response.SerializeToString())
+            return response.SerializeToString(), ()
 
         return UnaryMethod(path=_path(request_type), answer=answer)
 
@@ -197,16 +198,12 @@ class SidecarServicer:
         """Where a reply came from, as trailing metadata: clients that do not know it pass it by."""
         if not self._tells_provenance:
             return ()
-        metadata = [("stigg-source", provenance.source.value)]
+        metadata = [(_SOURCE, provenance.source.value.encode())]
         if provenance.state is not None:
-            metadata.append(("stigg-state", provenance.state.value))
+            metadata.append((_STATE, provenance.state.value.encode()))
         if provenance.age_ms is not None:
-            metadata.append(("stigg-age-ms", str(provenance.age_ms)))
+            metadata.append((_AGE_MS, b"%d" % provenance.age_ms))
         return tuple(metadata)
-
-    def _told_of_memory(self, age_ms: int) -> Metadata:
-        """The same of a reply that stands."""
-        return (*_FRESH_IN_MEMORY, ("stigg-age-ms", str(age_ms))) if self._tells_provenance else ()
 
 
 def _path(request_type: type[Message]) -> str:

@@ -63,7 +63,8 @@ async def _answered_within(span: Span, method: UnaryMethod, request: bytes, call
         span.set_attribute(STATUS, code.value[0])
         if code in _FAULTS_OF_OURS:
             span.set_status(StatusCode.ERROR, code.name)
-    span.set_attributes({key.replace("-", ".", 1): value for key, value in reply.trailing_metadata})
+    _, provenance = reply
+    span.set_attributes({key.replace("-", ".", 1): value.decode() for key, value in provenance})
     return reply
 
 

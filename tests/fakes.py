@@ -23,6 +23,9 @@ class FakeClock:
     def monotonic(self) -> float:
         return self.seconds
 
+    def both(self) -> tuple[float, int]:
+        return self.seconds, self.wall_ms
+
     def advance(self, seconds: float) -> None:
         self.wall_ms += round(seconds * 1000)
         self.seconds += seconds

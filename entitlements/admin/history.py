@@ -122,7 +122,7 @@ def _point(earlier: Totals, later: Totals) -> Point:
 
 def _sums(*, counts_all_workers: bool) -> dict[str, float]:
     read: Callable[[], Iterable[Metric]] = _of_all_workers if counts_all_workers else _of_this_process
-    metrics.Notes.settle_all()
+    metrics.settle_all()
     sums = dict.fromkeys(_FIELDS.values(), 0.0)
     for family in read():
         field = _FIELDS.get(family.name)

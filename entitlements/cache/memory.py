@@ -111,8 +111,9 @@ class MemoryTier:
         held = self._replies.get(question)
         if held is None:
             return None
-        held.node.is_marked = True
-        return held.reply
+        node, reply = held
+        node.is_marked = True
+        return reply
 
     def remember(self, key: EntityKey, question: Question, reply: StandingReply) -> None:
         """Keeps a reply until the entity it was decided from is replaced or given up; its bytes count.

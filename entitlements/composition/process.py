@@ -113,6 +113,6 @@ async def _settle_metrics() -> None:
     try:
         while True:
             await asyncio.sleep(metrics.SETTLE_SECONDS)
-            metrics.Notes.settle_all()
+            metrics.settle_all()
     finally:
-        metrics.Notes.settle_all()
+        metrics.settle_all()

@@ -25,6 +25,10 @@ class Clock(Protocol):
         """Seconds that never jump."""
         ...
 
+    def both(self) -> tuple[float, int]:
+        """`monotonic` and `now_ms` of one moment."""
+        ...
+
 
 class Processor(Protocol):
     """How much processor time the threads have used that share the interpreter."""

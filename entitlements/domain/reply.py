@@ -26,7 +26,7 @@ class StandingReply:
     until_ms: int | None
     """The wall clock's next boundary (a period's end, a valid-until); None without one."""
 
-    def stands(self, *, trust: Trust, now: float, now_ms: int) -> bool:
+    def stands(self, trust: Trust, now: float, now_ms: int) -> bool:
         """True while deciding again would come to the same; the holder of `cached` is asked elsewhere."""
         return (
             trust is self.trust

@@ -222,7 +222,7 @@ class Reading:
         if any(map(_rests_on_estimate, decisions)):
             state = EntityState.ESTIMATE
         age_seconds = self._clock.monotonic() - known.cached.confirmed_at
-        age_ms = round(age_seconds * 1000) if isfinite(age_seconds) else None
+        age_ms = int(age_seconds * 1000) if isfinite(age_seconds) else None
         return Provenance(source=known.source, state=state, age_ms=age_ms)
 
     def _check_by_fallback(self, query: Query, *, cause: str, trail: Trail) -> Answer:

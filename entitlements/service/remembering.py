@@ -19,7 +19,7 @@ class Remembering:
         self._replies = replies
         self._following = following
         self._clock = clock
-        self._note_hit = metrics.CACHE_HITS_OF_REPLIES.note
+        self._count_hit = metrics.CACHE_HITS_OF_REPLIES.count
 
     def recall(self, question: Question) -> tuple[bytes, int] | None:
         """The reply that stands and how long ago its entity was confirmed (ms); None: it must be decided.
@@ -29,15 +29,15 @@ class Remembering:
         reply = self._replies.recall(question)
         if reply is None:
             return None
-        now = self._clock.monotonic()
-        if not reply.stands(trust=self._following.trust, now=now, now_ms=self._clock.now_ms()):
+        now, now_ms = self._clock.both()
+        if not reply.stands(self._following.trust, now, now_ms):
             return None
-        self._note_hit(1)
-        return reply.message, round((now - reply.cached.confirmed_at) * 1000)
+        self._count_hit()
+        return reply.message, int((now - reply.cached.confirmed_at) * 1000.0)
 
     def remember(self, question: Question, message: bytes, answer: Answer | ListAnswer) -> None:
         """Keeps the reply to a question, if it is one that can stand."""
-        trust, now, now_ms = self._following.trust, self._clock.monotonic(), self._clock.now_ms()
+        trust, (now, now_ms) = self._following.trust, self._clock.both()
         known = answer.known
         if known is None or answer.provenance.state is not EntityState.FRESH:
             return

@@ -104,9 +104,10 @@ def _unary(method: UnaryMethod) -> Callable[[bytes, Context], Awaitable[bytes]]:
                 reply = await method.answer(request, _call(context))
         except Refused as refused:
             await _abort(context, refused)
-        if reply.trailing_metadata:
-            context.set_trailing_metadata(reply.trailing_metadata)
-        return reply.message
+        message, trailing_metadata = reply
+        if trailing_metadata:
+            context.set_trailing_metadata(trailing_metadata)
+        return message
 
     return handle
 

@@ -32,6 +32,9 @@ NO_DEADLINE_SECONDS = 1e9
 SWITCH_INTERVAL_SECONDS = 0.0005
 """An event of the queue waits so long for a busy loop to let the interpreter go (Python's own: 5 ms)."""
 _NO_FLAGS = 0
+_OK = cygrpc.StatusCode.ok
+_BEGIN = cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS)
+"""Begins any call's answer: unlike the other operations it keeps nothing of the call."""
 _NO_REQUEST = PublicStatus(grpc.StatusCode.UNIMPLEMENTED, "the call ended before its one request")
 _REFUSED_UNKNOWN = Refused(PublicStatus(grpc.StatusCode.UNIMPLEMENTED, UNKNOWN_METHOD))
 _REFUSED_TOO_MANY = Refused(PublicStatus(grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_MANY_CALLS))
@@ -106,8 +109,8 @@ class CompletionQueueEngine:
         while not (self._is_shut_down and self._under_way == 0 and self._awaited == 0):
             event = self._queue.poll()
             try:
-                if event.tag is not None:
-                    event.tag(event)
+                if (tag := event.tag) is not None:
+                    tag(event)
             except Exception:  # the thread answers every caller: it must not end
                 logger.exception("the gRPC engine made a mistake")
             # A call lives as long as its last event: let go of it before waiting for the next.
@@ -120,58 +123,65 @@ class CompletionQueueEngine:
 
     def _accept(self, event: Event) -> None:
         """A call has begun: its method is known, its request is not here yet."""
-        self._await_next(event)
         if not event.success:
+            self._awaited -= 1
             return
+        try:
+            self._server.request_call(self._queue, self._queue, self._accept)
+        except ValueError:  # the server is being stopped and takes no more
+            self._awaited -= 1
         self._under_way += 1
         method = self._methods.get(event.call_details.method)
         if method is None:
-            self.finish(event.call, _REFUSED_UNKNOWN)
+            self.refuse(event.call, _REFUSED_UNKNOWN)
         elif self._under_way > self._max_concurrent_calls:
-            self.finish(event.call, _REFUSED_TOO_MANY)
+            self.refuse(event.call, _REFUSED_TOO_MANY)
         elif isinstance(method, UnaryMethod):
             receive = (cygrpc.ReceiveMessageOperation(_NO_FLAGS),)
             event.call.start_server_batch(receive, partial(self._received, event, method))
         else:
             _StreamCall(self, event, method).spawn()
 
-    def _await_next(self, event: Event) -> None:
-        """In place of a call that was awaited and has come, or failed to, unless no more are taken."""
-        if not event.success or self._is_stopping:
-            self._awaited -= 1
-            return
-        try:
-            self._server.request_call(self._queue, self._queue, self._accept)
-        except ValueError:  # the stop came between the question and the call
-            self._awaited -= 1
-
     def _received(self, accepted: Event, method: UnaryMethod, event: Event) -> None:
         """A unary call's request is here: it is answered at once if it can be."""
         request = event.batch_operations[0].message()
         if request is None:
-            self.finish(accepted.call, Refused(_NO_REQUEST))
+            self.refuse(accepted.call, Refused(_NO_REQUEST))
             return
         try:
-            outcome: Reply | Refused | None = method.answer_now(request)
+            reply = method.answer_now(request)
         except Refused as refused:
-            outcome = refused
+            self.refuse(accepted.call, refused)
         except Exception:  # the call must be finished
             logger.exception("a method broke its promise", extra={"method": method.path})
-            outcome = _REFUSED_DEFECT
-        if outcome is None:
-            _UnaryCall(self, accepted, method, request).spawn()
+            self.refuse(accepted.call, _REFUSED_DEFECT)
         else:
-            self.finish(accepted.call, outcome)
+            if reply is None:
+                _UnaryCall(self, accepted, method, request).spawn()
+            else:
+                self.reply(accepted.call, reply)
 
-    def finish(self, call: Any, outcome: Reply | Refused, *, has_begun: bool = False) -> None:
-        """Sends all that is left of a call, from any thread; every call is finished once."""
-        operations = _operations_of(outcome)
-        call.start_server_batch(operations[1:] if has_begun else operations, self._finished)
+    def reply(self, call: Any, reply: Reply) -> None:
+        """Answers a unary call, from any thread; every call is finished once."""
+        message, trailing_metadata = reply
+        operations = (
+            _BEGIN,
+            cygrpc.SendMessageOperation(message, _NO_FLAGS),
+            cygrpc.SendStatusFromServerOperation(trailing_metadata, _OK, b"", _NO_FLAGS),
+        )
+        call.start_server_batch(operations, self._finished)
+
+    def refuse(self, call: Any, refused: Refused, *, has_begun: bool = False) -> None:
+        """Ends a call with the status it is refused with, from any thread; instead of `reply`."""
+        begin = () if has_begun else (_BEGIN,)
+        code, details = refused.status.code.value[0], refused.status.details.encode()
+        status = cygrpc.SendStatusFromServerOperation(None, code, details, _NO_FLAGS)
+        call.start_server_batch((*begin, status), self._finished)
 
     def end(self, call: Any, *, has_begun: bool) -> None:
-        """Ends a stream with OK; instead of `finish`."""
-        begin = () if has_begun else (cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS),)
-        status = cygrpc.SendStatusFromServerOperation(None, cygrpc.StatusCode.ok, b"", _NO_FLAGS)
+        """Ends a stream with OK; instead of `refuse`."""
+        begin = () if has_begun else (_BEGIN,)
+        status = cygrpc.SendStatusFromServerOperation(None, _OK, b"", _NO_FLAGS)
         call.start_server_batch((*begin, status), self._finished)
 
     def _finished(self, _: Event) -> None:
@@ -181,22 +191,6 @@ class CompletionQueueEngine:
         """Has the event loop do something, from the queue's thread."""
         assert self._loop is not None  # noqa: S101 - no event comes before `start`
         self._loop.call_soon_threadsafe(work)
-
-
-def _operations_of(outcome: Reply | Refused) -> Operations:
-    """All that is sent to a caller; the first begins it."""
-    if isinstance(outcome, Refused):
-        code = outcome.status.code.value[0]
-        details = outcome.status.details.encode()
-        return (
-            cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS),
-            cygrpc.SendStatusFromServerOperation(None, code, details, _NO_FLAGS),
-        )
-    return (
-        cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS),
-        cygrpc.SendMessageOperation(outcome.message, _NO_FLAGS),
-        cygrpc.SendStatusFromServerOperation(outcome.trailing_metadata, cygrpc.StatusCode.ok, b"", _NO_FLAGS),
-    )
 
 
 def _remaining_seconds(event: Event) -> float | None:
@@ -250,14 +244,16 @@ class _UnaryCall(_TaskOfCall):
 
     async def answer(self) -> None:
         """On the loop: what could not be answered at once."""
-        outcome: Reply | Refused = _REFUSED_DEFECT
         try:
             call = Call(_remaining_seconds(self._event), self._event.invocation_metadata)
-            outcome = await self._method.answer(self._request, call)
+            reply = await self._method.answer(self._request, call)
         except Refused as refused:
-            outcome = refused
-        finally:
-            self._engine.finish(self._call, outcome)
+            self._engine.refuse(self._call, refused)
+        except BaseException:  # the call must be finished, also when the task is cancelled
+            self._engine.refuse(self._call, _REFUSED_DEFECT)
+            raise
+        else:
+            self._engine.reply(self._call, reply)
 
 
 class _StreamCall(_TaskOfCall):
@@ -273,7 +269,7 @@ class _StreamCall(_TaskOfCall):
         refusal: Refused | None = _REFUSED_DEFECT
         try:
             async for reply in self._method.answer(self._requests()):
-                begin = () if self._has_begun else (cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS),)
+                begin = () if self._has_begun else (_BEGIN,)
                 self._has_begun = True
                 await self._batch((*begin, cygrpc.SendMessageOperation(reply, _NO_FLAGS)))
             refusal = None
@@ -283,7 +279,7 @@ class _StreamCall(_TaskOfCall):
             if refusal is None:
                 self._engine.end(self._call, has_begun=self._has_begun)
             else:
-                self._engine.finish(self._call, refusal, has_begun=self._has_begun)
+                self._engine.refuse(self._call, refusal, has_begun=self._has_begun)
 
     async def _requests(self) -> AsyncIterator[bytes]:
         while True:

@@ -64,11 +64,11 @@ class TrialFailed(Exception):
 
 
 async def _later(request: bytes, _: Call) -> Reply:
-    return Reply(request)
+    return request, ()
 
 
 _TRIAL = UnaryMethod(
     path=_TRIAL_PATH,
     answer=_later,
-    answer_now=lambda request: Reply(request) if request == b"now" else None,
+    answer_now=lambda request: (request, ()) if request == b"now" else None,
 )

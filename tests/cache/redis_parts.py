@@ -30,6 +30,9 @@ class ShiftedClock:
     def monotonic(self) -> float:
         return time.monotonic() + self.shift_seconds
 
+    def both(self) -> tuple[float, int]:
+        return self.monotonic(), self.now_ms()
+
 
 def a_connection(
     url: str,

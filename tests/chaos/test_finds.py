@@ -288,7 +288,7 @@ async def test_a_path_that_is_no_text_ends_no_server(make_engine: MakeEngine) ->
     """One call with a byte of no UTF-8 in its path ended grpc.aio's server for good; /livez said UP."""
 
     async def echo(request: bytes, _: object) -> Reply:
-        return Reply(request)
+        return request, ()
 
     method = UnaryMethod(path="/a/b", answer=echo)
     engine = make_engine(EngineSettings(methods=[method], options=(), max_concurrent_calls=10))

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from django.conf import settings
-from prometheus_client import REGISTRY, generate_latest
+from prometheus_client import REGISTRY, Counter, generate_latest
 
 from entitlements import metrics
 from entitlements.checks import check_configuration
@@ -115,6 +115,39 @@ def test_notes_are_bounded() -> None:
         notes.note(1.0)
 
     assert metrics.MAX_NOTED == len(added)
+
+
+def test_a_tally_is_settled_whole() -> None:
+    """What is counted shows once, when it is settled; asking counts nothing."""
+    counter = Counter("tallied", "", registry=None)
+    tally = metrics.Tally(counter)
+
+    def told() -> float:
+        return float(counter._value.get())
+
+    tally.count()
+    tally.count()
+    assert 0 == told()
+    tally.settle()
+    tally.settle()
+    assert 2 == told()
+    tally.count()
+    metrics.settle_all()
+    assert 3 == told()
+
+
+def test_a_tally_counts_what_many_threads_count() -> None:
+    """Also while it is settled again and again."""
+    counter = Counter("tallied_by_many", "", registry=None)
+    tally = metrics.Tally(counter)
+    threads = [threading.Thread(target=lambda: [tally.count() for _ in range(5000)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        tally.settle()
+    tally.settle()
+
+    assert 20_000 == counter._value.get()
 
 
 def test_many_observations_at_once_count_as_each_alone() -> None:

@@ -55,7 +55,7 @@ async def decide(
     log: DecisionLog, response: Any, request: Any = REQUEST, *, at_once: bool = False, metadata: Any = ()
 ) -> UnaryMethod:
     """Has a method answer so, by one of its two ways."""
-    reply = Reply(response.SerializeToString(), metadata)
+    reply = response.SerializeToString(), metadata
 
     async def answer(_request: bytes, _call: Call) -> Reply:
         return reply
@@ -70,7 +70,7 @@ async def decide(
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_a_decision_is_told_with_what_it_rests_on(decisions: Decisions, at_once: bool) -> None:
     """Also one that was answered at once, as remembered replies are."""
-    metadata = (("stigg-source", "memory"), ("stigg-state", "fresh"), ("stigg-age-ms", "12"))
+    metadata = (("stigg-source", b"memory"), ("stigg-state", b"fresh"), ("stigg-age-ms", b"12"))
 
     wrapped = await decide(a_log(), DENIAL, at_once=at_once, metadata=metadata)
 
@@ -149,7 +149,7 @@ async def test_the_lines_of_a_second_are_bounded_and_denials_have_their_share(de
 
 async def test_what_decides_nothing_is_left_alone(decisions: Decisions) -> None:
     async def answer(_request: bytes, _call: Call) -> Reply:
-        return Reply(b"")
+        return b"", ()
 
     method = UnaryMethod(path=f"{PATH}ReportUsage", answer=answer)
 

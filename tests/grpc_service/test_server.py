@@ -216,7 +216,7 @@ async def test_calls_are_counted_by_method_and_code(served: Serve, reading: Scri
     client, _, _ = served
 
     def counted(code: str) -> float:
-        metrics.Notes.settle_all()
+        metrics.settle_all()
         return float(metrics.GRPC_REQUESTS.labels("GetBooleanEntitlement", code)._value.get())
 
     before = counted("OK"), counted("INTERNAL")

@@ -62,11 +62,11 @@ def test_recall_counts_as_a_hit(house: House) -> None:
     house.following.followed()
     hold(house)
     ask(house, a_query("flag"))
-    metrics.Notes.settle_all()
+    metrics.settle_all()
     before = metrics.CACHE_HITS._value.get()
     house.remembering.recall(QUESTION)
     house.remembering.recall(("/s/Ask", b"another"))
-    metrics.Notes.settle_all()
+    metrics.settle_all()
 
     assert before + 1 == metrics.CACHE_HITS._value.get()
 

@@ -15,7 +15,7 @@ from grpc_service.methods import Call, Metadata, Refused, Reply, StreamMethod, U
 
 SECONDS = 10.0
 MAX_BYTES = 10_000
-TRAILERS: Metadata = (("stigg-source", "memory"), ("stigg-age-ms", "12"))
+TRAILERS: Metadata = (("stigg-source", b"memory"), ("stigg-age-ms", b"12"))
 
 
 class Methods:
@@ -30,7 +30,7 @@ class Methods:
     def answer_now(self, request: bytes) -> Reply | None:
         if request == b"refuse now":
             raise Refused(PublicStatus(grpc.StatusCode.NOT_FOUND, "not now"))
-        return Reply(request * 2, TRAILERS) if request.startswith(b"now") or not request else None
+        return (request * 2, TRAILERS) if request.startswith(b"now") or not request else None
 
     async def answer(self, request: bytes, call: Call) -> Reply:
         self.call = call
@@ -42,7 +42,7 @@ class Methods:
                 await self.gate.wait()
             finally:
                 self.left.set()
-        return Reply(request * 3, TRAILERS)
+        return request * 3, TRAILERS
 
     async def stream(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for request in requests:
@@ -110,7 +110,9 @@ class EngineContract(ABC):
             call = served.unary(request_, timeout=SECONDS)
 
             assert reply == await call
-            assert TRAILERS == tuple(await call.trailing_metadata())
+            assert (("stigg-source", "memory"), ("stigg-age-ms", "12")) == tuple(
+                await call.trailing_metadata()
+            )
             assert grpc.StatusCode.OK is await call.code()
 
     @pytest.mark.parametrize(

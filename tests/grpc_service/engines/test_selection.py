@@ -8,7 +8,7 @@ from grpc_service.engines.aio import AioEngine
 from grpc_service.engines.completion_queue import CompletionQueueEngine
 from grpc_service.engines.interface import EngineSettings
 from grpc_service.engines.selection import EngineName, choose_engine
-from grpc_service.methods import Reply, UnaryMethod
+from grpc_service.methods import UnaryMethod
 
 
 class Mute(AioEngine):
@@ -23,7 +23,7 @@ class Garbled(AioEngine):
 
     def __init__(self, settings: EngineSettings) -> None:
         methods = [
-            UnaryMethod(path=method.path, answer=method.answer, answer_now=lambda request: Reply(request[:0]))
+            UnaryMethod(path=method.path, answer=method.answer, answer_now=lambda request: (request[:0], ()))
             for method in settings.methods
             if isinstance(method, UnaryMethod)
         ]
