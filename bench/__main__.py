@@ -45,8 +45,6 @@ def main() -> None:
     made = report.rows(measured.results, report.ratios_in(file))
     report.write_json(file, made, cost, _about(asked))
     _say(report.table(made))
-    for line in report.workers_lines(made):
-        _say(line)
     if cost is not None:
         _say(report.footprint_lines(cost))
     if made:

@@ -39,12 +39,10 @@ async def footprint(emulator: Emulator, folder: Path, *, engine: str | None) -> 
         assert server.sidecar is not None  # noqa: S101 - it is one
         counted = await server.sidecar.metric('sidecar_cache_bytes{tier="memory"}')
     return Footprint(
-        ready_cpu_seconds=sum(ready.cpu_seconds.values()),
+        ready_cpu_seconds=ready.cpu_seconds,
         idle_rss_mb=idle.rss_mb,
         rss_bytes_per_customer=(full.rss_mb - idle.rss_mb) * 2**20 / CUSTOMERS,
         counted_bytes_per_customer=counted / CUSTOMERS,
-        cpu_us_per_miss=(sum(full.cpu_seconds.values()) - sum(idle.cpu_seconds.values()))
-        / got.requests
-        * 1e6,
+        cpu_us_per_miss=(full.cpu_seconds - idle.cpu_seconds) / got.requests * 1e6,
         customers=CUSTOMERS,
     )

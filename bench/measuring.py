@@ -35,8 +35,6 @@ class Measured:
     p99_us: float
     cpu_us: float
     """Processor time of the server, a request."""
-    busiest_share: float
-    """The part of it that its busiest process used."""
     rss_mb: float
 
 
@@ -177,8 +175,7 @@ async def _tell(emulator: Emulator, per_second: int) -> None:
 def _measured(
     server: Server, scenario: Scenario, in_flight: int, got: Load, before: Usage, after: Usage
 ) -> Measured:
-    used = {pid: seconds - before.cpu_seconds.get(pid, 0.0) for pid, seconds in after.cpu_seconds.items()}
-    cpu_seconds = sum(used.values())
+    cpu_seconds = after.cpu_seconds - before.cpu_seconds
     return Measured(
         server=server.name,
         scenario=scenario.name,
@@ -187,6 +184,5 @@ def _measured(
         p50_us=got.p50_us,
         p99_us=got.p99_us,
         cpu_us=cpu_seconds / got.requests * 1e6,
-        busiest_share=max(used.values()) / cpu_seconds if cpu_seconds else 1.0,
         rss_mb=after.rss_mb,
     )

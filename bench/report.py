@@ -26,7 +26,6 @@ class Row:
     p50_us: float
     p99_us: float
     cpu_us: float
-    busiest_share: float
     rss_mb: float
     to_aio: float
     """Throughput as a multiple of bare grpc.aio's in the same scenario."""
@@ -71,7 +70,6 @@ def rows(results: Iterable[Measured], before: Mapping[str, float]) -> list[Row]:
                 p50_us=median(each.p50_us for each in rounds),
                 p99_us=median(each.p99_us for each in rounds),
                 cpu_us=median(each.cpu_us for each in rounds),
-                busiest_share=median(each.busiest_share for each in rounds),
                 rss_mb=median(each.rss_mb for each in rounds),
                 to_aio=to_aio,
                 to_queue=ratio(place, (scenario, in_flight, "bare cq")),
@@ -135,29 +133,6 @@ def _cells(row: Row) -> list[str]:
 
 def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def workers_lines(made: list[Row]) -> list[str]:
-    """How much more two workers can do than one, reckoned from their processor time.
-
-    They share a processor here, for the load needs the other one. On a processor each, the busier one is the
-    limit: what it uses of a request's time is `cpu_us * busiest_share`.
-    """
-    lines = []
-    for two in made:
-        if two.server == SIDECAR and two.scenario == "workers-2":
-            one = next((row for row in made if _place(row) == (SIDECAR, "redis-32", two.in_flight)), None)
-            if one is not None:
-                ratio = one.cpu_us / (two.cpu_us * two.busiest_share)
-                lines.append(
-                    f"two workers, {two.in_flight} in flight: {ratio:.2f} x one worker's capacity "
-                    f"({one.cpu_us:.0f} and {two.cpu_us:.0f} µs of CPU, the busier: {two.busiest_share:.0%})"
-                )
-    return lines
-
-
-def _place(row: Row) -> tuple[str, str, int]:
-    return row.server, row.scenario, row.in_flight
 
 
 def footprint_lines(cost: Footprint) -> str:

@@ -3,9 +3,10 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import grpc
@@ -42,12 +43,19 @@ def on_core(core: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def spread(workers: Iterable[psutil.Process]) -> None:
+    """Gives each a processor of its own as far as there are two; the load shares the second one's."""
+    for worker, core in zip(workers, cycle((SERVER_CORE, LOAD_CORE))):
+        for thread in worker.threads():
+            os.sched_setaffinity(thread.id, {core} & _OURS or _OURS)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """What a server has used since it was started."""
 
-    cpu_seconds: dict[int, float]
-    """Processor time by process."""
+    cpu_seconds: float
+    """Processor time of all its processes."""
     rss_mb: float
     """Of all its processes."""
 
@@ -68,7 +76,7 @@ class Server:
         parent = psutil.Process(self.pid)
         family = [parent, *parent.children(recursive=True)]
         return Usage(
-            cpu_seconds={process.pid: sum(process.cpu_times()[:2]) for process in family},
+            cpu_seconds=sum(sum(process.cpu_times()[:2]) for process in family),
             rss_mb=sum(process.memory_info().rss for process in family) / 2**20,
         )
 
@@ -111,6 +119,8 @@ async def running(
             )
         await process.started()
         await process.following()
+        if sidecar.workers > 1:
+            spread(psutil.Process(process.process.pid).children())
         yield Server(
             name="sidecar",
             port=process.grpc_port,

@@ -1,6 +1,5 @@
 """The table says what was measured."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from bench import report
@@ -16,7 +15,6 @@ def measured(server: str, per_second: float, *, scenario: str = "boolean") -> Me
         p50_us=1,
         p99_us=2,
         cpu_us=100,
-        busiest_share=1,
         rss_mb=50,
     )
 
@@ -67,12 +65,3 @@ def test_table_and_picture(tmp_path: Path) -> None:
     assert "| boolean | sidecar | 1 | 290 | 1 | 2 | 100 | 50 | 2.90 | 0.72 | 0.58 |  |  |" in lines
     assert {line.count("|") for line in lines} == {14}
     assert "requests a second" in (tmp_path / "throughput.svg").read_text()
-
-
-def test_two_workers_are_as_good_as_the_busier_one() -> None:
-    two = replace(measured("sidecar", 100, scenario="workers-2"), cpu_us=110, busiest_share=0.6)
-    rows = report.rows([measured("sidecar", 100, scenario="redis-32"), two], {})
-
-    assert ["two workers, 1 in flight: 1.52 x one worker's capacity"] == [
-        line.partition(" (")[0] for line in report.workers_lines(rows)
-    ]
