@@ -109,8 +109,7 @@ class CompletionQueueEngine:
         while not (self._is_shut_down and self._under_way == 0 and self._awaited == 0):
             event = self._queue.poll()
             try:
-                if (tag := event.tag) is not None:
-                    tag(event)
+                event.tag(event)
             except Exception:  # the thread answers every caller: it must not end
                 logger.exception("the gRPC engine made a mistake")
             # A call lives as long as its last event: let go of it before waiting for the next.
