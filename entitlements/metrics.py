@@ -57,10 +57,9 @@ class Tally:
     def __init__(self, metric: Counter) -> None:
         """Counts for this metric."""
         self._metric = metric
-        self._numbers = count()
         self._settled = 0
         self._settling = threading.Lock()
-        self.count: Callable[[], int] = self._numbers.__next__
+        self.count: Callable[[], int] = count().__next__
         """Once more; what it returns means nothing. It is the C function itself: a call of Python's costs a
         hit half a percent."""
         _TO_SETTLE.append(self.settle)
