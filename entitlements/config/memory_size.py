@@ -6,7 +6,7 @@ from pathlib import Path
 CGROUP_LIMIT_FILES = ("memory.max", "memory/memory.limit_in_bytes")
 """Version 2 and version 1."""
 CACHE_SHARE = 0.5
-"""The memory tier may use this part of it by default (contract/operations.md, CACHE_MAX_SIZE_BYTES)."""
+"""The memory tier may use this part of it by default (contract/operations.md, Environment variables)."""
 
 
 def default_cache_size_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:

@@ -1,4 +1,4 @@
-"""The variables themselves: contract/operations.md, Environment variables, and our own (prefix SIDECAR_)."""
+"""The variables themselves: contract/operations.md, Environment variables; and our own (prefix SIDECAR_)."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal

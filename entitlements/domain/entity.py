@@ -98,7 +98,7 @@ def _with_newest_usage(terms: Tracked, held: object, arrived: object) -> Tracked
 def with_usage(entity: Entity, update: UsageUpdate) -> Entity | None:
     """The entity with one meter moved, or None when it holds no such meter or knows a newer state of it.
 
-    A field that the update does not carry is kept (contract/better.md, "in memory the last arrival wins").
+    A field that the update does not carry is kept (contract/better.md: in memory the last arrival wins).
     """
     if update.currency_id is not None:
         credit = entity.credits.get(update.currency_id)

@@ -1,4 +1,4 @@
-"""What the cloud's feed tells, as values (contract/upstream.md, WebSocket)."""
+"""What the cloud's feed tells, as values (contract/upstream.md, GraphQL over WebSocket)."""
 
 from dataclasses import dataclass
 from typing import TypeAlias

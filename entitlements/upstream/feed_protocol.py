@@ -64,7 +64,7 @@ Event: TypeAlias = Followed | Delivered | SubscriptionEnded | Skipped | Failed
 
 
 def classify_close(reason: str) -> Problem:
-    """What the reason of a close means, whatever its code (contract/better.md, 4403)."""
+    """What the reason of a close means, whatever its code (contract/better.md: close code 4403)."""
     if BAD_KEY_WORDS.lower() in reason.lower():
         return Problem.KEY_REFUSED
     return Problem.THROTTLED if THROTTLED_WORDS in reason else Problem.LOST

@@ -1,4 +1,4 @@
-"""The API's JSON of an entity's entitlements → domain values (contract/upstream.md, entitlement union)."""
+"""The API's JSON of an entity → domain values (contract/upstream.md, The entitlement union)."""
 
 import enum
 from sys import intern

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tests.harness import ROOT
 
-FOLDERS = (".", "bench", "deploy", "docs")
+FOLDERS = (".", "bench", "deploy", "docs", "docs/contract")
 PAGES = sorted(page for folder in FOLDERS for page in (ROOT / folder).glob("*.md"))
 SHELL_WORDS = {"sh", "shell", "bash", "console"}
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)

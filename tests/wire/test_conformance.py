@@ -1,7 +1,7 @@
 """The recorded evaluations, run in process: cloud's JSON → domain → decision → message.
 
 Only the network is left out: a state is parsed, merged, decided and translated by the code that serves.
-What each key of a vector means is told in conformance/README.md of the contract.
+What each key of a vector means is told in conformance/README.md.
 """
 
 import json
@@ -33,7 +33,6 @@ from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.translation import requests, responses
 
 VECTORS_FILE = Path(__file__).parent / "conformance/evaluation.json"
-SHARED_FILE = Path(__file__).resolve().parents[3] / "shared/conformance/evaluation.json"
 ANY_TIME = "2026-06-15T12:00:00.000Z"
 """The clock of a vector to which the time does not matter."""
 
@@ -166,9 +165,3 @@ def test_recorded_evaluation(vector: Vector) -> None:
 def test_every_vector_has_a_name_of_its_own() -> None:
     """A name tells which of the 282 failed."""
     assert 282 == len(VECTORS) == len({vector["name"] for vector in VECTORS})
-
-
-@pytest.mark.skipif(not SHARED_FILE.exists(), reason="the contract is not beside this checkout")
-def test_copy_of_the_vectors_is_the_contracts() -> None:
-    """The repository is self-contained, and says the same as the contract."""
-    assert SHARED_FILE.read_bytes() == VECTORS_FILE.read_bytes()

@@ -1,4 +1,4 @@
-"""The descriptor against contract/grpc.md, name by name and number by number.
+"""The descriptor against the tables of contract/grpc.md: name by name, number by number.
 
 The published SDKs are generated from the same descriptor, so one wrong number breaks every client. The
 tables are a copy of the contract's, not read from sidecar.proto.
