@@ -20,9 +20,9 @@ from channels.layers import get_channel_layer
 from redis.exceptions import RedisError
 
 from entitlements import metrics
-from entitlements.cache.lease import RENEW_SECONDS, Hold
 from entitlements.composition import SharedRedis, Sidecar, sidecar
 from entitlements.domain.ports import FeedListener
+from entitlements.redis.lease import RENEW_SECONDS, Hold
 from entitlements.service.following import Following
 from entitlements.service.sharing import BEAT_SECONDS, SILENCE_SECONDS, Role, Word, word_of
 from entitlements.upstream.feed_payloads import event_from_frame

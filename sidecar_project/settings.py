@@ -13,8 +13,8 @@ from typing import Any
 import dj_database_url
 from pydantic import SecretStr
 
-from entitlements.cache.redis_address import RedisAddress, cache_settings, channel_layer_settings
 from entitlements.config import InvalidConfig, LoadedConfig, SidecarConfig, load
+from entitlements.redis.address import RedisAddress, cache_settings, channel_layer_settings
 from sidecar_project import admin_settings
 from sidecar_project.log_format import logging_config
 from sidecar_project.tracing_wanted import is_wanted

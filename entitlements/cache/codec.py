@@ -9,10 +9,10 @@ from types import MappingProxyType
 
 from entitlements.cache.decoding import entitlement_from, reason_from, usage_from
 from entitlements.cache.encoding import credit_entry, feature_entry, usage_document
-from entitlements.cache.json_fields import LATEST_MS, Junk, parsed, written
 from entitlements.domain.entitlement import CreditEntitlement, FeatureEntitlement, Usage
 from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.reason import AccessDeniedReason
+from entitlements.json_fields import LATEST_MS, Junk, parsed, written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +90,6 @@ def decode_usage(text: bytes, *, updated_at_ms: int) -> Usage:
         Junk: the text is no usage.
     """
     return replace(usage_from(parsed(text, "usage")), updated_at_ms=updated_at_ms)
-
-
-def encode_timestamp(timestamp_ms: int) -> bytes:
-    """Epoch milliseconds as a decimal string."""
-    return str(timestamp_ms).encode()
 
 
 def decode_timestamp(text: bytes) -> int:

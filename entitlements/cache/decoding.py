@@ -3,7 +3,6 @@
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from entitlements.cache.json_fields import Fields
 from entitlements.domain.entitlement import (
     NO_TIMESTAMP_MS,
     BooleanEntitlement,
@@ -24,6 +23,7 @@ from entitlements.domain.entitlement import (
     Usage,
 )
 from entitlements.domain.reason import AccessDeniedReason
+from entitlements.json_fields import Fields
 
 _RESET_CONFIGURATIONS = ("yearlyAccordingTo", "monthlyAccordingTo", "weeklyAccordingTo")
 _Named = TypeVar("_Named", FeatureType, MeterType, ResetPeriod, AccessDeniedReason)

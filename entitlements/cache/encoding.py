@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from entitlements.cache.json_fields import plain_number
 from entitlements.domain.entitlement import (
     NO_USAGE,
     BooleanEntitlement,
@@ -15,6 +14,7 @@ from entitlements.domain.entitlement import (
     Usage,
 )
 from entitlements.domain.entity import EntityKey
+from entitlements.json_fields import plain_number
 
 
 def feature_entry(key: EntityKey, entitlement: FeatureEntitlement) -> dict[str, object]:

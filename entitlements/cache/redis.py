@@ -9,18 +9,18 @@ from typing import TypeVar, cast
 
 from entitlements import metrics
 from entitlements.cache.codec import Metadata, decode_timestamp, encode_entity, encode_metadata, encode_usage
-from entitlements.cache.connection import UNAVAILABLE, Client, RedisConnection, values_of
-from entitlements.cache.json_fields import Junk
-from entitlements.cache.keys import KeySpace, customer_of, raw, timestamp_of
 from entitlements.cache.redis_reading import moved_usage, read_entity, usage_key_of, usages_of
-from entitlements.cache.scripts import Write, redis_ms, replace_usage, stamp_unknown, write_newest
 from entitlements.cache.tiers import Miss
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entitlement import NO_TIMESTAMP_MS, Usage
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
 from entitlements.domain.freshness import NEVER, UNKNOWN_CUSTOMER_SECONDS, is_unknown_customer
 from entitlements.domain.ports import Clock
+from entitlements.json_fields import Junk
 from entitlements.occasional_log import OccasionalLog
+from entitlements.redis.connection import UNAVAILABLE, Client, RedisConnection, values_of
+from entitlements.redis.keys import KeySpace, customer_of, raw, timestamp_of
+from entitlements.redis.scripts import Write, redis_ms, replace_usage, stamp_unknown, write_newest
 
 _Answer = TypeVar("_Answer")
 

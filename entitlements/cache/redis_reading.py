@@ -10,12 +10,12 @@ from typing import TypeVar, cast
 from redis.exceptions import ResponseError
 
 from entitlements.cache.codec import decode_entity, decode_metadata, decode_timestamp, decode_usage
-from entitlements.cache.connection import Client, values_of
-from entitlements.cache.json_fields import Junk
-from entitlements.cache.keys import KeySpace, customer_of, raw, timestamp_of
 from entitlements.cache.tiers import Miss
 from entitlements.domain.entitlement import CreditEntitlement, MeteredEntitlement, Usage
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate, with_usage
+from entitlements.json_fields import Junk
+from entitlements.redis.connection import Client, values_of
+from entitlements.redis.keys import KeySpace, customer_of, raw, timestamp_of
 
 _Tracked = TypeVar("_Tracked", MeteredEntitlement, CreditEntitlement)
 

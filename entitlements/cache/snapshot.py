@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from entitlements import metrics
-from entitlements.cache.json_fields import Junk
 from entitlements.cache.memory import MemoryTier
 from entitlements.cache.snapshot_file import Place, entity_of, header, is_header, line_of, places_in
 from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.ports import Clock
+from entitlements.json_fields import Junk
 from entitlements.occasional_log import OccasionalLog
 
 logger = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from entitlements.cache.codec import Metadata, decode_entity, decode_metadata, encode_entity, encode_metadata
-from entitlements.cache.json_fields import Junk
 from entitlements.domain.entity import Entity, EntityKey
+from entitlements.json_fields import Junk
 
 FORMAT = "stigg-sidecar-snapshot"
 VERSION = 1

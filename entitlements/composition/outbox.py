@@ -9,13 +9,13 @@ from random import Random
 
 from django.conf import settings
 
-from entitlements.cache.lease import Hold, Lease
 from entitlements.composition.shared_redis import SharedRedis, lease_holder
 from entitlements.config import SidecarConfig
 from entitlements.domain.outbox import OutboxLimits
 from entitlements.domain.ports import Clock, ReportSink
 from entitlements.outbox.local_file import LocalFileOutbox
 from entitlements.outbox.redis_stream import RedisStreamOutbox
+from entitlements.redis.lease import Hold, Lease
 from entitlements.service.delivering import Delivering
 
 OUTBOX_FILE = "outbox.sqlite3"

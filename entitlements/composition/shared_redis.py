@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, cast
 
 from django.core.cache import caches
 
-from entitlements.cache.connection import RedisConnection
-from entitlements.cache.fetch_lock import FetchLock
-from entitlements.cache.keys import KeySpace
-from entitlements.cache.lease import Lease, LeaseState
-from entitlements.cache.notifications import Notifications
 from entitlements.cache.redis import RedisTier
 from entitlements.config import SidecarConfig
 from entitlements.domain.ports import Clock
+from entitlements.redis.connection import RedisConnection
+from entitlements.redis.fetch_lock import FetchLock
+from entitlements.redis.keys import KeySpace
+from entitlements.redis.lease import Lease, LeaseState
+from entitlements.redis.notifications import Notifications
 
 if TYPE_CHECKING:
     from django_redis.cache import RedisCache

@@ -18,7 +18,7 @@ from entitlements.cache.memory import MemoryTier
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import Entity, EntityKey
 from tests.builders import a_boolean_feature, an_entity
-from tests.cache.redis_parts import ShiftedClock, a_connection, a_tier
+from tests.redis.parts import ShiftedClock, a_connection, a_tier
 from tests.redis_server import RedisServer
 
 MANY = 200_000

@@ -1,52 +1,5 @@
 """A Redis process, and parts of ours that speak to it."""
 
-import os
-from collections.abc import Iterator
+from tests.redis.conftest import clock, connection, own_redis, redis, shared_redis, tier
 
-import pytest
-from django.conf import settings
-
-from entitlements.cache.connection import RedisConnection
-from entitlements.cache.redis import RedisTier
-from tests.cache.redis_parts import ShiftedClock, a_connection, a_tier
-from tests.redis_server import RedisServer
-
-if "DJANGO_SETTINGS_MODULE" not in os.environ and not settings.configured:
-    settings.configure()  # django-redis looks a default up, also where these tests run without a project
-
-
-@pytest.fixture(scope="session")
-def shared_redis() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture
-def redis(shared_redis: RedisServer) -> RedisServer:
-    """A Redis that is empty, and that a test leaves running."""
-    shared_redis.command("FLUSHALL")
-    return shared_redis
-
-
-@pytest.fixture
-def own_redis() -> Iterator[RedisServer]:
-    """A Redis that a test may kill."""
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture
-def clock() -> ShiftedClock:
-    return ShiftedClock()
-
-
-@pytest.fixture
-def connection(redis: RedisServer, clock: ShiftedClock) -> Iterator[RedisConnection]:
-    connection = a_connection(redis.url, clock=clock)
-    yield connection
-    connection.stop()
-
-
-@pytest.fixture
-def tier(connection: RedisConnection, clock: ShiftedClock) -> RedisTier:
-    return a_tier(connection, clock=clock)
+__all__ = ["clock", "connection", "own_redis", "redis", "shared_redis", "tier"]

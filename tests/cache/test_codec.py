@@ -15,10 +15,8 @@ from entitlements.cache.codec import (
     decode_usage,
     encode_entity,
     encode_metadata,
-    encode_timestamp,
     encode_usage,
 )
-from entitlements.cache.json_fields import LATEST_MS, Junk
 from entitlements.domain.entitlement import (
     BooleanEntitlement,
     CreditEntitlement,
@@ -38,6 +36,8 @@ from entitlements.domain.entitlement import (
 )
 from entitlements.domain.entity import Entity
 from entitlements.domain.reason import AccessDeniedReason
+from entitlements.json_fields import LATEST_MS, Junk
+from entitlements.redis.scripts import encode_timestamp
 from tests.builders import a_boolean_feature, a_credit, a_metered_feature, an_entity
 from tests.cache.samples import CUSTOMER, RESOURCE
 

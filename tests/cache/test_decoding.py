@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from entitlements.cache.decoding import entitlement_from, reason_from, usage_from
-from entitlements.cache.json_fields import Fields, Junk
 from entitlements.domain.entitlement import (
     BooleanEntitlement,
     CreditEntitlement,
@@ -22,6 +21,7 @@ from entitlements.domain.entitlement import (
     Usage,
 )
 from entitlements.domain.reason import AccessDeniedReason
+from entitlements.json_fields import Fields, Junk
 
 METER = {"id": "seats", "featureType": "NUMBER", "meterType": "Incremental"}
 SEATS = Feature(id="seats", feature_type=FeatureType.NUMBER, meter_type=MeterType.INCREMENTAL)

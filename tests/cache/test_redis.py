@@ -6,15 +6,15 @@ import pytest
 from prometheus_client import REGISTRY
 
 from entitlements.cache import redis as redis_module
-from entitlements.cache.connection import RedisConnection
 from entitlements.cache.redis import UNKNOWN_CUSTOMER_TTL_SECONDS, RedisTier
 from entitlements.cache.tiers import Miss
 from entitlements.domain.entitlement import NO_TIMESTAMP_MS, MeteredEntitlement
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
 from entitlements.domain.reason import AccessDeniedReason
+from entitlements.redis.connection import RedisConnection
 from tests.builders import a_boolean_feature, an_entity
-from tests.cache.redis_parts import TTL_SECONDS, a_tier, put, taken
 from tests.cache.samples import CUSTOMER, NOW_MS, RESOURCE, credit, entity, metered, usage_update
+from tests.redis.parts import TTL_SECONDS, a_tier, put, taken
 from tests.redis_server import RedisServer
 
 ENTITY = "production:c_customer-1"

@@ -19,8 +19,8 @@ from entitlements.domain.entitlement import (
 from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.reason import AccessDeniedReason
 from tests.builders import a_boolean_feature, an_entity
-from tests.cache.redis_parts import ShiftedClock, put, taken
 from tests.cache.samples import CUSTOMER, NOW_MS, RESOURCE, credit, entity, metered, usage_update
+from tests.redis.parts import ShiftedClock, put, taken
 from tests.redis_server import RedisServer
 
 ENTITY = "production:c_customer-1"

@@ -5,10 +5,10 @@ import io
 import pytest
 from hypothesis import given
 
-from entitlements.cache.json_fields import Junk
 from entitlements.cache.snapshot_file import entity_of, header, is_header, line_of, places_in
 from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.reason import AccessDeniedReason
+from entitlements.json_fields import Junk
 from tests.builders import an_entity
 from tests.cache.samples import CUSTOMER, NOW_MS, credit, metered
 from tests.domain.strategies import entities

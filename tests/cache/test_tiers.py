@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 
-from entitlements.cache.connection import RedisConnection
 from entitlements.cache.memory import MemoryTier
 from entitlements.cache.redis import RedisTier
 from entitlements.cache.tiers import Miss, Tiers
@@ -14,6 +13,7 @@ from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import EntityKey, UsageUpdate
 from entitlements.domain.freshness import NEVER
 from entitlements.domain.ports import Source
+from entitlements.redis.connection import RedisConnection
 from tests.cache.samples import CUSTOMER, NOW_MS, cached, credit, entity, metered, usage_update
 from tests.cache.store_contract import EntityStoreContract
 

@@ -15,7 +15,6 @@ from entitlements.cache.codec import (
     decode_usage,
     encode_entity,
 )
-from entitlements.cache.json_fields import Junk
 from entitlements.cache.memory import MemoryTier
 from entitlements.cache.sizing import size_of
 from entitlements.cache.snapshot import Snapshot
@@ -23,6 +22,7 @@ from entitlements.cache.snapshot_file import header
 from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.evaluation import evaluate_list
 from entitlements.domain.usage import UsageEvent
+from entitlements.json_fields import Junk
 from entitlements.outbox.codec import Unreadable, decode
 from entitlements.upstream.feed_payloads import event_from_frame
 from entitlements.upstream.feed_protocol import Delivered, FeedProtocol

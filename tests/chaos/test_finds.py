@@ -12,15 +12,15 @@ import grpc
 import httpx
 import pytest
 
-from entitlements.cache.json_fields import Junk
-from entitlements.cache.keys import KeySpace
 from entitlements.cache.snapshot_file import entity_of
 from entitlements.cache.tiers import Miss
 from entitlements.domain.entity import EntityKey, UsageUpdate
 from entitlements.domain.errors import Garbled, InvalidRequest, Rejected
 from entitlements.domain.evaluation import evaluate_list
 from entitlements.domain.usage import UsageEvent, UsageReport, validate_events
+from entitlements.json_fields import Junk
 from entitlements.outbox.codec import Unreadable, decode
+from entitlements.redis.keys import KeySpace
 from entitlements.service.usage_notes import UsageNotes
 from entitlements.upstream.errors import error_of_errors, error_of_exception
 from entitlements.upstream.exchange import MAX_BODY_BYTES, Exchange, client
@@ -34,11 +34,11 @@ from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.methods import Reply, UnaryMethod
 from grpc_service.translation.responses import state_response
 from tests.builders import NOW_MS, a_boolean_feature, an_entity, an_event
-from tests.cache.redis_parts import a_connection, a_tier, put, taken
 from tests.chaos import targets
 from tests.chaos.fuzz_http2 import path_of_no_text
 from tests.chaos.hostile_cloud import GOOD, HostileCloud, bomb, plain
 from tests.fakes import FakeClock
+from tests.redis.parts import a_connection, a_tier, put, taken
 from tests.redis_server import RedisServer
 
 KEYS = KeySpace(prefix="production")

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given, seed
 from hypothesis import strategies as st
 
-from entitlements.cache import connection, redis_address
 from entitlements.cache.tiers import Miss
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
+from entitlements.redis import address, connection
 from tests.builders import an_entity
-from tests.cache.redis_parts import KEYS, a_connection, a_tier, put
 from tests.cache.samples import NOW_MS, credit, metered
 from tests.chaos.hostile import SCALE, SEED, spoiled_text, tries
 from tests.chaos.test_targets import REDIS
+from tests.redis.parts import KEYS, a_connection, a_tier, put
 from tests.redis_server import RedisServer
 
 CUSTOMER, RESOURCE = EntityKey("a"), EntityKey("a", "b")
@@ -61,7 +61,7 @@ def _place(server: RedisServer, name: str, value: Any) -> None:
 def test_junk_is_a_miss_and_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spoiled documents, other types and numbers at any of our names, in any combination."""
     monkeypatch.setattr(connection, "CALL_SECONDS", PATIENT_SECONDS)
-    monkeypatch.setattr(redis_address, "SOCKET_SECONDS", PATIENT_SECONDS)
+    monkeypatch.setattr(address, "SOCKET_SECONDS", PATIENT_SECONDS)
     loop = asyncio.new_event_loop()
     with RedisServer() as server:
         redis = a_connection(server.url)

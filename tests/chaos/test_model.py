@@ -14,15 +14,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from entitlements.cache.keys import KeySpace
 from entitlements.cache.redis import RedisTier
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.events import EntitlementsChanged, FeedEvent
 from entitlements.domain.freshness import EntityState
-from tests.cache.redis_parts import a_connection
+from entitlements.redis.keys import KeySpace
 from tests.chaos.hostile import SCALE, SEED, tries
 from tests.chaos.model import KEYS, TTL_SECONDS, Cloud, Process, finished, floor_of
 from tests.fakes import FakeClock
+from tests.redis.parts import a_connection
 from tests.redis_server import RedisServer
 
 keys = st.sampled_from(KEYS)

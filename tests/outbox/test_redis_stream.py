@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from entitlements.cache.connection import UNAVAILABLE, RedisConnection
 from entitlements.domain.errors import OutboxUnavailable
 from entitlements.outbox.redis_stream import RedisStreamOutbox
-from tests.cache.redis_parts import KEYS, a_connection
+from entitlements.redis.connection import UNAVAILABLE, RedisConnection
 from tests.fakes import FakeClock
 from tests.outbox.outbox_contract import EVENT, LIMITS, OutboxContract, events, keys_of
+from tests.redis.parts import KEYS, a_connection
 from tests.redis_server import RedisServer
 
 

@@ -11,7 +11,6 @@ from django.conf import settings
 from django.core.cache import caches
 from django.core.management.base import BaseCommand, CommandParser
 
-from entitlements.cache.connection import Client
 from entitlements.clock import SystemClock
 from entitlements.composition import REDIS_CACHE, identity_headers
 from entitlements.config import LoadedConfig, SidecarConfig
@@ -20,6 +19,7 @@ from entitlements.management.diagnosis.finding import Finding, Verdict, fault, o
 from entitlements.management.diagnosis.machine import examine_files, examine_ports
 from entitlements.management.diagnosis.redis import examine_redis
 from entitlements.management.printing import EXIT_NO, Printer
+from entitlements.redis.connection import Client
 
 _STYLES = {"ok": "green", "warning": "yellow", "fault": "bold red", "skipped": "dim"}
 

@@ -7,10 +7,10 @@ from typing import cast
 
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
-from entitlements.cache.connection import Client
-from entitlements.cache.keys import KeySpace, raw
 from entitlements.config import SidecarConfig
 from entitlements.management.diagnosis.finding import Finding, fault, ok, skipped, warning
+from entitlements.redis.connection import Client
+from entitlements.redis.keys import KeySpace, raw
 
 MAX_KEYS_EXAMINED = 1000
 """So many keys under the prefix are looked at."""

@@ -2,7 +2,7 @@
 
 from django_redis.cache import RedisCache
 
-from entitlements.cache.redis_address import RedisAddress, cache_settings, channel_layer_settings
+from entitlements.redis.address import RedisAddress, cache_settings, channel_layer_settings
 from tests.redis_server import RedisServer
 
 

@@ -5,11 +5,11 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from entitlements.cache.connection import UNAVAILABLE, Client, RedisConnection
-from entitlements.cache.json_fields import Junk, parsed, written
-from entitlements.cache.keys import raw
-from entitlements.cache.scripts import delete_if_own, renew_if_own
 from entitlements.domain.ports import Clock
+from entitlements.json_fields import Junk, parsed, written
+from entitlements.redis.connection import UNAVAILABLE, Client, RedisConnection
+from entitlements.redis.keys import raw
+from entitlements.redis.scripts import delete_if_own, renew_if_own
 
 LEASE_SECONDS = 6.0
 """A holder that died holds no longer: with `RENEW_SECONDS` the next one has it within 10 s."""

@@ -9,23 +9,23 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from entitlements.cache import connection as connection_module
 from entitlements.cache import redis as redis_module
-from entitlements.cache.connection import (
+from entitlements.cache.redis import RedisTier
+from entitlements.cache.tiers import Miss
+from entitlements.domain.cached_entity import CachedEntity
+from entitlements.json_fields import Junk
+from entitlements.redis import connection as connection_module
+from entitlements.redis.address import RedisAddress
+from entitlements.redis.connection import (
     CALL_SECONDS,
     UNAVAILABLE,
     Client,
     RedisConnection,
     values_of,
 )
-from entitlements.cache.json_fields import Junk
-from entitlements.cache.redis import RedisTier
-from entitlements.cache.redis_address import RedisAddress
-from entitlements.cache.scripts import redis_ms
-from entitlements.cache.tiers import Miss
-from entitlements.domain.cached_entity import CachedEntity
-from tests.cache.redis_parts import ShiftedClock, a_connection, a_tier, connection_to, put, taken
+from entitlements.redis.scripts import redis_ms
 from tests.cache.samples import CUSTOMER, NOW_MS, entity, metered, usage_update
+from tests.redis.parts import ShiftedClock, a_connection, a_tier, connection_to, put, taken
 from tests.redis_server import RedisServer, TlsFront, free_port
 
 BREAKER_PAUSE_SECONDS = 31.0

@@ -9,8 +9,8 @@ from typing import cast
 import pytest
 import redis as redis_py
 
-from entitlements.cache.connection import Client
-from entitlements.cache.scripts import (
+from entitlements.redis.connection import Client
+from entitlements.redis.scripts import (
     Write,
     delete_if_own,
     redis_ms,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from entitlements.cache.keys import KeySpace, customer_of, raw, raw_key, timestamp_of
 from entitlements.domain.entity import EntityKey
+from entitlements.redis.keys import KeySpace, customer_of, raw, raw_key, timestamp_of
 
 KEYS = KeySpace(prefix="production")
 CUSTOMER = EntityKey("C")

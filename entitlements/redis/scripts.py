@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from entitlements.cache.codec import encode_timestamp
-from entitlements.cache.connection import Client
-from entitlements.cache.keys import raw, timestamp_of
+from entitlements.redis.connection import Client
+from entitlements.redis.keys import raw, timestamp_of
 
 _PUT = """
 local ttl = tonumber(ARGV[1])
@@ -72,6 +71,11 @@ class Write:
     key: str
     value: bytes
     timestamp_ms: int
+
+
+def encode_timestamp(timestamp_ms: int) -> bytes:
+    """Epoch milliseconds as a decimal string."""
+    return str(timestamp_ms).encode()
 
 
 def redis_ms(client: Client) -> int:

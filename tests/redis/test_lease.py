@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from entitlements.cache.lease import LEASE_SECONDS, RENEW_SECONDS, Hold, Lease, LeaseState
-from tests.cache.redis_parts import KEYS, ShiftedClock, a_connection
+from entitlements.redis.lease import LEASE_SECONDS, RENEW_SECONDS, Hold, Lease, LeaseState
 from tests.cache.samples import NOW_MS
+from tests.redis.parts import KEYS, ShiftedClock, a_connection
 from tests.redis_server import RedisServer
 
 MakeLease = Callable[[str], Lease]

@@ -8,13 +8,13 @@ import json
 import secrets
 from collections.abc import Callable
 
-from entitlements.cache.connection import UNAVAILABLE, Client, RedisConnection
-from entitlements.cache.json_fields import written
-from entitlements.cache.keys import KeySpace, raw
-from entitlements.cache.notifications import Notifications
-from entitlements.cache.scripts import delete_if_own
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.ports import Claim, Clock, Turn
+from entitlements.json_fields import written
+from entitlements.redis.connection import UNAVAILABLE, Client, RedisConnection
+from entitlements.redis.keys import KeySpace, raw
+from entitlements.redis.notifications import Notifications
+from entitlements.redis.scripts import delete_if_own
 
 LOOK_SECONDS = 0.25
 """So often a waiter looks whether the lock still stands: its holder may have died, its word may be lost."""

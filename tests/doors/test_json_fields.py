@@ -4,7 +4,7 @@ from types import MappingProxyType
 
 import pytest
 
-from entitlements.cache.json_fields import LATEST_MS, Fields, Junk, parsed, plain_number, written
+from entitlements.json_fields import LATEST_MS, Fields, Junk, parsed, plain_number, written
 
 NESTED = "[" * 100_000
 

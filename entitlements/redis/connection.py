@@ -15,12 +15,12 @@ from redis import Redis
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
 from entitlements import metrics
-from entitlements.cache.json_fields import Junk
-from entitlements.cache.keys import raw
-from entitlements.cache.outage_log import OutageLog
 from entitlements.domain.breaker import Breaker, BreakerState
 from entitlements.domain.ports import Clock
+from entitlements.json_fields import Junk
 from entitlements.occasional_log import OccasionalLog
+from entitlements.redis.keys import raw
+from entitlements.redis.outage_log import OutageLog
 
 logger = logging.getLogger(__name__)
 

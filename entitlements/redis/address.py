@@ -44,7 +44,7 @@ def cache_settings(address: RedisAddress) -> dict[str, Any]:
         "BACKEND": "django_redis.cache.RedisCache",
         # django-redis shares pools by URL, whatever the options are: the time-outs in it make this pool ours.
         "LOCATION": f"{address.url}?socket_timeout={SOCKET_SECONDS}&socket_connect_timeout={SOCKET_SECONDS}",
-        "KEY_FUNCTION": "entitlements.cache.keys.raw_key",
+        "KEY_FUNCTION": "entitlements.redis.keys.raw_key",
         "OPTIONS": {
             "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
             "USERNAME": address.username,

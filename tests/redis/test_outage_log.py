@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from entitlements.cache.outage_log import OutageLog
 from entitlements.occasional_log import INTERVAL_SECONDS
+from entitlements.redis.outage_log import OutageLog
 
 logger = logging.getLogger("test")
 

@@ -14,8 +14,8 @@ from redis.client import PubSub
 from redis.exceptions import RedisError
 
 from entitlements import metrics
-from entitlements.cache.connection import Client
-from entitlements.cache.keys import raw
+from entitlements.redis.connection import Client
+from entitlements.redis.keys import raw
 
 logger = logging.getLogger(__name__)
 

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from entitlements.cache.connection import RedisConnection
-from entitlements.cache.fetch_lock import LOOK_SECONDS, FetchLock
-from entitlements.cache.notifications import Notifications
 from entitlements.domain.ports import Claim, Turn
-from tests.cache.redis_parts import KEYS, ShiftedClock, a_connection
+from entitlements.redis.connection import RedisConnection
+from entitlements.redis.fetch_lock import LOOK_SECONDS, FetchLock
+from entitlements.redis.notifications import Notifications
 from tests.cache.samples import CUSTOMER, RESOURCE
-from tests.cache.test_notifications import subscribed
+from tests.redis.parts import KEYS, ShiftedClock, a_connection
+from tests.redis.test_notifications import subscribed
 from tests.redis_server import RedisServer
 
 LOCK = "production:refetchEntityEntitlementsAfterCacheMiss-customer-1"

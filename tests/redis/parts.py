@@ -5,13 +5,13 @@ from urllib.parse import urlsplit
 
 from django_redis.cache import RedisCache
 
-from entitlements.cache.connection import RedisConnection
-from entitlements.cache.keys import KeySpace
 from entitlements.cache.redis import RedisTier
-from entitlements.cache.redis_address import RedisAddress, cache_settings
 from entitlements.cache.tiers import Miss
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import Entity, EntityKey
+from entitlements.redis.address import RedisAddress, cache_settings
+from entitlements.redis.connection import RedisConnection
+from entitlements.redis.keys import KeySpace
 from tests.cache.samples import NOW_MS
 
 KEYS = KeySpace(prefix="production")

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from entitlements.cache import notifications as notifications_module
-from entitlements.cache.connection import RedisConnection
-from entitlements.cache.notifications import Notifications
-from tests.cache.redis_parts import a_connection
+from entitlements.redis import notifications as notifications_module
+from entitlements.redis.connection import RedisConnection
+from entitlements.redis.notifications import Notifications
+from tests.redis.parts import a_connection
 from tests.redis_server import RedisServer
 
 

@@ -1,0 +1,1 @@
+"""The shared Redis: its address, the connection, the names in it, and what processes agree on there."""
