@@ -148,6 +148,11 @@ GRPC_REFUSED = Counter(
     "sidecar_grpc_refused_requests", "Calls that were refused without looking at what they ask.", ["cause"]
 )
 
+# HTTP.
+HTTP_REFUSED = Counter(
+    "sidecar_http_refused_requests", "Requests and connections that METRICS_PORT refused or cut.", ["cause"]
+)
+
 # Answers.
 FALLBACKS = Counter(
     "sidecar_fallbacks",

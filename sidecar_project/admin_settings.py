@@ -10,6 +10,7 @@ SESSION_HOURS = 12
 FAILED_LOGINS = 5
 """After so many failures a name is locked out where they came from."""
 LOCKOUT_MINUTES = 15
+LOGIN_PATH = "/admin/login/"
 
 APPS = [
     "unfold.apps.BasicAppConfig",  # basic: our own site is made when its first visitor comes
@@ -64,7 +65,7 @@ OTHERS: dict[str, Any] = {
         }
     ],
     "STATIC_URL": _STATIC_URL,
-    "LOGIN_URL": "/admin/login/",
+    "LOGIN_URL": LOGIN_PATH,
     "AUTHENTICATION_BACKENDS": [
         "axes.backends.AxesStandaloneBackend",
         "django.contrib.auth.backends.ModelBackend",

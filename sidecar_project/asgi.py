@@ -1,27 +1,52 @@
-"""Where ASGI traffic goes: HTTP to Django, the feed's channel to its consumer."""
+"""Where ASGI traffic goes: HTTP to health, metrics and the admin, the feed's channel to its consumer."""
 
 import os
 
 from channels.routing import ChannelNameRouter, ProtocolTypeRouter
-from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sidecar_project.settings")
 
-_http = get_asgi_application()
+from entitlements.clock import SystemClock
+from entitlements.consumers import FEED_CHANNEL, EntitlementFeedConsumer
+from sidecar_project.admin_settings import LOGIN_PATH
+from sidecar_project.monitoring import (
+    Answering,
+    Application,
+    MetricsPage,
+    Monitoring,
+    live,
+    not_found,
+    ready,
+)
+from sidecar_project.settings import SIDECAR
+from sidecar_project.worker_metrics import FOLDER_VARIABLE
 
-from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler  # noqa: E402 - needs the settings
 
-from entitlements.consumers import FEED_CHANNEL, EntitlementFeedConsumer  # noqa: E402 - needs the apps loaded
-from sidecar_project.settings import SIDECAR  # noqa: E402
+def _pages() -> Application:
+    """The admin, if there is one; nothing of it is loaded where there is none."""
+    if not SIDECAR.config.sidecar_admin_enabled:
+        return not_found
+    from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler  # noqa: PLC0415
+    from django.core.asgi import get_asgi_application  # noqa: PLC0415
 
-# Nobody runs `collectstatic` for a sidecar: it serves the admin's few files itself, from their packages.
-if SIDECAR.config.sidecar_admin_enabled:
-    _http = ASGIStaticFilesHandler(_http)
+    from sidecar_project.admission import Admission  # noqa: PLC0415
+
+    # Nobody runs `collectstatic` for a sidecar: it serves the admin's few files itself, from their packages.
+    pages = ASGIStaticFilesHandler(get_asgi_application())
+    return Admission(pages, login_path=LOGIN_PATH, monotonic=SystemClock().monotonic)
+
+
+_config = SIDECAR.config
+_answers: dict[str, Answering] = {
+    f"/{_config.health_endpoint_url}": live,
+    f"/{_config.ready_endpoint_url}": ready,
+    "/metrics": MetricsPage(is_worker=FOLDER_VARIABLE in os.environ),
+}
 _feed_consumer = EntitlementFeedConsumer.as_asgi()  # type: ignore[no-untyped-call]
 
 application = ProtocolTypeRouter(
     {
-        "http": _http,
+        "http": Monitoring(_answers, otherwise=_pages()),
         "channel": ChannelNameRouter({FEED_CHANNEL: _feed_consumer}),
     }
 )

@@ -25,7 +25,13 @@ def _left_out(package: str) -> Iterator[None]:
 
 os.environ.setdefault("AUTOBAHN_USE_NVX", "0")
 with _left_out("OpenSSL"):
-    from daphne.server import Server as HttpServer
-    from daphne.server import twisted_loop
+    import daphne.server  # before all else of Twisted: it chooses the reactor
 
-__all__ = ["HttpServer", "twisted_loop"]
+    from sidecar_project import http_bounds
+
+# Daphne makes the connections' factory where it runs, and has no other place to say which.
+daphne.server.HTTPFactory = http_bounds.Factory  # type: ignore[attr-defined]
+HttpServer = daphne.server.Server
+twisted_loop = daphne.server.twisted_loop
+
+__all__ = ["HttpServer", "http_bounds", "twisted_loop"]

@@ -57,6 +57,16 @@ class Correlated(logging.Filter):
         return True
 
 
+class StrangersFaults(logging.Filter):
+    """A request that cannot be answered is its sender's fault: a line, and no trace back of ours with it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keeps every record."""
+        if getattr(record, "status_code", 500) < 500:  # noqa: PLR2004 - HTTP's own border
+            record.exc_info = None
+        return True
+
+
 class JsonLines(JsonFormatter):
     """One JSON object a line: level, time, message, and on errors the error."""
 
@@ -135,13 +145,13 @@ def logging_config(config: SidecarConfig) -> dict[str, Any]:
             "lines": json_lines if config.sidecar_log_format == "json" else people,
             "decisions": json_lines,
         },
-        "filters": {"correlated": {"()": Correlated}},
+        "filters": {"correlated": {"()": Correlated}, "strangers": {"()": StrangersFaults}},
         "handlers": {
             name: {
                 "class": "logging.StreamHandler",
                 "stream": sys.stdout,
                 "formatter": formatter,
-                "filters": ["correlated"],
+                "filters": ["correlated", "strangers"],
             }
             for name, formatter in (("stdout", "lines"), ("decisions", "decisions"))
         },

@@ -109,7 +109,6 @@ ALLOWED_HOSTS = ["*"]
 INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.auth",
-    "django_prometheus",
     "channels",
     "entitlements",
     "grpc_service",
@@ -138,7 +137,6 @@ if _config.redis_environment_prefix is not None:
     CHANNEL_LAYERS["shared"] = channel_layer_settings(
         _address, prefix=f"{_config.redis_environment_prefix}:sidecar:"
     )
-PROMETHEUS_EXPORT_MIGRATIONS = False
 LOGGING = logging_config(_config)
 USE_TZ = True
 TIME_ZONE = "UTC"

@@ -1,17 +1,11 @@
-"""What is served over HTTP, on METRICS_PORT."""
+"""What Django serves over HTTP: the admin. Health and metrics are answered before it, see monitoring.py."""
 
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver
 from django.urls.resolvers import RoutePattern
-from django_prometheus.exports import ExportToDjangoView
 
-from entitlements import views
 from sidecar_project.settings import SIDECAR
 
-urlpatterns: list[URLPattern | URLResolver] = [
-    path(SIDECAR.config.health_endpoint_url, views.live, name="live"),
-    path(SIDECAR.config.ready_endpoint_url, views.ready, name="ready"),
-    path("metrics", ExportToDjangoView, name="metrics"),
-]
+urlpatterns: list[URLPattern | URLResolver] = []
 if SIDECAR.config.sidecar_admin_enabled:
     # By name: the pages are imported when the first visitor comes, and cost nothing before.
     urlpatterns.append(

@@ -24,7 +24,6 @@ ELSEWHERE = {
     "entitlements/consumers.py": "tests/doors/test_consumers.py",
     "entitlements/metrics.py": "tests/doors/test_leaves.py",
     "entitlements/occasional_log.py": "tests/doors/test_leaves.py",
-    "entitlements/views.py": "tests/doors/test_views.py",
     "grpc_service/apps.py": "tests/grpc_service/test_server.py",
     "grpc_service/health.py": "tests/wire/test_grpclib.py",
     "grpc_service/methods.py": "tests/grpc_service/test_server.py",
@@ -40,8 +39,8 @@ ELSEWHERE = {
     "sidecar_project/apps.py": "tests/project/test_main_job.py",
     "sidecar_project/asgi.py": "tests/project/test_main_job.py",
     "sidecar_project/ports.py": "tests/project/test_workers.py",
+    "sidecar_project/urls.py": "tests/admin/test_access.py",
     "sidecar_project/serving.py": "tests/project/test_main_job.py",
-    "sidecar_project/urls.py": "tests/doors/test_views.py",
 }
 PACKAGES = ("entitlements", "grpc_service", "sidecar_project")
 LEFT_OUT = {"generated", "proto", "management", "migrations"}

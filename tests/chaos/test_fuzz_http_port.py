@@ -1,0 +1,32 @@
+"""Strangers attack METRICS_PORT; hits and probes hardly notice."""
+
+from pathlib import Path
+
+import pytest
+
+from emulator.server import Emulator
+from tests.chaos.hostile import SCALE
+from tests.chaos.http_attacks import ATTACKS, CUSTOMER, FEW_FILES, under_attack
+from tests.cloud_states import boolean_state
+from tests.harness import environment_for, spawned
+
+pytestmark = pytest.mark.timeout(60 + 10 * SCALE * len(ATTACKS))
+MAX_GROWTH_MB = 100
+"""Of one attack; one body of big_body alone was as much."""
+
+
+async def test_attacks_on_the_http_port_harm_nobody_else(emulator: Emulator, tmp_path: Path) -> None:
+    """Every check is answered, /livez in time, memory stays, and no trace back is logged."""
+    emulator.state.put(CUSTOMER, boolean_state())
+    environment = environment_for(emulator, tmp_path, SIDECAR_OUTBOX="off")
+    async with spawned(environment, prefix=FEW_FILES) as sidecar:
+        await sidecar.started()
+        for name in ATTACKS:
+            noticed = await under_attack(sidecar, name, seconds=SCALE)
+
+            assert ([], 0) == (noticed.failures, noticed.livez_missed), name
+            assert noticed.checks, name
+            assert noticed.growth_mb < MAX_GROWTH_MB, name
+        assert "Traceback" not in sidecar.output
+        for cause in ("too_large", "too_many_connections", "too_many_logins"):
+            assert await sidecar.metric(f'sidecar_http_refused_requests_total{{cause="{cause}"}}') > 0
