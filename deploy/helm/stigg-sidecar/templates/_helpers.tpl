@@ -1,0 +1,86 @@
+{{- define "stigg-sidecar.name" -}}
+{{- if eq .Values.mode "sidecar" }}{{ .Values.application.name }}{{ else }}{{ .Release.Name }}{{ end }}
+{{- end }}
+
+{{- define "stigg-sidecar.labels" -}}
+app.kubernetes.io/name: {{ include "stigg-sidecar.name" . }}
+{{- end }}
+
+{{- define "stigg-sidecar.image" -}}
+{{ .Values.image.repository }}{{ if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
+{{- end }}
+
+{{- define "stigg-sidecar.env" -}}
+- name: SERVER_API_KEY
+  valueFrom: {secretKeyRef: {name: {{ .Values.apiKey.existingSecret }}, key: {{ .Values.apiKey.key }}}}
+{{- with .Values.redis }}
+{{- if ne .topology "none" }}
+- {name: REDIS_ENVIRONMENT_PREFIX, value: {{ .environmentPrefix | quote }}}
+- {name: REDIS_HOST, value: {{ .host | quote }}}
+{{- if ne (int .port) 6379 }}
+- {name: REDIS_PORT, value: {{ .port | quote }}}
+{{- end }}
+{{- if .db }}
+- {name: REDIS_DB, value: {{ .db | quote }}}
+{{- end }}
+{{- if .tls }}
+- {name: REDIS_TLS, value: "1"}
+{{- end }}
+{{- if .passwordSecret.name }}
+- name: REDIS_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ .passwordSecret.name }}, key: {{ .passwordSecret.key }}, optional: true}}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- range $name, $value := .Values.env }}
+- {name: {{ $name }}, value: {{ $value | quote }}}
+{{- end }}
+{{- range $name, $secret := .Values.secretEnv }}
+- name: {{ $name }}
+  valueFrom: {secretKeyRef: {name: {{ $secret.name }}, key: {{ $secret.key }}}}
+{{- end }}
+{{- end }}
+
+{{/* The container, for a pod of this chart or of one that depends on it. */}}
+{{- define "stigg-sidecar.container" -}}
+name: {{ if eq .Values.mode "sidecar" }}stigg-sidecar{{ else }}sidecar{{ end }}
+image: {{ include "stigg-sidecar.image" . }}
+{{- with .Values.image.pullPolicy }}
+imagePullPolicy: {{ . }}
+{{- end }}
+{{- if eq .Values.mode "sidecar" }}
+restartPolicy: Always # what makes it a sidecar
+{{- end }}
+env:
+  {{- include "stigg-sidecar.env" . | nindent 2 }}
+ports:
+  - {name: grpc, containerPort: 80}
+  - {name: http, containerPort: 8080}
+startupProbe:
+  httpGet: {path: /readyz, port: http}
+  periodSeconds: 1
+  failureThreshold: 60
+livenessProbe:
+  httpGet: {path: /livez, port: http}
+readinessProbe:
+  httpGet: {path: /readyz, port: http}
+  periodSeconds: 5
+resources:
+  {{- toYaml .Values.resources | nindent 2 }}
+securityContext:
+  runAsNonRoot: true
+  readOnlyRootFilesystem: true
+  allowPrivilegeEscalation: false
+  capabilities: {drop: [ALL]}
+  seccompProfile: {type: RuntimeDefault}
+volumeMounts:
+  - {name: stigg-sidecar-data, mountPath: /data}
+  - {name: stigg-sidecar-tmp, mountPath: /tmp}
+{{- end }}
+
+{{- define "stigg-sidecar.volumes" -}}
+- name: stigg-sidecar-data
+  emptyDir: {sizeLimit: {{ .Values.dataVolume.sizeLimit }}}
+- name: stigg-sidecar-tmp
+  emptyDir: {medium: Memory, sizeLimit: 64Mi}
+{{- end }}
