@@ -20,6 +20,7 @@ from channels.layers import get_channel_layer
 from redis.exceptions import RedisError
 
 from entitlements import metrics
+from entitlements.background import ended
 from entitlements.composition import SharedRedis, Sidecar, sidecar
 from entitlements.domain.ports import FeedListener
 from entitlements.redis.lease import RENEW_SECONDS, Hold
@@ -33,12 +34,11 @@ FEED_CHANNEL = "entitlement-feed"
 SHARED_LAYER = "shared"
 """The channel layer in Redis, among the CHANNEL_LAYERS where REDIS_ENVIRONMENT_PREFIX is set."""
 SHARED_GROUP = "feed"
+HEARING_TASK = "feed-hearing"
 MAX_FRAMES_UNDER_WAY = 1000
 """So many frames may wait between the socket and the tiers; then the socket is not read."""
 PATIENCE_SECONDS = 5.0
 """A frame waits no longer for room; then it is given up, and counted as a gap."""
-RESTART_SECONDS = 1.0
-"""What ended by a defect, or for want of Redis, is started again after this."""
 CLOSING_SECONDS = 3.0
 """The feed has so long to close; a handshake that the cloud does not answer takes 1 s."""
 TELL_SECONDS = 0.5
@@ -112,7 +112,7 @@ class FeedTask:
     def start(self) -> None:
         """Opens the feed, once."""
         if self._task is None:
-            self._task = asyncio.create_task(_kept_up(self._run, "the feed"), name="feed")
+            self._task = self._sidecar.background.keep("feed", self._run, outages=(RedisError, OSError))
 
     async def stop(self) -> None:
         """Closes the feed, which is not relied on from this moment, however long its closing takes."""
@@ -169,13 +169,21 @@ class FeedGroup:
             await layer.group_add(SHARED_GROUP, channel)
             while True:
                 async with asyncio.timeout(SILENCE_SECONDS):
-                    word = word_of(await layer.receive(channel))
+                    word = await self._heard(layer, channel)
                 if word is not None and self._sidecar.sharing.hear(word):
                     await apply_frame(
                         self._sidecar, word.subscription or "", word.frame or "", already_shared=True
                     )
         finally:
             await layer.flush()
+
+    async def _heard(self, layer: Any, channel: str) -> Word | None:
+        """The next word; None for what is none, which anybody can publish there."""
+        try:
+            return word_of(await layer.receive(channel))
+        except (ValueError, TypeError, KeyError) as error:  # no message of the layer at all
+            self._sidecar.background.skip(HEARING_TASK, "a message", type(error).__name__)
+            return None
 
     async def tell_state(self) -> None:
         """Tells the others how the holder is."""
@@ -252,15 +260,17 @@ class EntitlementFeedConsumer(AsyncConsumer):
             self._feed.start()
         elif not self._tasks:
             self._tasks = [
-                asyncio.create_task(_kept_up(work, f"the feed's {work.__name__}"), name=work.__name__)
-                for work in (self._group.contend, self._group.beat, self._group.hear)
+                self._sidecar.background.keep(name, work, outages=(RedisError, OSError))
+                for name, work in (
+                    ("feed-lease", self._group.contend),
+                    ("feed-beat", self._group.beat),
+                    (HEARING_TASK, self._group.hear),
+                )
             ]
 
     async def feed_stop(self, _message: dict[str, Any]) -> None:
         """Closes the feed."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await ended(*self._tasks)
         self._tasks = []
         await self._feed.stop()
         if self._group is not None:
@@ -289,15 +299,3 @@ async def apply_frame(
     except Exception:  # an error that left here would end the consumer, and with it the feed, unseen
         logger.exception("an event of the feed could not be applied")
         sidecar.following.missed("defect")
-
-
-async def _kept_up(work: Callable[[], Awaitable[None]], name: str) -> None:
-    """Runs what never ends, and starts it again when it does."""
-    while True:
-        try:
-            await work()
-        except (RedisError, OSError):
-            logger.debug("%s waits for redis", name)  # the connection says so in the log
-        except Exception:  # it must not end while the process lives
-            logger.exception("%s ended unexpectedly and is started again", name)
-        await asyncio.sleep(RESTART_SECONDS)

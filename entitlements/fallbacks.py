@@ -2,13 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from types import MappingProxyType
 
+from django.core.exceptions import ValidationError
 from django.db import DatabaseError, connections
 
+from entitlements.background import Background
 from entitlements.domain.fallback import FallbackOrigin, FallbackValue
 from entitlements.domain.ports import Clock
 from entitlements.models import FallbackRule
@@ -16,6 +19,7 @@ from entitlements.occasional_log import OccasionalLog
 
 logger = logging.getLogger(__name__)
 
+TASK = "fallback-rules"
 POLL_SECONDS = 0.5
 """A rule that is changed in any process is in force in this one so much later."""
 
@@ -58,34 +62,44 @@ class StoredRules:
         return FallbackOrigin.ENVIRONMENT if feature_id in self._configured else FallbackOrigin.DEFAULT
 
     @asynccontextmanager
-    async def followed(self) -> AsyncIterator[None]:
+    async def followed(self, background: Background) -> AsyncIterator[None]:
         """While entered, what changes in the database comes into force; it is read once before."""
         # One thread of its own: it keeps its connection, and a slow database delays nothing else.
         with ThreadPoolExecutor(1, "fallback-rules") as thread:
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(thread, self.read)
-            task = asyncio.create_task(self._poll(thread), name="fallback-rules")
+            read = partial(self.read, partial(background.skip, TASK))
+            await loop.run_in_executor(thread, read)
+
+            async def poll() -> None:
+                while True:
+                    await asyncio.sleep(self._poll_seconds)
+                    await loop.run_in_executor(thread, read)
+
             try:
-                yield
+                async with background.kept(TASK, poll):
+                    yield
             finally:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
                 await loop.run_in_executor(thread, connections.close_all)  # that thread's own
 
-    def read(self) -> None:
-        """Takes over what the database holds; where it cannot be read, what was last read stays in force."""
+    def read(self, skip: Callable[[str, str], None]) -> None:
+        """Takes over what the database holds; where it cannot be read, what was last read stays in force.
+
+        A row that is no fallback is left out: ENTITLEMENTS_FALLBACK or the default answers for its feature.
+
+        Args:
+            skip: told the feature of each such row, and which of its fields cannot be used.
+        """
         try:
-            stored = {
-                rule.feature_id: rule.as_value() for rule in FallbackRule.objects.filter(is_active=True)
-            }
+            rules = list(FallbackRule.objects.filter(is_active=True))
         except DatabaseError:
             self._log.warning("database", "the fallback rules of the database cannot be read")
             connections.close_all()
             return
+        stored = {}
+        for rule in rules:
+            try:
+                stored[rule.feature_id] = rule.as_value()
+            except ValidationError as error:
+                skip(rule.feature_id, f"{', '.join(sorted(error.message_dict))} cannot be used")
         self._stored = stored
         self._current = MappingProxyType({**self._configured, **stored})
-
-    async def _poll(self, thread: ThreadPoolExecutor) -> None:
-        while True:
-            await asyncio.sleep(self._poll_seconds)
-            await asyncio.get_running_loop().run_in_executor(thread, self.read)

@@ -2,7 +2,9 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from entitlements.domain.errors import SidecarError
@@ -23,6 +25,13 @@ class Junk(SidecarError):
 
     def __str__(self) -> str:
         return f"{self.where} is not {self.expected}"
+
+
+class Unwritable(Junk):
+    """A value of ours that JSON has no form for; nobody else is to blame."""
+
+    def __init__(self) -> None:
+        super().__init__("a value to write", "JSON")
 
 
 class Fields:
@@ -121,10 +130,10 @@ def parsed(text: bytes, where: str) -> Fields:
 
 
 def written(value: object) -> bytes:
-    """The value as compact JSON text in UTF-8, as JavaScript writes it.
+    """The value as compact JSON text in UTF-8, as JavaScript writes it: null for a number that is none.
 
     Raises:
-        Junk: it holds what JSON has no word for.
+        Unwritable: it holds what JSON has no word for.
     """
     try:
         return _dumped(value, ensure_ascii=False).encode()
@@ -140,12 +149,24 @@ def plain_number(value: float | None) -> float | None:
 
 
 def _dumped(value: object, *, ensure_ascii: bool) -> str:
+    dumps = partial(
+        json.dumps, ensure_ascii=ensure_ascii, allow_nan=False, separators=(",", ":"), default=dict
+    )
     try:
-        return json.dumps(
-            value, ensure_ascii=ensure_ascii, allow_nan=False, separators=(",", ":"), default=dict
-        )
+        try:
+            return dumps(value)
+        except ValueError:  # NaN or an infinity, which a customer's own metadata may hold
+            return dumps(_as_javascript_has_it(value))
     except (TypeError, ValueError, RecursionError) as error:
-        raise Junk("a value to write", "JSON") from error
+        raise Unwritable from error
+
+
+def _as_javascript_has_it(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {name: _as_javascript_has_it(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_javascript_has_it(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _sendable(text: str) -> str:

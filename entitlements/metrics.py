@@ -134,6 +134,17 @@ EVENT_LOOP_TASKS = Gauge(
     multiprocess_mode="livesum",
 )
 
+BACKGROUND_FAILURES = Counter(
+    "sidecar_background_failures",
+    "Times a background task ended by a defect, and was started again.",
+    ["task"],
+)
+BACKGROUND_SKIPPED = Counter(
+    "sidecar_background_skipped",
+    "Data that a background task could not use, and left out.",
+    ["task"],
+)
+
 READY = Gauge(
     "sidecar_ready", "1 while checks are answered and no stop was asked for.", multiprocess_mode="livesum"
 )

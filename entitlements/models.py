@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from math import isfinite
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -24,6 +24,25 @@ def validate_texts(values: object) -> None:
     """Refuses what is not a list of texts."""
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise ValidationError('It may be a JSON list of texts, such as ["basic", "pro"].')
+
+
+class JsonOfAnybody(models.JSONField):
+    """JSON that anybody may have written: what Python cannot read of it is found as text, not as an error.
+
+    Django's own raises while the rows are read (over a number of 5,000 digits), so that one hides all others.
+    """
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
+        """The value, or the text as it stands there."""
+        try:
+            return super().from_db_value(value, expression, connection)
+        except (ValueError, RecursionError):
+            return value
+
+    def deconstruct(self) -> Any:
+        """The same column as ever: nothing is to be migrated."""
+        name, _, args, kwargs = super().deconstruct()
+        return name, "django.db.models.JSONField", args, kwargs
 
 
 class CachedCustomer(models.Model):
@@ -60,7 +79,7 @@ class FallbackRule(models.Model):
         blank=True,
         validators=[MinValueValidator(INT32_MIN), MaxValueValidator(INT32_MAX)],
     )
-    enum_values = models.JSONField(
+    enum_values = JsonOfAnybody(
         null=True, blank=True, validators=[validate_texts], help_text='A JSON list, such as ["basic", "pro"].'
     )
     updated_at = models.DateTimeField("changed", auto_now=True)
@@ -94,7 +113,12 @@ class FallbackRule(models.Model):
         }
 
     def as_value(self) -> FallbackValue:
-        """The fallback that it holds."""
+        """The fallback that it holds.
+
+        Raises:
+            ValidationError: a field holds what no form of ours would have let in.
+        """
+        self.clean_fields()
         return FallbackValue(
             has_access=self.has_access,
             usage_limit=self.usage_limit,
@@ -104,6 +128,13 @@ class FallbackRule(models.Model):
             current_usage=self.current_usage,
             has_soft_limit=self.has_soft_limit,
         )
+
+    def usable_value(self) -> FallbackValue | None:
+        """The fallback that it holds; None when it holds none."""
+        try:
+            return self.as_value()
+        except ValidationError:
+            return None
 
 
 class OutboxEntry(models.Model):

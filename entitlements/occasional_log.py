@@ -22,19 +22,30 @@ class OccasionalLog:
         self._monotonic = monotonic
         self._told: dict[str, _Told] = {}
 
-    def error(self, condition: str, message: str, *args: object) -> None:
+    def error(
+        self, condition: str, message: str, *args: object, exc_info: BaseException | None = None
+    ) -> None:
         """As `warning`, of what a person has to mend."""
-        self._tell(logging.ERROR, condition, message, *args)
+        self._tell(logging.ERROR, condition, message, *args, exc_info=exc_info)
 
-    def warning(self, condition: str, message: str, *args: object) -> None:
-        """Logs the message unless this condition was told within the last minute."""
-        self._tell(logging.WARNING, condition, message, *args)
+    def warning(
+        self, condition: str, message: str, *args: object, exc_info: BaseException | None = None
+    ) -> None:
+        """Logs the message, and the error where one is given, unless it was told within the last minute."""
+        self._tell(logging.WARNING, condition, message, *args, exc_info=exc_info)
 
     def info(self, condition: str, message: str, *args: object) -> None:
         """As `warning`, of what is as it should be."""
         self._tell(logging.INFO, condition, message, *args)
 
-    def _tell(self, level: int, condition: str, message: str, *args: object) -> None:
+    def _tell(
+        self,
+        level: int,
+        condition: str,
+        message: str,
+        *args: object,
+        exc_info: BaseException | None = None,
+    ) -> None:
         now = self._monotonic()
         told = self._told.get(condition)
         if told is not None and now - told.at < INTERVAL_SECONDS:
@@ -42,7 +53,8 @@ class OccasionalLog:
             return
         untold = 0 if told is None else told.untold
         self._told[condition] = _Told(at=now)
-        self._logger.log(level, message, *args, extra={"condition": condition, "untold": untold})
+        extra = {"condition": condition, "untold": untold}
+        self._logger.log(level, message, *args, exc_info=exc_info, extra=extra)
 
     def forget(self, condition: str) -> None:
         """What happens next is new: it is told at once."""

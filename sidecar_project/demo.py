@@ -12,6 +12,7 @@ import httpx
 from django.conf import settings
 
 from emulator.server import Emulator
+from entitlements.background import awaited
 
 GRPC_PORT = "50051"
 METRICS_PORT = "8080"
@@ -44,13 +45,12 @@ async def _run(folder: Path) -> int:
         )
         address_file = folder / ADDRESS_FILE_NAME
         try:
-            ended = asyncio.create_task(sidecar.wait())
+            ended = awaited(sidecar.wait(), name="sidecar")
             if await _is_up(environment, ended):
                 address_file.write_text(f"127.0.0.1:{environment['GRPC_PORT']}")
                 _invite(emulator, environment)
-            await asyncio.wait(
-                [ended, asyncio.create_task(stopped.wait())], return_when=asyncio.FIRST_COMPLETED
-            )
+            asked_to_stop = awaited(stopped.wait(), name="stop")
+            await asyncio.wait([ended, asked_to_stop], return_when=asyncio.FIRST_COMPLETED)
         finally:
             address_file.unlink(missing_ok=True)
             await _stop(sidecar)

@@ -14,6 +14,7 @@ from channels.worker import Worker
 
 from entitlements import control, metrics
 from entitlements.admin.history import HISTORY
+from entitlements.background import awaited, ended
 from entitlements.clock import ThreadClocks
 from entitlements.composition import Sidecar, data_dir
 from entitlements.config import SidecarConfig
@@ -36,8 +37,6 @@ HTTP_TIMEOUT_SECONDS = 30
 """An HTTP request takes no longer."""
 COUNT_TASKS_SECONDS = 1.0
 """So often the tasks on the event loop are counted."""
-WORKER_RESTART_SECONDS = 1.0
-"""A background worker that ended by a defect is started again after this."""
 
 
 def serve(sidecar: Sidecar, config: SidecarConfig, *, worker_http_fd: int | None = None) -> None:
@@ -57,9 +56,8 @@ def serve(sidecar: Sidecar, config: SidecarConfig, *, worker_http_fd: int | None
     else:
         http_socket = socket.socket(fileno=worker_http_fd)
     is_worker = worker_http_fd is not None
-    process = asyncio.ensure_future(
-        _Process(sidecar, config, http_socket, is_worker=is_worker).run(), loop=twisted_loop
-    )
+    work = _Process(sidecar, config, http_socket, is_worker=is_worker).run()
+    process = awaited(work, name="process", loop=twisted_loop)
     http_server = HttpServer(
         application,
         endpoints=[f"fd:fileno={http_socket.fileno()}"],
@@ -103,12 +101,11 @@ class _Process:
             self._worker(),
             commands,
             self._history(),
+            self._sidecar.background.kept("count-tasks", _count_tasks),
         ):
             self._sidecar.health.start_serving()
             self._announce()
-            counting = asyncio.create_task(_count_tasks(), name="count tasks")
             await stopped.wait()
-            counting.cancel()
             logging.getLogger(START_LOGGER).info("draining: no new calls after %g s", self._pause_seconds)
             self._sidecar.health.stop_serving()
             await grpc_server.drain()
@@ -176,33 +173,27 @@ class _Process:
         """What the admin's charts show, counted from now on."""
         if not self._config.sidecar_admin_enabled:
             return nullcontext()
-        return HISTORY.kept(counts_all_workers=self._is_worker)
+        return HISTORY.kept(self._sidecar.background, counts_all_workers=self._is_worker)
 
     @asynccontextmanager
     async def _worker(self) -> AsyncIterator[None]:
         if not self._config.follows_feed:
             yield
             return
-        task = asyncio.create_task(self._keep_worker(), name="worker")
-        try:
+        async with self._sidecar.background.kept("worker", self._run_worker):
             yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
-    async def _keep_worker(self) -> None:
-        """Runs the Channels worker; one that ends is a gap, and is started again."""
-        while True:
-            worker = Worker(application, [FEED_CHANNEL], get_channel_layer())
-            try:
-                await get_channel_layer().send(FEED_CHANNEL, {"type": "feed.start"})
-                await worker.arun()
-            except Exception:  # the feed must be followed while the process lives
-                logger.exception("the background worker ended unexpectedly and is started again")
-                self._sidecar.following.missed("worker_ended")
-            finally:
-                await _end_consumers(worker)
-            await asyncio.sleep(WORKER_RESTART_SECONDS)
+    async def _run_worker(self) -> None:
+        """Runs the Channels worker; one that ends is a gap."""
+        worker = Worker(application, [FEED_CHANNEL], get_channel_layer())
+        try:
+            await get_channel_layer().send(FEED_CHANNEL, {"type": "feed.start"})
+            await worker.arun()
+        except Exception:
+            self._sidecar.following.missed("worker_ended")
+            raise
+        finally:
+            await _end_consumers(worker)
 
     def _announce(self) -> None:
         """One line: what listens where, and what it will use."""
@@ -220,10 +211,7 @@ class _Process:
 
 
 async def _end_consumers(worker: Worker) -> None:
-    futures = [details["future"] for details in worker.application_instances.values()]
-    for future in futures:
-        future.cancel()
-    await asyncio.gather(*futures, return_exceptions=True)
+    await ended(*(details["future"] for details in worker.application_instances.values()))
 
 
 def _stop_signal() -> asyncio.Event:

@@ -15,6 +15,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from entitlements.background import Background
 from entitlements.config import SidecarConfig
 from grpc_service.tls import reloading_credentials
 from sidecar_project.ports import listen, reserve, tls_files
@@ -79,11 +80,11 @@ async def _run(workers: list["_Worker"]) -> int:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    tasks = [asyncio.create_task(worker.keep()) for worker in workers]
+    background = Background(time.monotonic)
+    for worker in workers:
+        background.keep(worker.name, worker.keep)
     await stopped.wait()
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await background.stop()
     codes = await asyncio.gather(*(worker.stop() for worker in workers))
     return max(codes, default=0)
 
@@ -107,6 +108,11 @@ class _Worker:
         self._grace_seconds = grace_seconds
         self._process: asyncio.subprocess.Process | None = None
         self._starts = 0
+
+    @property
+    def name(self) -> str:
+        """The place, for people."""
+        return f"worker-{self._place}"
 
     async def keep(self) -> None:
         """Has a process run in this place, for ever."""

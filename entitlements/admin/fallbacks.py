@@ -41,7 +41,8 @@ def effective(
     environment: Mapping[str, FallbackValue], rules: Iterable[FallbackRule]
 ) -> list[tuple[str, FallbackValue, FallbackOrigin, FallbackValue | None]]:
     """By feature: what is in force, from where, and what it hides of ENTITLEMENTS_FALLBACK."""
-    stored = {rule.feature_id: rule.as_value() for rule in rules if rule.is_active}
+    values = {rule.feature_id: rule.usable_value() for rule in rules if rule.is_active}
+    stored = {feature_id: value for feature_id, value in values.items() if value is not None}
     return [
         (
             feature_id,
@@ -106,7 +107,8 @@ class FallbackRuleAdmin(ModelAdmin):
     @admin.display(description="with", empty_value="-")
     def terms(self, rule: FallbackRule) -> str | None:
         """The other fields that are set."""
-        return terms_of(rule.as_value()) or None
+        value = rule.usable_value()
+        return "not in force: a field cannot be used" if value is None else terms_of(value) or None
 
     @admin.display(description="changed", ordering="updated_at")
     def changed(self, rule: FallbackRule) -> str:

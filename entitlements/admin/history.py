@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from entitlements import metrics
+from entitlements.background import Background
 from entitlements.clock import SystemClock
 from entitlements.domain.ports import Clock
 
@@ -70,22 +71,15 @@ class History:
         """True in one of several workers."""
 
     @asynccontextmanager
-    async def kept(self, *, counts_all_workers: bool) -> AsyncIterator[None]:
+    async def kept(self, background: Background, *, counts_all_workers: bool) -> AsyncIterator[None]:
         """While entered, samples are taken."""
         self.counts_all_workers = counts_all_workers
-        task = asyncio.create_task(self._keep(), name="history")
-        try:
+        async with background.kept("history", self._keep):
             yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def _keep(self) -> None:
         while True:
-            try:
-                await asyncio.to_thread(self.sample)
-            except Exception:  # a chart is no reason to stop
-                logger.exception("the metrics could not be sampled for the admin's charts")
+            await asyncio.to_thread(self.sample)
             await asyncio.sleep(SAMPLE_SECONDS)
 
     def sample(self) -> Totals:

@@ -16,7 +16,7 @@ from entitlements.domain.entitlement import NO_TIMESTAMP_MS, Usage
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
 from entitlements.domain.freshness import NEVER, UNKNOWN_CUSTOMER_SECONDS, is_unknown_customer
 from entitlements.domain.ports import Clock
-from entitlements.json_fields import Junk
+from entitlements.json_fields import Junk, Unwritable
 from entitlements.occasional_log import OccasionalLog
 from entitlements.redis.connection import UNAVAILABLE, Client, RedisConnection, values_of
 from entitlements.redis.keys import KeySpace, customer_of, raw, timestamp_of
@@ -140,16 +140,23 @@ class RedisTier:
         """What `work` returns; None when Redis does not answer, or when junk is in the way."""
         try:
             answer = await self._connection.run(work)
+        except Unwritable:  # nobody else's junk, and Redis is well
+            self._drop_write()
+            self._occasional.warning("unwritable", "an entity has no JSON form and stays out of redis")
+            return None
         except Junk as junk:
             self._note_junk(junk)
             return None
         if answer is UNAVAILABLE:
-            self.dropped_writes += 1
             self.takes_writes = False
-            metrics.REDIS_DROPPED_WRITES.inc()
+            self._drop_write()
             return None
         self.takes_writes = True
         return answer
+
+    def _drop_write(self) -> None:
+        self.dropped_writes += 1
+        metrics.REDIS_DROPPED_WRITES.inc()
 
     def _is_left_out(self, key: EntityKey) -> bool:
         """True for an entity whose name in Redis could be another's; counted."""

@@ -8,16 +8,18 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from math import isfinite
 from pathlib import Path
 from typing import BinaryIO
 
 from entitlements import metrics
+from entitlements.background import Background
 from entitlements.cache.memory import MemoryTier
 from entitlements.cache.snapshot_file import Place, entity_of, header, is_header, line_of, places_in
 from entitlements.domain.entity import Entity, EntityKey
+from entitlements.domain.errors import SidecarError
 from entitlements.domain.ports import Clock
 from entitlements.json_fields import Junk
 from entitlements.occasional_log import OccasionalLog
@@ -26,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 MAX_AGE_MS = 7 * 86_400_000
 """What the cloud has not told for longer is not kept."""
+TASK = "snapshot"
 ENTITIES_PER_TURN = 100
 TURN_SECONDS = 0.001
 """After so many entities the event loop gets its turn at the interpreter."""
@@ -34,7 +37,9 @@ TURN_SECONDS = 0.001
 class Snapshot:
     """The snapshot of one process; its methods belong to one event loop, the writing is done on a thread."""
 
-    def __init__(self, path: Path, *, memory: MemoryTier, clock: Clock, max_size_bytes: int) -> None:
+    def __init__(
+        self, path: Path, *, memory: MemoryTier, clock: Clock, max_size_bytes: int, background: Background
+    ) -> None:
         """Opens what is there.
 
         Args:
@@ -42,6 +47,7 @@ class Snapshot:
             memory: what is written.
             clock: for the age of what is written.
             max_size_bytes: of the file; past it what only the old file knew is left out.
+            background: the parent of the task that writes.
         """
         self.path = path
         self.written_ms: int | None = None
@@ -51,6 +57,7 @@ class Snapshot:
         self._memory = memory
         self._clock = clock
         self._max_size_bytes = max_size_bytes
+        self._background = background
         self._file: BinaryIO | None = None
         self._places: dict[EntityKey, Place] = {}
         self._writing = threading.Lock()
@@ -73,14 +80,20 @@ class Snapshot:
             self._note_junk(1)
             return None
 
-    async def keep(self, *, interval_seconds: float) -> None:
-        """Writes it at intervals until cancelled; then once more."""
-        try:
+    @asynccontextmanager
+    async def kept(self, *, interval_seconds: float) -> AsyncIterator[None]:
+        """While entered, it is written at intervals; leaving writes it once more."""
+
+        async def write_regularly() -> None:
             while True:
                 await asyncio.sleep(interval_seconds)
                 await self.save()
+
+        try:
+            async with self._background.kept(TASK, write_regularly):
+                yield
         finally:
-            await asyncio.shield(asyncio.ensure_future(self.save()))
+            await self.save()
 
     async def save(self) -> None:
         """Replaces the file by what memory holds now; the old one stays where that fails."""
@@ -141,9 +154,16 @@ class Snapshot:
         held = self._memory.keys()
         for key in held:
             cached = self._memory.look(key)
-            if cached is not None:
-                confirmed_ms = self._confirmed_ms(key, cached.confirmed_at)
-                yield key, line_of(key, cached.entity, confirmed_ms=confirmed_ms), confirmed_ms
+            if cached is None:
+                continue
+            confirmed_ms = self._confirmed_ms(key, cached.confirmed_at)
+            try:
+                line = line_of(key, cached.entity, confirmed_ms=confirmed_ms)
+            except (SidecarError, ValueError, TypeError, RecursionError) as error:
+                # Nothing of ours is known to get here; but one customer must not keep all others out.
+                self._background.skip(TASK, key, type(error).__name__)
+                continue
+            yield key, line, confirmed_ms
         file = self._file
         others = self._places.keys() - set(held)
         for key in others:

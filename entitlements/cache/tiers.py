@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from entitlements.background import awaited
 from entitlements.cache.memory import MemoryTier
 from entitlements.domain.cached_entity import CachedEntity, merge_cached, with_failed_recheck
 from entitlements.domain.entity import EntityKey, UsageUpdate, with_usage
@@ -104,7 +105,7 @@ class Tiers:
             return None
         search = self._searches.get(key)
         if search is None:
-            task = asyncio.create_task(self._search(key, self._shared))
+            task = awaited(self._search(key, self._shared), name="search")
             search = self._searches[key] = _Search(task=task)
             task.add_done_callback(lambda _: self._searches.pop(key))
         return await asyncio.shield(search.task)

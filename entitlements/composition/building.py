@@ -7,6 +7,7 @@ from random import Random
 import stamina.instrumentation
 from django.conf import settings
 
+from entitlements.background import Background
 from entitlements.cache.memory import MemoryTier
 from entitlements.cache.snapshot import Snapshot
 from entitlements.cache.tiers import Tiers
@@ -53,14 +54,14 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
     """
     stamina.instrumentation.set_on_retry_hooks([])  # retries show in our own metrics
     clock = clock or SystemClock()
-    random = Random()  # noqa: S311 - for jitter
+    background, random = Background(clock.monotonic), Random()  # noqa: S311 - for jitter
     client = exchange.client(identity_headers(config))
     api = GraphqlApi(client, base_url=config.api_url, clock=clock)
     offline_file = _offline_file(config, clock)
     offline = OfflineCloud(new_id=lambda: str(uuid.uuid4()), file=offline_file)
     memory = MemoryTier(max_size_bytes=config.cache_max_size_bytes)
     redis = shared_redis(config, clock)
-    snapshot = _snapshot(config, memory, clock)
+    snapshot = _snapshot(config, memory, clock, background)
     store = Tiers(
         memory,
         None if redis is None else redis.tier,
@@ -87,6 +88,7 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         clock=clock,
         random=random,
         refreshes_per_second=config.sidecar_refreshes_per_second,
+        background=background,
     )
     following = Following(
         store=store,
@@ -126,6 +128,7 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
     built = Sidecar(
         config=config,
         clock=clock,
+        background=background,
         pacing=pacing,
         random=random,
         http_client=client,
@@ -157,7 +160,9 @@ def _offline_file(config: SidecarConfig, clock: Clock) -> OfflineFile | None:
     return OfflineFile(config.sidecar_offline_file, clock=clock)
 
 
-def _snapshot(config: SidecarConfig, memory: MemoryTier, clock: Clock) -> Snapshot | None:
+def _snapshot(
+    config: SidecarConfig, memory: MemoryTier, clock: Clock, background: Background
+) -> Snapshot | None:
     if config.sidecar_snapshot_file is None:
         return None
     return Snapshot(
@@ -165,6 +170,7 @@ def _snapshot(config: SidecarConfig, memory: MemoryTier, clock: Clock) -> Snapsh
         memory=memory,
         clock=clock,
         max_size_bytes=config.cache_max_size_bytes,
+        background=background,
     )
 
 

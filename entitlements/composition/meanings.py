@@ -49,6 +49,17 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
             "late. See that process, `redis.feed_lease_holder`."
         ),
     },
+    "background": {
+        WELL: "All that runs beside requests does.",
+        "restarting": (
+            "A background task ended by a defect of ours and is started again by itself (`troubled` names "
+            "it, the log has its traceback): calls are answered, what it does is late."
+        ),
+        "skipping": (
+            "A background task left out what it could not use, and goes on (`troubled` names the task, the "
+            "log what it left out): look at that datum."
+        ),
+    },
     "memory": {
         WELL: "Hits from here cost no call to anybody.",
     },

@@ -1,6 +1,5 @@
 """What keeps writes while the cloud is away, and who delivers them."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from random import Random
 
 from django.conf import settings
 
+from entitlements.background import Background
 from entitlements.composition.shared_redis import SharedRedis, lease_holder
 from entitlements.config import SidecarConfig
 from entitlements.domain.outbox import OutboxLimits
@@ -39,14 +39,12 @@ class OutboxParts:
     grace_seconds: float
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self, background: Background) -> AsyncIterator[None]:
         """While entered, what waits is delivered; leaving delivers the rest within the grace period."""
-        task = asyncio.create_task(self.delivering.run(), name="outbox")
         try:
-            yield
+            async with background.kept("outbox", self.delivering.run):
+                yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
             await self.delivering.drain(grace_seconds=self.grace_seconds)
             await self.close()
 

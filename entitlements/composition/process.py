@@ -1,7 +1,7 @@
 """The parts of one process, and what runs beside its listeners."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +10,7 @@ from random import Random
 import httpx
 
 from entitlements import metrics
+from entitlements.background import Background
 from entitlements.cache.memory import MemoryTier
 from entitlements.cache.snapshot import Snapshot
 from entitlements.cache.tiers import Tiers
@@ -40,6 +41,7 @@ class Sidecar:
 
     config: SidecarConfig
     clock: Clock
+    background: Background
     pacing: Pacing
     random: Random
     http_client: httpx.AsyncClient
@@ -69,21 +71,30 @@ class Sidecar:
             stack.push_async_callback(self.http_client.aclose)
             if self.redis is not None:
                 await stack.enter_async_context(self.redis.running())
+            stack.push_async_callback(self.background.stop)
             if self.snapshot is not None:
                 stack.callback(self.snapshot.close)
                 interval_seconds = self.config.sidecar_snapshot_interval_seconds
-                _run_beside(stack, self.snapshot.keep(interval_seconds=interval_seconds), name="snapshot")
+                await stack.enter_async_context(self.snapshot.kept(interval_seconds=interval_seconds))
             stack.push_async_callback(self.fetching.stop)
-            await stack.enter_async_context(self.rules.followed())
+            await stack.enter_async_context(self.rules.followed(self.background))
             await stack.enter_async_context(self.rechecking)
-            if self.offline_file is not None:
-                _run_beside(stack, self.offline_file.follow(self.memory.clear), name="offline-file")
             if self.outbox is not None:
-                await stack.enter_async_context(self.outbox.running())
-            _run_beside(stack, self.key_check.run(), name="key-check")
-            _run_beside(stack, self.health.watch(), name="health")
-            _run_beside(stack, _settle_metrics(), name="metrics")
+                await stack.enter_async_context(self.outbox.running(self.background))
+            for name, work in self._beside().items():
+                await stack.enter_async_context(self.background.kept(name, work))
             yield
+
+    def _beside(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """What needs nothing but to be kept running."""
+        always: dict[str, Callable[[], Awaitable[None]]] = {
+            "key-check": self.key_check.run,
+            "health": self.health.watch,
+            "metrics": _settle_metrics,
+        }
+        if self.offline_file is None:
+            return always
+        return always | {"offline-file": partial(self.offline_file.follow, self.memory.clear)}
 
     def open_feed(self, listener: FeedListener) -> Feed:
         """The feed of this process, for its worker to run."""
@@ -99,13 +110,6 @@ class Sidecar:
             ),
         )
         return self.feed
-
-
-def _run_beside(stack: AsyncExitStack, work: Coroutine[None, None, None], *, name: str) -> None:
-    """Runs the work as a task; leaving the stack cancels it and waits for its end."""
-    task = asyncio.create_task(work, name=name)
-    stack.push_async_callback(partial(asyncio.gather, task, return_exceptions=True))
-    stack.callback(task.cancel)
 
 
 async def _settle_metrics() -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from entitlements.background import Background
 from entitlements.cache.snapshot import Snapshot
 from entitlements.composition.meanings import MEANINGS, WELL
 from entitlements.composition.process import Sidecar
@@ -27,6 +28,7 @@ def add_parts(built: Sidecar) -> None:
     """Has every part of the process tell its state."""
     built.health.add_part("upstream", lambda: _upstream_state(built))
     built.health.add_part("feed", lambda: _feed_state(built))
+    built.health.add_part("background", lambda: _background_state(built.background))
     built.health.add_part("memory", lambda: _memory_state(built))
     built.health.add_part("outbox", lambda: _outbox_state(built))
     if built.redis is not None:
@@ -45,6 +47,27 @@ def add_parts(built: Sidecar) -> None:
 def _state(part: str, problem: str | None, *, wanted: str = WELL, **details: object) -> PartState:
     """A part's state; `wanted` names what its meaning is while there is no problem."""
     return PartState(problem=problem, meaning=MEANINGS[part][problem or wanted], details=details)
+
+
+def _background_state(background: Background) -> PartState:
+    lately = [background.states[name] for name in background.troubled]
+    problem = "skipping" if lately else None
+    if any(state.failures for state in lately):
+        problem = "restarting"
+    return _state(
+        "background",
+        problem,
+        troubled=background.troubled,
+        tasks={
+            name: {
+                "running": state.is_running,
+                "failures": state.failures,
+                "last_failure": state.last_failure,
+                "skipped": state.skipped,
+            }
+            for name, state in background.states.items()
+        },
+    )
 
 
 def _memory_state(built: Sidecar) -> PartState:

@@ -1,13 +1,18 @@
 """May this process serve, and how is each of its parts (contract/operations.md, Ports)?"""
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from entitlements import metrics
 from entitlements.domain.ports import Clock
+from entitlements.occasional_log import OccasionalLog
 
+logger = logging.getLogger(__name__)
+
+UNTOLD = "A defect of ours keeps this part from telling its state: the log has its traceback. It may be well."
 LOOK_SECONDS = 1.0
 """So exactly is it known since when a part is as it is."""
 
@@ -39,6 +44,7 @@ class Health:
         self._serving = False
         self._parts: dict[str, Callable[[], PartState]] = {}
         self._seen: dict[str, _Seen] = {}
+        self._log = OccasionalLog(logger, clock.monotonic)
 
     @property
     def is_serving(self) -> bool:
@@ -66,13 +72,21 @@ class Health:
 
     def parts(self) -> Mapping[str, Mapping[str, object]]:
         """How every part is, by its name: problem, since when, what it means, and its details."""
-        return {name: self._look_at(name, state()) for name, state in self._parts.items()}
+        return {name: self._look_at(name, self._told(name, state)) for name, state in self._parts.items()}
 
     async def watch(self) -> None:
         """Looks at every part again and again, so that `since` is right when somebody asks; never ends."""
         while True:
             self.parts()
             await asyncio.sleep(LOOK_SECONDS)
+
+    def _told(self, name: str, state: Callable[[], PartState]) -> PartState:
+        try:
+            return state()
+        except Exception as error:  # noqa: BLE001 - told and counted; one part that cannot tell must not hide the others
+            self._log.error(name, "a part could not tell its state part=%s", name, exc_info=error)
+            metrics.BACKGROUND_SKIPPED.labels("health").inc()
+            return PartState(problem="untold", meaning=UNTOLD)
 
     def _look_at(self, name: str, state: PartState) -> Mapping[str, object]:
         seen = self._seen.get(name)

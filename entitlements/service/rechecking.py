@@ -2,11 +2,12 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from functools import partial
 from random import Random
 from typing import Self
 
 from entitlements import metrics
+from entitlements.background import Background, ended
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.ports import Clock, EntityStore
 from entitlements.service.fetching import Fetching, NotFetched
@@ -29,6 +30,7 @@ class Rechecking:
         clock: Clock,
         random: Random,
         refreshes_per_second: float,
+        background: Background,
     ) -> None:
         self._fetching = fetching
         self._store = store
@@ -37,6 +39,7 @@ class Rechecking:
         self._mean_interval_seconds = 1 / refreshes_per_second
         self._waiting: dict[EntityKey, None] = {}
         self._arrived = asyncio.Event()
+        self._background = background
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread_id = 0
@@ -48,14 +51,11 @@ class Rechecking:
 
     async def __aenter__(self) -> Self:
         self._loop, self._thread_id = asyncio.get_running_loop(), threading.get_ident()
-        self._spawn(self._take_turns())
+        self._watch(self._background.keep("rechecks", self._take_turns))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended(*self._tasks)
 
     def recheck(self, key: EntityKey) -> bool:
         """Asks the cloud again when the entity's turn comes; once, however often it is called until then.
@@ -82,7 +82,7 @@ class Rechecking:
                 key = next(iter(self._waiting))
                 del self._waiting[key]
                 metrics.SUSPECTS_WAITING.set(len(self._waiting))
-                self._spawn(self._recheck(key))
+                self._watch(self._background.once("recheck", partial(self._recheck, key)))
                 jitter = self._random.uniform(SOONEST_JITTER, LATEST_JITTER)
                 await asyncio.sleep(jitter * self._mean_interval_seconds)
             self._arrived.clear()
@@ -95,7 +95,6 @@ class Rechecking:
         else:
             metrics.RECHECKS.labels("confirmed").inc()
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
+    def _watch(self, task: "asyncio.Task[None]") -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

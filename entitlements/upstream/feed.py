@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.typing import Subprotocol
 
 from entitlements import metrics
+from entitlements.background import awaited, ended
 from entitlements.domain.ports import Clock, FeedListener
 from entitlements.occasional_log import OccasionalLog
 from entitlements.upstream.feed_protocol import (
@@ -245,9 +246,7 @@ class _Connection:
                     if self._protocol.is_followed:
                         handshake.reschedule(None)
         finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await ended(*self._tasks)
 
     async def _receive(self) -> None:
         async with asyncio.timeout(self._timings.idle_seconds):
@@ -294,7 +293,7 @@ class _Connection:
         await self._send_due()
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(_until_closed(work))
+        task = awaited(_until_closed(work), name="feed-connection")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

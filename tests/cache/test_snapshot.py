@@ -1,20 +1,24 @@
 """What memory held outlives the process, and no fault of the disk harms anybody."""
 
 import asyncio
+import math
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from entitlements import metrics
+from entitlements.background import Background
 from entitlements.cache.memory import MemoryTier
 from entitlements.cache.snapshot import MAX_AGE_MS, Snapshot
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.freshness import NEVER
-from tests.builders import a_boolean_feature, an_entity
+from tests.builders import a_boolean_feature, a_credit, an_entity
 from tests.fakes import FakeClock
 
 A, B = EntityKey("a"), EntityKey("b", "r")
@@ -31,7 +35,9 @@ def _opened(
     path: Path, clock: FakeClock, *, memory: MemoryTier | None = None, bound: int = _BOUND
 ) -> Iterator[Snapshot]:
     memory = memory or MemoryTier(max_size_bytes=_BOUND)
-    with closing(Snapshot(path, memory=memory, clock=clock, max_size_bytes=bound)) as snapshot:
+    background = Background(clock.monotonic)
+    snapshot = Snapshot(path, memory=memory, clock=clock, max_size_bytes=bound, background=background)
+    with closing(snapshot):
         yield snapshot
 
 
@@ -135,13 +141,47 @@ async def test_it_is_kept_at_intervals_and_at_the_end(tmp_path: Path) -> None:
     memory = MemoryTier(max_size_bytes=_BOUND)
     _hold(memory, A, confirmed_at=1)
     with _opened(path, clock, memory=memory) as snapshot:
-        keeping = asyncio.create_task(snapshot.keep(interval_seconds=0.01))
-        async with asyncio.timeout(10):
+        async with snapshot.kept(interval_seconds=0.01), asyncio.timeout(10):
             while not snapshot.written_ms:  # noqa: ASYNC110 - a state
                 await asyncio.sleep(0.01)
-        _hold(memory, B, confirmed_at=1)
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
+            _hold(memory, B, confirmed_at=1)
 
     with _opened(path, clock) as snapshot:
         assert snapshot.entities == 2
+
+
+def _customer_with(meta_data: object) -> Entity:
+    currency = replace(a_credit().currency, additional_meta_data={"theirs": meta_data})
+    return an_entity(replace(a_credit(), currency=currency))
+
+
+async def test_a_customer_whose_metadata_is_no_number_is_in_it(tmp_path: Path) -> None:
+    """NaN is null there, as JavaScript would write it; nobody is left out."""
+    path, clock = tmp_path / "snapshot", FakeClock()
+    memory = MemoryTier(max_size_bytes=_BOUND)
+    _hold(memory, A, confirmed_at=1, entity=_customer_with(math.nan))
+    _hold(memory, B, confirmed_at=1)
+    with _opened(path, clock, memory=memory) as snapshot:
+        await snapshot.save()
+
+        assert [_customer_with(None), _ENTITY] == [snapshot.get(A), snapshot.get(B)]
+
+
+@pytest.mark.parametrize("meta_data", [object(), {1, 2}])
+async def test_a_customer_that_cannot_be_written_is_left_out_and_named(
+    tmp_path: Path, meta_data: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All others are in the file, and it is written again and again."""
+    path, clock = tmp_path / "snapshot", FakeClock()
+    memory = MemoryTier(max_size_bytes=_BOUND)
+    _hold(memory, A, confirmed_at=1, entity=_customer_with(meta_data))
+    _hold(memory, B, confirmed_at=1)
+    counted = metrics.BACKGROUND_SKIPPED.labels("snapshot")._value.get()
+    with _opened(path, clock, memory=memory) as snapshot:
+        await snapshot.save()
+        await snapshot.save()
+
+        assert [None, _ENTITY] == [snapshot.get(A), snapshot.get(B)]
+        assert not snapshot.has_failed
+    assert metrics.BACKGROUND_SKIPPED.labels("snapshot")._value.get() == counted + 2
+    assert caplog.text.count("a datum was skipped task=snapshot datum=EntityKey(customer_id='a'") == 1

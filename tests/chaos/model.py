@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, TypeVar, cast
 
+from entitlements.background import Background
 from entitlements.cache.memory import MemoryTier
 from entitlements.cache.redis import RedisTier
 from entitlements.cache.tiers import Tiers
@@ -135,6 +136,7 @@ class Process:
             clock=clock,
             random=Random(1),
             refreshes_per_second=1_000_000,
+            background=Background(clock.monotonic),
         )
         self.following = Following(
             store=self.store,

@@ -8,6 +8,7 @@ from random import Random
 
 from google.protobuf.message import DecodeError
 
+from entitlements.background import Background
 from entitlements.cache.codec import (
     decode_entity,
     decode_metadata,
@@ -96,7 +97,11 @@ def snapshot(data: bytes) -> None:
     path = _FOLDER / "snapshot"
     path.write_bytes(header(now_ms=NOW_MS) + data)
     snapshot_ = Snapshot(
-        path, memory=MemoryTier(max_size_bytes=100_000), clock=FakeClock(), max_size_bytes=100_000
+        path,
+        memory=MemoryTier(max_size_bytes=100_000),
+        clock=FakeClock(),
+        max_size_bytes=100_000,
+        background=Background(FakeClock().monotonic),
     )
     try:
         for key in list(snapshot_._places):

@@ -38,7 +38,8 @@ async def built() -> Any:
 async def test_a_process_that_has_done_nothing_has_no_problem_but_the_feed(built: Any) -> None:
     problems = {name: part["problem"] for name, part in parts(built).items()}
 
-    assert {"upstream": None, "feed": "connecting", "memory": None, "outbox": None} == problems
+    well = dict.fromkeys(("upstream", "background", "memory", "outbox"))
+    assert {**well, "feed": "connecting"} == problems
     assert "off" in parts(built)["outbox"]["meaning"]
 
 

@@ -9,8 +9,10 @@ from channels.layers import get_channel_layer
 
 from emulator.server import Emulator
 from entitlements import consumers
+from entitlements.background import Background
 from entitlements.consumers import FEED_CHANNEL, MAX_FRAMES_UNDER_WAY, FeedTask, FrameChannel
 from entitlements.domain.freshness import Trust
+from tests.fakes import FakeClock
 from tests.harness import environment_for, spawned
 
 
@@ -120,13 +122,18 @@ class ReluctantFeed:
             self.ended.set()
 
 
+def a_sidecar(feed: ReluctantFeed, following: ScriptedFollowing) -> SimpleNamespace:
+    background = Background(FakeClock().monotonic)
+    return SimpleNamespace(open_feed=lambda _: feed, following=following, background=background)
+
+
 async def test_a_feed_that_does_not_close_is_not_relied_on(
     following: ScriptedFollowing, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While it closes nobody reads what it tells: what is cached must not pass for fresh meanwhile."""
     monkeypatch.setattr(consumers, "CLOSING_SECONDS", 0.05)
     feed = ReluctantFeed()
-    sidecar = SimpleNamespace(open_feed=lambda _: feed, following=following)
+    sidecar = a_sidecar(feed, following)
     task = FeedTask(sidecar, listener=SimpleNamespace())  # type: ignore[arg-type]
     task.start()
     await feed.began.wait()
@@ -145,7 +152,7 @@ async def test_a_feed_that_does_not_close_is_not_relied_on(
 async def test_a_feed_that_was_stopped_can_be_started_again(following: ScriptedFollowing) -> None:
     feed = ReluctantFeed()
     feed.let_go.set()
-    task = FeedTask(SimpleNamespace(open_feed=lambda _: feed, following=following), SimpleNamespace())  # type: ignore[arg-type]
+    task = FeedTask(a_sidecar(feed, following), SimpleNamespace())  # type: ignore[arg-type]
     await task.stop()
     for _ in range(2):
         task.start()

@@ -4,7 +4,7 @@ from types import MappingProxyType
 
 import pytest
 
-from entitlements.json_fields import LATEST_MS, Fields, Junk, parsed, plain_number, written
+from entitlements.json_fields import LATEST_MS, Fields, Junk, Unwritable, parsed, plain_number, written
 
 NESTED = "[" * 100_000
 
@@ -105,9 +105,22 @@ def test_half_a_surrogate_pair_is_escaped() -> None:
     assert rb'{"a":"\ud800"}' == written({"a": "\ud800"})
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), object()])
-def test_what_json_has_no_word_for_is_junk(value: object) -> None:
-    with pytest.raises(Junk):
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (float("nan"), b"null"),
+        ({"a": [float("-inf"), 1.5]}, b'{"a":[null,1.5]}'),
+        (MappingProxyType({"a": ({"b": float("inf")},)}), b'{"a":[{"b":null}]}'),
+    ],
+)
+def test_what_is_no_number_is_null_as_in_javascript(value: object, text: bytes) -> None:
+    """A customer's own metadata may hold it, and it must not keep the customer from being written."""
+    assert text == written(value)
+
+
+@pytest.mark.parametrize("value", [object(), {1: object()}, [float("nan"), object()]])
+def test_what_json_has_no_word_for_cannot_be_written(value: object) -> None:
+    with pytest.raises(Unwritable):
         written({"a": value})
 
 

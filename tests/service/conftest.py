@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from entitlements.background import Background
 from entitlements.cache.memory import MemoryTier
 from entitlements.cache.tiers import Tiers
 from entitlements.domain.entity import Entity
@@ -51,7 +52,12 @@ def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None =
     rules = rules or ConfiguredRules({})
     fetching = Fetching(sources=[edge, api], store=store, clock=clock, limits=limits)
     rechecking = Rechecking(
-        fetching=fetching, store=store, clock=clock, random=Random(1), refreshes_per_second=100_000
+        fetching=fetching,
+        store=store,
+        clock=clock,
+        random=Random(1),
+        refreshes_per_second=100_000,
+        background=Background(clock.monotonic),
     )
     following = Following(
         store=store, fetching=fetching, rechecking=rechecking, clock=clock, max_unverified_seconds=60

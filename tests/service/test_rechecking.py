@@ -6,6 +6,7 @@ from random import Random
 import pytest
 from prometheus_client import REGISTRY
 
+from entitlements.background import Background
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.errors import Unreachable
@@ -53,6 +54,7 @@ async def test_rechecks_keep_to_their_rate() -> None:
         clock=house.clock,
         random=Random(1),
         refreshes_per_second=0.001,
+        background=Background(house.clock.monotonic),
     )
     async with slow:
         for number in range(3):

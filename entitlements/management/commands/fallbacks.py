@@ -34,7 +34,13 @@ class Command(BaseCommand):
         """Does the one that was asked for."""
         if options["act"] == "export":
             rules = FallbackRule.objects.filter(is_active=True)
-            exported = {rule.feature_id: _to_json(rule.as_value()) for rule in rules}
+            exported = {}
+            for rule in rules:
+                value = rule.usable_value()
+                if value is None:
+                    self.stderr.write(f"{rule.feature_id!r} is left out: a field of it cannot be used")
+                    continue
+                exported[rule.feature_id] = _to_json(value)
             self.stdout.write(json.dumps(exported, indent=2, ensure_ascii=False))
             return
         count = _take_over(_text_of(options["file"]))

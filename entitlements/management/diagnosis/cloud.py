@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import httpx
 
+from entitlements.background import awaited, ended
 from entitlements.config import SidecarConfig
 from entitlements.domain.errors import KeyRefused, UpstreamError
 from entitlements.domain.ports import Clock
@@ -146,14 +147,13 @@ async def _feed(url: str, identity: Mapping[str, str], clock: Clock) -> Finding:
         random=Random(),  # noqa: S311 - for jitter
         timings=FeedTimings(handshake_seconds=STEP_SECONDS),
     )
-    running = asyncio.create_task(feed.run())
+    running = awaited(feed.run(), name="feed")
     with suppress(TimeoutError):
         async with asyncio.timeout(2 * STEP_SECONDS):
             while feed.state.phase in {FeedPhase.CONNECTING, FeedPhase.STOPPED}:  # noqa: ASYNC110 - a state
                 await asyncio.sleep(POLL_SECONDS)
     state = feed.state
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    await ended(running)
     if state.phase is FeedPhase.FOLLOWING:
         return ok("feed", "changes are told as they happen")
     return _feed_problem(state.problem)

@@ -25,6 +25,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from entitlements.background import awaited
 from entitlements.domain.entity import EntityKey
 from entitlements.management.printing import EXIT_NO, EXIT_NOT_ASKED, Printer
 from grpc_service.generated import sidecar_pb2 as pb
@@ -133,7 +134,7 @@ async def _warm(address: str, keys: list[EntityKey], *, rate: float, progress_fi
                 await slots.acquire()
                 if tally.error is not None:
                     break
-                calls.append(asyncio.create_task(warm(key)))
+                calls.append(awaited(warm(key), name="warm"))
             await asyncio.gather(*calls)
     if tally.error is not None:
         raise tally.error

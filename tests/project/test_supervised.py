@@ -1,0 +1,134 @@
+"""Whatever runs beside requests in a running sidecar has a parent, which tells of it."""
+
+import asyncio
+import inspect
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emulator.server import Emulator
+from entitlements import consumers
+from entitlements.composition import Sidecar, build
+from entitlements.config import load
+from entitlements.redis.address import RedisAddress, cache_settings, channel_layer_settings
+from entitlements.service.key_check import KeyVerdict
+from entitlements.service.sharing import Role
+from sidecar_project import serving
+from tests.harness import ROOT, environment_for
+from tests.redis_server import RedisServer
+
+OURS = tuple(str(ROOT / package) + os.sep for package in ("entitlements", "grpc_service", "sidecar_project"))
+ENGINE = str(ROOT / "grpc_service" / "engines") + os.sep
+"""Its calls are the engine's own: it counts them, ends them, and answers what goes wrong in them."""
+EXPECTED = {
+    "count-tasks", "fallback-rules", "feed", "feed-beat", "feed-hearing", "feed-lease", "health", "history",
+    "key-check", "metrics", "outbox", "rechecks", "snapshot", "worker",
+}  # fmt: skip
+
+
+@asynccontextmanager
+async def serving_here(built: Sidecar) -> AsyncIterator[None]:
+    """The process of a sidecar, on this loop; all but its HTTP listener."""
+    with socket.create_server(("127.0.0.1", 0)) as http:
+        process = serving._Process(built, built.config, http, is_worker=False)
+        running = asyncio.create_task(process.run())
+        await _until(lambda: built.health.is_serving)
+        try:
+            yield
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await running
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def fleet(settings: Any, server: RedisServer, emulator: Emulator, tmp_path: Path) -> Sidecar:
+    """A sidecar's parts with everything that there is: Redis, feed, outbox, snapshot, charts."""
+    address = RedisAddress(host="127.0.0.1", port=server.port)
+    settings.CACHES = {**settings.CACHES, "redis": cache_settings(address)}
+    layers = {"shared": channel_layer_settings(address, prefix="p:sidecar:")}
+    settings.CHANNEL_LAYERS = {**settings.CHANNEL_LAYERS, **layers}
+    settings.DATA_DIR = tmp_path
+    variables = {"REDIS_ENVIRONMENT_PREFIX": "p", "REDIS_PORT": str(server.port)}
+    snapshot = {"SIDECAR_SNAPSHOT_FILE": str(tmp_path / "snapshot"), "SIDECAR_DRAIN_SECONDS": "0"}
+    return build(load(environment_for(emulator, tmp_path, **variables, **snapshot)).config)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_every_task_has_a_parent(fleet: Sidecar, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task of ours that the supervisor does not know could end in silence."""
+    monkeypatch.setattr(consumers, "sidecar", lambda: fleet)
+    before = asyncio.all_tasks()
+    async with serving_here(fleet):
+        async with asyncio.timeout(20):
+            await _until(lambda: fleet.following.trust.following)
+            await _until(lambda: fleet.key_check.verdict is KeyVerdict.VALID)
+        tasks = asyncio.all_tasks() - before
+        strangers = sorted(task.get_name() for task in tasks if _is_ours(task) and not _is_known(fleet, task))
+        names = set(fleet.background.states)
+
+    assert [] == strangers
+    assert EXPECTED == names
+
+
+NONSENSE = (b"\xc1", b"\x93\x01", b"\x81\x90\x01", b"\x81\xa6sender\x01", b"")
+"""No message of a channel layer, for one reason each; and one that is one, but no word of ours."""
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_tasks_go_on_past_nonsense_in_redis(
+    fleet: Sidecar, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is counted and told; no task ends, and the sidecar leads again once the lease can be had."""
+    monkeypatch.setattr(consumers, "sidecar", lambda: fleet)
+    monkeypatch.setattr(consumers, "RENEW_SECONDS", 0.05)
+    redis = fleet.redis
+    assert redis is not None
+    async with serving_here(fleet), asyncio.timeout(25):
+        await _leads(fleet, is_leading=True)
+        await _until(lambda: server.command("PUBSUB", "CHANNELS", "p:sidecar:*"))
+        for channel in server.command("PUBSUB", "CHANNELS", "p:sidecar:*"):
+            for message in NONSENSE:
+                server.command("PUBLISH", channel, message)
+        await _until(lambda: fleet.background.states["feed-hearing"].skipped)
+        server.command("DEL", redis.keys.feed_lease)
+        server.command("RPUSH", redis.keys.feed_lease, "nonsense")
+        await _leads(fleet, is_leading=False)
+        server.command("DEL", redis.keys.feed_lease)
+        await _leads(fleet, is_leading=True)
+        states = fleet.background.states
+        parts = fleet.health.parts()
+
+    assert {} == {name: state.failures for name, state in states.items() if state.failures}
+    assert parts["background"]["problem"] == "skipping"
+
+
+async def _leads(built: Sidecar, *, is_leading: bool) -> None:
+    await _until(lambda: (built.sharing.role is Role.LEADING) is is_leading)
+
+
+async def _until(state: Callable[[], object]) -> None:
+    while not state():  # noqa: ASYNC110 - a state tells no events
+        await asyncio.sleep(0.01)
+
+
+def _is_ours(task: "asyncio.Task[Any]") -> bool:
+    work: Any = task.get_coro()
+    file = work.cr_code.co_filename if inspect.iscoroutine(work) else ""
+    return file.startswith(OURS) and not file.startswith(ENGINE)
+
+
+def _is_known(built: Sidecar, task: "asyncio.Task[Any]") -> bool:
+    work: Any = task.get_coro()
+    return built.background.knows(task) or work.__qualname__ == "_Process.run"  # the process itself
