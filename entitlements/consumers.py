@@ -10,8 +10,10 @@ With Redis, one process follows the feed for all of its prefix and tells the oth
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from sys import getsizeof
 from typing import Any
 
 from channels.consumer import AsyncConsumer, get_handler_name
@@ -37,6 +39,8 @@ SHARED_GROUP = "feed"
 HEARING_TASK = "feed-hearing"
 MAX_FRAMES_UNDER_WAY = 1000
 """So many frames may wait between the socket and the tiers; then the socket is not read."""
+MAX_BYTES_UNDER_WAY = 64 * 1024 * 1024
+"""So many bytes of them; one frame that is larger waits alone."""
 PATIENCE_SECONDS = 5.0
 """A frame waits no longer for room; then it is given up, and counted as a gap."""
 CLOSING_SECONDS = 3.0
@@ -55,6 +59,9 @@ class FrameChannel:
         self._tell_state = tell_state
         self._sent = 0
         self._arrived = 0
+        self._under_way: deque[tuple[int, int]] = deque()
+        """Number and size of each frame that was sent and has not arrived."""
+        self._bytes_under_way = 0
         self._progress = asyncio.Event()
 
     async def followed(self) -> None:
@@ -74,6 +81,8 @@ class FrameChannel:
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     await self._room()
             self._sent += 1
+            self._under_way.append((self._sent, getsizeof(frame)))
+            self._bytes_under_way += self._under_way[-1][1]
             message = {
                 "type": "feed.frame",
                 "number": self._sent,
@@ -89,11 +98,15 @@ class FrameChannel:
         if number > self._arrived + 1:
             self._following.missed("lost_message")
         self._arrived = max(self._arrived, number)
+        while self._under_way and self._under_way[0][0] <= number:
+            self._bytes_under_way -= self._under_way.popleft()[1]
         self._progress.set()
 
     @property
     def _is_full(self) -> bool:
-        return self._sent - self._arrived >= MAX_FRAMES_UNDER_WAY
+        return (
+            self._sent - self._arrived >= MAX_FRAMES_UNDER_WAY or self._bytes_under_way >= MAX_BYTES_UNDER_WAY
+        )
 
     async def _room(self) -> None:
         while self._is_full:

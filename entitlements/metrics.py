@@ -188,6 +188,16 @@ UPSTREAM_DURATION = Histogram(
     ["transport"],
     buckets=_SECONDS_BUCKETS,
 )
+UPSTREAM_WAITING = Gauge(
+    "sidecar_upstream_requests_waiting",
+    "Requests to the cloud that wait for others of their kind to end.",
+    ["kind"],
+    multiprocess_mode="livesum",
+)
+UPSTREAM_RENEWALS = Counter(
+    "sidecar_upstream_connections_renewed",
+    "Times that all connections to a host of the cloud were opened anew, for want of any answer.",
+)
 FETCHES_QUEUED = Gauge(
     "sidecar_fetches_queued", "Fetches that wait for their turn.", multiprocess_mode="livesum"
 )

@@ -27,13 +27,15 @@ FLUSH_SECONDS = 2.0
 class Traces:
     """The traces of one process: of the calls it answers, and of the requests it sends."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        """Traces the client's requests from now on."""
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        """Traces the transport's requests from now on."""
         ours = Resource({"service.name": "stigg-sidecar", "service.version": VERSION})
         self._provider = TracerProvider(
             resource=ours.merge(OTELResourceDetector().detect()), shutdown_on_exit=False
         )
         self._provider.add_span_processor(BatchSpanProcessor(CountingExporter(OTLPSpanExporter())))
+        # What is wrapped is the transport of the client that it is given.
+        client = httpx.AsyncClient(transport=transport, trust_env=False)
         HTTPXClientInstrumentor.instrument_client(client, tracer_provider=self._provider)
         self.around = spans_around(self._provider.get_tracer("stigg-sidecar", VERSION))
         """To be done around methods."""

@@ -7,6 +7,7 @@ and `runsidecar` refuses to start with it.
 import os
 import secrets
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pydantic import SecretStr
 
 from entitlements.config import InvalidConfig, LoadedConfig, SidecarConfig, load
 from entitlements.redis.address import RedisAddress, cache_settings, channel_layer_settings
+from entitlements.upstream.library_variables import examine
 from sidecar_project import admin_settings
 from sidecar_project.log_format import logging_config
 from sidecar_project.tracing_wanted import is_wanted
@@ -35,9 +37,11 @@ FEED_CHANNEL_CAPACITY = 2000
 
 def _load() -> tuple[LoadedConfig, tuple[str, ...]]:
     try:
-        return load(os.environ), ()
+        loaded = load(os.environ)
     except InvalidConfig as invalid:
         return load(_PLACEHOLDER_ENVIRONMENT), invalid.problems
+    told = examine(os.environ, urls=loaded.config.cloud_urls)
+    return replace(loaded, warnings=(*loaded.warnings, *told.warnings)), told.problems
 
 
 SIDECAR, SIDECAR_PROBLEMS = _load()

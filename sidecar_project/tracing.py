@@ -12,8 +12,8 @@ logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def traced(client: httpx.AsyncClient, *, wanted: bool) -> AsyncIterator[Sequence[Around]]:
-    """While entered, the client's requests are traced; gives what is to be done around methods."""
+async def traced(transport: httpx.AsyncBaseTransport, *, wanted: bool) -> AsyncIterator[Sequence[Around]]:
+    """While entered, its requests are traced; gives what is to be done around methods."""
     if not wanted:
         yield ()
         return
@@ -23,7 +23,7 @@ async def traced(client: httpx.AsyncClient, *, wanted: bool) -> AsyncIterator[Se
         logger.warning("OTEL_* asks for traces, and the extra `tracing` is not installed: none are made")
         yield ()
         return
-    traces = Traces(client)
+    traces = Traces(transport)
     try:
         yield (traces.around,)
     finally:

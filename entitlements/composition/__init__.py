@@ -1,7 +1,7 @@
 """Configuration in, object graph out: the only package that names the concrete parts."""
 
 from entitlements.composition.building import build, sidecar
-from entitlements.composition.cloud import VERSION, identity_headers
+from entitlements.composition.cloud import VERSION, cloud_transport, identity_headers
 from entitlements.composition.outbox import OutboxParts, data_dir
 from entitlements.composition.process import Sidecar
 from entitlements.composition.shared_redis import REDIS_CACHE, SharedRedis
@@ -13,6 +13,7 @@ __all__ = [
     "SharedRedis",
     "Sidecar",
     "build",
+    "cloud_transport",
     "data_dir",
     "identity_headers",
     "sidecar",

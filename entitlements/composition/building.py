@@ -12,7 +12,7 @@ from entitlements.cache.memory import MemoryTier
 from entitlements.cache.snapshot import Snapshot
 from entitlements.cache.tiers import Tiers
 from entitlements.clock import SystemClock
-from entitlements.composition.cloud import identity_headers, sources_in_order
+from entitlements.composition.cloud import cloud_transport, sources_in_order
 from entitlements.composition.outbox import outbox_parts
 from entitlements.composition.process import Sidecar
 from entitlements.composition.shared_redis import shared_redis
@@ -32,11 +32,11 @@ from entitlements.service.rechecking import Rechecking
 from entitlements.service.remembering import Remembering
 from entitlements.service.reporting import Reporting
 from entitlements.service.sharing import Sharing
-from entitlements.upstream import exchange
 from entitlements.upstream.edge import EdgeSource
-from entitlements.upstream.graphql import GraphqlApi
+from entitlements.upstream.graphql import GraphqlApi, api_deliveries, api_reads
 from entitlements.upstream.offline import OfflineCloud
 from entitlements.upstream.offline_file import OfflineFile
+from entitlements.upstream.transport import CloudTransport
 
 
 @cache
@@ -55,8 +55,13 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
     stamina.instrumentation.set_on_retry_hooks([])  # retries show in our own metrics
     clock = clock or SystemClock()
     background, random = Background(clock.monotonic), Random()  # noqa: S311 - for jitter
-    client = exchange.client(identity_headers(config))
-    api = GraphqlApi(client, base_url=config.api_url, clock=clock)
+    http = cloud_transport(config, clock)
+    api = GraphqlApi(
+        http,
+        base_url=config.api_url,
+        clock=clock,
+        reads=api_reads(config.sidecar_fetch_concurrency),
+    )
     offline_file = _offline_file(config, clock)
     offline = OfflineCloud(new_id=lambda: str(uuid.uuid4()), file=offline_file)
     memory = MemoryTier(max_size_bytes=config.cache_max_size_bytes)
@@ -70,7 +75,12 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
     pacing = Pacing(clock=clock)
     sources = sources_in_order(
         config,
-        edge=EdgeSource(client, base_url=config.edge_api_url, clock=clock),
+        edge=EdgeSource(
+            http,
+            base_url=config.edge_api_url,
+            clock=clock,
+            reads_at_a_time=config.sidecar_fetch_concurrency,
+        ),
         api=api,
         offline=offline,
     )
@@ -112,7 +122,9 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         clock=clock,
     )
     cloud = offline if config.offline else api
-    outbox = outbox_parts(config, cloud, clock, redis)
+    outbox = outbox_parts(
+        config, offline if config.offline else _deliveries(http, config, clock), clock, redis
+    )
     sink: ReportSink = cloud
     if outbox is not None:
         sink = Keeping(
@@ -131,7 +143,7 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         background=background,
         pacing=pacing,
         random=random,
-        http_client=client,
+        http_client=http,
         memory=memory,
         store=store,
         fetching=fetching,
@@ -152,6 +164,11 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
     )
     add_parts(built)
     return built
+
+
+def _deliveries(http: CloudTransport, config: SidecarConfig, clock: Clock) -> ReportSink:
+    """The same API, with a share of requests of its own."""
+    return GraphqlApi(http, base_url=config.api_url, clock=clock, writes=api_deliveries())
 
 
 def _offline_file(config: SidecarConfig, clock: Clock) -> OfflineFile | None:

@@ -1,10 +1,13 @@
 """Who asks the cloud, and which ways lead to it."""
 
+import os
 import uuid
 from collections.abc import Mapping
 
 from entitlements.config import SidecarConfig
-from entitlements.domain.ports import EntitySource
+from entitlements.domain.ports import Clock, EntitySource
+from entitlements.upstream.network import Network
+from entitlements.upstream.transport import CloudTransport
 
 VERSION = "0.1.0"
 _INSTANCE_ID = str(uuid.uuid4())
@@ -17,6 +20,15 @@ def identity_headers(config: SidecarConfig) -> Mapping[str, str]:
         "X-SDK-INSTANCE-ID": _INSTANCE_ID,
         "User-Agent": f"stigg-sidecar-python/{VERSION}",
     }
+
+
+def cloud_transport(config: SidecarConfig, clock: Clock) -> CloudTransport:
+    """The connections to the cloud, by the proxies and the authorities of the environment."""
+    return CloudTransport(
+        identity=identity_headers(config),
+        network=Network.of(os.environ),
+        monotonic=clock.monotonic,
+    )
 
 
 def sources_in_order(

@@ -16,6 +16,10 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
             "The cloud did not answer when it was asked about SERVER_API_KEY, and is asked again every 15 "
             "s; what is not cached may be answered by fallbacks."
         ),
+        "certificate_untrusted": (
+            "The cloud's certificate is not trusted here: cached customers are answered as before, the "
+            "others by fallbacks. Set SSL_CERT_FILE to the certificate of its authority."
+        ),
         "not_answering": (
             "The cloud does not answer: cached customers are answered as before, the others by fallbacks "
             "at once. It is tried again by itself; see `failures` for the cause."
@@ -40,6 +44,10 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         ),
         "throttled": (
             "The cloud asks to connect less often (too many connections for one key?): changes show late."
+        ),
+        "certificate_untrusted": (
+            "The live feed's certificate is not trusted here: changes show late. Set SSL_CERT_FILE to the "
+            "certificate of its authority."
         ),
         "key_refused": (
             "The live feed refuses SERVER_API_KEY: changes show late. Put a valid key in place and restart."

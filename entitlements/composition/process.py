@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 
-import httpx
-
 from entitlements import metrics
 from entitlements.background import Background
 from entitlements.cache.memory import MemoryTier
@@ -33,6 +31,7 @@ from entitlements.service.reporting import Reporting
 from entitlements.service.sharing import Sharing
 from entitlements.upstream.feed import Feed, FeedTimings
 from entitlements.upstream.offline_file import OfflineFile
+from entitlements.upstream.transport import CloudTransport
 
 
 @dataclass(kw_only=True)
@@ -44,7 +43,7 @@ class Sidecar:
     background: Background
     pacing: Pacing
     random: Random
-    http_client: httpx.AsyncClient
+    http_client: CloudTransport
     memory: MemoryTier
     store: Tiers
     fetching: Fetching
@@ -104,6 +103,7 @@ class Sidecar:
             listener=listener,
             clock=self.clock,
             random=self.random,
+            network=self.http_client.network,
             timings=FeedTimings(
                 ping_seconds=self.config.sidecar_feed_ping_seconds,
                 idle_seconds=self.config.sidecar_feed_idle_timeout_seconds,

@@ -8,6 +8,7 @@ from entitlements.composition.meanings import MEANINGS, WELL
 from entitlements.composition.process import Sidecar
 from entitlements.composition.shared_redis import SharedRedis
 from entitlements.domain.breaker import BreakerState
+from entitlements.domain.errors import Untrusted
 from entitlements.domain.freshness import Trust
 from entitlements.domain.ports import Clock
 from entitlements.service.health import PartState
@@ -163,6 +164,8 @@ def _upstream_problem(built: Sidecar) -> str | None:
     refused = built.key_check.verdict is KeyVerdict.REFUSED
     if refused or "key_refused" in built.fetching.failures.values():
         return "key_refused"
+    if Untrusted.outcome in built.fetching.failures.values():
+        return Untrusted.outcome
     failing = [state is not BreakerState.CLOSED for state in built.fetching.breaker_states.values()]
     if all(failing):
         return "not_answering"

@@ -278,6 +278,18 @@ class SidecarConfig(BaseModel):
         """True when the live feed is to be followed."""
         return self.ws_enabled and not self.offline
 
+    @property
+    def cloud_urls(self) -> dict[str, str]:
+        """What of the cloud is asked, by variable."""
+        if self.offline:
+            return {}
+        urls = {"API_URL": self.api_url}
+        if self.edge_enabled:
+            urls["EDGE_API_URL"] = self.edge_api_url
+        if self.follows_feed:
+            urls["WS_URL"] = self.ws_url
+        return urls
+
     def __repr__(self) -> str:
         return "SidecarConfig(…)"
 

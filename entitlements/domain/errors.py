@@ -6,11 +6,14 @@ SidecarError
 ├── OutboxUnavailable         the outbox cannot keep a write: its disk or its Redis fails it
 └── UpstreamError             the cloud
     ├── Unreachable           no connection, reset, time-out
+    │   ├── Untrusted         its certificate was refused here
+    │   ├── Busy              not asked: our own requests of that kind fill their share
     │   ├── CircuitOpen       not asked, because it did not answer lately
     │   └── FailedElsewhere   not asked, because another process just was in vain
     ├── KeyRefused            the API key is wrong or lacks the right
     ├── Throttled             too many requests
     ├── Garbled               an answer that is no answer: 5xx, no JSON, no data
+    │   └── TooLarge          an answer beyond our bound: that entity's trouble, not the source's
     ├── Rejected              the API understood and said no
     └── Offline               there is no cloud by configuration
 """
@@ -83,6 +86,25 @@ class Unreachable(UpstreamError):
 
 
 @dataclass(eq=False)
+class Untrusted(Unreachable):
+    """The other side's certificate is not one that is trusted here."""
+
+    outcome: ClassVar[str] = "certificate_untrusted"
+    problem: str = "shows a certificate that is not trusted"
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}; set SSL_CERT_FILE to the certificate of its authority"
+
+
+@dataclass(eq=False)
+class Busy(Unreachable):
+    """The cloud was not asked: as many of our requests of that kind as may be are under way."""
+
+    outcome: ClassVar[str] = "busy"
+    problem: str = "was not asked in time: too many requests of this sidecar wait for it"
+
+
+@dataclass(eq=False)
 class CircuitOpen(Unreachable):
     """The cloud was not asked, because it did not answer lately."""
 
@@ -129,6 +151,13 @@ class Garbled(UpstreamError):
 
     def __str__(self) -> str:
         return f"the Stigg {self.transport} {self.problem}"
+
+
+@dataclass(eq=False)
+class TooLarge(Garbled):
+    """The answer is larger than what is read; it is about one entity, and no less so when asked again."""
+
+    outcome: ClassVar[str] = "too_large"
 
 
 @dataclass(eq=False)

@@ -2,13 +2,13 @@
 
 from urllib.parse import quote
 
-import httpx
-
 from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.errors import Garbled
 from entitlements.domain.ports import Clock, Source
 from entitlements.upstream.exchange import Exchange, retrying
 from entitlements.upstream.payloads import entity_from_state, state_in
+from entitlements.upstream.shares import READS_AT_A_TIME, Share
+from entitlements.upstream.transport import CloudTransport
 
 ATTEMPTS = 2
 """The API stands behind: the Edge is not waited for long."""
@@ -21,8 +21,16 @@ class EdgeSource:
 
     source = Source.EDGE
 
-    def __init__(self, client: httpx.AsyncClient, *, base_url: str, clock: Clock) -> None:
-        self._exchange = Exchange(client, transport=Source.EDGE.value, clock=clock)
+    def __init__(
+        self,
+        http: CloudTransport,
+        *,
+        base_url: str,
+        clock: Clock,
+        reads_at_a_time: int = READS_AT_A_TIME,
+    ) -> None:
+        share = Share("edge_reads", transport=Source.EDGE.value, at_a_time=reads_at_a_time)
+        self._exchange = Exchange(http, transport=Source.EDGE.value, clock=clock, share=share)
         self._base_url = base_url
         self._clock = clock
 

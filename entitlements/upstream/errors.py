@@ -1,5 +1,6 @@
 """Status, body and exception → domain error; no foreign text but the API's own message enters."""
 
+import ssl
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -13,6 +14,7 @@ from entitlements.domain.errors import (
     Rejected,
     Throttled,
     Unreachable,
+    Untrusted,
     UpstreamError,
 )
 from entitlements.upstream.json_values import child, text
@@ -27,6 +29,9 @@ MAX_TRACE_ID_CHARACTERS = 100
 
 def error_of_exception(transport: str, exception: Exception) -> UpstreamError:
     """What a failure of the HTTP client means."""
+    refused = refused_certificate(exception)
+    if refused is not None:
+        return Untrusted(transport, f"shows a certificate that is not trusted ({refused.verify_message})")
     if isinstance(exception, httpx.TimeoutException | TimeoutError):
         return Unreachable(transport, "did not answer in time")
     if isinstance(exception, httpx.TransportError | OSError):
@@ -34,6 +39,17 @@ def error_of_exception(transport: str, exception: Exception) -> UpstreamError:
     if isinstance(exception, httpx.InvalidURL):
         return Rejected(transport, message="an id is too long to be asked for")
     return Garbled(transport)
+
+
+def refused_certificate(exception: BaseException) -> ssl.SSLCertVerificationError | None:
+    """The refusal of a certificate among what led to an exception."""
+    cause: BaseException | None = exception
+    while cause is not None:
+        inner = getattr(cause, "certificate_error", None)  # aiohttp's error is one too, without what it says
+        if inner is None and isinstance(cause, ssl.SSLCertVerificationError):
+            return cause
+        cause = inner or cause.__cause__
+    return None
 
 
 def error_of_status(transport: str, response: httpx.Response, *, now_ms: int) -> UpstreamError | None:

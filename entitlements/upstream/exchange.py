@@ -1,36 +1,38 @@
 """One HTTP exchange with the cloud: bounded in time and size, counted, its failure a domain error."""
 
 import asyncio
+import json
 import time
 import zlib
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import Any, TypeVar, cast
 
 import httpx
 import stamina
 
 from entitlements import metrics
 from entitlements.domain.errors import (
+    Busy,
     Garbled,
     KeyRefused,
     Rejected,
     Throttled,
+    TooLarge,
     Unreachable,
     UpstreamError,
 )
 from entitlements.domain.ports import Clock
-from entitlements.upstream.connections import quicken
 from entitlements.upstream.errors import error_of_errors, error_of_exception, error_of_status
 from entitlements.upstream.json_values import JsonObject
+from entitlements.upstream.shares import Share
+from entitlements.upstream.transport import CloudTransport
 
-MAX_CONNECTIONS = 100
-"""To the cloud, at a time."""
-MAX_BODY_BYTES = 8 * 1024 * 1024
-"""A larger answer is not read: a thousand entitlements are 2 MB, and Python's objects take 20 times that."""
+MAX_BODY_BYTES = 64 * 1024 * 1024
+"""A larger answer is abuse and is not read: 12,000 entitlements, which a customer may have, are 24 MB."""
+LARGE_BODY_BYTES = 4 * 1024 * 1024
+"""Of the answers that are larger, one is read at a time, so that many do not fill the memory."""
 GZIP = 16 + zlib.MAX_WBITS
 """zlib's word for that form."""
-CONNECT_TIMEOUT_SECONDS = 2.0
-"""A connection that takes longer counts as none."""
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 2.0
 """Between two attempts (contract/upstream.md: exponential up to 2 s)."""
@@ -38,24 +40,18 @@ LONGEST_PAUSE_SECONDS = 2.0
 Result = TypeVar("Result")
 
 
-def client(identity: Mapping[str, str]) -> httpx.AsyncClient:
-    """A client that sends these headers with every request: the key, and who asks."""
-    return quicken(
-        httpx.AsyncClient(
-            headers={**identity, "Accept-Encoding": "gzip"},
-            limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
-            follow_redirects=False,
-        )
-    )
-
-
 class Exchange:
-    """Sends requests of one transport and returns the `data` of their answers."""
+    """Sends requests of one kind over one transport and returns the `data` of their answers.
 
-    def __init__(self, http_client: httpx.AsyncClient, *, transport: str, clock: Clock) -> None:
+    The transport is asked itself, without httpx's client before it: that keeps cookies and costs
+    170 µs a request.
+    """
+
+    def __init__(self, http: CloudTransport, *, transport: str, clock: Clock, share: Share) -> None:
         self.transport = transport
         self._clock = clock
-        self._client = http_client
+        self._http = http
+        self._share = share
 
     async def data(
         self,
@@ -64,7 +60,7 @@ class Exchange:
         *,
         timeout_seconds: float,
         headers: Mapping[str, str] | None = None,
-        json: object = None,
+        body: object = None,
     ) -> JsonObject:
         """The `data` object of one answer.
 
@@ -74,7 +70,7 @@ class Exchange:
         started = time.perf_counter()
         outcome = "ok"
         try:
-            return await self._send(method, url, timeout_seconds=timeout_seconds, headers=headers, json=json)
+            return await self._send(method, url, timeout_seconds=timeout_seconds, headers=headers, json=body)
         except UpstreamError as error:
             outcome = error.outcome
             _count(error)
@@ -84,44 +80,29 @@ class Exchange:
             metrics.UPSTREAM_DURATION.labels(self.transport).observe(time.perf_counter() - started)
 
     async def _send(self, method: str, url: str, *, timeout_seconds: float, **content: Any) -> JsonObject:
-        timeout = httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, CONNECT_TIMEOUT_SECONDS))
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        async with self._share.slot(within_seconds=timeout_seconds):
+            try:
+                async with asyncio.timeout_at(deadline):
+                    return await self._ask(httpx.Request(method, url, **content))
+            except (httpx.HTTPError, OSError, TimeoutError, httpx.InvalidURL, zlib.error) as exception:
+                raise error_of_exception(self.transport, exception) from exception
+
+    async def _ask(self, request: httpx.Request) -> JsonObject:
+        response = await self._http.handle_async_request(request)
+        reading = _Reading(self.transport, self._http.large)
         try:
-            async with (
-                asyncio.timeout(timeout_seconds),
-                self._client.stream(method, url, timeout=timeout, **content) as response,
-            ):
-                error = error_of_status(self.transport, response, now_ms=self._clock.now_ms())
-                if error is not None:
-                    raise error
-                body = await self._read(response)
-        except (httpx.HTTPError, OSError, TimeoutError, httpx.InvalidURL, zlib.error) as exception:
-            raise error_of_exception(self.transport, exception) from exception
-        return self._data_of(response, body)
+            error = error_of_status(self.transport, response, now_ms=self._clock.now_ms())
+            if error is not None:
+                raise error
+            return self._data_of(response, await reading.body_of(response))
+        finally:
+            reading.end()
+            await response.aclose()
 
-    async def _read(self, response: httpx.Response) -> bytes:
-        body = bytearray()
-        inflater = self._inflater(response)
-        async for chunk in response.aiter_raw():
-            body += chunk if inflater is None else inflater.decompress(chunk, MAX_BODY_BYTES + 1 - len(body))
-            if len(body) > MAX_BODY_BYTES:
-                raise Garbled(self.transport, f"sent an answer of more than {MAX_BODY_BYTES} bytes")
-        return bytes(body)
-
-    def _inflater(self, response: httpx.Response) -> "zlib._Decompress | None":
-        """What makes the body's bytes of those on the wire; None where they are the same.
-
-        Not httpx' own: of 64 kB it makes 64 MB before anybody can count them.
-        """
-        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-        if encoding == "identity":
-            return None
-        if encoding == "gzip":
-            return zlib.decompressobj(GZIP)
-        raise Garbled(self.transport, "sent an answer in an encoding that was not asked for")
-
-    def _data_of(self, response: httpx.Response, body: bytes) -> JsonObject:
+    def _data_of(self, response: httpx.Response, body: bytearray) -> JsonObject:
         try:
-            answer = httpx.Response(response.status_code, content=body).json()
+            answer = json.loads(body)
         except (ValueError, RecursionError) as exception:
             raise Garbled(self.transport, "sent an answer that is not JSON") from exception
         if not isinstance(answer, dict):
@@ -135,6 +116,56 @@ class Exchange:
         if response.is_client_error:
             raise Rejected(self.transport, message=f"status {response.status_code}")
         raise Garbled(self.transport, f"answered with status {response.status_code} and no data")
+
+
+class _Reading:
+    """Reads one answer; while that is large, no other becomes large."""
+
+    def __init__(self, transport: str, large: asyncio.Semaphore) -> None:
+        self._transport = transport
+        self._large = large
+        self._is_large = False
+        self._body = bytearray()
+
+    async def body_of(self, response: httpx.Response) -> bytearray:
+        """All of it, inflated; raises TooLarge."""
+        body = self._body
+        inflater = self._inflater(response)
+        async for chunk in cast("httpx.AsyncByteStream", response.stream):
+            for piece in (chunk,) if inflater is None else _inflated(inflater, chunk):
+                body += piece
+                if len(body) > MAX_BODY_BYTES:
+                    raise TooLarge(self._transport, f"sent an answer of more than {MAX_BODY_BYTES} bytes")
+                if len(body) > LARGE_BODY_BYTES and not self._is_large:
+                    await self._large.acquire()
+                    self._is_large = True
+        return body
+
+    def end(self) -> None:
+        """Lets go of the answer, which an error's traceback would keep; then others may become large."""
+        self._body.clear()
+        if self._is_large:
+            self._is_large = False
+            self._large.release()
+
+    def _inflater(self, response: httpx.Response) -> "zlib._Decompress | None":
+        """What makes the body's bytes of those on the wire; None where they are the same.
+
+        Not httpx' own: of 64 kB it makes 64 MB before anybody can count them.
+        """
+        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding == "identity":
+            return None
+        if encoding == "gzip":
+            return zlib.decompressobj(GZIP)
+        raise Garbled(self._transport, "sent an answer in an encoding that was not asked for")
+
+
+def _inflated(inflater: "zlib._Decompress", chunk: bytes) -> Iterator[bytes]:
+    """What a chunk becomes, piece by piece: 64 kB may become 64 MB."""
+    while chunk:
+        yield inflater.decompress(chunk, LARGE_BODY_BYTES)
+        chunk = inflater.unconsumed_tail
 
 
 def _count(error: UpstreamError) -> None:
@@ -170,7 +201,7 @@ async def retrying(
     def is_worth_retrying(error: Exception) -> bool | float:
         if isinstance(error, Throttled) and error.retry_after_seconds is not None:
             return error.retry_after_seconds if loop.time() + error.retry_after_seconds < deadline else False
-        return isinstance(error, Unreachable | Garbled)
+        return isinstance(error, Unreachable | Garbled) and not isinstance(error, Busy | TooLarge)
 
     if budget_seconds <= 0:
         raise Unreachable(transport, "did not answer in time")

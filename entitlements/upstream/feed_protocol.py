@@ -26,6 +26,8 @@ class Problem(enum.Enum):
     """Permanent until somebody mends the key: tried again slowly, and told loudly."""
     THROTTLED = "throttled"
     """The cloud asks to slow down."""
+    UNTRUSTED = "certificate_untrusted"
+    """The other side's certificate is not one that is trusted here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

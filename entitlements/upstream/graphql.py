@@ -1,9 +1,8 @@
 """The API: entitlements, usage reports and events, over GraphQL (contract/upstream.md)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
-
-import httpx
 
 from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.errors import Garbled, Rejected
@@ -15,6 +14,13 @@ from entitlements.upstream.exchange import Exchange, retrying
 from entitlements.upstream.json_values import JsonObject, child
 from entitlements.upstream.payloads import denied_reason, entity_from_state, state_in
 from entitlements.upstream.report_payloads import event_input, receipt_from_answer, report_input
+from entitlements.upstream.shares import (
+    DELIVERIES_AT_A_TIME,
+    READS_AT_A_TIME,
+    WRITES_AT_A_TIME,
+    Share,
+)
+from entitlements.upstream.transport import CloudTransport
 
 QUERY_ATTEMPTS = 3
 QUERY_TIMEOUT_SECONDS = 5.0
@@ -24,13 +30,57 @@ REPORT_TIMEOUT_SECONDS = 10.0
 _NO_SUCH_ENTITY = frozenset({"CustomerNotFound", "CustomerResourceNotFound"})
 
 
+def api_reads(at_a_time: int) -> Share:
+    """The share of queries."""
+    return Share("api_reads", transport=Source.API.value, at_a_time=at_a_time)
+
+
+def api_writes() -> Share:
+    """The share of reports whose callers wait for the answer."""
+    return Share("writes", transport=Source.API.value, at_a_time=WRITES_AT_A_TIME)
+
+
+def api_deliveries() -> Share:
+    """The share of what the outbox delivers."""
+    return Share("deliveries", transport=Source.API.value, at_a_time=DELIVERIES_AT_A_TIME)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Manner:
+    """How operations of one kind are sent."""
+
+    exchange: Exchange
+    attempts: int
+    attempt_timeout_seconds: float
+
+
 class GraphqlApi:
     """An EntitySource and a ReportSink."""
 
     source = Source.API
 
-    def __init__(self, client: httpx.AsyncClient, *, base_url: str, clock: Clock) -> None:
-        self._exchange = Exchange(client, transport=Source.API.value, clock=clock)
+    def __init__(
+        self,
+        http: CloudTransport,
+        *,
+        base_url: str,
+        clock: Clock,
+        reads: Share | None = None,
+        writes: Share | None = None,
+    ) -> None:
+        """Asks the API at that address; reads and writes each have a share of requests of their own."""
+        reads = reads or api_reads(READS_AT_A_TIME)
+        writes = writes or api_writes()
+        self._reads = _Manner(
+            exchange=Exchange(http, transport=Source.API.value, clock=clock, share=reads),
+            attempts=QUERY_ATTEMPTS,
+            attempt_timeout_seconds=QUERY_TIMEOUT_SECONDS,
+        )
+        self._writes = _Manner(
+            exchange=Exchange(http, transport=Source.API.value, clock=clock, share=writes),
+            attempts=REPORT_ATTEMPTS,
+            attempt_timeout_seconds=REPORT_TIMEOUT_SECONDS,
+        )
         self._url = f"{base_url}/graphql"
         self._clock = clock
 
@@ -41,12 +91,11 @@ class GraphqlApi:
             query["resourceId"] = key.resource_id
         try:
             data = await self._ask(
+                self._reads,
                 "GetEntitlementsState",
                 documents.GET_ENTITLEMENTS_STATE,
                 {"query": query},
-                budget_seconds=budget_seconds,
-                attempts=QUERY_ATTEMPTS,
-                attempt_timeout_seconds=QUERY_TIMEOUT_SECONDS,
+                budget_seconds,
             )
         except Rejected as error:
             if error.code in _NO_SUCH_ENTITY:
@@ -60,18 +109,21 @@ class GraphqlApi:
     async def check_key(self, *, budget_seconds: float) -> None:
         """Returns when the API accepts the key; raises UpstreamError."""
         await self._ask(
+            self._reads,
             "GetSdkConfiguration",
             documents.GET_SDK_CONFIGURATION,
             {},
-            budget_seconds=budget_seconds,
-            attempts=QUERY_ATTEMPTS,
-            attempt_timeout_seconds=QUERY_TIMEOUT_SECONDS,
+            budget_seconds,
         )
 
     async def report_usage(self, report: UsageReport, *, budget_seconds: float) -> UsageReceipt:
         """Reports one usage; raises UpstreamError."""
-        data = await self._report(
-            "ReportUsage", documents.REPORT_USAGE, {"input": report_input(report)}, budget_seconds
+        data = await self._ask(
+            self._writes,
+            "ReportUsage",
+            documents.REPORT_USAGE,
+            {"input": report_input(report)},
+            budget_seconds,
         )
         answer = child(data.get("reportUsage"))
         if answer is None:
@@ -83,7 +135,9 @@ class GraphqlApi:
     ) -> Sequence[UsageReceipt]:
         """Reports at most 100 usages in one call; raises UpstreamError."""
         variables = {"input": {"usages": [report_input(report) for report in reports]}}
-        data = await self._report("ReportUsageBulk", documents.REPORT_USAGE_BULK, variables, budget_seconds)
+        data = await self._ask(
+            self._writes, "ReportUsageBulk", documents.REPORT_USAGE_BULK, variables, budget_seconds
+        )
         answers = data.get("reportUsageBulk")
         if not isinstance(answers, list) or len(answers) != len(reports):
             raise Garbled(Source.API.value, "sent another number of measurements than were reported")
@@ -95,45 +149,31 @@ class GraphqlApi:
     async def report_events(self, events: Sequence[UsageEvent], *, budget_seconds: float) -> None:
         """Reports at most 1,000 events in one call; raises UpstreamError."""
         variables = {"events": {"usageEvents": [event_input(event) for event in events]}}
-        await self._report("ReportEvent", documents.REPORT_EVENT, variables, budget_seconds)
-
-    async def _report(
-        self, operation: str, document: str, variables: Mapping[str, Any], budget_seconds: float
-    ) -> JsonObject:
-        return await self._ask(
-            operation,
-            document,
-            variables,
-            budget_seconds=budget_seconds,
-            attempts=REPORT_ATTEMPTS,
-            attempt_timeout_seconds=REPORT_TIMEOUT_SECONDS,
-        )
+        await self._ask(self._writes, "ReportEvent", documents.REPORT_EVENT, variables, budget_seconds)
 
     async def _ask(
         self,
+        manner: _Manner,
         operation: str,
         document: str,
         variables: Mapping[str, Any],
-        *,
         budget_seconds: float,
-        attempts: int,
-        attempt_timeout_seconds: float,
     ) -> JsonObject:
         body = {"query": document, "operationName": operation, "variables": variables}
 
         async def attempt(timeout_seconds: float) -> JsonObject:
-            return await self._exchange.data(
+            return await manner.exchange.data(
                 "POST",
                 self._url,
                 timeout_seconds=timeout_seconds,
                 headers={"x-graphql-operation-name": operation},
-                json=body,
+                body=body,
             )
 
         return await retrying(
             attempt,
             transport=Source.API.value,
             budget_seconds=budget_seconds,
-            attempts=attempts,
-            attempt_timeout_seconds=attempt_timeout_seconds,
+            attempts=manner.attempts,
+            attempt_timeout_seconds=manner.attempt_timeout_seconds,
         )

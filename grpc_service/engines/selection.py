@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import grpc
 
+from grpc_service.channels import channel_options
 from grpc_service.engines.aio import AioEngine
 from grpc_service.engines.interface import EngineSettings, MakeEngine
 from grpc_service.methods import Call, Reply, UnaryMethod
@@ -50,7 +51,8 @@ async def _try(make_engine: MakeEngine) -> None:
     port = engine.listen("127.0.0.1:0", None)
     await engine.start()
     try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        address = f"127.0.0.1:{port}"
+        async with grpc.aio.insecure_channel(address, options=channel_options(address)) as channel:
             echo: Any = channel.unary_unary(_TRIAL_PATH)
             for request in (b"now", b"later"):
                 if await echo(request, timeout=TRIAL_SECONDS) != request:

@@ -23,7 +23,7 @@ from entitlements.outbox.codec import Unreadable, decode
 from entitlements.redis.keys import KeySpace
 from entitlements.service.usage_notes import UsageNotes
 from entitlements.upstream.errors import error_of_errors, error_of_exception
-from entitlements.upstream.exchange import MAX_BODY_BYTES, Exchange, client
+from entitlements.upstream.exchange import MAX_BODY_BYTES, Exchange
 from entitlements.upstream.feed_payloads import event_from_frame
 from entitlements.upstream.offline_document import InvalidOfflineFile, read_offline_file
 from entitlements.upstream.payloads import entity_from_entitlements
@@ -40,6 +40,7 @@ from tests.chaos.hostile_cloud import GOOD, HostileCloud, bomb, plain
 from tests.fakes import FakeClock
 from tests.redis.parts import a_connection, a_tier, put, taken
 from tests.redis_server import RedisServer
+from tests.upstream.parts import a_share, a_transport
 
 KEYS = KeySpace(prefix="production")
 
@@ -264,8 +265,8 @@ def _told(subscription: str, **data: Any) -> object:
 
 async def test_a_zipped_bomb_is_not_inflated() -> None:
     """Of 64 kB on the wire httpx made 64 MB at once, for each fetch under way: 64 of them, 4 GB."""
-    async with HostileCloud(bomb(100)) as cloud, client({}) as http_client:
-        exchange = Exchange(http_client, transport="edge", clock=FakeClock())
+    async with HostileCloud(bomb(100)) as cloud, a_transport() as http:
+        exchange = Exchange(http, transport="edge", clock=FakeClock(), share=a_share())
         tracemalloc.start()
         try:
             with pytest.raises(Garbled):

@@ -94,6 +94,26 @@ async def test_the_socket_waits_for_room(frames: FrameChannel, following: Script
     assert [] == following.told
 
 
+async def test_few_large_frames_fill_it_as_many_small_ones_do(
+    frames: FrameChannel, following: ScriptedFollowing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand frames of a megabyte made a gigabyte. One that is larger than the bound waits alone."""
+    monkeypatch.setattr(consumers, "MAX_BYTES_UNDER_WAY", 3000)
+    for _ in range(3):
+        await frames.delivered("usageUpdatedV2", "x" * 1000)
+    waiting = asyncio.create_task(frames.delivered("usageUpdatedV2", "x" * 10_000))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+
+    frames.take(1)
+    await waiting
+    for number in (2, 3, 4):
+        frames.take(number)
+    await frames.delivered("usageUpdatedV2", "x")
+
+    assert [] == following.told
+
+
 async def test_the_feeds_state_is_told_on(
     frames: FrameChannel, following: ScriptedFollowing, states: list[str]
 ) -> None:

@@ -16,6 +16,7 @@ ELSEWHERE = {
     "entitlements/checks.py": "tests/doors/test_leaves.py",
     "entitlements/clock.py": "tests/doors/test_leaves.py",
     "entitlements/composition/building.py": "tests/project/test_main_job.py",
+    "entitlements/upstream/network.py": "tests/upstream/test_transport.py",
     "entitlements/composition/cloud.py": "tests/project/test_main_job.py",
     "entitlements/composition/outbox.py": "tests/project/test_outbox.py",
     "entitlements/composition/process.py": "tests/project/test_main_job.py",

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -20,6 +19,7 @@ from sidecar_project.tracing import traced
 from sidecar_project.tracing_wanted import is_wanted
 from tests.cloud_states import boolean_state
 from tests.harness import ROOT, client_of, environment_for, is_granted, running_sidecar
+from tests.upstream.parts import a_transport
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -171,7 +171,7 @@ async def test_a_missing_extra_is_one_clear_line(
 ) -> None:
     """And no reason not to answer."""
     monkeypatch.setitem(sys.modules, "sidecar_project.otlp", None)
-    async with httpx.AsyncClient() as client, traced(client, wanted=True) as around:
+    async with a_transport() as transport, traced(transport, wanted=True) as around:
         pass
 
     assert () == around

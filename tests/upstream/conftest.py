@@ -2,21 +2,21 @@
 
 from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 
 from emulator.server import Emulator
-from entitlements.upstream import exchange
 from entitlements.upstream.edge import EdgeSource
 from entitlements.upstream.graphql import GraphqlApi
+from entitlements.upstream.transport import CloudTransport
 from tests.fakes import FakeClock
+from tests.upstream.parts import a_transport
 
 
 @pytest.fixture
-async def http_client(emulator: Emulator) -> AsyncIterator[httpx.AsyncClient]:
+async def http_client(emulator: Emulator) -> AsyncIterator[CloudTransport]:
     identity = {"X-API-KEY": emulator.api_key, "X-SDK-INSTANCE-ID": "instance-1", "User-Agent": "tests"}
-    async with exchange.client(identity) as client:
-        yield client
+    async with a_transport(identity) as transport:
+        yield transport
 
 
 @pytest.fixture
@@ -25,10 +25,10 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def edge(emulator: Emulator, http_client: httpx.AsyncClient, clock: FakeClock) -> EdgeSource:
+def edge(emulator: Emulator, http_client: CloudTransport, clock: FakeClock) -> EdgeSource:
     return EdgeSource(http_client, base_url=emulator.edge_url, clock=clock)
 
 
 @pytest.fixture
-def api(emulator: Emulator, http_client: httpx.AsyncClient, clock: FakeClock) -> GraphqlApi:
+def api(emulator: Emulator, http_client: CloudTransport, clock: FakeClock) -> GraphqlApi:
     return GraphqlApi(http_client, base_url=emulator.url, clock=clock)

@@ -12,6 +12,7 @@ from entitlements.upstream import exchange
 from entitlements.upstream.exchange import Exchange, retrying
 from entitlements.upstream.json_values import JsonObject
 from tests.fakes import FakeClock
+from tests.upstream.parts import a_share, a_transport
 
 TRICKLE = b"1\r\nx\r\n"
 
@@ -22,7 +23,7 @@ Ask = Callable[..., Awaitable[JsonObject]]
 async def ask() -> AsyncIterator[Ask]:
     """Asks a server that sends these bytes and closes."""
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(exchange.client({}))
+        http = await stack.enter_async_context(a_transport())
 
         async def ask(body: bytes, *, timeout_seconds: float = 2) -> JsonObject:
             async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -35,7 +36,7 @@ async def ask() -> AsyncIterator[Ask]:
 
             server = await stack.enter_async_context(await asyncio.start_server(answer, "127.0.0.1", 0))
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-            asked = Exchange(client, transport="edge", clock=FakeClock())
+            asked = Exchange(http, transport="edge", clock=FakeClock(), share=a_share())
             return await asked.data("GET", url, timeout_seconds=timeout_seconds)
 
         yield ask

@@ -1,18 +1,22 @@
 """The feed's socket: what the listener is told, in every weather."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from random import Random
 from typing import Any
 
 import pytest
+import trustme
 
 from emulator.server import Emulator
 from entitlements.clock import SystemClock
 from entitlements.upstream.feed import Feed, FeedPhase, FeedTimings, jittered_backoff
 from entitlements.upstream.feed_protocol import Problem
+from entitlements.upstream.network import Network
 from tests.cloud_states import boolean_state
+from tests.upstream.clouds import Cloud, a_proxy, an_answer
 
 QUICK = FeedTimings(
     ping_seconds=0.1,
@@ -59,14 +63,22 @@ def listener() -> Listener:
     return Listener()
 
 
-def a_feed(emulator: Emulator, listener: Listener, **timings: Any) -> Feed:
+def a_feed(
+    emulator: Emulator,
+    listener: Listener,
+    *,
+    url: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    **timings: Any,
+) -> Feed:
     return Feed(
-        url=emulator.ws_url,
+        url=url or emulator.ws_url,
         headers={"X-API-KEY": emulator.api_key, "User-Agent": "tests"},
         listener=listener,
         clock=SystemClock(),
         random=Random(1),
         timings=FeedTimings(**timings) if timings else QUICK,
+        network=Network.of(environment or {}),
     )
 
 
@@ -191,3 +203,63 @@ def test_back_off_doubles_up_to_its_ceiling_and_is_jittered() -> None:
     for wait, full in zip(waits, [1, 2, 4, 30, 30], strict=True):
         assert full / 2 <= wait <= full
     assert len({jittered_backoff(0, first=1.0, longest=30.0, random=random) for _ in range(20)}) > 10
+
+
+@asynccontextmanager
+async def _running(feed: Feed) -> AsyncIterator[Feed]:
+    task = asyncio.create_task(feed.run())
+    try:
+        yield feed
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "307 Go"])
+async def test_a_redirect_is_not_followed(emulator: Emulator, listener: Listener, status: str) -> None:
+    """The other host was connected to, and the first frame told it the key."""
+    elsewhere = an_answer(b"", f"Location: {emulator.ws_url}/graphql", status=status)
+    async with Cloud(lambda _: elsewhere).listening() as cloud:
+        url = cloud.url.replace("http", "ws")
+        async with _running(a_feed(emulator, listener, url=url)) as feed:
+            await _until_phase(feed, Problem.LOST)
+            while len(cloud.heads) < 2:  # noqa: ASYNC110 - the server tells nobody
+                await asyncio.sleep(0.01)
+
+    assert [] == listener.told
+
+
+async def test_it_goes_by_way_of_the_proxy(emulator: Emulator, listener: Listener) -> None:
+    """And tells the proxy the name of the cloud alone."""
+    port = int(emulator.ws_url.rpartition(":")[2])
+    async with a_proxy(port) as (proxy, heads):
+        environment = {"HTTP_PROXY": f"http://127.0.0.1:{proxy}"}
+        feed = a_feed(emulator, listener, url="ws://cloud.test", environment=environment)
+        async with _running(feed):
+            await listener.until("followed")
+
+    assert heads[0].startswith(b"CONNECT cloud.test:80 ")
+    assert emulator.api_key.encode() not in heads[0]
+
+
+async def test_this_machine_is_asked_directly(
+    emulator: Emulator, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the machine's own variables, which the library would read, say otherwise."""
+    environment = {"ALL_PROXY": "http://127.0.0.1:1", "HTTP_PROXY": "socks5://127.0.0.1:1"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    async with _running(a_feed(emulator, listener, environment=environment)):
+        await listener.until("followed")
+
+
+async def test_a_certificate_that_is_not_trusted_is_told_as_that(
+    emulator: Emulator, listener: Listener
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    async with Cloud(lambda _: b"").listening(context) as cloud:
+        url = f"wss://127.0.0.1:{cloud.port}"
+        async with _running(a_feed(emulator, listener, url=url)) as feed:
+            await _until_phase(feed, Problem.UNTRUSTED)

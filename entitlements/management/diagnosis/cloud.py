@@ -12,15 +12,16 @@ from urllib.parse import SplitResult, urlsplit
 import httpx
 
 from entitlements.background import awaited, ended
+from entitlements.composition import cloud_transport
 from entitlements.config import SidecarConfig
-from entitlements.domain.errors import KeyRefused, UpstreamError
+from entitlements.domain.errors import KeyRefused, Untrusted, UpstreamError
 from entitlements.domain.ports import Clock
 from entitlements.management.diagnosis.finding import Finding, fault, ok, skipped, warning
-from entitlements.upstream import exchange
 from entitlements.upstream.edge import EdgeSource
 from entitlements.upstream.feed import Feed, FeedPhase, FeedTimings
 from entitlements.upstream.feed_protocol import Problem
 from entitlements.upstream.graphql import GraphqlApi
+from entitlements.upstream.transport import CloudTransport
 
 STEP_SECONDS = 5.0
 """One step takes no longer."""
@@ -29,6 +30,7 @@ MAX_SKEW_SECONDS = 30.0
 """A clock further off decides usage periods and expiry wrongly for longer than anybody would notice."""
 _PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 _MEND_KEY = "take the full access key of this environment from Stigg, and put it into SERVER_API_KEY"
+_MEND_TRUST = "set SSL_CERT_FILE to the certificate of its authority, or ask who intercepts TLS here"
 
 
 async def examine_cloud(
@@ -39,34 +41,29 @@ async def examine_cloud(
         yield skipped("cloud", "OFFLINE: nobody is asked")
         return
     reached: set[str] = set()
-    for variable, url in _urls(config).items():
-        findings = [finding async for finding in _examine_way(variable, url)]
-        for finding in findings:
-            yield finding
-        if all(not finding.mend for finding in findings):
-            reached.add(variable)
-    async with exchange.client(identity) as client:
+    async with cloud_transport(config, clock) as http:
+        for variable, url in config.cloud_urls.items():
+            findings = [finding async for finding in _examine_way(http, variable, url)]
+            for finding in findings:
+                yield finding
+            if all(not finding.mend for finding in findings):
+                reached.add(variable)
         if "API_URL" in reached:
-            yield await _clock(client, config.api_url, clock)
-            api = GraphqlApi(client, base_url=config.api_url, clock=clock)
+            yield await _clock(http, config.api_url, clock)
+            api = GraphqlApi(http, base_url=config.api_url, clock=clock)
             yield await _service("API", "API_URL", api)
         if "EDGE_API_URL" in reached:
-            edge = EdgeSource(client, base_url=config.edge_api_url, clock=clock)
+            edge = EdgeSource(http, base_url=config.edge_api_url, clock=clock)
             yield await _service("Edge", "EDGE_API_URL", edge)
-    if "WS_URL" in reached:
-        yield await _feed(config.ws_url, identity, clock)
+        if "WS_URL" in reached:
+            yield await _feed(http, config.ws_url, identity, clock)
 
 
-def _urls(config: SidecarConfig) -> dict[str, str]:
-    urls = {"API_URL": config.api_url}
-    if config.edge_enabled:
-        urls["EDGE_API_URL"] = config.edge_api_url
-    if config.follows_feed:
-        urls["WS_URL"] = config.ws_url
-    return urls
-
-
-async def _examine_way(variable: str, url: str) -> AsyncIterator[Finding]:
+async def _examine_way(http: CloudTransport, variable: str, url: str) -> AsyncIterator[Finding]:
+    """As far as this machine goes itself: where there is a proxy, the proxy finds the name of the cloud."""
+    proxy = http.network.proxies.proxy_of(url)
+    if proxy is not None:
+        variable, url = f"the proxy for {variable}", proxy
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
     try:
@@ -77,21 +74,21 @@ async def _examine_way(variable: str, url: str) -> AsyncIterator[Finding]:
         yield fault("DNS", told, mend=f"correct {variable}, or the name servers of this machine")
         return
     yield ok("DNS", f"{host} of {variable} is found")
-    yield await _connection(variable, parts, port)
+    yield await _connection(http, variable, parts, port)
 
 
-async def _connection(variable: str, parts: SplitResult, port: int) -> Finding:
+async def _connection(http: CloudTransport, variable: str, parts: SplitResult, port: int) -> Finding:
     host = parts.hostname or ""
     secure = parts.scheme in {"https", "wss"}
     part = "TLS" if secure else "connection"
     try:
         async with asyncio.timeout(STEP_SECONDS):
-            context = ssl.create_default_context() if secure else None
+            context = http.network.trust.context() if secure else None
             _, writer = await asyncio.open_connection(host, port, ssl=context)
             writer.close()
     except ssl.SSLCertVerificationError as error:
         told = f"the certificate of {host} ({variable}) is not trusted: {error.verify_message}"
-        return fault(part, told, mend="trust its authority (SSL_CERT_FILE), or ask who intercepts TLS here")
+        return fault(part, told, mend=_MEND_TRUST)
     except ssl.SSLError:
         return fault(part, f"{host} port {port} speaks no TLS", mend=f"correct the scheme of {variable}")
     except OSError as error:  # TimeoutError is one
@@ -100,11 +97,13 @@ async def _connection(variable: str, parts: SplitResult, port: int) -> Finding:
     return ok(part, f"{host} port {port} of {variable} takes connections")
 
 
-async def _clock(client: httpx.AsyncClient, url: str, clock: Clock) -> Finding:
+async def _clock(http: CloudTransport, url: str, clock: Clock) -> Finding:
     try:
-        response = await client.head(url, timeout=STEP_SECONDS)
+        async with asyncio.timeout(STEP_SECONDS):
+            response = await http.handle_async_request(httpx.Request("GET", url))
+        await response.aclose()
         moment = parsedate_to_datetime(response.headers["Date"])
-    except (httpx.HTTPError, KeyError, ValueError):
+    except (httpx.HTTPError, TimeoutError, KeyError, ValueError):
         return skipped("clock", "the API tells no date")
     skew_seconds = clock.now_ms() / 1000 - moment.timestamp()
     if abs(skew_seconds) > MAX_SKEW_SECONDS:
@@ -119,6 +118,8 @@ async def _service(part: str, variable: str, service: GraphqlApi | EdgeSource) -
         await service.check_key(budget_seconds=STEP_SECONDS)
     except KeyRefused:
         return fault("key", f"the {part} refuses SERVER_API_KEY", mend=_MEND_KEY)
+    except Untrusted as error:
+        return fault("TLS", f"the {part} is not asked: {error}", mend=_MEND_TRUST)
     except UpstreamError as error:
         mend = f"see whether Stigg is well, or correct {variable}"
         return fault(part, f"the {part} does not answer as it should: {error}", mend=mend)
@@ -138,7 +139,7 @@ class _Listener:
         """Is nobody's."""
 
 
-async def _feed(url: str, identity: Mapping[str, str], clock: Clock) -> Finding:
+async def _feed(http: CloudTransport, url: str, identity: Mapping[str, str], clock: Clock) -> Finding:
     feed = Feed(
         url=url,
         headers=identity,
@@ -146,6 +147,7 @@ async def _feed(url: str, identity: Mapping[str, str], clock: Clock) -> Finding:
         clock=clock,
         random=Random(),  # noqa: S311 - for jitter
         timings=FeedTimings(handshake_seconds=STEP_SECONDS),
+        network=http.network,
     )
     running = awaited(feed.run(), name="feed")
     with suppress(TimeoutError):
@@ -163,6 +165,8 @@ def _feed_problem(problem: Problem | None) -> Finding:
     told = f"the live feed cannot be followed ({'no answer' if problem is None else problem.value})"
     if problem is Problem.KEY_REFUSED:
         return fault("key", told, mend=_MEND_KEY)
+    if problem is Problem.UNTRUSTED:
+        return fault("TLS", told, mend=_MEND_TRUST)
     if problem is Problem.THROTTLED:
         return warning("feed", told, mend="wait: the cloud asks to slow down")
     mend = "let WebSockets through (proxies often do not), or set WS_ENABLED=false to do without"

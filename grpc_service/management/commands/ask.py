@@ -12,6 +12,7 @@ from entitlements.domain.ports import Source
 from entitlements.management.printing import EXIT_NO, EXIT_NOT_ASKED, Printer
 from entitlements.management.question import add_question, finite
 from entitlements.service.wording import REASONS
+from grpc_service.channels import channel_options
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.generated.sidecar_pb2_grpc import SidecarServiceStub
 
@@ -139,7 +140,7 @@ def _request(options: dict[str, Any]) -> pb.GetEntitlementV2Request:
 def _ask(
     address: str, request: pb.GetEntitlementV2Request, timeout_seconds: float
 ) -> tuple[pb.EntitlementV2, dict[str, str]]:
-    with grpc.insecure_channel(address) as channel:
+    with grpc.insecure_channel(address, options=channel_options(address)) as channel:
         response, call = SidecarServiceStub(channel).GetEntitlementV2.with_call(
             request, timeout=timeout_seconds
         )

@@ -28,6 +28,7 @@ from rich.text import Text
 from entitlements.background import awaited
 from entitlements.domain.entity import EntityKey
 from entitlements.management.printing import EXIT_NO, EXIT_NOT_ASKED, Printer
+from grpc_service.channels import channel_options
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.generated.sidecar_pb2_grpc import SidecarServiceStub
 
@@ -116,7 +117,7 @@ async def _warm(address: str, keys: list[EntityKey], *, rate: float, progress_fi
         _bar() as bar,
     ):
         bar_task = bar.add_task("warming", total=len(keys))
-        async with grpc.aio.insecure_channel(address) as channel:
+        async with grpc.aio.insecure_channel(address, options=channel_options(address)) as channel:
             stub = SidecarServiceStub(channel)
             slots = asyncio.Semaphore(MAX_CALLS_UNDER_WAY)
 

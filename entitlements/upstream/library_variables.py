@@ -1,0 +1,62 @@
+"""Variables that libraries read, looked at before a library meets them.
+
+A library that cannot use one ends the process with a traceback, or does something else in silence. Here each
+is told by its name: as a problem where it keeps the cloud from being asked, else as what is ignored.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from entitlements.upstream import trust
+from entitlements.upstream.proxies import Proxies
+
+_NUMBERS: Mapping[str, Callable[[str], float]] = {
+    "WEBSOCKETS_BACKOFF_FACTOR": float,
+    "WEBSOCKETS_BACKOFF_INITIAL_DELAY": float,
+    "WEBSOCKETS_BACKOFF_MAX_DELAY": float,
+    "WEBSOCKETS_BACKOFF_MIN_DELAY": float,
+    "WEBSOCKETS_MAX_FRAGMENTS": int,
+    "WEBSOCKETS_MAX_LOG_SIZE": int,
+    "WEBSOCKETS_MAX_REDIRECTS": int,
+}
+"""What the WebSocket library makes of them while it is imported."""
+
+
+class Told(NamedTuple):
+    """What is wrong with an environment, one sentence each."""
+
+    problems: tuple[str, ...]
+    """It keeps the sidecar from working as configured."""
+    warnings: tuple[str, ...]
+    """It is ignored."""
+
+
+def examine(environment: Mapping[str, str], *, urls: Mapping[str, str]) -> Told:
+    """Looks at all of them.
+
+    What is not used is no problem: for a cloud on this machine nobody needs a proxy.
+
+    Args:
+        environment: of the process.
+        urls: what of the cloud is asked, by variable.
+    """
+    proxies = Proxies.of(environment)
+    problems = [*_no_numbers(environment), *proxies.problems(urls.values())]
+    unused = [each for each in proxies.all_problems() if each not in problems]
+    warnings = [f"{each}; nothing is asked by way of it" for each in unused]
+    if any(url.startswith(("https:", "wss:")) for url in urls.values()):
+        problems += trust.problems(environment)
+    else:
+        warnings += trust.problems(environment)
+    return Told(problems=tuple(problems), warnings=(*warnings, *trust.oddities(environment)))
+
+
+def _no_numbers(environment: Mapping[str, str]) -> Iterator[str]:
+    for variable, number in _NUMBERS.items():
+        value = environment.get(variable)
+        if value is None:
+            continue
+        try:
+            number(value)
+        except ValueError:
+            yield f"{variable} is {value!r}; it must be a number"

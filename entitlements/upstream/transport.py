@@ -1,0 +1,222 @@
+"""The connections to the cloud: httpx's surface, aiohttp beneath.
+
+httpcore, which httpx brings, walks its whole pool for every request (2,260 µs of processor time for each of
+32 at a time, against 240 of this) and loses a place of its pool for good where a request that waits for one
+is given up: after an outage every place was lost. Here nothing waits for a connection, so there is no place
+to lose; how many there are is bounded by those who ask (`shares.py`). Cookies are not kept and no redirect is
+followed: the key goes nowhere but where it was meant to.
+"""
+
+import asyncio
+import logging
+import select
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+
+import aiohttp
+import httpx
+from aiohttp.client_reqrep import ClientRequest, ClientResponse
+from aiohttp.connector import Connection
+from yarl import URL
+
+from entitlements import metrics
+from entitlements.upstream.network import Network
+
+logger = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_SECONDS = 2.0
+"""A connection that takes longer, its name's look-up and TLS included, counts as none."""
+KEPT_SECONDS = 15.0
+"""An idle connection is kept for so long."""
+RENEW_SECONDS = 5.0
+"""Where nothing at all was answered for so long, all that is kept for that host is made anew."""
+MAX_FIELD_BYTES = 32 * 1024
+"""Of one header of an answer."""
+TURNS_TO_READ = 5
+"""Of the loop: what is on a socket is read by then, and if it is TLS's end, the connection is closed."""
+MAX_SOILED = 8
+"""So many kept connections in a row may turn out to be of no use; a new one comes after them."""
+
+
+class _SoiledConnection(aiohttp.ClientError):
+    """Something came on it that belongs to no request, or its end; it is closed, and nothing was sent."""
+
+
+class _Request(ClientRequest):
+    """Looks at its connection before it is sent.
+
+    The story of a surplus answer: the cloud, or a proxy, answers a request twice. The first answer ends the
+    request and its connection is kept; the second one arrives while nobody reads, or has arrived and is not
+    yet read. The next request on that connection is another customer's, and its answer would be that surplus.
+    So a connection on which anything is to be read is of no use. The end of the connection shows in the same
+    way, and sending on one that has ended would lose a request that must not be repeated.
+    """
+
+    async def send(self, conn: Connection) -> ClientResponse:
+        """See aiohttp; raises _SoiledConnection before anything is sent."""
+        transport = conn.transport
+        if transport is not None and _has_something_to_read(transport.get_extra_info("socket")):
+            if transport.get_extra_info("ssl_object") is None:
+                raise _SoiledConnection
+            # It may be TLS's own matter, such as a ticket: the loop's next turns read it, and tell.
+            for _ in range(TURNS_TO_READ):
+                await asyncio.sleep(0)
+        protocol = conn.protocol
+        if protocol is None or not protocol.is_connected() or protocol.should_close:
+            raise _SoiledConnection
+        return await super().send(conn)
+
+
+def _has_something_to_read(sock: socket.socket | None) -> bool:
+    descriptor = -1 if sock is None else sock.fileno()
+    if descriptor < 0:
+        return False
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+@dataclass(eq=False, kw_only=True)
+class _Way:
+    """What is kept for one host; replaced as a whole."""
+
+    session: aiohttp.ClientSession
+    users: int = 0
+    is_retired: bool = False
+    unanswered_since: float | None = None
+
+    async def leave(self) -> None:
+        """One user less; the last one of a retired way closes it."""
+        self.users -= 1
+        if self.is_retired and self.users == 0:
+            await self.session.close()
+
+
+class CloudTransport(httpx.AsyncBaseTransport):
+    """Sends requests with these headers added: the key, and who asks."""
+
+    def __init__(
+        self,
+        *,
+        identity: Mapping[str, str],
+        network: Network,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.network = network
+        self._headers = [("Accept-Encoding", "gzip"), *identity.items()]
+        self.large = asyncio.Semaphore(1)
+        """Held by the one request of all whose answer is large."""
+        self._monotonic = monotonic
+        self._ways: dict[str, _Way] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """See httpx; the request's time is bounded by its caller, that of connecting here."""
+        host = request.url.netloc.decode("ascii")
+        way = self._ways.get(host)
+        if way is None:
+            way = self._ways[host] = self._new_way()
+        way.users += 1
+        try:
+            answer = await self._send(way.session, request)
+        except BaseException as error:
+            self._note_unanswered(host, way)
+            await way.leave()
+            if isinstance(error, ssl.SSLCertVerificationError):
+                self.network.trust.refresh()
+            if isinstance(error, aiohttp.ClientError | OSError | TimeoutError) or (
+                isinstance(error, RuntimeError) and way.session.closed
+            ):
+                raise _httpx_error(error, request) from error
+            raise
+        way.unanswered_since = None
+        return httpx.Response(
+            answer.status,
+            headers=list(answer.raw_headers),
+            stream=_Body(answer, way, request),
+            request=request,
+        )
+
+    async def _send(self, session: aiohttp.ClientSession, request: httpx.Request) -> ClientResponse:
+        url = str(request.url)
+        for left in range(MAX_SOILED, -1, -1):
+            try:
+                return await session.request(
+                    request.method,
+                    URL(url, encoded=True),
+                    # Not as the session's own: those would be told a proxy as well, the key among them.
+                    headers=[*self._headers, *request.headers.multi_items()],
+                    data=request.content or None,
+                    allow_redirects=False,
+                    proxy=self.network.proxies.proxy_of(url),
+                    ssl=self.network.trust.context() if request.url.scheme == "https" else True,
+                )
+            except _SoiledConnection:
+                if left == 0:
+                    raise
+        raise AssertionError  # the last turn returns or raises
+
+    def _new_way(self) -> _Way:
+        return _Way(
+            session=aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_SECONDS),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                request_class=_Request,
+                timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT_SECONDS),
+                auto_decompress=False,
+                trust_env=False,
+                max_field_size=MAX_FIELD_BYTES,
+            )
+        )
+
+    def _note_unanswered(self, host: str, way: _Way) -> None:
+        """A request ended without an answer; where that is all that happens, the way may be what is wrong."""
+        now = self._monotonic()
+        if way.unanswered_since is None:
+            way.unanswered_since = now
+        elif now - way.unanswered_since >= RENEW_SECONDS and self._ways.get(host) is way:
+            del self._ways[host]
+            way.is_retired = True
+            metrics.UPSTREAM_RENEWALS.inc()
+            logger.info("upstream connections are opened anew", extra={"host": host})
+
+    async def aclose(self) -> None:
+        """Closes what is open."""
+        ways, self._ways = self._ways, {}
+        for way in ways.values():
+            await way.session.close()
+
+
+class _Body(httpx.AsyncByteStream):
+    """The bytes of an answer, as they are on the wire."""
+
+    def __init__(self, answer: ClientResponse, way: _Way, request: httpx.Request) -> None:
+        self._answer = answer
+        self._way: _Way | None = way
+        self._request = request
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._answer.content.iter_any():
+                yield chunk
+        except (aiohttp.ClientError, OSError) as error:
+            raise httpx.ReadError("", request=self._request) from error
+
+    async def aclose(self) -> None:
+        """Gives the connection back, or closes it where something of the answer was not read."""
+        way, self._way = self._way, None
+        if way is not None:
+            self._answer.release()
+            await way.leave()
+
+
+def _httpx_error(error: BaseException, request: httpx.Request) -> httpx.TransportError:
+    """The same in httpx's terms; the cause stays with it."""
+    if isinstance(error, aiohttp.ConnectionTimeoutError | TimeoutError):
+        return httpx.ConnectTimeout("", request=request)
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientProxyConnectionError):
+        return httpx.ConnectError("", request=request)
+    if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError | _SoiledConnection):
+        return httpx.RemoteProtocolError("", request=request)
+    return httpx.NetworkError("", request=request)

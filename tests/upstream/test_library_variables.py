@@ -1,0 +1,48 @@
+"""Variables that libraries read: told by name, as a problem only where they are one."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from entitlements.upstream.library_variables import Told, examine
+
+CLOUD = {"API_URL": "https://api.stigg.io", "WS_URL": "wss://api.stigg.io"}
+HERE = {"API_URL": "http://localhost:4300"}
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"ALL_PROXY": "socks5://h:1"},
+        {"HTTPS_PROXY": "ftp://h:1"},
+        {"SSL_CERT_FILE": "/missing"},
+        {"SSL_CERT_DIR": "/missing"},
+    ],
+)
+def test_what_is_not_used_is_no_problem(environment: Mapping[str, str]) -> None:
+    """Offline, and for a cloud on this machine, it starts; the variable is named all the same."""
+    (name,) = environment
+
+    used, here, offline = (examine(environment, urls=urls) for urls in (CLOUD, HERE, {}))
+
+    assert ([name], []) == ([each.split(" ")[0] for each in used.problems], list(used.warnings))
+    for told in (here, offline):
+        assert ([], [name]) == (list(told.problems), [each.split(" ")[0] for each in told.warnings])
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"NO_PROXY": "localhost,fd00::/8"},
+        {"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "10.0.0.0/8"},
+        {"WEBSOCKETS_MAX_LOG_SIZE": "100"},
+    ],
+)
+def test_what_can_be_used_is_not_told(environment: Mapping[str, str]) -> None:
+    assert Told(problems=(), warnings=()) == examine(environment, urls=CLOUD)
+
+
+@pytest.mark.parametrize("name", ["WEBSOCKETS_MAX_LOG_SIZE", "WEBSOCKETS_BACKOFF_FACTOR"])
+def test_a_library_that_wants_a_number_is_given_one(name: str) -> None:
+    assert (f"{name} is 'x'; it must be a number",) == examine({name: "x"}, urls={}).problems
