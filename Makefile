@@ -7,8 +7,9 @@ SECONDS := 8
 REPORT := build/chaos
 FUZZ_SCALE := 10
 FUZZ_SEED := 1
+IMAGE := stigg-sidecar:0.1.0
 
-.PHONY: help demo test coverage covered check format proto docs bench chaos fuzz soak lock clean demo-venv dev-venv
+.PHONY: help demo test coverage covered check format proto docs bench chaos fuzz soak lock image sbom clean demo-venv dev-venv
 
 help: ## list these words
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1  \t/'
@@ -74,6 +75,15 @@ lock: dev-venv ## write the lock files anew from pyproject.toml, for every Pytho
 	$(COMPILE) --all-extras --output-file requirements-dev.lock
 	$(COMPILE) --constraint requirements-dev.lock --extra emulator --output-file requirements-demo.lock
 	$(COMPILE) --constraint requirements-dev.lock --output-file requirements.lock
+
+image: dev-venv ## build the image by buildah and try it: BASE_IMAGE=debootstrap where no registry of images is reached
+	deploy/image $(IMAGE)
+	BUILT_IMAGE=localhost/$(IMAGE) $(BIN)/python -m pytest tests/deploy/test_built_image.py
+
+sbom: dev-venv ## list what the image holds of Python's packages, as CycloneDX: build/sbom.cdx.json
+	@mkdir -p build
+	$(BIN)/uv tool run --quiet --from 'cyclonedx-bom>=7,<8' cyclonedx-py requirements --output-reproducible \
+		--pyproject pyproject.toml --output-file build/sbom.cdx.json requirements.lock
 
 clean: ## remove what the demo and the tools left behind
 	rm -rf .demo .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build

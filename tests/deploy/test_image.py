@@ -1,6 +1,6 @@
 """The Dockerfile without a Docker engine: linted, and its stages' commands run in a folder.
 
-Not run here: apt-get and the removal of pip (they would change this machine), COPY between stages with
+Not run here: apt-get (it would change this machine), COPY between stages with
 the file capability on it, and the container's own walls.
 """
 
@@ -52,7 +52,7 @@ class Image:
     def placed(self, text: str) -> str:
         """A text of the Dockerfile, with its paths in the folder."""
         text = re.sub(r"(?<![\w/])/(opt|app|build|data)(?=/|\b)", rf"{self.root}/\1", text)
-        return re.sub(r"(?<![\w/])python -m", f"{sys.executable} -m", text)
+        return re.sub(r"(?<![\w/])python3 -m", f"{sys.executable} -m", text)
 
     def command(self, word: str) -> list[str]:
         """ENTRYPOINT, CMD or the command of HEALTHCHECK."""
@@ -82,9 +82,10 @@ class Image:
 
 
 def _run(image: Image, instruction: Instruction) -> None:
-    if "apt-get" in instruction.text or "pip uninstall" in instruction.text:
-        return  # these would change this machine
-    text = instruction.text if HAS_SETCAP else re.sub(r"&& setcap .*", "", instruction.text)
+    if "apt-get" in instruction.text:
+        return  # it would change this machine
+    text = re.sub(r"^--mount=\S+", "", instruction.text)
+    text = text if HAS_SETCAP else re.sub(r"&& setcap .*", "", text)
     subprocess.run(["/bin/sh", "-ec", image.placed(text)], check=True, cwd=image.root / "app")  # noqa: S603
 
 

@@ -42,8 +42,10 @@ MAKE = {
     "docs": "`make check` compares what it would write",
     "format": "it changes files",
     "help": "",
+    "image": "takes minutes; tests/deploy/test_image.py runs what the Dockerfile says",
     "lock": "it asks the package index and changes files",
     "proto": "`make check` compares what it would write",
+    "sbom": "it asks the package index",
     "soak": "takes a quarter of an hour",
     "test": "the tests would run themselves",
 }
