@@ -23,16 +23,29 @@ class OccasionalLog:
         self._told: dict[str, _Told] = {}
 
     def error(
-        self, condition: str, message: str, *args: object, exc_info: BaseException | None = None
+        self,
+        condition: str,
+        message: str,
+        *args: object,
+        exc_info: BaseException | None = None,
+        cause: str | None = None,
     ) -> None:
         """As `warning`, of what a person has to mend."""
-        self._tell(logging.ERROR, condition, message, *args, exc_info=exc_info)
+        self._tell(logging.ERROR, condition, message, *args, exc_info=exc_info, cause=cause)
 
     def warning(
-        self, condition: str, message: str, *args: object, exc_info: BaseException | None = None
+        self,
+        condition: str,
+        message: str,
+        *args: object,
+        exc_info: BaseException | None = None,
+        cause: str | None = None,
     ) -> None:
-        """Logs the message, and the error where one is given, unless it was told within the last minute."""
-        self._tell(logging.WARNING, condition, message, *args, exc_info=exc_info)
+        """Logs the message, and the error where one is given, unless it was told within the last minute.
+
+        The cause, or a failure among the arguments, stands under LOG_ERROR_KEY in a JSON line.
+        """
+        self._tell(logging.WARNING, condition, message, *args, exc_info=exc_info, cause=cause)
 
     def info(self, condition: str, message: str, *args: object) -> None:
         """As `warning`, of what is as it should be."""
@@ -45,6 +58,7 @@ class OccasionalLog:
         message: str,
         *args: object,
         exc_info: BaseException | None = None,
+        cause: str | None = None,
     ) -> None:
         now = self._monotonic()
         told = self._told.get(condition)
@@ -53,7 +67,9 @@ class OccasionalLog:
             return
         untold = 0 if told is None else told.untold
         self._told[condition] = _Told(at=now)
-        extra = {"condition": condition, "untold": untold}
+        extra: dict[str, object] = {"condition": condition, "untold": untold}
+        if cause is not None:
+            extra["error"] = cause
         self._logger.log(level, message, *args, exc_info=exc_info, extra=extra)
 
     def forget(self, condition: str) -> None:

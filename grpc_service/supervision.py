@@ -44,7 +44,8 @@ def supervised_unary(method: UnaryMethod, intake: Intake) -> UnaryMethod:
             raise
         except Exception as error:
             refused = calls.refused(error, started)
-            logger.info("a call was refused", extra={"method": calls.name, "code": refused.status.code.name})
+            extra = {"method": calls.name, "code": refused.status.code.name, "error": refused.status.details}
+            logger.info("a call was refused", extra=extra)
             raise refused from error
         ok_seconds.note(time.perf_counter() - started)
         return reply

@@ -78,6 +78,7 @@ class JsonLines(JsonFormatter):
             style="{",
             rename_fields={"message": message_key, "exc_info": error_key},
         )
+        self._error_key = error_key
         self._secrets = _Secrets(secrets)
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
@@ -92,10 +93,19 @@ class JsonLines(JsonFormatter):
         log_data["time"] = f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S')}.{int(record.msecs):03d}Z"
         log_data["logger"] = record.name
         super().add_fields(log_data, record, message_dict)
+        cause = log_data.pop("error", None) if self._error_key != "error" else None
+        if log_data.get(self._error_key) is None:
+            log_data[self._error_key] = cause if cause is not None else _cause_of(record)
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without secrets."""
         return self._secrets.strike(super().format(record))
+
+
+def _cause_of(record: logging.LogRecord) -> str | None:
+    """The failure that the line is about: the one among its arguments."""
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    return next((str(each) for each in arguments if isinstance(each, Exception)), None)
 
 
 class ConsoleLines(logging.Formatter):

@@ -1,6 +1,7 @@
 """Traces where they are wanted; nothing of OpenTelemetry is imported where they are not."""
 
 import logging
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -9,6 +10,8 @@ import httpx
 from grpc_service.methods import Around
 
 logger = logging.getLogger(__name__)
+
+_VARIABLE = re.compile("OTEL_[A-Z_]+")
 
 
 @asynccontextmanager
@@ -23,7 +26,13 @@ async def traced(transport: httpx.AsyncBaseTransport, *, wanted: bool) -> AsyncI
         logger.warning("OTEL_* asks for traces, and the extra `tracing` is not installed: none are made")
         yield ()
         return
-    traces = Traces(transport)
+    try:
+        traces = Traces(transport)
+    except Exception as error:  # noqa: BLE001 - of whatever it makes of the variables; checks matter more
+        names = sorted(set(_VARIABLE.findall(str(error)))) or ["OTEL_*"]
+        logger.warning("%s cannot be used: no traces are made", ", ".join(names))
+        yield ()
+        return
     try:
         yield (traces.around,)
     finally:

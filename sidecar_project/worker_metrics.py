@@ -32,12 +32,13 @@ def variables(folder: Path, place: int) -> Mapping[str, str]:
 def count_by_place(environment: MutableMapping[str, str]) -> None:
     """Has a worker count into the files of its place; called before the first metric is declared.
 
-    Where the disk has no room for them it counts for itself, and the environment names no folder any more.
+    Where the disk has no room for them it counts for itself, and the environment names no folder any more. So
+    it is with a folder that is not of our making: the library would write into it, or end the process.
     """
     place = environment.get(PLACE_VARIABLE)
-    if place is None or FOLDER_VARIABLE not in environment:
+    if FOLDER_VARIABLE not in environment:
         return
-    if _take_room(Path(environment[FOLDER_VARIABLE]), place):
+    if place is not None and _take_room(Path(environment[FOLDER_VARIABLE]), place):
         values.ValueClass = values.MultiProcessValue(lambda: place)  # type: ignore[no-untyped-call]
     else:
         values.ValueClass = values.MutexValue

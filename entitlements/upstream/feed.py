@@ -215,7 +215,7 @@ class Feed:
         match problem:
             case Problem.KEY_REFUSED:
                 sentence = "the live feed refuses the API key (SERVER_API_KEY); it is tried again slowly"
-                self._log.error(problem.value, sentence)
+                self._log.error(problem.value, sentence, cause=problem.value)
             case Problem.THROTTLED:
                 self._log.info(problem.value, "the live feed asks to slow down")
             case Problem.UNTRUSTED:
@@ -223,10 +223,10 @@ class Feed:
                     "the live feed's certificate is not trusted; set SSL_CERT_FILE to the certificate of its "
                     "authority"
                 )
-                self._log.error(problem.value, sentence)
+                self._log.error(problem.value, sentence, cause=problem.value)
             case Problem.LOST:
                 sentence = "the live feed is not connected; what is cached is checked again on use"
-                self._log.warning(problem.value, sentence)
+                self._log.warning(problem.value, sentence, cause=problem.value)
 
     def _enter(self, phase: FeedPhase, **changes: object) -> None:
         self.state = replace(self.state, phase=phase, since_ms=self._clock.now_ms(), **changes)  # type: ignore[arg-type]

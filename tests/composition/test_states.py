@@ -9,7 +9,7 @@ from entitlements.composition import build
 from entitlements.composition.meanings import MEANINGS
 from entitlements.composition.states import _feed_problem
 from entitlements.config import load
-from entitlements.domain.errors import KeyRefused, Unreachable
+from entitlements.domain.errors import KeyRefused, Unreachable, Untrusted
 from entitlements.domain.freshness import Trust
 from entitlements.domain.outbox import OutboxState
 from entitlements.domain.ports import Source
@@ -55,11 +55,16 @@ async def test_how_the_cloud_fails_is_told(built: Any) -> None:
         told.append(parts(built)["upstream"]["problem"])
     fetching._outages._causes[Source.API] = KeyRefused("api").outcome
     told.append(parts(built)["upstream"]["problem"])
+    fetching._outages._causes[Source.API] = Untrusted("api").outcome
+    told.append(parts(built)["upstream"]["problem"])
     fetching._outages._causes.clear()
     built.key_check.verdict = KeyVerdict.REFUSED
     told.append(parts(built)["upstream"]["problem"])
 
-    assert ["key_unverified", "partly_answering", "not_answering", "key_refused", "key_refused"] == told
+    assert [
+        *("key_unverified", "partly_answering", "not_answering", "key_refused", "certificate_untrusted"),
+        "key_refused",
+    ] == told
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from emulator.server import Emulator
 from tests.harness import environment_for, running_sidecar
 from tests.management.command_runs import run
 from tests.redis_server import RedisServer, TlsFront, free_port
+from tests.upstream.clouds import a_proxy
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -121,6 +122,25 @@ async def test_tls(emulator: Emulator, tmp_path: Path) -> None:
 
     environment = environment_for(emulator, tmp_path, EDGE_API_URL=emulator.edge_url.replace("http", "https"))
     assert _parts(await _faults(environment)) == {"TLS"}
+
+
+async def test_behind_a_proxy(emulator: Emulator, tmp_path: Path) -> None:
+    """Names that the proxy alone knows are no fault; a proxy that is away is one, and not the cloud's."""
+    known = emulator.url.removeprefix("http://")
+    names = {
+        "API_URL": emulator.url.replace(known, "cloud.test"),
+        "EDGE_API_URL": emulator.edge_url.replace(known, "cloud.test"),
+        "WS_URL": emulator.ws_url.replace(known, "cloud.test"),
+    }
+    async with a_proxy(int(known.rpartition(":")[2])) as (port, heads):
+        proxy = {"HTTP_PROXY": f"http://127.0.0.1:{port}"}
+        assert await _faults(environment_for(emulator, tmp_path, **names, **proxy)) == set()
+    assert {b"GET http", b"POST htt", b"CONNECT "} == {head[:8] for head in heads}
+
+    away = {"ALL_PROXY": f"http://127.0.0.1:{free_port()}"}
+    faults = await _faults(environment_for(emulator, tmp_path, **names, **away))
+    assert _parts(faults) == {"connection"}
+    assert all("the proxy for" in mend for _, mend in faults)
 
 
 @asynccontextmanager

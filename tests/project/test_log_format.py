@@ -8,6 +8,7 @@ import pytest
 
 from entitlements.config import load
 from entitlements.correlation import CALL_METADATA
+from entitlements.domain.errors import KeyRefused
 from sidecar_project.log_format import STRUCK_OUT, ConsoleLines, Correlated, JsonLines, logging_config
 
 
@@ -44,6 +45,26 @@ def test_the_keys_are_configurable() -> None:
 
     assert "boom" == line["message"]
     assert "ValueError: secret-key" in line["error"]
+
+
+@pytest.mark.parametrize("error_key", ["err", "error", "problem"])
+def test_a_failure_stands_under_the_key_of_the_vendors_lines(error_key: str) -> None:
+    """Whether it is among the arguments or told beside them; a line without one has no such key."""
+    lines = JsonLines(message_key="msg", error_key=error_key, secrets=())
+    refused = KeyRefused("api")
+
+    by_argument, beside, none = (
+        json.loads(lines.format(record))
+        for record in (
+            a_record("not verified: %s", refused),
+            a_record("not followed", error="key_refused"),
+            a_record("a %s", "b"),
+        )
+    )
+
+    assert (str(refused), "key_refused") == (by_argument[error_key], beside[error_key])
+    assert error_key not in none
+    assert f"not verified: {refused}" == by_argument["msg"]
 
 
 @pytest.mark.parametrize(
@@ -107,4 +128,4 @@ def test_a_line_names_the_request_it_belongs_to() -> None:
 
     assert "r-1" == record.__dict__["request_id"]
     assert not {"request_id", "trace_id", "span_id"} & set(elsewhere.__dict__)
-    assert ["correlated"] == logging_config(load({"OFFLINE": "1"}).config)["handlers"]["stdout"]["filters"]
+    assert "correlated" in logging_config(load({"OFFLINE": "1"}).config)["handlers"]["stdout"]["filters"]

@@ -181,6 +181,22 @@ async def test_a_missing_extra_is_one_clear_line(
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "-1"), ("OTEL_SPAN_LINK_COUNT_LIMIT", "many")],
+)
+async def test_a_variable_that_cannot_be_used_is_one_clear_line(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str, value: str
+) -> None:
+    """It ended the process; nobody answered checks for want of traces."""
+    monkeypatch.setenv(name, value)
+    async with a_transport() as transport, traced(transport, wanted=True) as around:
+        pass
+
+    assert () == around
+    assert [f"{name} cannot be used: no traces are made"] == caplog.messages
+
+
+@pytest.mark.parametrize(
     ("environment", "wanted"),
     [
         ({}, False),

@@ -1,11 +1,18 @@
 """Django's settings, made from the environment."""
 
+import os
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.harness import ROOT, environment_for
+import pytest
+
+from emulator.server import Emulator
+from sidecar_project import settings
+from tests.cloud_states import boolean_state
+from tests.harness import ROOT, check, client_of, environment_for, running_sidecar
+from tests.management.command_runs import run
 
 PRINT = """
 import os
@@ -56,3 +63,65 @@ def test_debug_is_off_and_cookies_are_secure(tmp_path: Path) -> None:
     assert "False True True" == printed(
         "settings.DEBUG, settings.SESSION_COOKIE_SECURE, settings.CSRF_COOKIE_SECURE", tmp_path
     )
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("ALL_PROXY", "socks5://h:1", "it must be the URL of a proxy that begins with http:// or https://"),
+        ("HTTPS_PROXY", "ftp://h:1", "it must be the URL of a proxy that begins with http:// or https://"),
+        ("SSL_CERT_FILE", "/missing", "it must name a readable file of certificates, PEM"),
+        ("SSL_CERT_DIR", "/missing", "it must name a folder of certificates"),
+        ("WEBSOCKETS_MAX_REDIRECTS", "few", "it must be a number"),
+    ],
+)
+def test_what_a_library_could_not_use_is_a_problem_of_the_settings(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, told: str
+) -> None:
+    """Each was a traceback at start, and `--check-config` was content."""
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("API_URL", "https://api.stigg.io")
+    monkeypatch.setenv("SERVER_API_KEY", "made-up")
+    monkeypatch.setenv(variable, value)
+
+    ((problem,), warnings) = (settings._load()[1], settings._load()[0].warnings)
+
+    assert problem.startswith(f"{variable} is ")
+    assert problem.endswith(told)
+    assert not [each for each in warnings if variable in each]
+
+
+@pytest.mark.parametrize("words", [("runsidecar",), ("runsidecar", "--check-config"), ("doctor", "--json")])
+async def test_all_that_look_at_the_settings_tell_the_same(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """One line, and the exit code 1."""
+    environment = environment_for(None, tmp_path, SERVER_API_KEY="made-up", ALL_PROXY="socks5://h:1")
+
+    ended = await run(environment, *words)
+
+    assert (1, 1) == (ended.code, ended.output.count("ALL_PROXY is 'socks5://"))
+    assert "Traceback" not in ended.output
+
+
+async def test_what_is_not_needed_keeps_nobody_from_starting(emulator: Emulator, tmp_path: Path) -> None:
+    """For a cloud on this machine: it answers, follows the feed, and `doctor` finds no fault."""
+    emulator.state.put("customer-1", boolean_state(), push=False)
+    variables = {
+        "NO_PROXY": "example.com,fd00::/8",
+        "ALL_PROXY": "socks5://127.0.0.1:1",
+        "HTTP_PROXY": "http://127.0.0.1:1",
+        "https_proxy": "http://127.0.0.1:1",
+        "SSL_CERT_FILE": "/missing",
+        "PROMETHEUS_MULTIPROC_DIR": "/missing",
+    }
+    async with running_sidecar(emulator, tmp_path, **variables) as sidecar:
+        async with client_of(sidecar) as client:
+            assert (await check(client, "customer-1")).has_access
+        await sidecar.following()
+        address = f"127.0.0.1:{sidecar.grpc_port}"
+        environment = environment_for(emulator, tmp_path, **variables)
+        asked = await run(environment, "ask", "customer-1", "f", "--address", address)
+        examined = await run(environment, "doctor", "--json")
+
+    assert "SSL_CERT_FILE is '/missing'" in sidecar.output
+    assert (0, 0) == (asked.code, examined.code), asked.output + examined.output

@@ -95,3 +95,13 @@ def test_without_room_a_worker_counts_for_itself(tmp_path: Path, monkeypatch: py
 
     assert {PLACE_VARIABLE: "0"} == environment
     assert values.MutexValue is values.ValueClass
+
+
+def test_a_folder_that_is_not_of_our_making_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library ended the process over a folder that is not there."""
+    monkeypatch.setattr(values, "ValueClass", values.ValueClass)
+    environment = {"PROMETHEUS_MULTIPROC_DIR": "/missing"}
+
+    count_by_place(environment)
+
+    assert ({}, values.MutexValue) == (environment, values.ValueClass)

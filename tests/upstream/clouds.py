@@ -1,6 +1,7 @@
 """Servers that play the cloud, and a proxy before it, byte by byte."""
 
 import asyncio
+import re
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -90,26 +91,35 @@ async def _ended(tasks: set[asyncio.Task[None]]) -> None:
 async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with suppress(OSError):
         while data := await reader.read(65536):
-            writer.write(data)
+            writer.write(_for_the_server(data))
             await writer.drain()
     writer.transport.abort()
 
 
+def _for_the_server(data: bytes) -> bytes:
+    """A request without what it tells a proxy alone: the server's name in its first line."""
+    return re.sub(rb"^([A-Z]+ )http://[^/ ]+", rb"\1", data)
+
+
 @asynccontextmanager
 async def a_proxy(port: int) -> AsyncIterator[tuple[int, list[bytes]]]:
-    """Leads every tunnel to that port; gives its own port, and the heads it is asked with."""
+    """Leads all to that port, whatever its name; gives its own port, and the heads it is asked with."""
     heads: list[bytes] = []
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         _note(tasks)
-        head = await reader.readuntil(b"\r\n\r\n")
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError:
+            writer.close()
+            return
         heads.append(head)
         to_reader, to_writer = await asyncio.open_connection("127.0.0.1", port)
         if head.startswith(b"CONNECT "):
             writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         else:
-            to_writer.write(head)
+            to_writer.write(_for_the_server(head))
         try:
             await asyncio.gather(_pipe(reader, to_writer), _pipe(to_reader, writer))
         finally:

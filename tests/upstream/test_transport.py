@@ -204,7 +204,8 @@ async def test_a_proxy_is_asked_with_what_it_is_to_know(authority: trustme.CA, *
         async with a_transport({"X-API-KEY": "key"}, environment=environment) as transport:
             answer = await get(transport, f"{'https' if is_tls else 'http'}://cloud.test/x")
 
-    assert answer == (b"/x" if is_tls else b"http://cloud.test/x")
+    assert b"/x" == answer
+    assert heads[0].startswith(b"CONNECT cloud.test:443 " if is_tls else b"GET http://cloud.test/x ")
     assert b"Proxy-Authorization: Basic bWU6c2VjcmV0" in heads[0]
     assert not is_tls or b"key" not in heads[0]
 
