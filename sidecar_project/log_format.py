@@ -136,6 +136,8 @@ def logging_config(config: SidecarConfig) -> dict[str, Any]:
             config.redis_password,
             config.redis_username,
             config.database_url,
+            config.sidecar_admin_password,
+            config.sidecar_secret_key,
         )
         if secret is not None
     )

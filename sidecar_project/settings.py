@@ -5,6 +5,7 @@ and `runsidecar` refuses to start with it.
 """
 
 import os
+import re
 import secrets
 from contextlib import suppress
 from dataclasses import replace
@@ -27,21 +28,36 @@ count_by_place(os.environ)
 BASE_DIR = Path(__file__).resolve().parent.parent
 DEMO_DIR = BASE_DIR / ".demo"
 
-_PLACEHOLDER_ENVIRONMENT = {"OFFLINE": "1"}
-"""What stands in for an unusable environment, so that `manage.py help` works."""
+_PLACEHOLDER_KEY = {"SERVER_API_KEY": "not-set"}
+"""What stands in for a key that is missing, so that commands that need none work as configured."""
 SECRET_KEY_FILE_NAME = "secret-key"  # noqa: S105 - the name of a file
 DATABASE_FILE_NAME = "sidecar.sqlite3"
+POSTGRES_ENGINE = "django.db.backends.postgresql"
+DATABASE_CONNECT_SECONDS = 5
+"""A database that says nothing for longer is away; libpq would wait for minutes, and the start with it."""
 FEED_CHANNEL_CAPACITY = 2000
 """More than MAX_FRAMES_UNDER_WAY of entitlements/consumers.py, which is the bound in force."""
 
 
 def _load() -> tuple[LoadedConfig, tuple[str, ...]]:
+    """The configuration, and what is wrong with it: what can be used of it is in force for commands."""
     try:
         loaded = load(os.environ)
     except InvalidConfig as invalid:
-        return load(_PLACEHOLDER_ENVIRONMENT), invalid.problems
+        return _usable(invalid.problems), invalid.problems
     told = examine(os.environ, urls=loaded.config.cloud_urls)
     return replace(loaded, warnings=(*loaded.warnings, *told.warnings)), told.problems
+
+
+def _usable(problems: tuple[str, ...]) -> LoadedConfig:
+    """The configuration without the variables that the problems name."""
+    named = set(re.findall(r"[A-Z][A-Z0-9_]+", " ".join(problems)))
+    usable = {name: value for name, value in os.environ.items() if name not in named}
+    if not {"SERVER_API_KEY", "SERVER_API_KEY_FILE"} & set(usable):
+        usable |= _PLACEHOLDER_KEY
+    with suppress(InvalidConfig):
+        return load(usable)
+    return load(_PLACEHOLDER_KEY)
 
 
 SIDECAR, SIDECAR_PROBLEMS = _load()
@@ -90,7 +106,10 @@ def _database(config: SidecarConfig) -> dict[str, Any]:
     url = _shown(config.database_url)
     if url is None:
         return {"ENGINE": "django.db.backends.sqlite3", "NAME": DATA_DIR / DATABASE_FILE_NAME}
-    return {**dj_database_url.parse(url)}
+    database: dict[str, Any] = {**dj_database_url.parse(url)}
+    if database["ENGINE"] == POSTGRES_ENGINE:
+        database["OPTIONS"] = {"connect_timeout": DATABASE_CONNECT_SECONDS, **database.get("OPTIONS", {})}
+    return database
 
 
 def _ask_address() -> str:
@@ -105,16 +124,16 @@ def _ask_address() -> str:
 
 SIDECAR_ASK_ADDRESS = _ask_address()
 
-SECRET_KEY = _secret_key(DATA_DIR / SECRET_KEY_FILE_NAME)
+SECRET_KEY = _shown(_config.sidecar_secret_key) or _secret_key(DATA_DIR / SECRET_KEY_FILE_NAME)
 DEBUG = False
 # Probes come by IP and by service name. Pages that change anything ask for a login and a CSRF token.
 ALLOWED_HOSTS = ["*"]
 
 INSTALLED_APPS = [
+    "entitlements",  # first: some of its commands are Django's own with a prepared database
     "django.contrib.contenttypes",
     "django.contrib.auth",
     "channels",
-    "entitlements",
     "grpc_service",
     "sidecar_project",
 ]

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -55,7 +56,7 @@ def supervise(config: SidecarConfig, *, count: int, data_dir: Path) -> int:
                 tls
             )  # unusable files are told here, once, and not by each worker again and again
             stack.enter_context(reserve(host, config.port))
-        folder = _emptied(data_dir / METRICS_FOLDER_NAME)
+        folder = _metrics_folder(data_dir, stack)
         environment = {
             **os.environ,
             "GRPC_PORT": str(grpc.getsockname()[1]),
@@ -70,9 +71,19 @@ def supervise(config: SidecarConfig, *, count: int, data_dir: Path) -> int:
         return asyncio.run(_run(workers))
 
 
-def _emptied(folder: Path) -> Path:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+def _metrics_folder(data_dir: Path, stack: ExitStack) -> Path | None:
+    """An empty folder for what the workers count; None where there is none, and each counts for itself."""
+    folder = data_dir / METRICS_FOLDER_NAME
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        logger.warning("SIDECAR_DATA_DIR cannot be written to reason=%s", reason)
+        try:
+            return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sidecar-metrics-")))
+        except OSError:
+            return None
     return folder
 
 
@@ -97,11 +108,12 @@ class _Worker:
         environment: dict[str, str],
         http: socket.socket,
         *,
-        metrics_folder: Path,
+        metrics_folder: Path | None,
         place: int,
         grace_seconds: float,
     ) -> None:
-        self._environment = {**environment, **variables(metrics_folder, place)}
+        counts = {} if metrics_folder is None else variables(metrics_folder, place)
+        self._environment = {**environment, **counts}
         self._metrics_folder = metrics_folder
         self._place = place
         self._http = http
@@ -121,7 +133,8 @@ class _Worker:
             started_at = time.monotonic()
             process = self._process = await self._start()
             code = await process.wait()
-            forget_gauges(self._metrics_folder, self._place)
+            if self._metrics_folder is not None:
+                forget_gauges(self._metrics_folder, self._place)
             lived_seconds = time.monotonic() - started_at
             if lived_seconds >= STABLE_SECONDS:
                 pause_seconds = FIRST_PAUSE_SECONDS

@@ -20,6 +20,8 @@ MAX_SHOWN_CHARACTERS = 80
 """So much of a wrong value is shown."""
 _OWN_PREFIX = "SIDECAR_"
 _TYPO_SIMILARITY = 0.85
+_SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://\S+:\d+$")
+"""What Kubernetes puts into NAME_PORT for a service called NAME; nobody else writes a port so."""
 _MADE_BY_KUBERNETES = re.compile(r"_(SERVICE_(HOST|PORT)(_.*)?|PORT(_\d+_(TCP|UDP).*)?)$")
 
 
@@ -88,16 +90,19 @@ def load(
         raise InvalidConfig(tuple(problems))
     origins |= dict.fromkeys((name.upper() for name in derived), Origin.DERIVED)
     all_origins = {name: origins.get(name, Origin.DEFAULT) for name in variable_names()}
-    return LoadedConfig(config=config, origins=all_origins, warnings=_typos(environ))
+    return LoadedConfig(
+        config=config, origins=all_origins, warnings=_typos(environ) + _oddities(config, environ)
+    )
 
 
 def _given(environ: Mapping[str, str], problems: list[str]) -> tuple[dict[str, Any], dict[str, Origin]]:
     """The values that are set, by field, and where each came from."""
     values: dict[str, Any] = {}
     origins: dict[str, Origin] = {}
+    linked = _service_links(environ)
     for name in variable_names():
         text = environ.get(name, "").strip()
-        if text:
+        if text and name not in linked:
             values[name.lower()] = text
             origins[name] = Origin.ENVIRONMENT
         file_name = environ.get(f"{name}_FILE", "").strip() if name in SECRETS else ""
@@ -106,6 +111,21 @@ def _given(environ: Mapping[str, str], problems: list[str]) -> tuple[dict[str, A
             problems.extend([problem] if problem else [])
             origins[name] = Origin.FILE
     return values, origins
+
+
+def _service_links(environ: Mapping[str, str]) -> list[str]:
+    """Our variables that Kubernetes set for services of the same names, where the default can serve.
+
+    REDIS_PORT is not among them where Redis is used: the service may well be the Redis that is meant, and
+    another than REDIS_HOST.
+    """
+    return [
+        name
+        for name in variable_names()
+        if _SERVICE_LINK.match(environ.get(name, "").strip())
+        and (name != "REDIS_PORT" or not environ.get("REDIS_ENVIRONMENT_PREFIX", "").strip())
+        and name.endswith("_PORT")
+    ]
 
 
 def _read_secret(name: str, file_name: str, values: dict[str, Any]) -> str | None:
@@ -207,6 +227,20 @@ def _typos(environ: Mapping[str, str]) -> tuple[str, ...]:
             found.append(f"{name} is not a variable of the sidecar and is ignored; is {close[0]} meant?")
         elif name.startswith(_OWN_PREFIX):
             found.append(f"{name} is not a variable of the sidecar and is ignored")
+    return tuple(found)
+
+
+def _oddities(config: SidecarConfig, environ: Mapping[str, str]) -> tuple[str, ...]:
+    found = [
+        f"{name} is {environ[name]!r}, which Kubernetes makes for a service of that name; it is ignored: "
+        "set it yourself, or set enableServiceLinks: false"
+        for name in _service_links(environ)
+    ]
+    if config.database_url and config.sidecar_admin_enabled and config.sidecar_secret_key is None:
+        found.append(
+            "DATABASE_URL is set without SIDECAR_SECRET_KEY_FILE; replicas that share the database do not "
+            "know each other's logins"
+        )
     return tuple(found)
 
 

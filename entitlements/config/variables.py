@@ -12,15 +12,25 @@ from entitlements.domain.fallback import FallbackValue
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off"})
 SECRETS = frozenset(
-    {"DATABASE_URL", "REDIS_PASSWORD", "REDIS_USERNAME", "SERVER_API_KEY", "SIDECAR_ADMIN_PASSWORD"}
+    {
+        "DATABASE_URL",
+        "REDIS_PASSWORD",
+        "REDIS_USERNAME",
+        "SERVER_API_KEY",
+        "SIDECAR_ADMIN_PASSWORD",
+        "SIDECAR_SECRET_KEY",
+    }
 )
 """Never shown; each may be read from a file named by `NAME_FILE`."""
 DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql", "mysql")
-"""What DATABASE_URL may name; all but the first need their driver installed."""
+"""What DATABASE_URL may name; MySQL's driver is not in the image."""
 LOCAL_EDGE_PORT = 3060
 """Where the Edge stands beside an API on localhost (contract/upstream.md)."""
 MIN_PASSWORD_LENGTH = 12
 """Of SIDECAR_ADMIN_PASSWORD."""
+MIN_SECRET_KEY_LENGTH = 50
+MIN_SECRET_KEY_CHARACTERS = 5
+"""So many different ones; both are what Django's own check asks for."""
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -93,6 +103,14 @@ def _password(value: object) -> object:
     text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     if len(text) < MIN_PASSWORD_LENGTH:
         message = f"it may have {MIN_PASSWORD_LENGTH} characters or more"
+        raise ValueError(message)
+    return value
+
+
+def _secret_key(value: object) -> object:
+    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    if len(text) < MIN_SECRET_KEY_LENGTH or len(set(text)) < MIN_SECRET_KEY_CHARACTERS:
+        message = f"it must have {MIN_SECRET_KEY_LENGTH} random characters or more"
         raise ValueError(message)
     return value
 
@@ -203,6 +221,11 @@ class SidecarConfig(BaseModel):
     sidecar_admin_origins: Annotated[tuple[str, ...], BeforeValidator(_origins)] = Field(
         (),
         description="what browsers see before the admin behind a TLS proxy, such as https://sidecar.example.com",
+    )
+    sidecar_secret_key: Annotated[SecretStr, BeforeValidator(_secret_key)] | None = Field(
+        None,
+        description="what logins are signed with, the same in all replicas of one DATABASE_URL; "
+        "give it by SIDECAR_SECRET_KEY_FILE; unset: made and kept in SIDECAR_DATA_DIR",
     )
     sidecar_workers: int = Field(
         1, ge=1, le=64, description="so many processes on the same ports; more than one needs Redis"

@@ -89,8 +89,8 @@ def test_all_problems_are_told_at_once() -> None:
         ({}, "SERVER_API_KEY is not set; it may hold a full access key, unless OFFLINE is true"),
         ({"GRPC_PORT": "65536"}, "GRPC_PORT is '65536'; it may be less than or equal to 65535"),
         (
-            {"GRPC_PORT": "tcp://10.0.0.1:80"},
-            "GRPC_PORT is 'tcp://10.0.0.1:80'; it may be a number; this looks like the variable that "
+            {"REDIS_PORT": "tcp://10.0.0.1:80", "REDIS_ENVIRONMENT_PREFIX": "production"},
+            "REDIS_PORT is 'tcp://10.0.0.1:80'; it may be a number; this looks like the variable that "
             "Kubernetes makes for a service of that name: set it yourself, or set enableServiceLinks: false",
         ),
         ({"API_URL": "api.stigg.io"}, "API_URL is 'api.stigg.io'; it may be a URL that begins with http"),
@@ -109,6 +109,11 @@ def test_all_problems_are_told_at_once() -> None:
         ({"CACHE_MAX_SIZE_BYTES": "0"}, "CACHE_MAX_SIZE_BYTES is '0'"),
         ({"SIDECAR_FETCH_BUDGET_SECONDS": "nan"}, "SIDECAR_FETCH_BUDGET_SECONDS is 'nan'"),
         ({"SIDECAR_WORKERS": "0"}, "SIDECAR_WORKERS is '0'"),
+        (
+            {"SIDECAR_SECRET_KEY": "x" * 60},
+            f"SIDECAR_SECRET_KEY is {MASK}; it must have 50 random characters",
+        ),
+        ({"GRPC_PORT": "tcp:80"}, "GRPC_PORT is 'tcp:80'"),
     ],
 )
 def test_each_problem_names_the_variable_what_it_held_and_what_it_may_hold(
@@ -141,7 +146,8 @@ def test_a_key_in_a_variable_may_have_blanks_around_it() -> None:
 @pytest.mark.parametrize("name", sorted(SECRETS))
 def test_every_secret_may_be_read_from_a_file(tmp_path: Path, name: str) -> None:
     file = tmp_path / "secret"
-    secret = "sqlite:///from-a-file" if name == "DATABASE_URL" else "read-from-a-file"
+    of_their_form = {"DATABASE_URL": "sqlite:///from-a-file", "SIDECAR_SECRET_KEY": "read-from-a-file" * 4}
+    secret = of_their_form.get(name, "read-from-a-file")
     file.write_text(f"{secret}\n")
     environ = {"SERVER_API_KEY": KEY, f"{name}_FILE": str(file)}
     if name == "SIDECAR_ADMIN_PASSWORD":
@@ -192,6 +198,7 @@ def test_no_secret_is_shown_anywhere() -> None:
         DATABASE_URL="sqlite:////tmp/whispered.sqlite3",
         SIDECAR_ADMIN_USERNAME="admin",
         SIDECAR_ADMIN_PASSWORD="murmured softly",
+        SIDECAR_SECRET_KEY="breathed into nobody's ear, not even the wind's at night",
     )
 
     text = "\n".join(map(str, [*found.describe(), found.config, repr(found.config), found]))
@@ -263,3 +270,35 @@ def test_origins_are_a_list() -> None:
     for wrong in ("a.example", "ftp://a.example", "https://a.example/path", "https://"):
         (problem,) = problems(environ | {"SIDECAR_ADMIN_ORIGINS": wrong})
         assert problem.startswith(f"SIDECAR_ADMIN_ORIGINS is '{wrong}'; it may be a list of origins")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "port"),
+    [
+        ("REDIS_PORT", "tcp://10.96.0.11:6380", 6379),
+        ("METRICS_PORT", "tcp://[fd00::1]:9090", 8080),
+        ("GRPC_PORT", "udp://10.96.0.11:53", 80),
+    ],
+)
+def test_a_service_of_kubernetes_does_not_stop_a_start_that_can_do_without(
+    name: str, value: str, port: int
+) -> None:
+    """It sets NAME_PORT in every pod for a service called NAME."""
+    found = loaded(**{name: value})
+
+    assert (port, Origin.DEFAULT) == (getattr(found.config, name.lower()), found.origins[name])
+    (warning,) = found.warnings
+    assert warning.startswith(f"{name} is {value!r}, which Kubernetes makes for a service of that name")
+
+
+def test_replicas_that_share_a_database_are_told_to_share_the_key_of_logins(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("0123456789" * 5)
+    url = {"DATABASE_URL": "postgres://db/sidecar"}
+
+    (warning,) = loaded(**url).warnings
+    with_key = loaded(**url, SIDECAR_SECRET_KEY_FILE=str(file))
+
+    assert "SIDECAR_SECRET_KEY_FILE" in warning
+    assert () == with_key.warnings == loaded(**url, SIDECAR_ADMIN_ENABLED="0").warnings
+    assert Origin.FILE is with_key.origins["SIDECAR_SECRET_KEY"]

@@ -212,7 +212,7 @@ async def test_starts_within_narrow_walls(image: Image, walls: list[str]) -> Non
 def test_no_tools_are_left(image: Image) -> None:
     """Neither pip nor what only development needs."""
     python = image.root / "opt/venv/bin/python"
-    names = ("pip", "setuptools", "pytest", "emulator", "graphql", "aiohttp")
+    names = ("pip", "setuptools", "pytest", "emulator", "graphql")
     script = f"import importlib.util as u; print([n for n in {names!r} if u.find_spec(n)])"
 
     found = subprocess.run(  # noqa: S603

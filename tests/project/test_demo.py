@@ -44,3 +44,16 @@ async def _log_in(url: str, username: str, password: str) -> None:
             headers = {"Referer": url, "Cookie": cookie}
             answer = await browser.post(f"{url}login/", data=fields, headers=headers)
             assert status == answer.status_code, answer.text
+
+
+async def test_a_demo_without_the_emulator_s_packages_is_told_in_a_sentence(tmp_path: Path) -> None:
+    """The image has none of them."""
+    missing = tmp_path / "aiohttp.py"
+    missing.write_text("raise ModuleNotFoundError(\"No module named 'aiohttp'\", name='aiohttp')")
+    environment = environment_for(None, tmp_path / "data", PYTHONPATH=str(tmp_path))
+    async with spawned(environment, "--demo") as sidecar:
+        code = await sidecar.process.wait()
+        await sidecar.stop()
+
+    assert (1, 1) == (code, sidecar.output.count("\n"))
+    assert "--demo needs the emulator and its packages, and aiohttp is not installed here" in sidecar.output

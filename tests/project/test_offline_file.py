@@ -54,3 +54,20 @@ async def test_a_broken_file_keeps_the_sidecar_from_starting(tmp_path: Path) -> 
     assert "customers.json: customers.a.entitlementsV2: it may be a list of entitlements\n" in process.output
     assert "customers.json: customers.b.entitlementsV2[0]: it may be an object\n" in process.output
     assert "Traceback" not in process.output
+
+
+@pytest.mark.parametrize("arguments", [[], ["--check-config"]])
+async def test_a_file_that_cannot_be_used_is_told_with_the_name_of_its_variable(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    file = tmp_path / "offline.json"
+    file.write_text("{")
+    environment = environment_for(None, tmp_path, OFFLINE="1", SIDECAR_OFFLINE_FILE=str(file))
+    async with spawned(environment, *arguments) as sidecar:
+        code = await sidecar.process.wait()
+        await sidecar.stop()
+
+    assert 1 == code
+    last = sidecar.output.strip().splitlines()[-1]
+    assert last.startswith("SIDECAR_OFFLINE_FILE: offline.json: no JSON"), last
+    assert "Traceback" not in sidecar.output

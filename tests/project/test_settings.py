@@ -23,9 +23,10 @@ print({})
 
 
 def printed(expression: str, folder: Path, **variables: str) -> str:
+    given = {"OFFLINE": "1"} | variables
     return subprocess.run(  # noqa: S603 - our own code
         [sys.executable, "-c", PRINT.format(expression)],
-        env=environment_for(None, folder, OFFLINE="1", **variables),
+        env=environment_for(None, folder, **given),
         cwd=ROOT,
         check=True,
         capture_output=True,
@@ -125,3 +126,37 @@ async def test_what_is_not_needed_keeps_nobody_from_starting(emulator: Emulator,
 
     assert "SSL_CERT_FILE is '/missing'" in sidecar.output
     assert (0, 0) == (asked.code, examined.code), asked.output + examined.output
+
+
+def test_replicas_sign_with_the_key_they_are_given(tmp_path: Path) -> None:
+    """With one of its own, each logged out whom the other had logged in."""
+    file = tmp_path / "key"
+    file.write_text("a shared key, of letters as random as they may be 1234567890\n")
+
+    keys = {
+        printed("settings.SECRET_KEY", tmp_path / name, SIDECAR_SECRET_KEY_FILE=str(file))
+        for name in ("a", "b")
+    }
+
+    assert {file.read_text().strip()} == keys
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"OFFLINE": "0"}, {"GRPC_PORT": "http"}, {"LOG_LEVEL": "loud", "WS_URL": "x", "OFFLINE": "0"}]
+)
+def test_what_can_be_used_of_an_environment_is_in_force_for_commands(
+    tmp_path: Path, wrong: dict[str, str]
+) -> None:
+    """A missing key had every other variable replaced, so that commands worked on another folder."""
+    told = printed("settings.DATA_DIR, settings.SIDECAR.config.redis_host", tmp_path, REDIS_HOST="r", **wrong)
+
+    assert f"{tmp_path!r} r".replace(repr(tmp_path), str(tmp_path)) == told
+
+
+def test_a_database_that_says_nothing_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    expression = "settings.DATABASES['default']['OPTIONS']"
+
+    default = printed(expression, tmp_path, DATABASE_URL="postgres://db/sidecar")
+    given = printed(expression, tmp_path, DATABASE_URL="postgresql://db/sidecar?connect_timeout=9")
+
+    assert ("{'connect_timeout': 5}", "{'connect_timeout': 9}") == (default, given)

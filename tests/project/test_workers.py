@@ -282,3 +282,23 @@ async def test_a_stop_while_the_workers_start_is_a_clean_one(
         code = await sidecar.stop()
 
     assert (0, False) == (code, "listening: " in sidecar.output)
+
+
+async def test_workers_serve_also_where_nothing_can_be_written(
+    emulator: Emulator, redis: RedisServer, tmp_path: Path
+) -> None:
+    """One worker did, and several ended in a trace back; what they count is added up elsewhere."""
+    file = tmp_path / "file"
+    file.touch()
+    emulator.state.put("customer-1", boolean_state(), push=False)
+    async with workers(2, emulator, redis, file) as sidecar, client_of(sidecar) as client:
+        assert await is_granted(client, "customer-1")
+        calls = 'sidecar_grpc_requests_total{code="OK",method="GetBooleanEntitlement"}'
+
+        async def is_counted() -> bool:
+            return await sidecar.metric(calls) == 1
+
+        await _until(is_counted)
+        assert await sidecar.stop() == 0
+    assert "SIDECAR_DATA_DIR cannot be written to reason=Not a directory" in sidecar.output
+    assert "Traceback" not in sidecar.output

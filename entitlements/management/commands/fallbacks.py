@@ -10,6 +10,7 @@ from django.db import transaction
 
 from entitlements.config.fallback_rules import parse_fallback_rules
 from entitlements.domain.fallback import FallbackValue
+from entitlements.management.database import prepared
 from entitlements.management.printing import EXIT_NOT_ASKED, Printer
 from entitlements.models import FallbackRule
 
@@ -32,6 +33,7 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Does the one that was asked for."""
+        prepared()
         if options["act"] == "export":
             rules = FallbackRule.objects.filter(is_active=True)
             exported = {}

@@ -8,12 +8,15 @@ from typing import Any, NoReturn
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import DatabaseError, connection
 
 from entitlements import metrics
-from entitlements.config import LoadedConfig
+from entitlements.clock import SystemClock
+from entitlements.config import LoadedConfig, SidecarConfig
+from entitlements.management.database import migrate
+from entitlements.upstream.offline_document import InvalidOfflineFile, read_offline_file
+from sidecar_project.data_folder import make_private
 
 logger = logging.getLogger(__name__)
 
@@ -50,17 +53,17 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, **options: Any) -> None:
         """Runs, or tells in one line each what keeps it from running, and exits with 1."""
         if options["demo"]:
-            from sidecar_project import demo  # noqa: PLC0415 - only the demo needs the emulator's packages
-
-            sys.exit(demo.run())
+            sys.exit(_demo())
         loaded: LoadedConfig = settings.SIDECAR
         problems: tuple[str, ...] = settings.SIDECAR_PROBLEMS
         if problems:
             sys.exit("\n".join(problems))
         if options["check_config"]:
             self._print_config(loaded)
+            _try_offline_file(loaded.config)
             return
         if options["worker_http_fd"] is None:
+            make_private(settings.DATA_DIR)
             _prepare_database(loaded)
         workers = options["workers"] or loaded.config.sidecar_workers
         if options["worker_http_fd"] is None and workers > 1:
@@ -95,7 +98,6 @@ class Command(BaseCommand):
 
     def _serve(self, loaded: LoadedConfig, worker_http_fd: int | None) -> None:
         from entitlements.composition import sidecar  # noqa: PLC0415 - after the configuration is known to be usable
-        from entitlements.upstream.offline_document import InvalidOfflineFile  # noqa: PLC0415
         from grpc_service.server import PortUnavailable  # noqa: PLC0415
         from grpc_service.tls import UnusableTlsFiles  # noqa: PLC0415
         from sidecar_project.serving import serve  # noqa: PLC0415
@@ -107,8 +109,34 @@ class Command(BaseCommand):
             elif FOLDER_VARIABLE not in os.environ:
                 logger.error("there is no room on the disk for this worker's metrics; they are not added up")
             serve(sidecar(), loaded.config, worker_http_fd=worker_http_fd)
-        except (PortUnavailable, UnusableTlsFiles, InvalidOfflineFile) as error:
+        except InvalidOfflineFile as error:
+            sys.exit(_of_offline_file(error))
+        except (PortUnavailable, UnusableTlsFiles) as error:
             sys.exit(str(error))
+
+
+def _try_offline_file(config: SidecarConfig) -> None:
+    if config.sidecar_offline_file is None:
+        return
+    try:
+        read_offline_file(config.sidecar_offline_file, now_ms=SystemClock().now_ms())
+    except InvalidOfflineFile as error:
+        sys.exit(_of_offline_file(error))
+
+
+def _of_offline_file(error: InvalidOfflineFile) -> str:
+    return "\n".join(f"SIDECAR_OFFLINE_FILE: {problem}" for problem in error.problems)
+
+
+def _demo() -> int | str:
+    try:
+        from sidecar_project import demo  # noqa: PLC0415 - only the demo needs the emulator's packages
+    except ImportError as error:
+        return (
+            f"--demo needs the emulator and its packages, and {error.name} is not installed here: the image "
+            "leaves them out; run `make demo` in a checkout"
+        )
+    return demo.run()
 
 
 def _prepare_database(loaded: LoadedConfig) -> None:
@@ -117,7 +145,7 @@ def _prepare_database(loaded: LoadedConfig) -> None:
     Checks are answered without one, so its faults are told only.
     """
     try:
-        call_command("migrate", interactive=False, verbosity=0)
+        migrate()
         if loaded.config.sidecar_admin_enabled:
             from entitlements.admin.access import prepare_access  # noqa: PLC0415 - needs the apps loaded
 

@@ -1,0 +1,18 @@
+"""Django's own, also before the first start."""
+
+from typing import Any
+
+from django.contrib.auth.management.commands import changepassword
+
+from entitlements.management.database import prepared
+
+
+class Command(changepassword.Command):
+    """`manage.py changepassword`."""
+
+    requires_migrations_checks = False  # which would look into the database before it is prepared
+
+    def handle(self, *args: Any, **options: Any) -> Any:
+        """Makes the tables first, if there are none."""
+        prepared()
+        return super().handle(*args, **options)

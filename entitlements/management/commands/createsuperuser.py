@@ -1,0 +1,18 @@
+"""Django's own, also before the first start."""
+
+from typing import Any
+
+from django.contrib.auth.management.commands import createsuperuser
+
+from entitlements.management.database import prepared
+
+
+class Command(createsuperuser.Command):
+    """`manage.py createsuperuser`."""
+
+    requires_migrations_checks = False  # which would look into the database before it is prepared
+
+    def handle(self, *args: Any, **options: Any) -> Any:
+        """Makes the tables first, if there are none."""
+        prepared()
+        return super().handle(*args, **options)
