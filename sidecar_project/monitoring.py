@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import prometheus_client
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from entitlements.background import awaited
 from entitlements.composition import VERSION, sidecar
 
 Scope: TypeAlias = Mapping[str, Any]
@@ -71,7 +72,7 @@ class MetricsPage:
     async def __call__(self, _query: bytes) -> Answer:
         """A page that was begun after it was asked for, shared with whoever asked meanwhile."""
         if self._next is None:
-            self._next = asyncio.ensure_future(self._made())
+            self._next = awaited(self._made(), name="metrics-page")
         page = await asyncio.shield(self._next)
         return Answer(page, content_type=prometheus_client.CONTENT_TYPE_LATEST)
 

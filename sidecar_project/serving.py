@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import partial
 
 from channels.layers import get_channel_layer
 from channels.worker import Worker
@@ -30,6 +32,7 @@ from sidecar_project.log_format import START_LOGGER
 from sidecar_project.ports import listen, tls_files
 from sidecar_project.settings import TRACES_WANTED
 from sidecar_project.tracing import traced
+from sidecar_project.workers import beat
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +104,7 @@ class _Process:
             self._worker(),
             commands,
             self._history(),
+            self._beats(),
             self._sidecar.background.kept("count-tasks", _count_tasks),
         ):
             self._sidecar.health.start_serving()
@@ -174,6 +178,16 @@ class _Process:
         if not self._config.sidecar_admin_enabled:
             return nullcontext()
         return HISTORY.kept(self._sidecar.background, counts_all_workers=self._is_worker)
+
+    @asynccontextmanager
+    async def _beats(self) -> AsyncIterator[None]:
+        """In a worker, the parent is told that the loop turns: one that hangs is replaced."""
+        if not self._is_worker:
+            yield
+            return
+        with socket.socket(fileno=os.dup(sys.stdin.fileno())) as parent:
+            async with self._sidecar.background.kept("beat", partial(beat, parent)):
+                yield
 
     @asynccontextmanager
     async def _worker(self) -> AsyncIterator[None]:

@@ -9,14 +9,13 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from entitlements.background import Background
+from entitlements.background import Background, awaited, ended
 from entitlements.config import SidecarConfig
 from grpc_service.tls import reloading_credentials
 from sidecar_project.ports import listen, reserve, tls_files
@@ -34,6 +33,12 @@ KILL_MARGIN_SECONDS = 5.0
 """A worker that has not drained so long after its grace period is killed."""
 ENDED_WHILE_STARTING = -signal.SIGTERM
 """A worker that serves drains on SIGTERM; one that it ends did not serve yet and has nothing to drain."""
+BEAT_SECONDS = 1.0
+"""So often a worker that serves tells its parent that its loop turns."""
+SILENCE_SECONDS = 2.5
+"""A worker that tells nothing for twice as long hangs, and is killed."""
+FIRST_BEAT_SECONDS = 60.0
+"""The same while it starts."""
 METRICS_FOLDER_NAME = "worker-metrics"
 """Where the workers add up their metrics, in the data folder."""
 MANAGE_PY = Path(__file__).resolve().parent.parent / "manage.py"
@@ -119,6 +124,8 @@ class _Worker:
         self._http = http
         self._grace_seconds = grace_seconds
         self._process: asyncio.subprocess.Process | None = None
+        self._lifeline: asyncio.StreamWriter | None = None
+        """Open while the process is to live."""
         self._starts = 0
 
     @property
@@ -132,7 +139,7 @@ class _Worker:
         while True:
             started_at = time.monotonic()
             process = self._process = await self._start()
-            code = await process.wait()
+            code = await self._ended(process)
             if self._metrics_folder is not None:
                 forget_gauges(self._metrics_folder, self._place)
             lived_seconds = time.monotonic() - started_at
@@ -156,14 +163,40 @@ class _Worker:
         except TimeoutError:
             process.kill()
             code = await process.wait()
+        self._cut_lifeline()
         if code in (0, ENDED_WHILE_STARTING):
             return 0
         logger.error("a worker did not drain", extra={"pid": process.pid, "exit_code": code})
         return 1
 
     async def _start(self) -> asyncio.subprocess.Process:
-        """A process that ends by itself when this one dies: its standard input is a pipe from here."""
+        """A process whose standard input is a socket from here.
+
+        The process ends by itself when that is closed, since then this one died; and it beats on it.
+        """
         self._starts += 1
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await self._spawned(theirs)
+        self._beats, self._lifeline = await asyncio.open_connection(sock=ours)
+        return process
+
+    async def _ended(self, process: asyncio.subprocess.Process) -> int:
+        """The exit code of a process that ended, or was killed because it hangs."""
+        watching = awaited(kill_when_silent(process, self._beats), name="beats")
+        try:
+            code = await process.wait()
+        finally:
+            await ended(watching)
+        self._cut_lifeline()
+        return code
+
+    def _cut_lifeline(self) -> None:
+        if self._lifeline is not None:
+            self._lifeline.close()
+            self._lifeline = None
+
+    async def _spawned(self, stdin: socket.socket) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             MANAGE_PY,
@@ -171,7 +204,35 @@ class _Worker:
             f"--worker-http-fd={self._http.fileno()}",
             *(() if self._starts == 1 else ("--worker-restarted",)),
             env=self._environment,
-            stdin=subprocess.PIPE,
+            stdin=stdin.fileno(),
             pass_fds=(self._http.fileno(),),
             start_new_session=True,  # Ctrl-C reaches the parent alone, which drains the workers
         )
+
+
+async def kill_when_silent(process: asyncio.subprocess.Process, beats: asyncio.StreamReader) -> None:
+    """Kills a process whose loop turns no more: it was stopped, or waits for what never comes.
+
+    One silence proves nothing: where this process was stopped as well (a suspended machine), its own
+    time-out is over when it goes on, before it has read what arrived meanwhile. So it listens once more.
+    """
+    limit_seconds, silences = FIRST_BEAT_SECONDS, 0
+    while silences < 2:  # noqa: PLR2004 - see above
+        try:
+            async with asyncio.timeout(limit_seconds):
+                if not await beats.read(1024):
+                    return
+        except TimeoutError:
+            silences += 1
+        else:
+            limit_seconds, silences = SILENCE_SECONDS, 0
+    logger.error("a worker hangs and is killed", extra={"pid": process.pid})
+    process.kill()
+
+
+async def beat(parent: socket.socket) -> None:
+    """Tells the parent that the loop of this worker turns."""
+    while True:
+        with suppress(OSError):  # it hangs itself, or is gone: that is another's matter
+            parent.send(b".", socket.MSG_DONTWAIT)
+        await asyncio.sleep(BEAT_SECONDS)

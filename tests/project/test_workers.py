@@ -16,7 +16,7 @@ from entitlements import metrics
 from grpc_service.server import PortUnavailable
 from sidecar_project.ports import listen, reserve
 from sidecar_project.worker_metrics import KINDS
-from sidecar_project.workers import METRICS_FOLDER_NAME
+from sidecar_project.workers import METRICS_FOLDER_NAME, kill_when_silent
 from tests.cloud_states import boolean_state
 from tests.harness import SidecarProcess, check, client_of, environment_for, is_granted, spawned
 from tests.redis_server import RedisServer
@@ -302,3 +302,61 @@ async def test_workers_serve_also_where_nothing_can_be_written(
         assert await sidecar.stop() == 0
     assert "SIDECAR_DATA_DIR cannot be written to reason=Not a directory" in sidecar.output
     assert "Traceback" not in sidecar.output
+
+
+async def test_a_worker_that_hangs_is_replaced(
+    emulator: Emulator, redis: RedisServer, tmp_path: Path
+) -> None:
+    """A stopped one held its part of the connections for good; the other goes on."""
+    emulator.state.put("customer-1", boolean_state(), push=False)
+    async with workers(2, emulator, redis, tmp_path) as sidecar:
+        before = _children(sidecar.process.pid)
+        os.kill(before[0], signal.SIGSTOP)
+        await sidecar.printed("a worker hangs and is killed")
+        await _until(lambda: _listening(sidecar, 3))
+        after = _children(sidecar.process.pid)
+
+        assert (2, [before[1]]) == (len(after), [pid for pid in after if pid in before])
+        for _ in range(10):
+            async with client_of(sidecar) as client:
+                assert await is_granted(client, "customer-1")
+        assert await sidecar.stop() == 0
+
+
+class _Process:
+    """A process that may be killed."""
+
+    pid = 1
+    kills = 0
+
+    def kill(self) -> None:
+        self.kills += 1
+
+
+@pytest.mark.parametrize(("beats", "silent_windows", "kills"), [(1, 1, 0), (1, 2, 1), (0, 1, 0), (0, 2, 1)])
+async def test_one_silence_proves_nothing(
+    monkeypatch: pytest.MonkeyPatch, beats: int, silent_windows: int, kills: int
+) -> None:
+    """After its own stop the parent's time-out is over before it has read what arrived meanwhile."""
+    windows: list[float] = []
+    process, reader = _Process(), asyncio.StreamReader()
+    reader.feed_data(b"." * beats)
+
+    @asynccontextmanager
+    async def over_at_once(seconds: float) -> AsyncIterator[None]:
+        yield
+        windows.append(seconds)
+
+    async def read(_size: int) -> bytes:
+        if len(windows) < beats:
+            return b"."
+        if len(windows) < beats + silent_windows:
+            windows.append(0)
+            raise TimeoutError
+        return b""  # it ended by itself
+
+    monkeypatch.setattr(asyncio, "timeout", over_at_once)
+    monkeypatch.setattr(reader, "read", read)
+    await kill_when_silent(process, reader)  # type: ignore[arg-type]
+
+    assert kills == process.kills
