@@ -83,6 +83,8 @@ def _is_usable(proxy: str) -> bool:
 def _excepts(exception: str, host: str, port: int | None) -> bool:
     if exception == "*":
         return True
+    if exception.startswith("[") and exception.endswith("]"):
+        exception = exception[1:-1]
     try:
         return ip_address(host) in ip_network(exception, strict=False)
     except ValueError:  # a name on one side, or on both

@@ -7,7 +7,15 @@ from contextlib import AsyncExitStack
 import pytest
 
 from entitlements import metrics
-from entitlements.domain.errors import Garbled, Rejected, Unreachable, UpstreamError
+from entitlements.domain.errors import (
+    Busy,
+    Garbled,
+    KeyRefused,
+    Rejected,
+    TooLarge,
+    Unreachable,
+    UpstreamError,
+)
 from entitlements.upstream import exchange
 from entitlements.upstream.exchange import Exchange, retrying
 from entitlements.upstream.json_values import JsonObject
@@ -129,6 +137,22 @@ async def test_attempts_are_bounded_in_number() -> None:
         await retrying(attempt, transport="api", budget_seconds=5, attempts=3, attempt_timeout_seconds=1)
 
     assert tries == 3
+
+
+@pytest.mark.parametrize("error", [Busy("api"), TooLarge("api"), Rejected("api"), KeyRefused("api")])
+async def test_what_another_attempt_cannot_mend_is_not_tried_again(error: UpstreamError) -> None:
+    """A bound of our own that is full would be filled the longer; what is too large stays so."""
+    tries = 0
+
+    async def attempt(_seconds: float) -> None:
+        nonlocal tries
+        tries += 1
+        raise error
+
+    with pytest.raises(type(error)):
+        await retrying(attempt, transport="api", budget_seconds=5, attempts=3, attempt_timeout_seconds=1)
+
+    assert tries == 1
 
 
 async def test_an_attempt_gets_no_more_than_what_is_left() -> None:

@@ -51,6 +51,8 @@ def test_the_variable_of_the_scheme_decides(
         ("10.0.0.0/8, 192.168.1.1", "http://192.168.1.1", True),
         ("10.0.0.0/8", "http://11.1.2.3", False),
         ("[fd12::1]:443", "https://[fd12::1]", True),
+        ("localhost,[::1],[fd12::1]", "https://[fd12::1]", True),
+        ("localhost,[::1],[fd12::1]", API, False),
         (",, ,.,:,::/::,/", API, False),
     ],
 )

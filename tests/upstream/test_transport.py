@@ -117,23 +117,22 @@ async def test_a_surplus_that_comes_later_goes_to_nobody(
 
 
 async def test_requests_that_are_given_up_use_up_nothing(transport: CloudTransport) -> None:
-    """After an outage the pool held 100 connections that never dialled, and every request failed for good."""
-    share = a_share(at_a_time=20)
-    exchange = Exchange(transport, transport="api", clock=FakeClock(), share=share)
+    """After an outage the pool held connections that never dialled, and every request failed for good."""
+    exchange = Exchange(transport, transport="api", clock=FakeClock(), share=a_share(at_a_time=150))
+
+    async def ask(seconds: float) -> object:
+        return await exchange.data("POST", cloud.url, body={}, timeout_seconds=seconds)
+
+    ended: list[object] = []
     async with Cloud(lambda _: b"").listening() as cloud:
-        asked = [
-            asyncio.create_task(exchange.data("POST", cloud.url, body={}, timeout_seconds=0.2))
-            for _ in range(200)
-        ]
-        while len(cloud.heads) < 20:  # noqa: ASYNC110 - the server tells nobody
-            await asyncio.sleep(0)
-        for task in asked[::2]:
-            task.cancel()
-        ended = await asyncio.gather(*asked, return_exceptions=True)
+        for _ in range(6):
+            asked = [asyncio.create_task(ask(0.15)) for _ in range(200)]
+            await asyncio.sleep(0.1)
+            for task in asked[::2]:
+                task.cancel()
+            ended += await asyncio.gather(*asked, return_exceptions=True)
         cloud.answers = lambda _: GOOD
-        healed = await asyncio.gather(
-            *(exchange.data("POST", cloud.url, body={}, timeout_seconds=5) for _ in range(40))
-        )
+        healed = await asyncio.gather(*(ask(5) for _ in range(40)))
 
     assert {asyncio.CancelledError, Unreachable} <= {type(each) for each in ended}
     assert [{"a": 1}] * 40 == healed
@@ -157,14 +156,14 @@ async def test_a_request_under_way_outlives_the_way_it_took() -> None:
     """What is made anew for others must not end what may still be answered."""
     now = 0.0
     async with Cloud(lambda _: b"").listening() as cloud, a_transport(monotonic=lambda: now) as transport:
-        cloud.answers = lambda head: (
-            b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nslow" if b"slow" in head else b""
-        )
+        cloud.answers = lambda head: an_answer(b"slow")[:-2] if b"slow" in head else b""
         slow = await transport.handle_async_request(httpx.Request("GET", f"{cloud.url}/slow"))
         for seconds in (0.0, RENEW_SECONDS):
             now += seconds
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(get(transport, cloud.url), 0.05)
+        assert not transport._ways
+        cloud.say(b"ow")
         body = b"".join([chunk async for chunk in slow.stream])  # type: ignore[union-attr]
         await slow.aclose()
 
