@@ -4,15 +4,20 @@ import asyncio
 import logging
 import threading
 from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
+import requests
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from requests.adapters import HTTPAdapter
 
 from entitlements import metrics
+from entitlements.addresses import is_loopback
 from entitlements.clock import SystemClock
 from entitlements.composition import VERSION
 from entitlements.occasional_log import OccasionalLog
@@ -33,7 +38,8 @@ class Traces:
         self._provider = TracerProvider(
             resource=ours.merge(OTELResourceDetector().detect()), shutdown_on_exit=False
         )
-        self._provider.add_span_processor(BatchSpanProcessor(CountingExporter(OTLPSpanExporter())))
+        exporter = OTLPSpanExporter(session=session_that_knows_this_machine())
+        self._provider.add_span_processor(BatchSpanProcessor(CountingExporter(exporter)))
         # What is wrapped is the transport of the client that it is given.
         client = httpx.AsyncClient(transport=transport, trust_env=False)
         HTTPXClientInstrumentor.instrument_client(client, tracer_provider=self._provider)
@@ -46,6 +52,24 @@ class Traces:
         flushing = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
         flushing.start()
         await asyncio.to_thread(flushing.join, FLUSH_SECONDS)
+
+
+def session_that_knows_this_machine() -> requests.Session:
+    """As requests makes it, but a collector on this machine is not asked by way of a proxy."""
+    session = requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _DirectToThisMachine())
+    return session
+
+
+class _DirectToThisMachine(HTTPAdapter):
+    """Forgets the proxies of the environment for what is on this machine."""
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        """See requests."""
+        if is_loopback(urlsplit(str(request.url)).hostname or ""):
+            options["proxies"] = None
+        return super().send(request, *args, **options)
 
 
 class CountingExporter(SpanExporter):

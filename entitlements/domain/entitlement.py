@@ -83,10 +83,9 @@ class Feature:
     @property
     def is_metered(self) -> bool:
         """True exactly for numbers that are counted (contract/grpc.md, How values map)."""
-        return self.feature_type is FeatureType.NUMBER and self.meter_type in {
-            MeterType.FLUCTUATING,
-            MeterType.INCREMENTAL,
-        }
+        return self.feature_type is FeatureType.NUMBER and (
+            self.meter_type is MeterType.INCREMENTAL or self.meter_type is MeterType.FLUCTUATING
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

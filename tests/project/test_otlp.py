@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from emulator.server import Emulator
 from grpc_service.generated import sidecar_pb2 as pb
+from sidecar_project.otlp import session_that_knows_this_machine
 from sidecar_project.tracing import traced
 from sidecar_project.tracing_wanted import is_wanted
 from tests.cloud_states import boolean_state
@@ -178,6 +179,20 @@ async def test_a_missing_extra_is_one_clear_line(
     assert [
         "OTEL_* asks for traces, and the extra `tracing` is not installed: none are made"
     ] == caplog.messages
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_collector_on_this_machine_is_asked_directly(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    """Spans went to the proxy, which knows no such collector, and were lost."""
+    for variable in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:1")
+    with session_that_knows_this_machine() as session:
+        url = f"http://{host}:{collector.port}/v1/traces"
+        answer = await asyncio.to_thread(session.post, url, data=b"", timeout=10)
+
+    assert 200 == answer.status_code
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from entitlements import metrics
 from entitlements.domain.entitlement import (
     NO_TIMESTAMP_MS,
     BooleanEntitlement,
@@ -25,6 +26,7 @@ from entitlements.domain.entitlement import (
 )
 from entitlements.domain.entity import Entity
 from entitlements.domain.reason import AccessDeniedReason
+from entitlements.upstream import payloads
 from entitlements.upstream.payloads import (
     denied_reason,
     entity_from_entitlements,
@@ -303,3 +305,44 @@ def test_half_a_surrogate_pair_does_not_reach_a_caller() -> None:
     assert isinstance(enum, EnumEntitlement)
     assert ("cut ?", ("eu?",)) == (enum.feature.display_name, enum.enum_values)
     assert "? ü" == found.credits["c"].currency.display_name
+
+
+def test_a_feature_of_many_customers_is_made_and_held_once() -> None:
+    """An account has a few hundred, and each customer's answer tells them again."""
+    told = an_entitlement(a_feature(displayName="Single sign-on"))
+
+    first, second = (entity(told).features["f"].feature for _ in range(2))
+    another = entity(an_entitlement(a_feature(displayName="SSO"))).features["f"].feature
+
+    assert first is second
+    assert ("Single sign-on", "SSO") == (first.display_name, another.display_name)
+
+
+def test_features_without_end_are_not_all_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(payloads, "_features_known", {})
+    monkeypatch.setattr(payloads, "MAX_FEATURES_KNOWN", 3)
+
+    for number in range(10):
+        entity(an_entitlement(a_feature(refId=f"f-{number}")))
+
+    assert len(payloads._features_known) <= 3
+
+
+def test_what_is_not_understood_in_a_feature_is_counted_each_time() -> None:
+    def counted() -> float:
+        return float(metrics.UPSTREAM_SKIPPED.labels("meter_type")._value.get())
+
+    before = counted()
+    for _ in range(3):
+        entity(an_entitlement(a_feature("NUMBER", meterType="Sundial")))
+
+    assert before + 3 == counted()
+
+
+@pytest.mark.parametrize("odd", [["a"], {"a": 1}, 1, True])
+@pytest.mark.parametrize("field", ["displayName", "meterType", "featureUnits", "unitTransformation"])
+def test_an_odd_field_of_a_feature_counts_as_absent(field: str, odd: object) -> None:
+    """Also a list or an object, by which nothing can be looked up."""
+    odd_one, without = (entity(an_entitlement(a_feature() | {field: value})) for value in (odd, None))
+
+    assert without == odd_one
