@@ -7,12 +7,12 @@ import asyncio
 import json
 import logging
 import os
-import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from entitlements import control_socket
 from entitlements.cache.tiers import Miss
 from entitlements.composition import SharedRedis, Sidecar
 from entitlements.domain.cached_entity import CachedEntity
@@ -27,7 +27,6 @@ from entitlements.upstream.state_documents import state_from_entity
 
 logger = logging.getLogger(__name__)
 
-SOCKET_NAME = "control.sock"
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """A longer line ends the connection."""
 _BATCH = 100
@@ -38,51 +37,26 @@ _Act = Callable[[Sidecar, dict[str, Any], asyncio.StreamReader], _Lines]
 
 
 @asynccontextmanager
-async def served(sidecar: Sidecar, folder: Path) -> AsyncIterator[None]:
+async def served(sidecar: Sidecar, folder: Path, *, name: str) -> AsyncIterator[None]:
     """While entered, commands are answered; where the socket cannot be, the sidecar does without."""
-    path = folder / SOCKET_NAME
-    try:
-        listener = _listen(path)
-    except OSError as error:
-        logger.info("commands cannot ask this process", extra={"reason": error.strerror or str(error)})
-        yield
-        return
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await _answer(sidecar, reader, writer)
 
-    server = await asyncio.start_unix_server(answer, sock=listener, limit=MAX_LINE_BYTES)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        server.close()
-
-
-def _listen(path: Path) -> socket.socket:
-    """The socket, its owner's alone from the first moment; the one of a process that died is replaced."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    before = os.umask(0o177)
-    try:
-        if path.exists() and not _is_answered(path):
-            path.unlink()
-        listener.bind(str(path))
-    except OSError:
-        listener.close()
-        raise
-    finally:
-        os.umask(before)
-    return listener
-
-
-def _is_answered(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
+    with ExitStack() as stack:
         try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-    return True
+            listener = stack.enter_context(control_socket.listening(folder, name))
+        except OSError as error:
+            logger.info("commands cannot ask this process", extra={"reason": error.strerror or str(error)})
+            listener = None
+        if listener is None:
+            yield
+            return
+        server = await asyncio.start_unix_server(answer, sock=listener, limit=MAX_LINE_BYTES)
+        try:
+            yield
+        finally:
+            server.close()
 
 
 async def _answer(sidecar: Sidecar, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -21,6 +21,7 @@ from entitlements.clock import ThreadClocks
 from entitlements.composition import Sidecar, data_dir
 from entitlements.config import SidecarConfig
 from entitlements.consumers import FEED_CHANNEL
+from entitlements.control_socket import name_of
 from grpc_service.decision_log import DecisionLog, id_key
 from grpc_service.engines.selection import choose_engine
 from grpc_service.methods import Around
@@ -96,7 +97,7 @@ class _Process:
         stopped = _stop_signal()
         if self._is_worker:
             _stop_with_parent(stopped)
-        commands = control.served(self._sidecar, data_dir())
+        commands = control.served(self._sidecar, data_dir(), name=name_of(self._ports["HTTP"]))
         async with (
             self._sidecar.running(),
             traced(self._sidecar.http_client, wanted=TRACES_WANTED) as spans,

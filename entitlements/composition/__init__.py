@@ -2,7 +2,7 @@
 
 from entitlements.composition.building import build, sidecar
 from entitlements.composition.cloud import VERSION, cloud_transport, identity_headers
-from entitlements.composition.outbox import OutboxParts, data_dir
+from entitlements.composition.outbox import OutboxParts, data_dir, metrics_port
 from entitlements.composition.process import Sidecar
 from entitlements.composition.shared_redis import REDIS_CACHE, SharedRedis
 
@@ -16,5 +16,6 @@ __all__ = [
     "cloud_transport",
     "data_dir",
     "identity_headers",
+    "metrics_port",
     "sidecar",
 ]

@@ -22,6 +22,12 @@ OUTBOX_FILE = "outbox.sqlite3"
 """In SIDECAR_DATA_DIR, where there is no Redis."""
 
 
+def metrics_port() -> int:
+    """Where this environment's sidecar answers over HTTP (METRICS_PORT)."""
+    port: int = settings.SIDECAR.config.metrics_port
+    return port
+
+
 def data_dir() -> Path:
     """The folder of what outlives the process (SIDECAR_DATA_DIR)."""
     folder: Path = settings.DATA_DIR

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from emulator.server import Emulator
-from entitlements.control import SOCKET_NAME
+from entitlements.control_socket import SOCKET_NAME
 from tests.chaos.bystander import watched
 from tests.chaos.hostile import SCALE, SEED, mutated
 from tests.cloud_states import boolean_state

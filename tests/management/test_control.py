@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from emulator.server import Emulator
-from entitlements.control import SOCKET_NAME
+from entitlements.control_socket import SOCKET_NAME
 from tests.harness import SidecarProcess, environment_for, running_sidecar
 from tests.management.command_runs import run
 
