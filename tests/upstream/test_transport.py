@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -150,6 +151,30 @@ async def test_a_way_that_fails_though_the_cloud_can_be_reached_is_made_anew() -
                 await get(transport, cloud.url)
 
         assert b"/again" == await get(transport, f"{cloud.url}/again")
+
+
+async def test_a_look_up_of_the_name_that_hangs_is_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All requests to a host share one look-up; one that never ends stopped them for as long."""
+    now, asked = 0.0, 0
+    loop = asyncio.get_running_loop()
+    look_up = loop.getaddrinfo
+
+    async def hang_at_first(*args: Any, **options: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            await asyncio.Event().wait()
+        return await look_up(*args, **options)
+
+    monkeypatch.setattr(loop, "getaddrinfo", hang_at_first)
+    async with Cloud(echo).listening() as cloud, a_transport(monotonic=lambda: now) as transport:
+        url = f"http://localhost:{cloud.port}"
+        for seconds in (0.0, RENEW_SECONDS):
+            now += seconds
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(get(transport, url), 0.05)
+
+        assert b"/again" == await get(transport, f"{url}/again")
 
 
 async def test_a_request_under_way_outlives_the_way_it_took() -> None:
