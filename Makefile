@@ -9,7 +9,7 @@ FUZZ_SCALE := 10
 FUZZ_SEED := 1
 IMAGE := stigg-sidecar:0.1.0
 
-.PHONY: help demo test coverage covered check format proto docs bench chaos fuzz soak lock image sbom clean demo-venv dev-venv
+.PHONY: help demo test coverage covered check audit format proto docs bench chaos fuzz soak lock image sbom clean demo-venv dev-venv
 
 help: ## list these words
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1  \t/'
@@ -47,6 +47,9 @@ check: dev-venv ## everything that CI looks at, but the tests
 	SERVER_API_KEY=made-up $(BIN)/python manage.py check --deploy --fail-level WARNING
 	$(BIN)/python grpc_service/proto/generate.py --check
 	$(BIN)/python -m docs.configuration --check
+
+audit: dev-venv ## fail on a known advisory about what the locks pin, or say that nobody can be asked
+	@$(BIN)/python .ci/audit.py
 
 format: dev-venv ## format the code and mend what can be mended by itself
 	$(BIN)/ruff format .
