@@ -136,6 +136,7 @@ class Background:
                 return
             finally:
                 state.is_running = False
+            _stop_if_cancelled()
             await asyncio.sleep(pause_seconds)
             pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
 
@@ -173,6 +174,16 @@ def awaited(
     _AWAITED.add(task)
     task.add_done_callback(_AWAITED.discard)
     return task
+
+
+def _stop_if_cancelled() -> None:
+    """Ends the task where a library swallowed its cancellation, as channels_redis does while it closes.
+
+    The work then ends in another way, would be started again, and whoever cancelled it would wait for ever.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def ended(*tasks: "asyncio.Task[Any]") -> None:

@@ -177,10 +177,11 @@ class FeedGroup:
             RedisError: Redis did not answer when it was asked to pass the words on.
         """
         layer = get_channel_layer(SHARED_LAYER)
+        resets = self._redis.connection.resets
         try:
             channel = await layer.new_channel()
             await layer.group_add(SHARED_GROUP, channel)
-            while True:
+            while resets == self._redis.connection.resets:  # else another Redis may stand behind the name
                 async with asyncio.timeout(SILENCE_SECONDS):
                     word = await self._heard(layer, channel)
                 if word is not None and self._sidecar.sharing.hear(word):

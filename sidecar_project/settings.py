@@ -91,6 +91,10 @@ def _shown(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
 
 
+def _path(file: Path | None) -> str | None:
+    return None if file is None else str(file)
+
+
 def _redis_address(config: SidecarConfig) -> RedisAddress:
     return RedisAddress(
         host=config.redis_host,
@@ -99,6 +103,10 @@ def _redis_address(config: SidecarConfig) -> RedisAddress:
         username=_shown(config.redis_username),
         password=_shown(config.redis_password),
         tls=config.redis_tls,
+        tls_verify=config.sidecar_redis_tls_verify,
+        tls_ca_file=_path(config.sidecar_redis_ca_file),
+        tls_cert_file=_path(config.sidecar_redis_cert_file),
+        tls_key_file=_path(config.sidecar_redis_key_file),
     )
 
 

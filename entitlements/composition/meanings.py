@@ -77,6 +77,26 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
             "Redis does not answer in time: memory and the cloud do, and nothing is shared meanwhile. It "
             "is tried again by itself."
         ),
+        "password_refused": (
+            "Redis refuses REDIS_USERNAME or REDIS_PASSWORD: memory and the cloud answer, and nothing is "
+            "shared. Put the valid ones in place and restart."
+        ),
+        "certificate_refused": (
+            "No trusted TLS connection to Redis comes about (`sentences` tells why, and which variable "
+            "mends it): memory and the cloud answer, and nothing is shared."
+        ),
+        "cluster": (
+            "REDIS_HOST is a node of a Redis Cluster: most keys are refused there. Point it at a Redis "
+            "that is no Cluster."
+        ),
+        "lacking_rights": (
+            "Redis refuses commands to this user (`sentences` tells what does not go for it); all else "
+            "goes on. Give the user the rights to `refused_commands`."
+        ),
+        "unverified": (
+            "Redis' certificate is not verified (SIDECAR_REDIS_TLS_VERIFY=off): whoever stands between "
+            "can read and write. Set SIDECAR_REDIS_CA_FILE instead."
+        ),
         "refusing_writes": (
             "Redis answers and refuses to write (`last_refusal` tells why: OOM is full, READONLY a "
             "replica): nothing new is shared. Look at that Redis."

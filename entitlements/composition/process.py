@@ -68,9 +68,9 @@ class Sidecar:
         """While entered, background work is done; leaving ends it and closes what is open."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.http_client.aclose)
-            if self.redis is not None:
-                await stack.enter_async_context(self.redis.running())
             stack.push_async_callback(self.background.stop)
+            if self.redis is not None:
+                await stack.enter_async_context(self.redis.running(self.background))
             if self.snapshot is not None:
                 stack.callback(self.snapshot.close)
                 interval_seconds = self.config.sidecar_snapshot_interval_seconds

@@ -1,6 +1,7 @@
 """The parts that share what is known with other processes, by one Redis."""
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, cast
 
 from django.core.cache import caches
 
+from entitlements.background import Background
 from entitlements.cache.redis import RedisTier
 from entitlements.config import SidecarConfig
 from entitlements.domain.ports import Clock
-from entitlements.redis.connection import RedisConnection
+from entitlements.redis.connection import UNAVAILABLE, RedisConnection
+from entitlements.redis.examination import Examination, examine
 from entitlements.redis.fetch_lock import FetchLock
 from entitlements.redis.keys import KeySpace
 from entitlements.redis.lease import Lease, LeaseState
@@ -22,8 +25,15 @@ from entitlements.redis.notifications import Notifications
 if TYPE_CHECKING:
     from django_redis.cache import RedisCache
 
+logger = logging.getLogger(__name__)
+
 REDIS_CACHE = "redis"
 """The shared Redis among Django's CACHES, where REDIS_ENVIRONMENT_PREFIX is set."""
+EXAMINE_SECONDS = 60.0
+"""So often it is looked what Redis lets us do: rights are mended while we run."""
+EXAMINE_SOON_SECONDS = 2.0
+"""The same, before it first answered."""
+UNVERIFIED = "its certificate is not verified (SIDECAR_REDIS_TLS_VERIFY=off): anybody may play Redis"
 LOCK_MARGIN_SECONDS = 1.0
 """A fetch lock outlives the longest fetch by this."""
 
@@ -41,15 +51,44 @@ class SharedRedis:
     lease_state: LeaseState | None = None
     """As it was seen last, for people."""
 
+    is_verified: bool = True
+    """False where SIDECAR_REDIS_TLS_VERIFY is off."""
+    examination: Examination | None = None
+    """What is known of that Redis and of our rights there; None before it first answered."""
+
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self, background: Background) -> AsyncIterator[None]:
         """While entered, what others tell is heard; leaving ends all threads."""
         self.notifications.start()
+        await self.examine()  # for the line of the start; waits no longer than any call
         try:
-            yield
+            async with background.kept("redis-examination", self._examine_regularly):
+                yield
         finally:
             await asyncio.to_thread(self.notifications.stop)
             await asyncio.to_thread(self.connection.stop)
+
+    @property
+    def sentences(self) -> list[str]:
+        """What a person has to know of it, the start's line and the page alike."""
+        told = [] if self.is_verified else [UNVERIFIED]
+        if self.connection.cause is not None:
+            told.append(self.connection.cause.text)
+        return told + ([] if self.examination is None else self.examination.sentences)
+
+    async def examine(self) -> None:
+        """Looks what that Redis is and what we may do there; says what changed."""
+        found = await self.connection.run(lambda client: examine(client, self.keys))
+        if found is UNAVAILABLE or found == self.examination:
+            return
+        self.examination = found
+        for sentence in found.sentences:
+            logger.warning("redis cannot be used as meant: %s", sentence)
+
+    async def _examine_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(EXAMINE_SECONDS if self.examination is not None else EXAMINE_SOON_SECONDS)
+            await self.examine()
 
 
 def lease_holder() -> str:
@@ -63,8 +102,9 @@ def shared_redis(config: SidecarConfig, clock: Clock) -> SharedRedis | None:
         return None
     keys = KeySpace(prefix=config.redis_environment_prefix)
     connection = RedisConnection(cast("RedisCache", caches[REDIS_CACHE]), clock=clock)
-    notifications = Notifications(connection.client, pattern=keys.fetch_channels)
+    notifications = Notifications(connection, pattern=keys.fetch_channels)
     return SharedRedis(
+        is_verified=config.sidecar_redis_tls_verify or not config.redis_tls,
         keys=keys,
         connection=connection,
         tier=RedisTier(connection, keys=keys, clock=clock, ttl_seconds=config.redis_keys_ttl_in_secs),

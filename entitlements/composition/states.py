@@ -11,6 +11,8 @@ from entitlements.domain.breaker import BreakerState
 from entitlements.domain.errors import Untrusted
 from entitlements.domain.freshness import Trust
 from entitlements.domain.ports import Clock
+from entitlements.redis.causes import Trouble
+from entitlements.redis.examination import Examination
 from entitlements.service.health import PartState
 from entitlements.service.key_check import KeyVerdict
 from entitlements.service.sharing import Role
@@ -21,6 +23,8 @@ FOLLOWING_THROUGH_HOLDER = "following through holder"
 """The feed's phase in a process that hears of every change from the lease's holder."""
 WAITING_SECONDS = 10.0
 """A write that waits for longer is told as a problem."""
+_TRANSIENT = Trouble.NOT_ANSWERING
+"""A single call that got no answer is no trouble yet; a refused password or certificate is."""
 JUNK_SECONDS = 60.0
 """Junk that was found is told as a problem for so long."""
 
@@ -125,24 +129,38 @@ def _outbox_state(built: Sidecar) -> PartState:
 
 
 def _redis_state(redis: SharedRedis, clock: Clock) -> PartState:
-    lease, tier = redis.lease_state, redis.tier
-    problem = None
-    if not redis.connection.is_answering:
-        problem = "not_answering"
-    elif not tier.takes_writes:
-        problem = "refusing_writes"
-    elif clock.monotonic() - tier.junk_found_at < JUNK_SECONDS:
-        problem = "holds_junk"
+    lease, tier, found = redis.lease_state, redis.tier, redis.examination or Examination()
     return _state(
         "redis",
-        problem,
+        _redis_problem(redis, clock, found),
         answering=redis.connection.is_answering,
+        sentences=redis.sentences,
+        server=found.server,
+        refused_commands=list(found.refused),
+        certificate_verified=redis.is_verified,
+        resets=redis.connection.resets,
         last_refusal=redis.connection.last_refusal,
         dropped_writes=tier.dropped_writes,
         junk_values=tier.junk_values,
         feed_lease_holder=lease and lease.holder,
         feed_lease_age_seconds=lease and round(lease.age_seconds, 1),
     )
+
+
+def _redis_problem(redis: SharedRedis, clock: Clock, found: Examination) -> str | None:
+    """The worst first: what is behind it cannot be told."""
+    cause = redis.connection.cause
+    if cause is not None and (not redis.connection.is_answering or cause.trouble is not _TRANSIENT):
+        return cause.trouble.value
+    problems = {
+        "not_answering": not redis.connection.is_answering,
+        "cluster": found.is_cluster,
+        "lacking_rights": bool(found.lacking),
+        "refusing_writes": not redis.tier.takes_writes,
+        "holds_junk": clock.monotonic() - redis.tier.junk_found_at < JUNK_SECONDS,
+        "unverified": not redis.is_verified,
+    }
+    return next((problem for problem, is_so in problems.items() if is_so), None)
 
 
 def _upstream_state(built: Sidecar) -> PartState:

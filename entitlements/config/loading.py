@@ -14,6 +14,14 @@ from entitlements.config.memory_size import default_cache_size_bytes
 from entitlements.config.variables import SECRETS, SidecarConfig, derived_urls, variable_names
 
 MASK = "********"
+PEM_FILES = (
+    "tls_cert_file",
+    "tls_key_file",
+    "tls_client_ca_file",
+    "sidecar_redis_ca_file",
+    "sidecar_redis_cert_file",
+    "sidecar_redis_key_file",
+)
 MAX_SECRET_FILE_BYTES = 65_536
 """A larger file is no secret."""
 MAX_SHOWN_CHARACTERS = 80
@@ -197,13 +205,28 @@ def _missing(config: SidecarConfig | None, values: dict[str, Any], problems: lis
         )
     if config.sidecar_offline_file is not None and not config.offline:
         found.append("SIDECAR_OFFLINE_FILE is set without OFFLINE; both may be set, or neither")
-    return found + _unreadable_files(config)
+    return found + _redis_tls(config) + _unreadable_files(config)
+
+
+def _redis_tls(config: SidecarConfig) -> list[str]:
+    found = []
+    if (config.sidecar_redis_cert_file is None) != (config.sidecar_redis_key_file is None):
+        found.append(
+            "SIDECAR_REDIS_CERT_FILE and SIDECAR_REDIS_KEY_FILE belong together; both must be set, or neither"
+        )
+    given = (config.sidecar_redis_ca_file, config.sidecar_redis_cert_file)
+    if not config.redis_tls and any(file is not None for file in given):
+        found.append(
+            "SIDECAR_REDIS_CA_FILE or SIDECAR_REDIS_CERT_FILE is set without REDIS_TLS; "
+            "REDIS_TLS must be true for them"
+        )
+    return found
 
 
 def _unreadable_files(config: SidecarConfig) -> list[str]:
     return [
         f"{name.upper()} is {str(file)!r}, which cannot be read; it may name a readable PEM file"
-        for name in ("tls_cert_file", "tls_key_file", "tls_client_ca_file")
+        for name in PEM_FILES
         if (file := getattr(config, name)) is not None and not _is_readable(file)
     ]
 

@@ -204,6 +204,16 @@ class SidecarConfig(BaseModel):
     sidecar_offline_file: Path | None = Field(
         None, description="with OFFLINE: JSON or YAML of customers and their entitlements"
     )
+    sidecar_redis_ca_file: Path | None = Field(
+        None, description="authority that Redis' certificate may come from, besides the machine's own"
+    )
+    sidecar_redis_tls_verify: Boolean = Field(
+        True, description="off: Redis' certificate is not looked at; whoever answers is taken for Redis"
+    )
+    sidecar_redis_cert_file: Path | None = Field(
+        None, description="certificate that is shown to Redis, with SIDECAR_REDIS_KEY_FILE"
+    )
+    sidecar_redis_key_file: Path | None = Field(None, description="private key of that certificate")
     sidecar_snapshot_file: Path | None = Field(
         None, description="what memory holds is written here, for an outage after a restart"
     )

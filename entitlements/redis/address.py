@@ -24,7 +24,12 @@ class RedisAddress:
     password: str | None = field(default=None, repr=False)
     tls: bool = False
     tls_ca_file: str | None = None
-    """For a certificate of one's own; None for the machine's authorities."""
+    """An authority that is trusted besides the machine's."""
+    tls_verify: bool = True
+    """False: whoever answers is taken for Redis."""
+    tls_cert_file: str | None = None
+    """What this process shows of itself, where Redis asks for it; with `tls_key_file`."""
+    tls_key_file: str | None = None
 
     @property
     def url(self) -> str:
@@ -35,7 +40,17 @@ class RedisAddress:
 
     @property
     def _tls_options(self) -> dict[str, object]:
-        return {"ssl_ca_certs": self.tls_ca_file} if self.tls and self.tls_ca_file else {}
+        """As both of redis-py's clients take them; the files are read anew for every connection."""
+        if not self.tls:
+            return {}
+        options: dict[str, object] = {
+            "ssl_cert_reqs": "required" if self.tls_verify else "none",
+            "ssl_check_hostname": self.tls_verify,
+            "ssl_ca_certs": self.tls_ca_file,
+            "ssl_certfile": self.tls_cert_file,
+            "ssl_keyfile": self.tls_key_file,
+        }
+        return {name: value for name, value in options.items() if value is not None}
 
 
 def cache_settings(address: RedisAddress) -> dict[str, Any]:

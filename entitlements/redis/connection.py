@@ -12,13 +12,14 @@ from typing import TypeAlias, TypeVar, cast
 
 from django_redis.cache import RedisCache
 from redis import Redis
-from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from entitlements import metrics
 from entitlements.domain.breaker import Breaker, BreakerState
 from entitlements.domain.ports import Clock
 from entitlements.json_fields import Junk
 from entitlements.occasional_log import OccasionalLog
+from entitlements.redis.causes import TIMED_OUT, Cause, cause_of, refusal_of
 from entitlements.redis.keys import raw
 from entitlements.redis.outage_log import OutageLog
 
@@ -31,20 +32,11 @@ THREADS = 8
 MAX_WAITING = 512
 """So many calls may wait for a thread; past it a call is not made, so that a flood cannot pile up here."""
 
-_REFUSALS = (
-    "READONLY",
-    "OOM",
-    "NOPERM",
-    "MISCONF",
-    "WRONGTYPE",
-    "MASTERDOWN",
-    "MOVED",
-    "CROSSSLOT",
-    "DENIED",
-)
+RESET_SECONDS = 1.0
+"""The connections are given up no more often than this, whatever a Redis answers that stays as it is."""
 
-_REFUSAL_CLASSES = {OutOfMemoryError: "OOM", ReadOnlyError: "READONLY", NoPermissionError: "NOPERM"}
-"""redis-py cuts the code off the texts of these."""
+_WRONG_NODE = frozenset({"READONLY", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS"})
+"""Whoever answers so is not, or no longer, who takes writes: another may be, under the same name."""
 
 _Answer = TypeVar("_Answer")
 Client: TypeAlias = Redis
@@ -72,6 +64,11 @@ class RedisConnection:
         self._is_stopped = False
         self.last_refusal: str | None = None
         """Why Redis refused a command last, such as READONLY."""
+        self.cause: Cause | None = None
+        """Why the last call got no answer; None after one that did."""
+        self.resets = 0
+        """So often all connections were given up because another Redis may stand behind the name now."""
+        self._reset_at = float("-inf")
         self._outage = OutageLog(
             logger,
             down="redis does not answer; memory and the cloud do",
@@ -112,14 +109,16 @@ class RedisConnection:
         self.client.connection_pool.disconnect()
 
     async def _run(self, work: Callable[[Client], _Answer]) -> _Answer | Unavailable:
+        resets = self.resets
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                answer = await asyncio.get_running_loop().run_in_executor(self._threads, work, self.client)
+                call = asyncio.get_running_loop().run_in_executor(self._threads, self._on_thread, work)
+                answer = await call
         except (
             ResponseError
         ) as error:  # it answers, if only with a refusal: read-only, out of memory, no right
             self._answered()
-            self._refused(_refusal(error))
+            self._refused(refusal_of(error))
             return UNAVAILABLE
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             self._failed(error)
@@ -130,30 +129,52 @@ class RedisConnection:
         except BaseException:  # given up by the caller, or a fault of ours: it says nothing about Redis
             self._breaker.abandoned(self._clock.monotonic())
             raise
+        finally:
+            if resets != self.resets:  # the connection of this call was in use when the others were closed
+                self.client.connection_pool.disconnect(inuse_connections=False)
         self._answered()
         return answer
 
+    def _on_thread(self, work: Callable[[Client], _Answer]) -> _Answer:
+        """Notes why a call fails also where nobody waits for it any more: that it took long is no cause."""
+        try:
+            return work(self.client)
+        except ResponseError:
+            raise
+        except (RedisError, OSError) as error:
+            self.cause = cause_of(error)
+            raise
+
     def _answered(self) -> None:
+        self.cause = None
         self._breaker.succeeded()
         self._outage.succeeded()
 
     def _failed(self, error: Exception) -> None:
         metrics.REDIS_CLIENT_ERRORS.inc()
         self._breaker.failed(self._clock.monotonic())
-        self._outage.failed(type(error).__name__, is_down=not self.is_answering)
+        self.cause = self.cause or TIMED_OUT
+        self._outage.failed(type(error).__name__, error=self.cause.text, is_down=not self.is_answering)
 
     def _refused(self, cause: str) -> None:
         metrics.REDIS_CLIENT_ERRORS.inc()
         self.last_refusal = cause
-        self._occasional.warning("refused", "redis refuses commands cause=%s", cause)
+        self._occasional.warning("refused", "redis refuses commands cause=%s", cause, cause=cause)
+        if cause in _WRONG_NODE:
+            self._reset()
 
+    def _reset(self) -> None:
+        """Gives all connections up: a fail-over leaves them at the old primary, which lives on as a replica.
 
-def _refusal(error: ResponseError) -> str:
-    """The code in the error; its text may name keys, which are ids of customers."""
-    for class_, code in _REFUSAL_CLASSES.items():
-        if isinstance(error, class_):
-            return code
-    return next((code for code in _REFUSALS if code in f"{type(error).__name__} {error}"), "other")
+        Connections that threads use just now are closed by their calls as they return (`_run`): closed under
+        a read they would fail in ways of their own. New ones are dialled by name, and reach the new primary.
+        """
+        now = self._clock.monotonic()
+        if now - self._reset_at < RESET_SECONDS:
+            return
+        self._reset_at = now
+        self.resets += 1
+        self.client.connection_pool.disconnect(inuse_connections=False)
 
 
 def values_of(client: Client, names: Iterable[str]) -> list[bytes | None]:

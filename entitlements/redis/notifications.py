@@ -14,7 +14,7 @@ from redis.client import PubSub
 from redis.exceptions import RedisError
 
 from entitlements import metrics
-from entitlements.redis.connection import Client
+from entitlements.redis.connection import RedisConnection
 from entitlements.redis.keys import raw
 
 logger = logging.getLogger(__name__)
@@ -28,8 +28,8 @@ PAUSE_SECONDS = 1.0
 class Notifications:
     """Hands messages on the channels of one pattern to those who wait for them on the event loop."""
 
-    def __init__(self, client: Client, *, pattern: str) -> None:
-        self._client = client
+    def __init__(self, connection: RedisConnection, *, pattern: str) -> None:
+        self._connection = connection
         self._pattern = pattern
         self._waiting: defaultdict[str, list[asyncio.Future[bytes]]] = defaultdict(list)
         self._thread: threading.Thread | None = None
@@ -65,7 +65,7 @@ class Notifications:
     def _listen(self) -> None:
         while not self._stopped.is_set():
             try:
-                pubsub = self._client.pubsub(ignore_subscribe_messages=True)
+                pubsub = self._connection.client.pubsub(ignore_subscribe_messages=True)
                 with contextlib.closing(pubsub):
                     pubsub.psubscribe(raw(self._pattern))
                     self._hand_on(pubsub)
@@ -80,7 +80,9 @@ class Notifications:
         self._stopped.wait(PAUSE_SECONDS)
 
     def _hand_on(self, pubsub: PubSub) -> None:
-        while not self._stopped.is_set():
+        """Hands messages on until it is stopped, or another Redis may stand behind the name."""
+        resets = self._connection.resets
+        while not self._stopped.is_set() and resets == self._connection.resets:
             message = pubsub.get_message(timeout=POLL_SECONDS)
             if message is not None and self._loop is not None:
                 channel = message["channel"].decode("utf-8", "surrogatepass")

@@ -18,14 +18,14 @@ class OutageLog:
         self._up = up
         self._is_down = False
 
-    def failed(self, cause: object, *, is_down: bool) -> None:
-        """One thing failed; `is_down` when that is an outage by now."""
+    def failed(self, cause: object, *, is_down: bool, error: str | None = None) -> None:
+        """One thing failed; `is_down` when that is an outage by now, `error` what to tell of it beside."""
         if not is_down:
             return
         if not self._is_down:
             self._is_down = True
             self._occasional.forget(_OUTAGE)
-        self._occasional.warning(_OUTAGE, "%s cause=%s", self._down, cause)
+        self._occasional.warning(_OUTAGE, "%s cause=%s", self._down, cause, cause=error)
 
     def succeeded(self) -> None:
         """One thing went well: an outage is over."""

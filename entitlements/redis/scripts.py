@@ -1,8 +1,12 @@
 """What Redis does in one step: a value and its timestamp change together, also against other writers."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from functools import cache
+from typing import Any, cast
+
+from redis.exceptions import NoPermissionError, NoScriptError
 
 from entitlements.redis.connection import Client
 from entitlements.redis.keys import raw, timestamp_of
@@ -78,6 +82,23 @@ def encode_timestamp(timestamp_ms: int) -> bytes:
     return str(timestamp_ms).encode()
 
 
+def _run(client: Client, script: str, keys: Sequence[bytes], arguments: Sequence[bytes | int]) -> Any:
+    """What the script answers: by its digest where Redis knows it, else by its text, which Redis then keeps.
+
+    So a user that may EVAL alone is enough; redis-py's own way loads it by SCRIPT LOAD.
+    """
+    digest = _digest(script)
+    try:
+        return client.evalsha(digest, len(keys), *keys, *arguments)
+    except (NoScriptError, NoPermissionError):
+        return client.eval(script, len(keys), *keys, *arguments)
+
+
+@cache
+def _digest(script: str) -> str:
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+
+
 def redis_ms(client: Client) -> int:
     """The time by Redis' own clock, epoch milliseconds."""
     seconds, micros = cast("tuple[int, int]", client.time())
@@ -100,12 +121,12 @@ def write_newest(
     for write in writes:
         keys += [raw(write.key), raw(timestamp_of(write.key))]
         arguments += [write.value, encode_timestamp(write.timestamp_ms)]
-    return int(client.register_script(_WRITE_NEWEST)(keys, arguments))
+    return int(_run(client, _WRITE_NEWEST, keys, arguments))
 
 
 def stamp_unknown(client: Client, key: str, *, ttl_seconds: int) -> None:
     """Gives what has no timestamp the timestamp "none", and takes away its value: a miss without one."""
-    client.register_script(_STAMP_UNKNOWN)([raw(key), raw(timestamp_of(key))], [_milliseconds(ttl_seconds)])
+    _run(client, _STAMP_UNKNOWN, [raw(key), raw(timestamp_of(key))], [_milliseconds(ttl_seconds)])
 
 
 def replace_usage(
@@ -119,7 +140,7 @@ def replace_usage(
         write.value,
         encode_timestamp(write.timestamp_ms),
     ]
-    return bool(client.register_script(_REPLACE_USAGE)(keys, arguments))
+    return bool(_run(client, _REPLACE_USAGE, keys, arguments))
 
 
 def _milliseconds(seconds: float) -> int:
@@ -128,9 +149,9 @@ def _milliseconds(seconds: float) -> int:
 
 def renew_if_own(client: Client, key: str, token: bytes, *, milliseconds: int) -> bool:
     """Lets a key that holds the token live so much longer; False when it does not hold it any more."""
-    return bool(client.register_script(_RENEW_IF_OWN)([raw(key)], [token, milliseconds]))
+    return bool(_run(client, _RENEW_IF_OWN, [raw(key)], [token, milliseconds]))
 
 
 def delete_if_own(client: Client, key: str, token: bytes) -> bool:
     """Deletes a key that holds the token; False when it does not hold it any more."""
-    return bool(client.register_script(_DELETE_IF_OWN)([raw(key)], [token]))
+    return bool(_run(client, _DELETE_IF_OWN, [raw(key)], [token]))

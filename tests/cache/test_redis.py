@@ -1,6 +1,7 @@
 """The shared tier against a real Redis: each rule of contract/redis.md on writing."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from prometheus_client import REGISTRY
@@ -386,14 +387,26 @@ async def test_a_write_to_what_is_no_string_replaces_it(redis: RedisServer, tier
     assert entity(metered()) == await taken(tier, CUSTOMER)
 
 
-async def test_what_json_cannot_say_is_not_written_and_counted(redis: RedisServer, tier: RedisTier) -> None:
-    unsayable = credit()
-    unsayable = type(unsayable)(
-        currency=type(unsayable.currency)(currency_id="tokens", additional_meta_data={"a": float("nan")})
-    )
-    before = REGISTRY.get_sample_value("sidecar_cache_junk_total", {"tier": "redis"}) or 0.0
+def _customer_with(meta_data: object) -> Entity:
+    currency = replace(credit().currency, additional_meta_data={"a": meta_data})
+    return entity(replace(credit(), currency=currency))
 
-    await put(tier, CUSTOMER, entity(unsayable))
 
-    assert redis.texts() == {}
-    assert REGISTRY.get_sample_value("sidecar_cache_junk_total", {"tier": "redis"}) == before + 1
+async def test_what_is_no_number_is_null_for_others(tier: RedisTier) -> None:
+    """As JavaScript writes it; the customer is shared all the same."""
+    await put(tier, CUSTOMER, _customer_with(float("nan")))
+
+    assert _customer_with(None) == await taken(tier, CUSTOMER)
+    assert (0, 0) == (tier.junk_values, tier.dropped_writes)
+
+
+@pytest.mark.parametrize("meta_data", [object(), {1, 2}])
+async def test_what_has_no_json_form_is_dropped_and_is_nobody_elses_junk(
+    redis: RedisServer, tier: RedisTier, meta_data: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    """People look for a stranger in Redis where junk is told."""
+    await put(tier, CUSTOMER, _customer_with(meta_data))
+
+    assert {} == redis.texts()
+    assert (0, 1, True) == (tier.junk_values, tier.dropped_writes, tier.takes_writes)
+    assert "an entity has no JSON form and stays out of redis" in caplog.text

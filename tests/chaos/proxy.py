@@ -47,6 +47,10 @@ class TcpProxy:
         self._slice_bytes = CHUNK_BYTES
         self._hears.set()
 
+    def switch(self, target_port: int) -> None:
+        """Lead new connections to another target; open ones stay where they are."""
+        self._target_port = target_port
+
     def slow(self, delay_seconds: float) -> None:
         """Hold every chunk back for so long, each way."""
         self._delay_seconds = delay_seconds

@@ -165,3 +165,27 @@ async def test_who_waits_is_told_what_went_wrong(background: Background) -> None
 
     assert isinstance(task.exception(), ValueError)
     assert {} == background.states
+
+
+@pytest.mark.parametrize("error", [ConnectionError(), ValueError()])
+async def test_work_that_swallows_its_cancellation_ends_all_the_same(
+    background: Background, error: Exception
+) -> None:
+    """A library that closes something may do so; who stops must not wait for ever."""
+    runs = 0
+    began = asyncio.Event()
+
+    async def work() -> None:
+        nonlocal runs
+        runs += 1
+        began.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        raise error
+
+    task = background.keep("hearing", work, outages=(OSError,))
+    await began.wait()
+    async with asyncio.timeout(5):
+        await ended(task)
+
+    assert runs == 1

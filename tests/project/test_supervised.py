@@ -28,7 +28,7 @@ ENGINE = str(ROOT / "grpc_service" / "engines") + os.sep
 """Its calls are the engine's own: it counts them, ends them, and answers what goes wrong in them."""
 EXPECTED = {
     "count-tasks", "fallback-rules", "feed", "feed-beat", "feed-hearing", "feed-lease", "health", "history",
-    "key-check", "metrics", "outbox", "rechecks", "snapshot", "worker",
+    "key-check", "metrics", "outbox", "rechecks", "redis-examination", "snapshot", "worker",
 }  # fmt: skip
 
 
@@ -38,7 +38,7 @@ async def serving_here(built: Sidecar) -> AsyncIterator[None]:
     with socket.create_server(("127.0.0.1", 0)) as http:
         process = serving._Process(built, built.config, http, is_worker=False)
         running = asyncio.create_task(process.run())
-        await _until(lambda: built.health.is_serving)
+        await _until(lambda: built.health.is_serving or running.done())
         try:
             yield
         finally:
@@ -112,6 +112,25 @@ async def test_tasks_go_on_past_nonsense_in_redis(
 
     assert {} == {name: state.failures for name, state in states.items() if state.failures}
     assert parts["background"]["problem"] == "skipping"
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_the_line_of_the_start_names_the_commands_that_are_refused(
+    fleet: Sidecar,
+    server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """So does the page; and calls are answered all the same."""
+    monkeypatch.setattr(consumers, "sidecar", lambda: fleet)
+    server.command("ACL", "SETUSER", "default", "-eval", "-psubscribe", "-subscribe")
+    async with serving_here(fleet):
+        part = fleet.health.parts()["redis"]
+    line = next(text for text in caplog.messages if text.startswith("listening: "))
+
+    assert f"Redis localhost port {server.port}; its user may not EVAL: nothing is written" in line
+    assert "; its user may not SUBSCRIBE: " in line
+    assert ("lacking_rights", ["EVAL", "SUBSCRIBE"]) == (part["problem"], part["refused_commands"])
 
 
 async def _leads(built: Sidecar, *, is_leading: bool) -> None:

@@ -1,9 +1,12 @@
 """Builders of the parts that speak to Redis."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from django_redis.cache import RedisCache
+from django_redis.pool import ConnectionFactory
 
 from entitlements.cache.redis import RedisTier
 from entitlements.cache.tiers import Miss
@@ -52,7 +55,17 @@ def a_connection(
 def connection_to(address: RedisAddress, *, clock: ShiftedClock | None = None) -> RedisConnection:
     """A connection to that address."""
     settings = cache_settings(address)
+    ConnectionFactory._pools.clear()  # type: ignore[misc]  # it shares them by URL, whatever the options are
     return RedisConnection(RedisCache(settings.pop("LOCATION"), settings), clock=clock or ShiftedClock())
+
+
+@contextmanager
+def stopping(connection: RedisConnection) -> Iterator[RedisConnection]:
+    """The connection, which is stopped in the end."""
+    try:
+        yield connection
+    finally:
+        connection.stop()
 
 
 def a_tier(

@@ -30,7 +30,7 @@ async def process(own_redis: RedisServer) -> AsyncIterator[MakeLock]:
     def make(*, hold_seconds: float = 5.0, listens: bool = True) -> FetchLock:
         clock = ShiftedClock()
         connection = a_connection(own_redis.url, clock=clock)
-        notifications = Notifications(connection.client, pattern=KEYS.fetch_channels)
+        notifications = Notifications(connection, pattern=KEYS.fetch_channels)
         if listens:
             notifications.start()
         listeners.append(notifications)

@@ -21,7 +21,7 @@ async def subscribed(redis: RedisServer) -> None:
 
 @pytest.fixture
 async def notifications(redis: RedisServer, connection: RedisConnection) -> AsyncIterator[Notifications]:
-    notifications = Notifications(connection.client, pattern="news:*")
+    notifications = Notifications(connection, pattern="news:*")
     notifications.start()
     await subscribed(redis)
     yield notifications
@@ -67,7 +67,7 @@ async def test_a_redis_that_comes_back_is_listened_to_again(
 ) -> None:
     monkeypatch.setattr(notifications_module, "PAUSE_SECONDS", 0.05)
     connection = a_connection(own_redis.url)
-    notifications = Notifications(connection.client, pattern="news:*")
+    notifications = Notifications(connection, pattern="news:*")
     notifications.start()
     await subscribed(own_redis)
     own_redis.stop()
@@ -98,7 +98,7 @@ async def test_whatever_a_connection_does_the_thread_goes_on(
         return pubsub(**options)  # type: ignore[no-untyped-call]
 
     monkeypatch.setattr(connection.client, "pubsub", faulty)
-    notifications = Notifications(connection.client, pattern="news:*")
+    notifications = Notifications(connection, pattern="news:*")
     notifications.start()
 
     await subscribed(redis)
@@ -107,7 +107,7 @@ async def test_whatever_a_connection_does_the_thread_goes_on(
 
 
 async def test_it_can_be_stopped_twice_and_without_a_start(connection: RedisConnection) -> None:
-    notifications = Notifications(connection.client, pattern="news:*")
+    notifications = Notifications(connection, pattern="news:*")
     notifications.stop()
     notifications.stop()
 

@@ -5,17 +5,25 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import cast
 
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from entitlements.config import SidecarConfig
 from entitlements.management.diagnosis.finding import Finding, fault, ok, skipped, warning
+from entitlements.redis.causes import Trouble, cause_of, refusal_of
 from entitlements.redis.connection import Client
-from entitlements.redis.keys import KeySpace, raw
+from entitlements.redis.examination import CLUSTER, NEEDED, Examination, examine
+from entitlements.redis.keys import KeySpace
+from entitlements.redis.scripts import Write, redis_ms, write_newest
 
 MAX_KEYS_EXAMINED = 1000
 """So many keys under the prefix are looked at."""
 _PROBE_SECONDS = 5
 _OURS = ("c_", "refetchEntityEntitlementsAfterCacheMiss", "sidecar:")
+_MENDS = {
+    Trouble.NOT_ANSWERING: "start it, open the way there, or correct REDIS_HOST, _PORT and _TLS",
+    Trouble.PASSWORD_REFUSED: "correct REDIS_USERNAME and REDIS_PASSWORD",
+    Trouble.CERTIFICATE_REFUSED: "correct what the sentence names, or the certificate",
+}
 _ODD = frozenset("*?[]{}\\ \t")
 
 
@@ -26,19 +34,37 @@ def examine_redis(config: SidecarConfig, client: Client | None) -> Iterator[Find
         yield skipped("Redis", "REDIS_ENVIRONMENT_PREFIX is not set: nothing is shared")
         return
     address = f"{config.redis_host} port {config.redis_port}"
+    keys = KeySpace(prefix=prefix)
     try:
         client.ping()
         yield ok("Redis", f"{address} answers")
+        yield from _tls(config)
         yield from _prefix(prefix)
-        yield _writes(client, KeySpace(prefix=prefix))
+        examination = examine(client, keys)
+        if examination.is_cluster:
+            yield fault("Redis", f"{address} cannot be used: {CLUSTER}", mend="see REDIS_HOST")
+            return
+        yield from _rights(examination)
+        yield _writes(client, keys)
         yield _foreign(client, prefix)
-    except (AuthenticationError, ResponseError) as error:
-        told = f"{address} refuses ({type(error).__name__})"
-        mend = "correct REDIS_USERNAME and REDIS_PASSWORD, or the rights of that user"
-        yield fault("Redis", told, mend=mend)
+    except ResponseError as error:
+        told = f"{address} refuses commands ({refusal_of(error)})"
+        yield fault("Redis", told, mend="correct the rights of the user in REDIS_USERNAME")
     except (RedisError, OSError) as error:
-        told = f"{address} does not answer ({type(error).__name__})"
-        yield fault("Redis", told, mend="start it, open the way there, or correct REDIS_HOST, _PORT and _TLS")
+        cause = cause_of(error)
+        yield fault("Redis", f"{address} does not answer: {cause.text}", mend=_MENDS[cause.trouble])
+
+
+def _tls(config: SidecarConfig) -> Iterator[Finding]:
+    if config.redis_tls and not config.sidecar_redis_tls_verify:
+        told = "Redis' certificate is not verified (SIDECAR_REDIS_TLS_VERIFY=off)"
+        yield warning("Redis TLS", told, mend="set SIDECAR_REDIS_CA_FILE to its authority instead")
+
+
+def _rights(examination: Examination) -> Iterator[Finding]:
+    mend = "give the user in REDIS_USERNAME the right to it (ACL SETUSER)"
+    for command in examination.lacking:
+        yield fault("Redis rights", f"its user may not {command}: {NEEDED[command]}", mend=mend)
 
 
 def _prefix(prefix: str) -> Iterator[Finding]:
@@ -51,9 +77,11 @@ def _prefix(prefix: str) -> Iterator[Finding]:
 
 def _writes(client: Client, keys: KeySpace) -> Finding:
     try:
-        client.set(raw(f"{keys.prefix}:sidecar:doctor"), b"{}", ex=_PROBE_SECONDS)
+        name = f"{keys.prefix}:sidecar:doctor"
+        write = Write(key=name, value=b"{}", timestamp_ms=0)
+        write_newest(client, [write], ttl_seconds=_PROBE_SECONDS, sent_at_redis_ms=redis_ms(client))
     except ResponseError as error:
-        code = str(error).split(" ", 1)[0]
+        code = refusal_of(error)
         mend = "point REDIS_HOST at the primary, give the user the right to write, or Redis more memory"
         return fault("Redis writes", f"Redis takes no writes ({code})", mend=mend)
     return ok("Redis writes", "Redis takes writes")

@@ -1,0 +1,119 @@
+"""What a Redis is and what its user may do there, asked before it is needed: managed ones refuse a lot."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import NoPermissionError, RedisError
+
+from entitlements.redis.causes import refusal_of
+from entitlements.redis.connection import Client
+from entitlements.redis.keys import KeySpace, raw
+
+PROBE_MS = 5_000
+"""So long the one key lives that is written to see whether that is allowed."""
+SUBSCRIBE_SECONDS = 0.2
+CLUSTER = (
+    "it is a node of a Redis Cluster, which takes only a part of all keys: point REDIS_HOST at a Redis "
+    "that is no Cluster (cluster mode disabled)"
+)
+NEEDED: Mapping[str, str] = {
+    "EVAL": "nothing is written there, nobody leads, and an outbox in Redis keeps nothing",
+    "SET": "nothing is written there",
+    "MGET": "nothing is read from there",
+    "PTTL": "nothing is read from there",
+    "TIME": "nothing is written there",
+    "DEL": "what the cloud removed stays there",
+    "EXISTS": "a customer that two processes miss at once is fetched by both",
+    "PUBLISH": "changes show late in the other processes",
+    "SUBSCRIBE": "changes show late in this process",
+    "XADD": "an outbox in Redis keeps nothing",
+    "SCAN": "its customers cannot be listed",
+}
+"""What does not go where a command is refused; all else goes on."""
+SPARED = frozenset({"SCRIPT", "CLIENT"})
+"""Where these are refused, all goes on: scripts are sent by EVAL, and connections need no name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """What was found out."""
+
+    server: str | None = None
+    """Such as "redis 7.0.15"; None where it may not be asked."""
+    is_cluster: bool = False
+    """True for a node of a Cluster, which a plain client cannot use."""
+    refused: tuple[str, ...] = ()
+    """The commands that this user may not use, of those that are ever used."""
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """Those without which something does not go."""
+        return tuple(command for command in self.refused if command in NEEDED)
+
+    @property
+    def sentences(self) -> list[str]:
+        """What a person has to know."""
+        told = [CLUSTER] if self.is_cluster else []
+        told += [f"its user may not {command}: {NEEDED[command]}" for command in self.lacking]
+        spared = [command for command in self.refused if command in SPARED]
+        return told + ([f"its user may not {' and '.join(spared)}, which are not needed"] if spared else [])
+
+
+def examine(client: Client, keys: KeySpace) -> Examination:
+    """Asks in two round trips; raises RedisError where Redis does not answer."""
+    probe = raw(f"{keys.prefix}:sidecar:doctor")
+    commands: dict[str, Sequence[bytes | str | int]] = {
+        "EVAL": ("EVAL", "return 1", 0),
+        "SCRIPT": ("SCRIPT EXISTS", 40 * "0"),
+        "CLIENT": ("CLIENT GETNAME",),
+        "SET": ("SET", probe, "{}", "PX", PROBE_MS),
+        "MGET": ("MGET", probe),
+        "PTTL": ("PTTL", probe),
+        "TIME": ("TIME",),
+        "EXISTS": ("EXISTS", probe),
+        "PUBLISH": ("PUBLISH", raw(keys.fetch_channels[:-1]), "{}"),
+        "XADD": ("XADD", probe, "NOMKSTREAM", "*", "write", ""),  # onto a string: nothing is added
+        "SCAN": ("SCAN", 0, "COUNT", 1),
+        "DEL": ("DEL", probe),
+    }
+    pipeline: Any = client.pipeline(transaction=False)
+    for words in commands.values():
+        pipeline.execute_command(*words)
+    pipeline.info("cluster")
+    pipeline.info("server")
+    *answers, cluster, server = pipeline.execute(raise_on_error=False)
+    refused = [name for name, answer in zip(commands, answers, strict=True) if _is_refused(answer)]
+    if not _may_subscribe(client, keys):
+        refused.append("SUBSCRIBE")
+    enabled = isinstance(cluster, dict) and bool(cluster.get("cluster_enabled"))
+    moved = any(isinstance(answer, RedisError) and _is_moved(answer) for answer in answers)
+    return Examination(server=_name(server), is_cluster=enabled or moved, refused=tuple(refused))
+
+
+def _is_refused(answer: object) -> bool:
+    return isinstance(answer, NoPermissionError)
+
+
+def _is_moved(error: Any) -> bool:
+    return refusal_of(error) in {"MOVED", "CLUSTERDOWN"}
+
+
+def _may_subscribe(client: Client, keys: KeySpace) -> bool:
+    with closing(client.pubsub()) as pubsub:
+        try:
+            pubsub.psubscribe(raw(keys.fetch_channels))
+            pubsub.get_message(timeout=SUBSCRIBE_SECONDS)
+        except NoPermissionError:
+            return False
+    return True
+
+
+def _name(server: object) -> str | None:
+    if not isinstance(server, dict):
+        return None
+    for name, field in (("valkey", "valkey_version"), ("redis", "redis_version")):
+        if field in server:
+            return f"{name} {server[field]}"
+    return None

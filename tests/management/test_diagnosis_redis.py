@@ -1,0 +1,76 @@
+"""`doctor` says of a Redis what it will do for a sidecar, and not only that it answers."""
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import redis
+
+from entitlements.config import load
+from entitlements.management.diagnosis.finding import Finding, Verdict
+from entitlements.management.diagnosis.redis import examine_redis
+from tests.redis_server import RedisServer, free_port
+
+
+def findings(server: RedisServer, *, password: str | None = None, **variables: str) -> list[Finding]:
+    config = load(
+        {"OFFLINE": "1", "REDIS_ENVIRONMENT_PREFIX": "p", "REDIS_PORT": str(server.port), **variables}
+    ).config
+    with closing(redis.Redis(port=server.port, password=password)) as client:
+        return list(examine_redis(config, client))
+
+
+def told(found: list[Finding], verdict: Verdict) -> list[str]:
+    return [finding.told for finding in found if finding.verdict is verdict]
+
+
+@pytest.fixture
+def server() -> RedisServer:
+    return RedisServer()
+
+
+def test_all_is_well(server: RedisServer) -> None:
+    with server:
+        found = findings(server)
+
+    assert {Verdict.OK} == {finding.verdict for finding in found}
+    assert "Redis takes writes" in told(found, Verdict.OK)
+
+
+def test_a_node_of_a_cluster_is_one_fault(tmp_path: Path) -> None:
+    """It takes some writes, by chance of the key: that says nothing."""
+    bus = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--dir", str(tmp_path))
+    with RedisServer(*bus) as server:
+        found = findings(server)
+
+    (fault,) = told(found, Verdict.FAULT)
+    assert "it is a node of a Redis Cluster" in fault
+    assert "Redis takes writes" not in told(found, Verdict.OK)
+
+
+@pytest.mark.parametrize(
+    ("refused", "named"), [("eval", "EVAL"), ("psubscribe", "SUBSCRIBE"), ("publish", "PUBLISH")]
+)
+def test_a_command_that_is_refused_is_named(server: RedisServer, refused: str, named: str) -> None:
+    with server:
+        server.command("ACL", "SETUSER", "default", f"-{refused}")
+        found = findings(server)
+
+    assert f"its user may not {named}" in told(found, Verdict.FAULT)[0]
+    assert ("Redis takes writes" in told(found, Verdict.OK)) is (refused != "eval")
+
+
+def test_a_refused_password_is_told_as_that() -> None:
+    with RedisServer(password="right") as server:
+        (fault,) = findings(server, password="wrong")
+
+    assert "refuses the password" in fault.told
+
+
+def test_a_certificate_that_nobody_looks_at_is_a_warning(server: RedisServer) -> None:
+    with server:
+        found = findings(server, REDIS_TLS="1", SIDECAR_REDIS_TLS_VERIFY="off")
+
+    assert ["Redis' certificate is not verified (SIDECAR_REDIS_TLS_VERIFY=off)"] == told(
+        found, Verdict.WARNING
+    )

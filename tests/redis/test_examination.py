@@ -1,0 +1,91 @@
+"""What a Redis is and lets us do is known before it is needed, whoever made that Redis."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from entitlements.redis.connection import UNAVAILABLE
+from entitlements.redis.examination import NEEDED, SPARED, Examination, examine
+from entitlements.redis.lease import Hold, Lease
+from tests.cache.samples import CUSTOMER, entity, metered
+from tests.fakes import FakeClock
+from tests.redis.parts import KEYS, a_connection, a_tier, put, stopping, taken
+from tests.redis_server import RedisServer, free_port, programs
+
+PROGRAMS = programs()
+RULES = ("on", ">pw", "~*", "+@all")
+CHANNELS = "&*"
+
+
+@pytest.fixture(params=PROGRAMS)
+def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    with RedisServer(program=PROGRAMS[request.param]) as server:
+        yield server
+
+
+async def examined(server: RedisServer, *, rules: tuple[str, ...] = ()) -> Examination:
+    server.command("ACL", "SETUSER", "us", "reset", *RULES, CHANNELS, *rules)
+    with stopping(a_connection(server.url, username="us", password="pw")) as connection:
+        found = await connection.run(lambda client: examine(client, KEYS))
+    assert found is not UNAVAILABLE
+    return found
+
+
+async def test_a_redis_that_allows_all_is_known_by_its_kind(
+    server: RedisServer, request: pytest.FixtureRequest
+) -> None:
+    found = await examined(server)
+
+    assert found.server is not None
+    assert Examination(server=found.server) == found
+    assert found.server.replace(" ", "-") in request.node.callspec.id
+
+
+@pytest.mark.parametrize("command", [*NEEDED, *SPARED])
+async def test_each_command_that_is_refused_is_named(redis: RedisServer, command: str) -> None:
+    refused = ("-subscribe", "-psubscribe") if command == "SUBSCRIBE" else (f"-{command.lower()}",)
+    found = await examined(redis, rules=refused)
+
+    assert ((command,), command in NEEDED) == (found.refused, bool(found.lacking))
+    assert len(found.sentences) == 1
+    assert command in found.sentences[0]
+
+
+async def test_a_user_without_channels_may_not_subscribe(redis: RedisServer) -> None:
+    """As Redis 7 makes a user unless it is told otherwise."""
+    found = await examined(redis, rules=("resetchannels",))
+
+    assert ("PUBLISH", "SUBSCRIBE") == found.lacking
+
+
+async def test_a_redis_that_tells_nothing_of_itself_is_examined_all_the_same(redis: RedisServer) -> None:
+    assert Examination() == await examined(redis, rules=("-info",))
+
+
+@pytest.mark.parametrize("rules", [(), ("-info",)])
+async def test_a_node_of_a_cluster_is_told_as_that(rules: tuple[str, ...], tmp_path: Path) -> None:
+    """By what it says of itself, else by how it answers."""
+    bus = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--dir", str(tmp_path))
+    with RedisServer(*bus) as server:
+        found = await examined(server, rules=rules)
+
+    assert found.is_cluster
+    assert "Redis Cluster" in found.sentences[0]
+
+
+@pytest.mark.parametrize("refused", ["script", "evalsha", "client", "subscribe"])
+async def test_what_can_go_on_goes_on(redis: RedisServer, refused: str) -> None:
+    """Entities are shared and the feed has its leader without any of these."""
+    rules = ("-subscribe", "-psubscribe") if refused == "subscribe" else (f"-{refused}",)
+    redis.command("ACL", "SETUSER", "us", "reset", *RULES, CHANNELS, *rules)
+    redis.command("SCRIPT", "FLUSH")
+    with stopping(a_connection(redis.url, username="us", password="pw")) as connection:
+        tier = a_tier(connection)
+        await put(tier, CUSTOMER, entity(metered()))
+        lease = Lease(connection, name=KEYS.feed_lease, holder="us", clock=FakeClock())
+
+        assert entity(metered()) == await taken(tier, CUSTOMER)
+        assert await lease.try_hold() is Hold.OURS
+        assert await lease.try_hold() is Hold.OURS
+        assert connection.last_refusal is None
