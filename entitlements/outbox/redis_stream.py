@@ -3,9 +3,8 @@
 One process at a time delivers (a lease sees to that), so it takes over whatever another left unsettled.
 """
 
-import enum
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from redis import Redis
 from redis.exceptions import ResponseError
@@ -14,6 +13,7 @@ from entitlements.domain.errors import OutboxUnavailable, Overloaded
 from entitlements.domain.outbox import DeadLetter, OutboxEntry, OutboxLimits, OutboxState, Write
 from entitlements.domain.ports import Clock
 from entitlements.outbox.codec import Unreadable, decode, encode
+from entitlements.redis.connection import UNAVAILABLE, RedisConnection
 
 GROUP = "delivery"
 CONSUMER = "holder"
@@ -75,18 +75,10 @@ return moved
 _Answer = TypeVar("_Answer")
 
 
-class RedisCalls(Protocol):
-    """Runs calls to Redis on threads of its own."""
-
-    async def run(self, work: Callable[[Redis], _Answer], /) -> _Answer | enum.Enum:
-        """What `work` answers; a member of an enum when Redis fails it."""
-        ...
-
-
 class RedisStreamOutbox:
     """An `Outbox` that all processes of one prefix share."""
 
-    def __init__(self, redis: RedisCalls, *, name: str, limits: OutboxLimits, clock: Clock) -> None:
+    def __init__(self, redis: RedisConnection, *, name: str, limits: OutboxLimits, clock: Clock) -> None:
         """Takes part.
 
         Args:
@@ -163,7 +155,7 @@ class RedisStreamOutbox:
 
     async def _run(self, work: Callable[[Redis], _Answer]) -> _Answer:
         answer = await self._redis.run(work)
-        if isinstance(answer, enum.Enum):
+        if answer is UNAVAILABLE:
             raise OutboxUnavailable
         return answer
 
