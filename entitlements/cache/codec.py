@@ -23,6 +23,8 @@ class Metadata:
     """The state-level reason."""
     customer_timestamp_ms: int | None = None
     """Ours: the customer's timestamp that this state of a resource is known to be no older than."""
+    told_at_ms: int | None = None
+    """Ours: when the cloud was asked for this state or told it, by Redis' clock; orders our own processes."""
 
 
 def encode_entity(key: EntityKey, entity: Entity) -> bytes:
@@ -56,11 +58,13 @@ def decode_entity(text: bytes) -> Entity:
 
 
 def encode_metadata(metadata: Metadata) -> bytes:
-    """The document beside the map; our own field is in it only where it is needed."""
+    """The document beside the map; our own fields disturb no official reader."""
     reason = metadata.denied_reason
     document: dict[str, object] = {"accessDeniedReason": None if reason is None else reason.value}
     if metadata.customer_timestamp_ms is not None:
         document["customerTimestamp"] = metadata.customer_timestamp_ms
+    if metadata.told_at_ms is not None:
+        document["toldAt"] = metadata.told_at_ms
     return written(document)
 
 

@@ -82,7 +82,7 @@ class RedisTier:
         return CachedEntity(entity=found.entity, confirmed_at=confirmed_at)
 
     async def store(self, key: EntityKey, cached: CachedEntity) -> None:
-        """Writes what is not older than what Redis holds, each document by its own timestamp."""
+        """Writes the set unless a later one of ours is there, and each usage that is not older."""
         if not self._is_left_out(key):
             await self._write(lambda client: self._store(client, key, cached))
 
@@ -176,11 +176,14 @@ class RedisTier:
         stamp_ms = entity.updated_at_ms
         if stamp_ms == NO_TIMESTAMP_MS and not entity.is_empty:
             stamp_ms = self._clock.now_ms()
+        customer_timestamp_ms = self._settled_customer_timestamp(client, key, stamp_ms)
+        sent_at_redis_ms = redis_ms(client)
+        told_at_ms = self._told_at_ms(cached, sent_at_redis_ms)
         metadata = Metadata(
             denied_reason=entity.denied_reason,
-            customer_timestamp_ms=self._settled_customer_timestamp(client, key, stamp_ms),
+            customer_timestamp_ms=customer_timestamp_ms,
+            told_at_ms=told_at_ms,
         )
-        sent_at_redis_ms = redis_ms(client)
         write_newest(
             client,
             [
@@ -190,7 +193,14 @@ class RedisTier:
             ],
             ttl_seconds=self._ttl_left(cached),
             sent_at_redis_ms=sent_at_redis_ms,
+            told_at_ms=told_at_ms,
         )
+
+    def _told_at_ms(self, cached: CachedEntity, now_redis_ms: int) -> int:
+        """When the cloud was asked for it or told it, by the one clock that all processes share."""
+        if cached.known_since == NEVER:
+            return 0
+        return now_redis_ms - round((self._clock.monotonic() - cached.known_since) * 1000)
 
     def _ttl_left(self, cached: CachedEntity) -> float:
         """The TTL counts from when the cloud was asked, so that others can tell the entity's age from it."""

@@ -1,6 +1,6 @@
 """The tiers as one store: this process's memory before what several processes share.
 
-Reads go through and fill what is faster, writes go to both; newest timestamp wins everywhere.
+Reads go through and fill what is faster, writes go to both; what was asked for or told last wins everywhere.
 """
 
 import asyncio
@@ -11,7 +11,12 @@ from typing import Protocol
 
 from entitlements.background import awaited
 from entitlements.cache.memory import MemoryTier
-from entitlements.domain.cached_entity import CachedEntity, merge_cached, with_failed_recheck
+from entitlements.domain.cached_entity import (
+    CachedEntity,
+    merge_cached,
+    with_confirmation,
+    with_failed_recheck,
+)
 from entitlements.domain.entity import EntityKey, UsageUpdate, with_usage
 from entitlements.domain.freshness import NEVER
 from entitlements.domain.ports import Source
@@ -111,13 +116,20 @@ class Tiers:
         return await asyncio.shield(search.task)
 
     async def store(
-        self, key: EntityKey, arrived: CachedEntity, *, already_shared: bool = False
+        self,
+        key: EntityKey,
+        arrived: CachedEntity,
+        *,
+        already_shared: bool = False,
+        answered_at_ms: int | None = None,
     ) -> CachedEntity:
         """Merges what arrived into what is held and returns what is held from now on.
 
         What is in doubt already is not written for others: for them it would look confirmed.
         """
-        merged = self._memory.update(key, lambda held: merge_cached(held, arrived))
+        merged = self._memory.update(
+            key, lambda held: merge_cached(held, arrived, answered_at_ms=answered_at_ms)
+        )
         if self._shared is not None and not already_shared and arrived.confirmed_at != NEVER:
             await self._shared.store(key, merged)
         return merged
@@ -149,10 +161,12 @@ class Tiers:
         found = await shared.get(key)
         if isinstance(found, Miss):
             return None
-        found = replace(found, confirmed_at=self._vouch(found.confirmed_at))
+        vouched_at = self._vouch(found.confirmed_at)
         if self._searches[key].is_overtaken:
-            return found
-        return self._memory.update(key, lambda held: merge_cached(held, found))
+            return with_confirmation(found, at=vouched_at)
+        return self._memory.update(
+            key, lambda held: with_confirmation(merge_cached(held, found), at=vouched_at)
+        )
 
     def _overtake(self, key: EntityKey) -> None:
         if key in self._searches:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-from entitlements.domain.entitlement import NO_TIMESTAMP_MS
 from entitlements.domain.entity import Entity, merge
 
 
@@ -15,29 +14,52 @@ class CachedEntity:
     """When the cloud was asked for it, or told it: monotonic seconds, before the asking and not after."""
     failed_at: float | None = None
     """When the cloud was last asked again in vain, monotonic seconds; None when it answered since."""
+    told_at: float | None = None
+    """When its set was asked for or told, where it was confirmed otherwise since; None: `confirmed_at`."""
+
+    @property
+    def known_since(self) -> float:
+        """What orders two sets: when the cloud was asked for it, or told it, monotonic seconds."""
+        return self.confirmed_at if self.told_at is None else self.told_at
 
 
-def merge_cached(held: CachedEntity | None, arrived: CachedEntity) -> CachedEntity:
-    """What is held once `arrived` has come: newest timestamp wins, and the latest confirmation counts.
+def merge_cached(
+    held: CachedEntity | None, arrived: CachedEntity, *, answered_at_ms: int | None = None
+) -> CachedEntity:
+    """What is held once `arrived` has come: what was asked for or told later is newer, whatever its stamps.
 
-    Where the cloud gave no timestamp, what was asked for or told later is the newer.
+    A lagging answer and a change cross like this: the cloud is asked at 1, the feed tells a change at 2, the
+    answer of 1 arrives at 3. It is as of 1, so the change stays, and only newer usages are taken from it.
+
+    Args:
+        held: what is known.
+        arrived: what came.
+        answered_at_ms: as for `merge`.
     """
     if held is None:
         return arrived
-    if _arrived_is_unstamped_and_earlier(held, arrived):
-        return held
+    known_since = max(held.known_since, arrived.known_since)
+    confirmed_at = max(held.confirmed_at, arrived.confirmed_at)
     return CachedEntity(
-        entity=merge(held.entity, arrived.entity),
-        confirmed_at=max(held.confirmed_at, arrived.confirmed_at),
+        entity=merge(
+            held.entity,
+            arrived.entity,
+            is_overtaken=arrived.known_since < held.known_since,
+            answered_at_ms=answered_at_ms,
+        ),
+        confirmed_at=confirmed_at,
         failed_at=held.failed_at if arrived.confirmed_at < held.confirmed_at else None,
+        told_at=None if known_since == confirmed_at else known_since,
     )
+
+
+def with_confirmation(cached: CachedEntity, *, at: float) -> CachedEntity:
+    """The same, known to be right at that moment too; its place in the order stays."""
+    if at <= cached.confirmed_at:
+        return cached
+    return replace(cached, confirmed_at=at, told_at=cached.known_since)
 
 
 def with_failed_recheck(held: CachedEntity, *, at: float) -> CachedEntity:
     """The same, marked as asked for again in vain at that moment."""
     return replace(held, failed_at=at)
-
-
-def _arrived_is_unstamped_and_earlier(held: CachedEntity, arrived: CachedEntity) -> bool:
-    unstamped = NO_TIMESTAMP_MS in {held.entity.updated_at_ms, arrived.entity.updated_at_ms}
-    return unstamped and arrived.confirmed_at < held.confirmed_at

@@ -16,7 +16,11 @@ from entitlements.domain.entitlement import (
     MeterType,
     Usage,
 )
+from entitlements.domain.period import period_containing
 from entitlements.domain.reason import AccessDeniedReason
+
+CLOCK_TOLERANCE_MS = 300_000
+"""A stamp further ahead of our clock than this lies in the future; less may be two clocks that differ."""
 
 Tracked = TypeVar("Tracked", MeteredEntitlement, CreditEntitlement)
 
@@ -57,6 +61,8 @@ class UsageUpdate:
     period_end_ms: int | None = None
     is_estimate: bool = False
     """True when it is ours and not the cloud's word."""
+    answered_at_ms: int | None = None
+    """When the API told it in answer to a report: it then wins over a held stamp that lies in the future."""
 
 
 def is_outdated(arrived_at_ms: int, held_at_ms: int) -> bool:
@@ -64,17 +70,29 @@ def is_outdated(arrived_at_ms: int, held_at_ms: int) -> bool:
     return arrived_at_ms != NO_TIMESTAMP_MS and arrived_at_ms < held_at_ms
 
 
-def merge(held: Entity, arrived: Entity) -> Entity:
-    """The newest of both: entitlements by the entity's timestamp, each usage by its own.
+def merge(
+    held: Entity, arrived: Entity, *, is_overtaken: bool = False, answered_at_ms: int | None = None
+) -> Entity:
+    """What arrived, with the newest usage of each meter by its own timestamp.
 
-    Equal timestamps go to what arrived (contract/redis.md, Rules).
+    The stamps of entitlements order nothing: the one that is taken away may have been the newest
+    (contract/upstream.md, "Which knowledge is newer").
+
+    Args:
+        held: what is known.
+        arrived: what came.
+        is_overtaken: the held set was told later than the arrived one, and stays.
+        answered_at_ms: when the cloud answered, where it was asked; its usages then win over held ones that
+            are stamped later than that.
     """
-    base = held if is_outdated(arrived.updated_at_ms, held.updated_at_ms) else arrived
+    base = held if is_overtaken else arrived
     return replace(
         base,
         features=MappingProxyType(
             {
-                id_: _with_newest_usage(terms, held.features.get(id_), arrived.features.get(id_))
+                id_: _with_newest_usage(
+                    terms, held.features.get(id_), arrived.features.get(id_), answered_at_ms
+                )
                 if isinstance(terms, MeteredEntitlement)
                 else terms
                 for id_, terms in base.features.items()
@@ -82,17 +100,19 @@ def merge(held: Entity, arrived: Entity) -> Entity:
         ),
         credits=MappingProxyType(
             {
-                id_: _with_newest_usage(terms, held.credits.get(id_), arrived.credits.get(id_))
+                id_: _with_newest_usage(
+                    terms, held.credits.get(id_), arrived.credits.get(id_), answered_at_ms
+                )
                 for id_, terms in base.credits.items()
             }
         ),
     )
 
 
-def _with_newest_usage(terms: Tracked, held: object, arrived: object) -> Tracked:
+def _with_newest_usage(terms: Tracked, held: object, arrived: object, answered_at_ms: int | None) -> Tracked:
     if not isinstance(held, type(terms)) or not isinstance(arrived, type(terms)):
         return terms
-    return replace(terms, usage=_newest_usage(terms, held.usage, arrived.usage))
+    return replace(terms, usage=_newest_usage(terms, held.usage, arrived.usage, answered_at_ms))
 
 
 def with_usage(entity: Entity, update: UsageUpdate) -> Entity | None:
@@ -116,18 +136,59 @@ def with_usage(entity: Entity, update: UsageUpdate) -> Entity | None:
 
 def _moved(terms: Tracked, update: UsageUpdate) -> Tracked | None:
     held = terms.usage
+    if _is_of_a_former_period(held, update):
+        return None
+    start_ms, end_ms = _period_of(terms, update)
     arrived = Usage(
         current=update.current,
-        period_start_ms=held.period_start_ms if update.period_start_ms is None else update.period_start_ms,
-        period_end_ms=held.period_end_ms if update.period_end_ms is None else update.period_end_ms,
+        period_start_ms=start_ms,
+        period_end_ms=end_ms,
         updated_at_ms=update.updated_at_ms,
         is_estimate=update.is_estimate,
     )
-    newest = _newest_usage(terms, held, arrived)
+    newest = _newest_usage(terms, held, arrived, update.answered_at_ms)
     return None if newest is held else replace(terms, usage=newest)
 
 
-def _newest_usage(terms: MeteredEntitlement | CreditEntitlement, held: Usage, arrived: Usage) -> Usage:
+def _is_of_a_former_period(held: Usage, update: UsageUpdate) -> bool:
+    """True for a usage that belongs to a period before the held one, or to one that was over when told."""
+    start_ms = held.period_start_ms
+    if update.period_end_ms is None:
+        return start_ms is not None and NO_TIMESTAMP_MS != update.updated_at_ms < start_ms
+    was_over = update.period_end_ms <= update.updated_at_ms
+    return was_over or (start_ms is not None and update.period_end_ms <= start_ms)
+
+
+def _period_of(
+    terms: MeteredEntitlement | CreditEntitlement, update: UsageUpdate
+) -> tuple[int | None, int | None]:
+    """The period that a usage belongs to: told without one, the one that contains its timestamp."""
+    held = terms.usage
+    is_told = update.period_start_ms is not None or update.period_end_ms is not None
+    is_over = held.period_end_ms is not None and held.period_end_ms <= update.updated_at_ms
+    if is_told or not is_over:
+        return (
+            held.period_start_ms if update.period_start_ms is None else update.period_start_ms,
+            held.period_end_ms if update.period_end_ms is None else update.period_end_ms,
+        )
+    if not isinstance(terms, MeteredEntitlement) or terms.period_anchor_ms is None:
+        return None, None
+    if terms.reset_period is None:
+        return None, None
+    period = period_containing(
+        update.updated_at_ms, anchor_ms=terms.period_anchor_ms, reset_period=terms.reset_period
+    )
+    return period or (None, None)
+
+
+def _newest_usage(
+    terms: MeteredEntitlement | CreditEntitlement,
+    held: Usage,
+    arrived: Usage,
+    answered_at_ms: int | None = None,
+) -> Usage:
+    if answered_at_ms is not None and held.updated_at_ms > answered_at_ms + CLOCK_TOLERANCE_MS:
+        return arrived
     if is_outdated(arrived.updated_at_ms, held.updated_at_ms) or _lags_behind(terms, held, arrived):
         return held
     return arrived

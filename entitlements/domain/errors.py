@@ -161,6 +161,14 @@ class TooLarge(Garbled):
 
 
 @dataclass(eq=False)
+class LaggingAnswer(Garbled):
+    """A cache of the cloud answered with an older state than is known, and the API could not be asked."""
+
+    outcome: ClassVar[str] = "lagging"
+    problem: str = "answered with an older state than is known"
+
+
+@dataclass(eq=False)
 class Rejected(UpstreamError):
     """The API understood the request and said no."""
 

@@ -56,7 +56,7 @@ class Source(enum.Enum):
 
 
 class EntityStore(Protocol):
-    """The tiers as one: what is known here, newest timestamp wins (contract/redis.md, Rules).
+    """The tiers as one: what is known here, the latest word wins (contract/upstream.md).
 
     With `already_shared` a change stays in this process: another one has written it for all.
     """
@@ -74,9 +74,21 @@ class EntityStore(Protocol):
         ...
 
     async def store(
-        self, key: EntityKey, arrived: CachedEntity, *, already_shared: bool = False
+        self,
+        key: EntityKey,
+        arrived: CachedEntity,
+        *,
+        already_shared: bool = False,
+        answered_at_ms: int | None = None,
     ) -> CachedEntity:
-        """Merges what arrived into what is held and returns what is held from now on."""
+        """Merges what arrived into what is held and returns what is held from now on.
+
+        Args:
+            key: whose entitlements.
+            arrived: what came, and when it was asked for or told.
+            already_shared: another process has written it.
+            answered_at_ms: when the cloud answered, where it was asked (`merge`).
+        """
         ...
 
     async def apply_usage(self, key: EntityKey, update: UsageUpdate, *, already_shared: bool = False) -> bool:

@@ -18,25 +18,47 @@ local function put(key, value)
 end
 """
 
+FUTURE_MS = 300_000
+"""A usage's stamp further ahead of Redis' clock than this keeps nothing out: its clock was wrong."""
+
 _WRITE_NEWEST = f"""{_PUT}
-if ttl > 0 then
-  local time = redis.call('TIME')
-  local now = time[1] * 1000 + math.floor(time[2] / 1000)
-  ttl = math.max(ttl - math.max(now - tonumber(ARGV[2]), 0), 1)
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if ttl > 0 then ttl = math.max(ttl - math.max(now - tonumber(ARGV[2]), 0), 1) end
+local function stamp_of(held)
+  local is_stamp = held[1] and held[2] and #held[2] <= 15 and string.match(held[2], '^%d+$')
+  return is_stamp and tonumber(held[2])
+end
+local told = tonumber(ARGV[3])
+local first_document = told and #KEYS - 3 or #KEYS + 1
+local is_overtaken = false
+if told and stamp_of(redis.call('MGET', KEYS[#KEYS - 1], KEYS[#KEYS])) then
+  local text = redis.call('MGET', KEYS[first_document])[1]
+  local is_json, held = pcall(cjson.decode, text or '')
+  local held_told = is_json and type(held) == 'table' and held['toldAt']
+  is_overtaken = type(held_told) == 'number' and held_told > told and held_told <= now
 end
 local written = 0
 for i = 1, #KEYS, 2 do
-  local arrived = ARGV[i + 3]
-  local held = redis.call('MGET', KEYS[i], KEYS[i + 1])
-  local stamped = held[1] and held[2] and #held[2] <= 15 and string.match(held[2], '^%d+$')
-  if arrived == '0' or not stamped or tonumber(arrived) >= tonumber(held[2]) then
-    put(KEYS[i], ARGV[i + 2])
+  local arrived = ARGV[i + 4]
+  local held = stamp_of(redis.call('MGET', KEYS[i], KEYS[i + 1]))
+  local goes_in
+  if i >= first_document then
+    goes_in = not is_overtaken
+    if held and arrived ~= '0' and held > tonumber(arrived) then arrived = string.format('%.0f', held) end
+  else
+    goes_in = arrived == '0' or not held or tonumber(arrived) >= held or held > now + {FUTURE_MS}
+  end
+  if goes_in then
+    put(KEYS[i], ARGV[i + 3])
     put(KEYS[i + 1], arrived)
     written = written + 1
   end
 end
 return written
 """
+# A set of entitlements goes in unless one of ours was told later: stamps cannot order sets. Its stamp is not
+# older than the held one, so that official writers and readers, who know stamps only, take it for the newer.
 # A write that arrives late (Redis stood still, packets were sent again) lives the shorter for it: from how
 # long a key still lives others tell when the cloud was asked, and must not take that for later than it was.
 # A timestamp without its value, or one that is no number, protects nothing: it is overwritten.
@@ -106,7 +128,12 @@ def redis_ms(client: Client) -> int:
 
 
 def write_newest(
-    client: Client, writes: Sequence[Write], *, ttl_seconds: float, sent_at_redis_ms: int
+    client: Client,
+    writes: Sequence[Write],
+    *,
+    ttl_seconds: float,
+    sent_at_redis_ms: int,
+    told_at_ms: int | None = None,
 ) -> int:
     """Writes each that is not older than what is held, and tells how many (contract/redis.md, Rules).
 
@@ -115,9 +142,12 @@ def write_newest(
         writes: values with their timestamps.
         ttl_seconds: how long they live from when they were sent; 0 or less: for ever.
         sent_at_redis_ms: `redis_ms` before `ttl_seconds` was reckoned.
+        told_at_ms: for a whole entity, whose last two writes are its metadata and its entitlements: when the
+            cloud was asked for it or told it, by Redis' clock.
     """
     keys: list[bytes] = []
     arguments: list[bytes | int] = [_milliseconds(ttl_seconds), sent_at_redis_ms]
+    arguments.append(b"" if told_at_ms is None else told_at_ms)
     for write in writes:
         keys += [raw(write.key), raw(timestamp_of(write.key))]
         arguments += [write.value, encode_timestamp(write.timestamp_ms)]

@@ -9,11 +9,12 @@ from types import MappingProxyType
 from entitlements import metrics
 from entitlements.domain.breaker import Breaker, BreakerState
 from entitlements.domain.cached_entity import CachedEntity
-from entitlements.domain.entity import Entity, EntityKey, UsageUpdate, with_usage
+from entitlements.domain.entity import Entity, EntityKey, UsageUpdate, is_outdated, with_usage
 from entitlements.domain.errors import (
     CircuitOpen,
     FailedElsewhere,
     KeyRefused,
+    LaggingAnswer,
     Offline,
     Overloaded,
     Rejected,
@@ -38,6 +39,8 @@ TURN_SECONDS = 2.0
 """So long a fetch waits for another process that fetches the same entity; then it fetches as well."""
 TURN_SHARE = 0.4
 """Of its budget it waits no larger part, so that it can still fetch."""
+MAX_ASKS = 3
+"""So often the cloud is asked anew because of a change meanwhile; then its answer is suspect, or loses."""
 CALLERS_OF_A_BURST = 10
 """So many callers that join one fetch are told in the log."""
 PROBE_BUDGET_SECONDS = 1.0
@@ -214,16 +217,32 @@ class Fetching:
         return outcome
 
     async def _fetch_here(self, key: EntityKey, *, deadline: float) -> Fetched | NotFetched:
-        started_at = self._clock.monotonic()
-        try:
-            entity, source = await self._ask_in_turn(key, deadline=deadline)
-        except (UpstreamError, Overloaded) as error:
-            return NotFetched(error=error)
-        confirmed_at = NEVER if self._flights[key].is_doubted else started_at
+        flight = self._flights[key]
+        asks = 0
+        while True:
+            asks += 1
+            flight.is_doubted = False
+            asked_at = self._clock.monotonic()
+            try:
+                entity, source = await self._ask_in_turn(key, deadline=deadline)
+            except (UpstreamError, Overloaded) as error:
+                return NotFetched(error=error)
+            if asks >= MAX_ASKS or not self._is_overtaken(key, asked_at):
+                break
+        confirmed_at = NEVER if flight.is_doubted else asked_at
         for update in self._usage_notes.take(key):
             entity = with_usage(entity, update) or entity
-        cached = await self._store.store(key, CachedEntity(entity=entity, confirmed_at=confirmed_at))
+        cached = await self._store.store(
+            key,
+            CachedEntity(entity=entity, confirmed_at=confirmed_at),
+            answered_at_ms=self._clock.now_ms(),
+        )
         return Fetched(cached=cached, source=source)
+
+    def _is_overtaken(self, key: EntityKey, asked_at: float) -> bool:
+        """True when a change was told while the cloud was asked: the answer may be of before."""
+        held = self._store.peek(key)
+        return self._flights[key].is_doubted or (held is not None and held.known_since > asked_at)
 
     async def _ask_in_turn(self, key: EntityKey, *, deadline: float) -> tuple[Entity, Source]:
         if self._slots.locked() and self._queued >= self._limits.queue_size:
@@ -262,10 +281,19 @@ class Fetching:
             if breaker.state is BreakerState.HALF_OPEN:
                 share = min(share, PROBE_BUDGET_SECONDS)
             try:
-                return await self._ask(source, key, budget_seconds=share), source.source
+                entity = await self._ask(source, key, budget_seconds=share)
             except UpstreamError as error:
                 failure = error
+                continue
+            if source is self._sources[-1] or not self._lags_behind(key, entity):
+                return entity, source.source
+            failure = LaggingAnswer(source.source.value)
         raise failure
+
+    def _lags_behind(self, key: EntityKey, answer: Entity) -> bool:
+        """True for an answer of a cache that is older than what is known: the API's word is taken instead."""
+        held = self._store.peek(key)
+        return held is not None and is_outdated(answer.updated_at_ms, held.entity.updated_at_ms)
 
     async def _ask(self, source: EntitySource, key: EntityKey, *, budget_seconds: float) -> Entity:
         breaker = self._breakers[source.source]

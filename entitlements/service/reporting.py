@@ -1,6 +1,7 @@
 """Usage and events towards the cloud: delivered, or the caller is told; the cached meter moves at once."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import EntityKey
@@ -78,11 +79,15 @@ class Reporting:
             return True
         except UpstreamError:
             return False
-        await self._store.store(key, CachedEntity(entity=entity, confirmed_at=asked_at))
+        await self._store.store(
+            key, CachedEntity(entity=entity, confirmed_at=asked_at), answered_at_ms=self._clock.now_ms()
+        )
         return entity.denied_reason in {None, AccessDeniedReason.NO_ACTIVE_SUBSCRIPTION}
 
     async def show(self, receipt: UsageReceipt) -> None:
         """Moves the meters that a report moved."""
-        for update in receipt.updates:
+        now_ms = self._clock.now_ms()
+        for told in receipt.updates:
+            update = replace(told, answered_at_ms=now_ms)
             if not await self._store.apply_usage(receipt.key, update):
                 self._fetching.note_usage(receipt.key, update)

@@ -58,14 +58,24 @@ class EntityStoreContract:
         assert entity(metered()) == await _held_entity(store, key)
         assert await store.find(EntityKey(id_)) is None
 
-    async def test_older_entitlements_do_not_replace_newer_ones(self, store: EntityStore) -> None:
-        newer, older = entity(metered(), at_ms=NOW_MS), entity(credit(), at_ms=NOW_MS - 1)
-        await store.store(CUSTOMER, cached(newer))
+    async def test_entitlements_told_later_replace_those_with_a_newer_stamp(self, store: EntityStore) -> None:
+        stamped_today, told_later = entity(metered(), at_ms=NOW_MS), entity(credit(), at_ms=NOW_MS - 1)
+        await store.store(CUSTOMER, cached(stamped_today))
 
-        held = await store.store(CUSTOMER, cached(older, confirmed_at=200))
+        held = await store.store(CUSTOMER, cached(told_later, confirmed_at=200))
 
-        assert cached(newer, confirmed_at=200) == held
-        assert newer == await _held_entity(store, CUSTOMER)
+        assert cached(told_later, confirmed_at=200) == held
+        assert told_later == await _held_entity(store, CUSTOMER)
+
+    async def test_entitlements_asked_for_earlier_do_not_replace_what_was_told(
+        self, store: EntityStore
+    ) -> None:
+        told, lagging = entity(credit(), at_ms=NOW_MS - 1), entity(metered(), at_ms=NOW_MS)
+        await store.store(CUSTOMER, cached(told, confirmed_at=200))
+
+        held = await store.store(CUSTOMER, cached(lagging, confirmed_at=150))
+
+        assert cached(told, confirmed_at=200) == held
 
     @pytest.mark.parametrize("at_ms", [NOW_MS, NOW_MS + 1])
     async def test_equal_or_newer_entitlements_replace_the_held_ones(
@@ -182,7 +192,12 @@ class EntityStoreContract:
         stamps = [7, 3, 9, 1, 8, 2, 6]
 
         await asyncio.gather(
-            *(store.store(CUSTOMER, cached(entity(metered(), at_ms=NOW_MS + stamp))) for stamp in stamps),
+            *(
+                store.store(
+                    CUSTOMER, cached(entity(metered(), at_ms=NOW_MS + stamp), confirmed_at=200 + stamp)
+                )
+                for stamp in stamps
+            ),
             *(
                 store.apply_usage(CUSTOMER, usage_update(current=stamp, at_ms=NOW_MS + stamp))
                 for stamp in stamps

@@ -1,7 +1,9 @@
 """The shared tier against a real Redis: each rule of contract/redis.md on writing."""
 
 import json
+import time
 from dataclasses import replace
+from unittest.mock import ANY
 
 import pytest
 from prometheus_client import REGISTRY
@@ -9,6 +11,7 @@ from prometheus_client import REGISTRY
 from entitlements.cache import redis as redis_module
 from entitlements.cache.redis import UNKNOWN_CUSTOMER_TTL_SECONDS, RedisTier
 from entitlements.cache.tiers import Miss
+from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entitlement import NO_TIMESTAMP_MS, MeteredEntitlement
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
 from entitlements.domain.reason import AccessDeniedReason
@@ -36,9 +39,11 @@ async def test_the_keys_and_values_are_the_contracts(redis: RedisServer, tier: R
     texts = redis.texts()
     usage = f'"usagePeriodStart":{NOW_MS - 1000},"usagePeriodEnd":{NOW_MS + 1000}'
     assert texts.pop(ENTITY)
+    metadata = json.loads(texts.pop(f"{ENTITY}:metadata") or "")
+    assert metadata.pop("toldAt") > 0
+    assert metadata == {"accessDeniedReason": None}
     assert texts == {
         f"{ENTITY}#timestamp": f"{NOW_MS}",
-        f"{ENTITY}:metadata": '{"accessDeniedReason":null}',
         f"{ENTITY}:metadata#timestamp": f"{NOW_MS}",
         f"{ENTITY}:f_seats": f'{{"currentUsage":3,{usage}}}',
         f"{ENTITY}:f_seats#timestamp": f"{NOW_MS}",
@@ -85,19 +90,47 @@ async def test_ids_are_raw_in_keys(tier: RedisTier, customer_id: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arrived_at_ms", "is_written"),
-    [(NOW_MS - 1, False), (NOW_MS, True), (NOW_MS + 1, True), (NO_TIMESTAMP_MS, True)],
+    ("arrived_at_ms", "stamp_ms"),
+    [
+        (NOW_MS - 1, NOW_MS),
+        (NOW_MS, NOW_MS),
+        (NOW_MS + 1, NOW_MS + 1),
+        (NO_TIMESTAMP_MS, NO_TIMESTAMP_MS),
+    ],
 )
-async def test_a_write_skips_what_is_older_than_stored(
-    tier: RedisTier, arrived_at_ms: int, is_written: bool
+async def test_a_set_told_later_replaces_whatever_its_stamp(
+    tier: RedisTier, arrived_at_ms: int, stamp_ms: int
 ) -> None:
-    held = entity(credit(), at_ms=NOW_MS)
+    """What was taken away may have been stamped last; official readers see a stamp that never goes back."""
     arrived = Entity(denied_reason=AccessDeniedReason.NO_ACTIVE_SUBSCRIPTION, updated_at_ms=arrived_at_ms)
-    await put(tier, CUSTOMER, held)
+    await put(tier, CUSTOMER, entity(credit(), at_ms=NOW_MS))
 
     await put(tier, CUSTOMER, arrived)
 
-    assert (arrived if is_written else held) == await taken(tier, CUSTOMER)
+    assert replace(arrived, updated_at_ms=stamp_ms) == await taken(tier, CUSTOMER)
+
+
+@pytest.mark.parametrize("arrived_at_ms", [NOW_MS - 1, NOW_MS, NOW_MS + 1])
+async def test_a_set_told_earlier_than_the_one_in_redis_is_not_written(
+    tier: RedisTier, arrived_at_ms: int
+) -> None:
+    """A process that was stopped for a while must not put back what another has replaced meanwhile."""
+    held = entity(credit(), at_ms=NOW_MS)
+    await put(tier, CUSTOMER, held)
+
+    late = CachedEntity(entity=entity(metered(), at_ms=arrived_at_ms), confirmed_at=time.monotonic() - 60)
+    await tier.store(CUSTOMER, late)
+
+    assert held == await taken(tier, CUSTOMER)
+
+
+async def test_a_usage_stamped_in_the_year_9999_gives_way(redis: RedisServer, tier: RedisTier) -> None:
+    """A clock that was wrong must not freeze a meter."""
+    await put(tier, CUSTOMER, entity(metered(current=9, usage_at_ms=253_402_300_799_000)))
+
+    await put(tier, CUSTOMER, entity(metered(current=3)))
+
+    assert redis.text(f"{ENTITY}:f_seats#timestamp") == str(NOW_MS)
 
 
 async def test_each_key_is_compared_by_its_own_timestamp(tier: RedisTier) -> None:
@@ -216,6 +249,7 @@ async def test_a_fetch_settles_a_resource_whose_timestamp_is_older_than_its_cust
     assert json.loads(redis.text(f"{ENTITY}:r_resource-1:metadata") or "") == {
         "accessDeniedReason": None,
         "customerTimestamp": NOW_MS,
+        "toldAt": ANY,
     }
 
 
@@ -283,7 +317,7 @@ async def test_usage_without_a_period_keeps_the_one_in_the_usage_key(
         feature_id="seats",
         current=1,
         updated_at_ms=NOW_MS + 1,
-        period_start_ms=NOW_MS + 5,
+        period_start_ms=NOW_MS - 5,
         period_end_ms=NOW_MS + 6,
     )
     await tier.apply_usage(CUSTOMER, with_period)
@@ -292,7 +326,7 @@ async def test_usage_without_a_period_keeps_the_one_in_the_usage_key(
 
     assert json.loads(redis.text(f"{ENTITY}:f_seats") or "") == {
         "currentUsage": 5,
-        "usagePeriodStart": NOW_MS + 5,
+        "usagePeriodStart": NOW_MS - 5,
         "usagePeriodEnd": NOW_MS + 6,
     }
 

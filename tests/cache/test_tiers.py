@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -133,7 +134,8 @@ async def test_what_the_shared_tier_holds_is_as_confirmed_as_the_caller_vouches(
 
     found = await tiers.find(CUSTOMER)
 
-    assert (cached(entity(metered()), confirmed_at=42.0), Source.REDIS) == found
+    expected = replace(cached(entity(metered()), confirmed_at=42.0), told_at=40.0)
+    assert (expected, Source.REDIS) == found
 
 
 async def test_searches_of_one_entity_at_a_time_are_one_read(shared: ScriptedShared) -> None:
@@ -197,7 +199,7 @@ async def test_what_was_stored_during_a_read_of_the_shared_tier_is_not_replaced(
     memory = a_memory()
     tiers = Tiers(memory, shared)
     shared.held[CUSTOMER] = cached(entity(metered(), at_ms=NOW_MS))
-    newer = cached(entity(credit(), at_ms=NOW_MS + 1))
+    newer = cached(entity(credit(), at_ms=NOW_MS - 1), confirmed_at=200)
     shared.meanwhile = lambda: memory.update(CUSTOMER, lambda _: newer)
 
     found = await tiers.find(CUSTOMER)

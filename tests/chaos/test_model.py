@@ -126,10 +126,10 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(place=places, key=keys)
     def reorder(self, place: int, key: EntityKey) -> None:
-        """The newer of two changes arrives first."""
+        """The newer of two usages arrives first; sets come in the order of their connection."""
         if self.leader.followed_since is None:
             return
-        events = [self.cloud.change(key, number=1) for _ in range(2)]
+        events = [self.cloud.change(key, used=1) for _ in range(2)]
         self.leader.pending.extend(events)
         for process in self.processes:
             for event in reversed(events):

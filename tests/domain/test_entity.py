@@ -1,6 +1,7 @@
 """How two states of an entity become one, and how a meter moves."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from entitlements.domain.entitlement import (
     Entitlement,
     MeteredEntitlement,
     MeterType,
+    ResetPeriod,
     Usage,
 )
 from entitlements.domain.entity import Entity, UsageUpdate, is_outdated, merge, with_usage
@@ -65,8 +67,8 @@ def test_only_an_older_stamp_is_outdated(arrived_at_ms: int, held_at_ms: int, ou
     assert outdated is is_outdated(arrived_at_ms, held_at_ms)
 
 
-@pytest.mark.parametrize("stamp", [2, 3, NO_TIMESTAMP_MS])
-def test_newer_equal_or_unstamped_set_replaces_the_held_one(stamp: int) -> None:
+@pytest.mark.parametrize("stamp", [1, 2, 3, NO_TIMESTAMP_MS])
+def test_older_newer_equal_or_unstamped_set_replaces_the_held_one(stamp: int) -> None:
     """The whole set is the new one's: what it lacks is gone, and so is the old reason."""
     held = an_entity(
         a_boolean_feature("old"), a_credit("old"), denied_reason=AccessDeniedReason.REVOKED, updated_at_ms=2
@@ -76,12 +78,12 @@ def test_newer_equal_or_unstamped_set_replaces_the_held_one(stamp: int) -> None:
     assert arrived == merge(held, arrived)
 
 
-def test_older_set_is_ignored() -> None:
-    """What is older than what is held changes no entitlement and no reason."""
-    held = an_entity(a_boolean_feature("new"), a_credit("new"), updated_at_ms=2)
-    arrived = an_entity(a_boolean_feature("old"), denied_reason=AccessDeniedReason.REVOKED, updated_at_ms=1)
+def test_overtaken_set_is_ignored() -> None:
+    """What was told before what is held changes no entitlement and no reason, however it is stamped."""
+    held = an_entity(a_boolean_feature("told last"), updated_at_ms=1)
+    arrived = an_entity(a_boolean_feature("old"), denied_reason=AccessDeniedReason.REVOKED, updated_at_ms=2)
 
-    assert held == merge(held, arrived)
+    assert held == merge(held, arrived, is_overtaken=True)
 
 
 def test_better_newest_timestamp_wins_in_memory() -> None:
@@ -112,7 +114,7 @@ def test_newer_reading_of_an_older_set_counts() -> None:
     held = an_entity(a_metered_feature(limit=9, usage=a_usage(2, updated_at_ms=10)), updated_at_ms=2)
     arrived = an_entity(a_metered_feature(usage=a_usage(3, updated_at_ms=20)), updated_at_ms=1)
 
-    merged = merge(held, arrived)
+    merged = merge(held, arrived, is_overtaken=True)
 
     assert (
         an_entity(a_metered_feature(limit=9, usage=a_usage(3, updated_at_ms=20)), updated_at_ms=2) == merged
@@ -158,15 +160,69 @@ def test_usage_update_moves_one_balance() -> None:
     assert expected == moved
 
 
-def test_better_usage_push_without_a_period_keeps_the_period() -> None:
-    """A field that an event does not carry is kept."""
+@pytest.mark.parametrize("stamp", [NO_TIMESTAMP_MS, 100, 199])
+def test_better_usage_push_without_a_period_keeps_the_period(stamp: int) -> None:
+    """It belongs to the period that contains its timestamp."""
     held = a_usage(1, updated_at_ms=1, period_start_ms=100, period_end_ms=200)
     entity = an_entity(a_metered_feature("f", usage=held))
 
-    moved = with_usage(entity, UsageUpdate(feature_id="f", current=2, updated_at_ms=2))
+    moved = with_usage(entity, UsageUpdate(feature_id="f", current=2, updated_at_ms=stamp))
 
-    kept = a_usage(2, updated_at_ms=2, period_start_ms=100, period_end_ms=200)
+    kept = a_usage(2, updated_at_ms=stamp, period_start_ms=100, period_end_ms=200)
     assert an_entity(a_metered_feature("f", usage=kept)) == moved
+
+
+@pytest.mark.parametrize(
+    ("anchor_ms", "period"), [(0, (3_600_000, 7_200_000)), (None, (None, None))], ids=["anchored", "unknown"]
+)
+def test_usage_push_after_the_period_belongs_to_the_next_one(
+    anchor_ms: int | None, period: tuple[int | None, int | None]
+) -> None:
+    """Were it put into the period that is over, the meter would read zero and grant what is used up."""
+    over = a_usage(9, updated_at_ms=1, period_start_ms=0, period_end_ms=3_600_000)
+    meter = replace(
+        a_metered_feature("f", usage=over), reset_period=ResetPeriod.HOUR, period_anchor_ms=anchor_ms
+    )
+
+    moved = with_usage(an_entity(meter), UsageUpdate(feature_id="f", current=10, updated_at_ms=3_600_000))
+
+    assert moved is not None
+    usage = _meters(moved)["f"]
+    assert usage.current == 10
+    assert period == (usage.period_start_ms, usage.period_end_ms)
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        UsageUpdate(feature_id="f", current=0, updated_at_ms=150, period_start_ms=0, period_end_ms=100),
+        UsageUpdate(feature_id="f", current=0, updated_at_ms=150, period_end_ms=140),
+        UsageUpdate(feature_id="f", current=0, updated_at_ms=0, period_start_ms=0, period_end_ms=100),
+        UsageUpdate(feature_id="f", current=0, updated_at_ms=99),
+    ],
+    ids=["newer push of a past period", "over when told", "unstamped", "stamped before this period"],
+)
+def test_usage_of_a_former_period_moves_nothing(update: UsageUpdate) -> None:
+    """What was used last month says nothing of this one."""
+    held = a_usage(10, updated_at_ms=50, period_start_ms=100, period_end_ms=200)
+
+    assert with_usage(an_entity(a_metered_feature("f", usage=held)), update) is None
+
+
+def test_answer_of_the_api_wins_over_a_stamp_in_the_future() -> None:
+    """An event dated in the year 9999 must not freeze its meter; a clock a little ahead is no matter."""
+    year_9999 = 253_402_300_799_000
+    now_ms = 1_750_000_000_000
+    frozen = an_entity(a_metered_feature("f", usage=a_usage(9, updated_at_ms=year_9999)))
+    told = a_usage(3, updated_at_ms=now_ms)
+    arrived = an_entity(a_metered_feature("f", usage=told))
+    update = UsageUpdate(feature_id="f", current=3, updated_at_ms=now_ms)
+
+    assert arrived == merge(frozen, arrived, answered_at_ms=now_ms)
+    assert arrived == with_usage(frozen, replace(update, answered_at_ms=now_ms))
+    assert with_usage(frozen, update) is None
+    near = an_entity(a_metered_feature("f", usage=a_usage(9, updated_at_ms=now_ms + 1_000)))
+    assert near == merge(near, arrived, answered_at_ms=now_ms)
 
 
 @pytest.mark.parametrize(
@@ -256,8 +312,8 @@ def test_merging_again_changes_nothing(held: Entity, arrived: Entity) -> None:
 
 @given(entities(parity=0), entities(parity=1))
 def test_better_order_of_two_arrivals_does_not_matter(one: Entity, other: Entity) -> None:
-    """With different timestamps throughout, the last to arrive does not win: the newest does."""
-    assert merge(one, other) == merge(other, one)
+    """The one that was told last holds, whichever came first; each usage is the newest."""
+    assert merge(one, other) == merge(other, one, is_overtaken=True)
 
 
 @given(entities(), entities())

@@ -1,5 +1,7 @@
 """What a report will probably make of a meter."""
 
+from dataclasses import replace
+
 import pytest
 
 from entitlements.domain.entitlement import MeteredEntitlement, Usage
@@ -51,3 +53,17 @@ def test_meter_moves_and_is_marked(behavior: UpdateBehavior | None, value: float
 def test_what_is_not_metered_is_not_estimated() -> None:
     """Nor what is not known."""
     assert estimated(ENTITY, _report(None, feature_id="unknown"), now_ms=0) is None
+
+
+@pytest.mark.parametrize("end_is_over", [False, True], ids=["current period known", "held period over"])
+@pytest.mark.parametrize(("created_at_ms", "counts"), [(99, False), (100, True), (150, True)])
+def test_report_of_a_former_period_is_not_counted(
+    created_at_ms: int, counts: bool, end_is_over: bool
+) -> None:
+    """It is last month's usage, whenever it is reported."""
+    usage = a_usage(3, period_end_ms=100) if end_is_over else a_usage(3, period_start_ms=100)
+    report = replace(_report(None), created_at_ms=created_at_ms)
+
+    update = estimated(an_entity(a_metered_feature("f", usage=usage)), report, now_ms=160)
+
+    assert counts is (update is not None)

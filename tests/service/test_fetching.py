@@ -19,6 +19,7 @@ from entitlements.domain.errors import (
 )
 from entitlements.domain.freshness import NEVER
 from entitlements.domain.ports import Claim, Source, Turn
+from entitlements.service import fetching as fetching_module
 from entitlements.service.fetching import (
     FIRST_SOURCE_SHARE,
     KEY_REFUSED_PAUSE_SECONDS,
@@ -194,8 +195,11 @@ async def test_turn_that_does_not_come_within_the_budget_is_overload() -> None:
     await flying
 
 
-async def test_doubted_fetch_ends_suspect(house: House) -> None:
+async def test_doubted_fetch_that_may_not_ask_again_ends_suspect(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What the feed told during a fetch may be newer than its answer."""
+    monkeypatch.setattr(fetching_module, "MAX_ASKS", 1)
     house.edge.gate = asyncio.Event()
     flying = asyncio.create_task(house.fetching.fetch(KEY))
     await house.edge.reached.wait()

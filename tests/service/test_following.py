@@ -68,7 +68,7 @@ async def test_unspecified_entity_is_dropped_and_fetched_on_next_use(house: Hous
     assert house.edge.asked == [KEY]
 
 
-async def test_drop_during_a_fetch_leaves_its_answer_suspect(house: House) -> None:
+async def test_drop_during_a_fetch_has_it_asked_again(house: House) -> None:
     """The fetch may have been answered before the change."""
     house.edge.gate = asyncio.Event()
     house.edge.answer = an_entity(a_boolean_feature("f"))
@@ -78,7 +78,50 @@ async def test_drop_during_a_fetch_leaves_its_answer_suspect(house: House) -> No
     house.edge.gate.set()
     assert isinstance(await flying, Fetched)
 
-    assert await _state(house) is EntityState.SUSPECT
+    assert house.edge.asked == [KEY, KEY]
+
+
+async def test_revocation_of_what_was_stamped_last_is_applied(house: House) -> None:
+    """The stamps of what is left go back; access ends all the same, and a lagging Edge cannot undo it."""
+    await _hold(house, an_entity(a_boolean_feature("promo"), a_boolean_feature("sso"), updated_at_ms=20))
+
+    left = an_entity(a_boolean_feature("sso"), updated_at_ms=10)
+    await house.following.apply(EntitlementsChanged(key=KEY, entity=left))
+
+    answer = await house.reading.check(Query(key=KEY, feature_id="promo"))
+    assert not answer.decision.has_access
+    assert left == _entity(house)
+
+
+async def test_change_during_a_fetch_outlives_its_answer(house: House) -> None:
+    """The fetch is asked again, and what the feed told is not undone by what was answered before."""
+    house.edge.gate = asyncio.Event()
+    house.edge.answer = an_entity(a_boolean_feature("promo"), updated_at_ms=20)
+    flying = asyncio.create_task(house.fetching.fetch(KEY))
+    await house.edge.reached.wait()
+    house.clock.advance(1)
+    told = an_entity(a_boolean_feature("sso"), updated_at_ms=10)
+    await house.following.apply(EntitlementsChanged(key=KEY, entity=told))
+    house.edge.answer = told
+    house.edge.gate.set()
+
+    await flying
+
+    assert house.edge.asked == [KEY, KEY]
+    assert told == _entity(house)
+
+
+async def test_edge_that_lags_behind_is_not_believed(house: House) -> None:
+    """Its answer is older than what the feed told: the API is asked, and its word is taken."""
+    await _hold(house, an_entity(a_boolean_feature("sso"), updated_at_ms=20))
+    house.edge.answer = an_entity(a_boolean_feature("old"), updated_at_ms=10)
+    house.api.answer = an_entity(a_boolean_feature("restored"), updated_at_ms=5)
+    house.clock.advance(1)
+
+    await house.fetching.fetch(KEY)
+
+    assert (house.edge.asked, house.api.asked) == ([KEY], [KEY])
+    assert ["restored"] == list(_entity(house).features)
 
 
 async def test_usage_event_moves_one_meter(house: House) -> None:

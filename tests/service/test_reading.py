@@ -15,6 +15,7 @@ from entitlements.domain.freshness import UNKNOWN_CUSTOMER_SECONDS, EntityState
 from entitlements.domain.ports import Source
 from entitlements.domain.reason import AccessDeniedReason
 from entitlements.fallbacks import ConfiguredRules
+from entitlements.service import fetching as fetching_module
 from entitlements.service.fetching import FetchLimits
 from entitlements.service.reading import RECHECK_INTERVAL_SECONDS, Provenance
 from tests.builders import a_boolean_feature, an_entity
@@ -302,8 +303,11 @@ async def test_list_of_a_held_entity_comes_from_memory(house: House) -> None:
     assert answer.provenance.source is Source.MEMORY
 
 
-async def test_age_is_unknown_when_nothing_ever_confirmed_it(house: House) -> None:
+async def test_age_is_unknown_when_nothing_ever_confirmed_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A doubted fetch has no moment of confirmation to count from."""
+    monkeypatch.setattr(fetching_module, "MAX_ASKS", 1)
     house.edge.gate = asyncio.Event()
     reading = asyncio.create_task(house.reading.check(QUERY))
     await house.edge.reached.wait()
