@@ -14,6 +14,8 @@ from emulator.usage import Json
 
 STATE_OPERATION = "entitlements-state"
 CONFIGURATION_OPERATION = "sdk-configuration"
+HEALTH_OPERATION = "health"
+_HEALTH_PATH = "/health"
 _CONFIGURATION_PATH = "/v1/config/server-sdk-configuration.json"
 _UNKNOWN_ADDRESS = {"statusCode": 404, "message": "Not Found"}
 
@@ -23,7 +25,7 @@ class EdgeQuery:
     """What an Edge address asks for."""
 
     operation: str
-    """`entitlements-state` or `sdk-configuration`."""
+    """`entitlements-state`, `sdk-configuration` or `health`."""
     customer_id: str | None = None
     """The customer, decoded exactly once."""
     resource_id: str | None = None
@@ -38,6 +40,8 @@ def parse_address(raw_path: str) -> EdgeQuery | None:
     path, _, query = raw_path.partition("?")
     if path == _CONFIGURATION_PATH:
         return EdgeQuery(operation=CONFIGURATION_OPERATION)
+    if path == _HEALTH_PATH:
+        return EdgeQuery(operation=HEALTH_OPERATION)
     match path.split("/"):
         case ["", "v1", "c", customer, "entitlements-state.json"] if customer:
             return _state_query(customer, query)
@@ -72,6 +76,8 @@ async def handle_edge(request: web.Request, cloud: Cloud) -> web.StreamResponse:
     refused = fault is not None and fault.kind is FaultKind.BAD_KEY
 
     def work() -> web.Response:
+        if asked.operation == HEALTH_OPERATION and not refused:
+            return json_response({"status": "ok"})
         if refused or not cloud.accepts_key(request.headers):
             body = {"statusCode": 401, "message": "Unauthorized"}
             return json_response(body, status=web.HTTPUnauthorized.status_code)

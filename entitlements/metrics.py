@@ -204,6 +204,11 @@ FETCHES_QUEUED = Gauge(
 FETCHES_JOINED = Counter(
     "sidecar_fetches_joined", "Callers that waited for a fetch of the same entity that another had begun."
 )
+ENTITIES_RESTING = Gauge(
+    "sidecar_entities_resting",
+    "Entities that the cloud is not asked about for a moment, since it failed to answer.",
+    multiprocess_mode="livesum",
+)
 FETCHES_PACED = Counter(
     "sidecar_fetches_paced", "Fetches that waited to start because hits had work for the whole processor."
 )

@@ -6,6 +6,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from entitlements.domain.errors import (
+    Forbidden,
     Garbled,
     InvalidRequest,
     KeyRefused,
@@ -29,6 +30,7 @@ _BY_CLASS: dict[type[SidecarError], grpc.StatusCode] = {
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Throttled: grpc.StatusCode.RESOURCE_EXHAUSTED,
     KeyRefused: grpc.StatusCode.UNAUTHENTICATED,
+    Forbidden: grpc.StatusCode.FAILED_PRECONDITION,
     Unreachable: grpc.StatusCode.UNAVAILABLE,
     Garbled: grpc.StatusCode.UNAVAILABLE,
     OutboxUnavailable: grpc.StatusCode.UNAVAILABLE,

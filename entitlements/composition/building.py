@@ -12,7 +12,7 @@ from entitlements.cache.memory import MemoryTier
 from entitlements.cache.snapshot import Snapshot
 from entitlements.cache.tiers import Tiers
 from entitlements.clock import SystemClock
-from entitlements.composition.cloud import cloud_transport, sources_in_order
+from entitlements.composition.cloud import ways_to_the_cloud
 from entitlements.composition.outbox import outbox_parts
 from entitlements.composition.process import Sidecar
 from entitlements.composition.shared_redis import shared_redis
@@ -25,18 +25,14 @@ from entitlements.service.fetching import Fetching, FetchLimits
 from entitlements.service.following import Following
 from entitlements.service.health import Health
 from entitlements.service.keeping import Keeping
-from entitlements.service.key_check import KeyCheck
 from entitlements.service.pacing import PacedSource, Pacing
 from entitlements.service.reading import Reading
 from entitlements.service.rechecking import Rechecking
 from entitlements.service.remembering import Remembering
 from entitlements.service.reporting import Reporting
 from entitlements.service.sharing import Sharing
-from entitlements.upstream.edge import EdgeSource
-from entitlements.upstream.graphql import GraphqlApi, api_deliveries, api_reads
 from entitlements.upstream.offline import OfflineCloud
 from entitlements.upstream.offline_file import OfflineFile
-from entitlements.upstream.transport import CloudTransport
 
 
 @cache
@@ -55,13 +51,7 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
     stamina.instrumentation.set_on_retry_hooks([])  # retries show in our own metrics
     clock = clock or SystemClock()
     background, random = Background(clock.monotonic), Random()  # noqa: S311 - for jitter
-    http = cloud_transport(config, clock)
-    api = GraphqlApi(
-        http,
-        base_url=config.api_url,
-        clock=clock,
-        reads=api_reads(config.sidecar_fetch_concurrency),
-    )
+    cloud = ways_to_the_cloud(config, clock)
     offline_file = _offline_file(config, clock)
     offline = OfflineCloud(new_id=lambda: str(uuid.uuid4()), file=offline_file)
     memory = MemoryTier(max_size_bytes=config.cache_max_size_bytes)
@@ -73,19 +63,10 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         vouch=lambda confirmed_at: sharing.vouch(confirmed_at),  # noqa: PLW0108 - made below, of the store itself
     )
     pacing = Pacing(clock=clock)
-    sources = sources_in_order(
-        config,
-        edge=EdgeSource(
-            http,
-            base_url=config.edge_api_url,
-            clock=clock,
-            reads_at_a_time=config.sidecar_fetch_concurrency,
-        ),
-        api=api,
-        offline=offline,
-    )
+    sources = cloud.sources(offline)
     fetching = Fetching(
         sources=[PacedSource(source, pacing) for source in sources],
+        circuits=cloud.circuits,
         store=store,
         clock=clock,
         limits=_fetch_limits(config),
@@ -121,20 +102,18 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         rules=rules,
         clock=clock,
     )
-    cloud = offline if config.offline else api
-    outbox = outbox_parts(
-        config, offline if config.offline else _deliveries(http, config, clock), clock, redis
-    )
-    sink: ReportSink = cloud
+    reports = offline if config.offline else cloud.api
+    outbox = outbox_parts(config, offline if config.offline else cloud.deliveries, clock, redis)
+    sink: ReportSink = reports
     if outbox is not None:
         sink = Keeping(
-            sink=cloud,
+            sink=reports,
             delivering=outbox.delivering,
             store=store,
             clock=clock,
             keeps_usage=config.sidecar_outbox == "all",
         )
-    reporting = Reporting(sink=sink, api=cloud, store=store, fetching=fetching, clock=clock)
+    reporting = Reporting(sink=sink, api=reports, store=store, fetching=fetching, clock=clock)
     if outbox is not None:
         outbox.delivering.show = reporting.show
     built = Sidecar(
@@ -143,10 +122,12 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         background=background,
         pacing=pacing,
         random=random,
-        http_client=http,
+        http_client=cloud.http,
         memory=memory,
         store=store,
         fetching=fetching,
+        circuits=cloud.circuits,
+        probes=cloud.probes(),
         rechecking=rechecking,
         following=following,
         sharing=sharing,
@@ -155,7 +136,8 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         remembering=Remembering(replies=memory, following=following, clock=clock),
         explaining=Explaining(reading=reading, rules=rules, authority=sources[-1], clock=clock),
         reporting=reporting,
-        key_check=KeyCheck(checker=cloud, clock=clock),
+        key_check=cloud.key_check,
+        key_checker=reports,
         health=Health(clock),
         outbox=outbox,
         redis=redis,
@@ -164,11 +146,6 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
     )
     add_parts(built)
     return built
-
-
-def _deliveries(http: CloudTransport, config: SidecarConfig, clock: Clock) -> ReportSink:
-    """The same API, with a share of requests of its own."""
-    return GraphqlApi(http, base_url=config.api_url, clock=clock, writes=api_deliveries())
 
 
 def _offline_file(config: SidecarConfig, clock: Clock) -> OfflineFile | None:

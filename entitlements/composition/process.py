@@ -16,13 +16,14 @@ from entitlements.composition.cloud import identity_headers
 from entitlements.composition.outbox import OutboxParts
 from entitlements.composition.shared_redis import SharedRedis
 from entitlements.config import SidecarConfig
-from entitlements.domain.ports import Clock, FeedListener
+from entitlements.domain.ports import Clock, FeedListener, Source
 from entitlements.fallbacks import StoredRules
+from entitlements.service.circuits import Circuits, Probe
 from entitlements.service.explaining import Explaining
 from entitlements.service.fetching import Fetching
 from entitlements.service.following import Following
 from entitlements.service.health import Health
-from entitlements.service.key_check import KeyCheck
+from entitlements.service.key_check import KeyCheck, KeyChecker
 from entitlements.service.pacing import Pacing
 from entitlements.service.reading import Reading
 from entitlements.service.rechecking import Rechecking
@@ -47,6 +48,8 @@ class Sidecar:
     memory: MemoryTier
     store: Tiers
     fetching: Fetching
+    circuits: Circuits
+    probes: Mapping[Source, Probe]
     rechecking: Rechecking
     following: Following
     sharing: Sharing
@@ -56,6 +59,7 @@ class Sidecar:
     explaining: Explaining
     reporting: Reporting
     key_check: KeyCheck
+    key_checker: KeyChecker
     health: Health
     outbox: OutboxParts | None = None
     redis: SharedRedis | None = None
@@ -87,9 +91,10 @@ class Sidecar:
     def _beside(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
         """What needs nothing but to be kept running."""
         always: dict[str, Callable[[], Awaitable[None]]] = {
-            "key-check": self.key_check.run,
+            "key-check": partial(self.key_check.run, self.key_checker),
             "health": self.health.watch,
             "metrics": _settle_metrics,
+            "circuits": partial(self.circuits.probe, self.probes),
         }
         if self.offline_file is None:
             return always

@@ -170,8 +170,9 @@ def _upstream_state(built: Sidecar) -> PartState:
         _upstream_problem(built),
         wanted="offline" if built.config.offline else WELL,
         api_key=built.key_check.verdict.value,
-        circuits={source.value: state.value for source, state in fetching.breaker_states.items()},
-        failures={source.value: cause for source, cause in fetching.failures.items()},
+        circuits={source.value: state.value for source, state in built.circuits.states.items()},
+        failures={source.value: cause for source, cause in built.circuits.failures.items()},
+        entities_resting=fetching.resting,
         fetches_under_way=fetching.under_way,
         fetches_joined=fetching.joined,
         fetches_paced=built.pacing.paced,
@@ -180,11 +181,11 @@ def _upstream_state(built: Sidecar) -> PartState:
 
 def _upstream_problem(built: Sidecar) -> str | None:
     refused = built.key_check.verdict is KeyVerdict.REFUSED
-    if refused or "key_refused" in built.fetching.failures.values():
+    if refused or "key_refused" in built.circuits.failures.values():
         return "key_refused"
-    if Untrusted.outcome in built.fetching.failures.values():
+    if Untrusted.outcome in built.circuits.failures.values():
         return Untrusted.outcome
-    failing = [state is not BreakerState.CLOSED for state in built.fetching.breaker_states.values()]
+    failing = [state is not BreakerState.CLOSED for state in built.circuits.states.values()]
     if all(failing):
         return "not_answering"
     if any(failing):

@@ -11,6 +11,7 @@ SidecarError
     │   ├── CircuitOpen       not asked, because it did not answer lately
     │   └── FailedElsewhere   not asked, because another process just was in vain
     ├── KeyRefused            the API key is wrong or lacks the right
+    ├── Forbidden             this question was refused, without a word about the key
     ├── Throttled             too many requests
     ├── Garbled               an answer that is no answer: 5xx, no JSON, no data
     │   └── TooLarge          an answer beyond our bound: that entity's trouble, not the source's
@@ -128,6 +129,16 @@ class KeyRefused(UpstreamError):
 
     def __str__(self) -> str:
         return f"the Stigg {self.transport} refused the API key (SERVER_API_KEY)"
+
+
+@dataclass(eq=False)
+class Forbidden(UpstreamError):
+    """The question was refused; the key may be good, for a gateway on the way refuses so too."""
+
+    outcome: ClassVar[str] = "forbidden"
+
+    def __str__(self) -> str:
+        return f"the Stigg {self.transport}, or a gateway before it, refuses this question (status 403)"
 
 
 @dataclass(eq=False)

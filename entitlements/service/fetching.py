@@ -2,15 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from entitlements import metrics
-from entitlements.domain.breaker import Breaker, BreakerState
+from entitlements.domain.breaker import BreakerState
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate, is_outdated, with_usage
 from entitlements.domain.errors import (
+    Busy,
     CircuitOpen,
     FailedElsewhere,
     KeyRefused,
@@ -18,23 +18,19 @@ from entitlements.domain.errors import (
     Offline,
     Overloaded,
     Rejected,
-    Throttled,
     UpstreamError,
 )
 from entitlements.domain.freshness import NEVER
 from entitlements.domain.ports import Clock, EntitySource, EntityStore, FetchTurns, LastKnown, Source, Turn
 from entitlements.occasional_log import OccasionalLog
-from entitlements.service.outages import Outages
+from entitlements.service.circuits import PROBE_BUDGET_SECONDS, Circuits
+from entitlements.service.resting import RestingEntities
 from entitlements.service.usage_notes import UsageNotes
 
 logger = logging.getLogger(__name__)
 
 FIRST_SOURCE_SHARE = 0.4
 """The Edge may spend this part of the budget, so that the API can still answer within it."""
-KEY_REFUSED_PAUSE_SECONDS = 10.0
-"""A refused key is tried again after this: it may have been mended in the cloud."""
-THROTTLED_PAUSE_SECONDS = 2.0
-"""A cloud that asks to slow down without saying how long is left alone for this."""
 TURN_SECONDS = 2.0
 """So long a fetch waits for another process that fetches the same entity; then it fetches as well."""
 TURN_SHARE = 0.4
@@ -43,8 +39,6 @@ MAX_ASKS = 3
 """So often the cloud is asked anew because of a change meanwhile; then its answer is suspect, or loses."""
 CALLERS_OF_A_BURST = 10
 """So many callers that join one fetch are told in the log."""
-PROBE_BUDGET_SECONDS = 1.0
-"""The caller whose fetch finds out whether a source is back waits no longer for that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,10 +81,11 @@ class _Flight:
 class Fetching:
     """Fetches entities and keeps what it fetched."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each a part of its own
         self,
         *,
         sources: Sequence[EntitySource],
+        circuits: Circuits,
         store: EntityStore,
         clock: Clock,
         limits: FetchLimits,
@@ -101,6 +96,7 @@ class Fetching:
 
         Args:
             sources: asked one after the other.
+            circuits: theirs.
             store: keeps what was fetched.
             clock: for the budget.
             limits: the bounds.
@@ -110,7 +106,8 @@ class Fetching:
         self._last_known = last_known
         self._turns = turns
         self._sources = sources
-        self._breakers = {source.source: Breaker() for source in sources}
+        self._circuits = circuits
+        self._resting = RestingEntities(clock.monotonic)
         self._store = store
         self._clock = clock
         self._limits = limits
@@ -118,20 +115,14 @@ class Fetching:
         self._usage_notes = UsageNotes()
         self._slots = asyncio.Semaphore(limits.concurrency)
         self._queued = 0
-        self._outages = Outages(clock.monotonic)
         self._log = OccasionalLog(logger, clock.monotonic)
         self.joined = 0
         """So many callers waited for a fetch that another had begun."""
 
     @property
-    def breaker_states(self) -> Mapping[Source, BreakerState]:
-        """Whether each source is asked at present."""
-        return MappingProxyType({source: breaker.state for source, breaker in self._breakers.items()})
-
-    @property
-    def failures(self) -> Mapping[Source, str]:
-        """How each source failed that did not answer when it was asked last."""
-        return self._outages.causes
+    def resting(self) -> int:
+        """How many entities are not asked about for a moment, since that failed."""
+        return self._resting.count()
 
     @property
     def under_way(self) -> int:
@@ -168,6 +159,7 @@ class Fetching:
 
     def doubt(self, key: EntityKey) -> None:
         """Lets a fetch under way end in a suspect entity: its answer may be older than what the feed told."""
+        self._resting.wake(key)
         if key in self._flights:
             self._flights[key].is_doubted = True
 
@@ -193,7 +185,10 @@ class Fetching:
 
     async def _fly_to_the_cloud(self, key: EntityKey) -> Fetched | NotFetched:
         deadline = self._clock.monotonic() + self._limits.budget_seconds
-        if not self._any_circuit_closed():
+        error = self._resting.error_of(key)
+        if error is not None:
+            return NotFetched(error=error)
+        if not self._circuits.any_would_allow():
             return NotFetched(error=self._circuit_open())
         if self._turns is None:
             return await self._fetch_here(key, deadline=deadline)
@@ -225,10 +220,15 @@ class Fetching:
             asked_at = self._clock.monotonic()
             try:
                 entity, source = await self._ask_in_turn(key, deadline=deadline)
-            except (UpstreamError, Overloaded) as error:
+            except Overloaded as error:
+                return NotFetched(error=error)
+            except UpstreamError as error:
+                if _may_rest(error):
+                    self._resting.rest(key, error)
                 return NotFetched(error=error)
             if asks >= MAX_ASKS or not self._is_overtaken(key, asked_at):
                 break
+        self._resting.wake(key)
         confirmed_at = NEVER if flight.is_doubted else asked_at
         for update in self._usage_notes.take(key):
             entity = with_usage(entity, update) or entity
@@ -262,11 +262,6 @@ class Fetching:
         finally:
             self._slots.release()
 
-    def _any_circuit_closed(self) -> bool:
-        """False while no source would be asked, so that an outage costs a caller no queueing either."""
-        now = self._clock.monotonic()
-        return any(breaker.would_allow(now) for breaker in self._breakers.values())
-
     def _circuit_open(self) -> CircuitOpen:
         return CircuitOpen(self._sources[-1].source.value)
 
@@ -275,10 +270,9 @@ class Fetching:
         for source in self._sources:
             remaining = deadline - self._clock.monotonic()
             share = remaining if source is self._sources[-1] else remaining * FIRST_SOURCE_SHARE
-            breaker = self._breakers[source.source]
-            if share <= 0 or not breaker.allows(self._clock.monotonic()):
+            if share <= 0 or not self._circuits.try_acquire(source.source):
                 continue
-            if breaker.state is BreakerState.HALF_OPEN:
+            if self._circuits.states[source.source] is BreakerState.HALF_OPEN:
                 share = min(share, PROBE_BUDGET_SECONDS)
             try:
                 entity = await self._ask(source, key, budget_seconds=share)
@@ -296,29 +290,18 @@ class Fetching:
         return held is not None and is_outdated(answer.updated_at_ms, held.entity.updated_at_ms)
 
     async def _ask(self, source: EntitySource, key: EntityKey, *, budget_seconds: float) -> Entity:
-        breaker = self._breakers[source.source]
-        before = breaker.state
         try:
             entity = await source.fetch(key, budget_seconds=budget_seconds)
         except UpstreamError as error:
-            self._note_failure(breaker, error)
-            self._outages.failed(source.source, error, was=before, now=breaker.state)
+            self._circuits.failed(source.source, error, key=key)
             raise
         except asyncio.CancelledError:
-            breaker.abandoned(self._clock.monotonic())
+            self._circuits.abandoned(source.source)
             raise
-        breaker.succeeded()
-        self._outages.answered(source.source, was=before)
+        self._circuits.succeeded(source.source)
         return entity
 
-    def _note_failure(self, breaker: Breaker, error: UpstreamError) -> None:
-        now = self._clock.monotonic()
-        match error:
-            case Rejected() | Offline():
-                breaker.succeeded()
-            case KeyRefused():
-                breaker.trip(now, pause_seconds=KEY_REFUSED_PAUSE_SECONDS)
-            case Throttled(retry_after_seconds=seconds):
-                breaker.trip(now, pause_seconds=seconds or THROTTLED_PAUSE_SECONDS)
-            case _:
-                breaker.failed(now)
+
+def _may_rest(error: UpstreamError) -> bool:
+    """True for what the cloud did about an entity: nobody was asked for the others."""
+    return not isinstance(error, CircuitOpen | FailedElsewhere | Busy | Offline | KeyRefused)

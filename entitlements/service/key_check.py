@@ -44,26 +44,31 @@ class KeyChecker(Protocol):
 class KeyCheck:
     """Asks until the key is known to be valid."""
 
-    def __init__(self, *, checker: KeyChecker, clock: Clock) -> None:
+    def __init__(self, *, clock: Clock) -> None:
         self.verdict = KeyVerdict.UNKNOWN
         self.has_failed = False
         """True after a check that brought no verdict, until one does."""
-        self._checker = checker
+        self._doubted = asyncio.Event()
         self._log = OccasionalLog(logger, clock.monotonic)
 
-    async def run(self) -> None:
-        """Returns once the verdict is final: valid, or not needed."""
-        while True:
-            if await self._ask():
-                return
+    def doubt(self) -> None:
+        """Has a valid key checked again: something was refused without a word about the key."""
+        self._doubted.set()
+
+    async def run(self, checker: KeyChecker) -> None:
+        """Returns once the verdict is final: not needed."""
+        while self.verdict is not KeyVerdict.NOT_NEEDED:
+            if await self._ask(checker):
+                self._doubted.clear()
+                await self._doubted.wait()
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def _ask(self) -> bool:
+    async def _ask(self, checker: KeyChecker) -> bool:
         try:
-            await self._checker.check_key(budget_seconds=CHECK_BUDGET_SECONDS)
+            await checker.check_key(budget_seconds=CHECK_BUDGET_SECONDS)
         except Offline:
             self.verdict = KeyVerdict.NOT_NEEDED
-            return True
+            return False
         except UpstreamError as error:
             self.verdict = KeyVerdict.REFUSED if isinstance(error, KeyRefused) else KeyVerdict.UNKNOWN
             self.has_failed = True

@@ -55,6 +55,10 @@ class EdgeSource:
             attempt_timeout_seconds=ATTEMPT_TIMEOUT_SECONDS,
         )
 
+    async def check_health(self, budget_seconds: float) -> None:
+        """Returns when the Edge says that it is well, which its limits leave out; raises UpstreamError."""
+        await self._exchange.ping(f"{self._base_url}/health", timeout_seconds=budget_seconds)
+
     async def check_key(self, *, budget_seconds: float) -> None:
         """Returns when the Edge accepts the key; raises UpstreamError."""
         url = f"{self._base_url}/v1/config/server-sdk-configuration.json"

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from entitlements.domain.errors import (
+    Forbidden,
     Garbled,
     KeyRefused,
     Rejected,
@@ -55,8 +56,10 @@ def refused_certificate(exception: BaseException) -> ssl.SSLCertVerificationErro
 def error_of_status(transport: str, response: httpx.Response, *, now_ms: int) -> UpstreamError | None:
     """What an HTTP status means, or None when the body decides."""
     status = response.status_code
-    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+    if status == HTTPStatus.UNAUTHORIZED:
         return KeyRefused(transport)
+    if status == HTTPStatus.FORBIDDEN:
+        return Forbidden(transport)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         retry_after = response.headers.get("Retry-After", "")
         return Throttled(transport, retry_after_seconds(retry_after, now_ms=now_ms))

@@ -40,6 +40,10 @@ LONGEST_PAUSE_SECONDS = 2.0
 Result = TypeVar("Result")
 
 
+def _nothing() -> None:
+    """Nobody is told."""
+
+
 class Exchange:
     """Sends requests of one kind over one transport and returns the `data` of their answers.
 
@@ -47,8 +51,26 @@ class Exchange:
     170 µs a request.
     """
 
-    def __init__(self, http: CloudTransport, *, transport: str, clock: Clock, share: Share) -> None:
+    def __init__(
+        self,
+        http: CloudTransport,
+        *,
+        transport: str,
+        clock: Clock,
+        share: Share,
+        answered: Callable[[], None] = _nothing,
+    ) -> None:
+        """Sends nothing yet.
+
+        Args:
+            http: the connections.
+            transport: `edge` or `api`, for metrics and errors.
+            clock: for the date in a Retry-After.
+            share: how many may be under way.
+            answered: told of each success.
+        """
         self.transport = transport
+        self._answered = answered
         self._clock = clock
         self._http = http
         self._share = share
@@ -70,14 +92,30 @@ class Exchange:
         started = time.perf_counter()
         outcome = "ok"
         try:
-            return await self._send(method, url, timeout_seconds=timeout_seconds, headers=headers, json=body)
+            data = await self._send(method, url, timeout_seconds=timeout_seconds, headers=headers, json=body)
         except UpstreamError as error:
             outcome = error.outcome
             _count(error)
             raise
+        else:
+            self._answered()
+            return data
         finally:
             metrics.UPSTREAM_REQUESTS.labels(self.transport, outcome).inc()
             metrics.UPSTREAM_DURATION.labels(self.transport).observe(time.perf_counter() - started)
+
+    async def ping(self, url: str, *, timeout_seconds: float) -> None:
+        """Returns when there is an answer of any content, of success; raises UpstreamError."""
+        async with self._share.slot(within_seconds=timeout_seconds):
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    response = await self._http.handle_async_request(httpx.Request("GET", url))
+                    await response.aclose()
+            except (httpx.HTTPError, OSError, TimeoutError, httpx.InvalidURL) as exception:
+                raise error_of_exception(self.transport, exception) from exception
+        error = error_of_status(self.transport, response, now_ms=self._clock.now_ms())
+        if error is not None or not response.is_success:
+            raise error or Garbled(self.transport, f"answered with status {response.status_code}")
 
     async def _send(self, method: str, url: str, *, timeout_seconds: float, **content: Any) -> JsonObject:
         deadline = asyncio.get_running_loop().time() + timeout_seconds

@@ -1,6 +1,6 @@
 """The API: entitlements, usage reports and events, over GraphQL (contract/upstream.md)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,10 @@ def api_deliveries() -> Share:
     return Share("deliveries", transport=Source.API.value, at_a_time=DELIVERIES_AT_A_TIME)
 
 
+def _nothing() -> None:
+    """Nobody is told."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Manner:
     """How operations of one kind are sent."""
@@ -67,17 +71,21 @@ class GraphqlApi:
         clock: Clock,
         reads: Share | None = None,
         writes: Share | None = None,
+        answered: Callable[[], None] = _nothing,
     ) -> None:
-        """Asks the API at that address; reads and writes each have a share of requests of their own."""
+        """Asks the API at that address; reads and writes each have a share of requests of their own.
+
+        `answered` is told of each success, of whatever kind.
+        """
         reads = reads or api_reads(READS_AT_A_TIME)
         writes = writes or api_writes()
         self._reads = _Manner(
-            exchange=Exchange(http, transport=Source.API.value, clock=clock, share=reads),
+            exchange=Exchange(http, transport=Source.API.value, clock=clock, share=reads, answered=answered),
             attempts=QUERY_ATTEMPTS,
             attempt_timeout_seconds=QUERY_TIMEOUT_SECONDS,
         )
         self._writes = _Manner(
-            exchange=Exchange(http, transport=Source.API.value, clock=clock, share=writes),
+            exchange=Exchange(http, transport=Source.API.value, clock=clock, share=writes, answered=answered),
             attempts=REPORT_ATTEMPTS,
             attempt_timeout_seconds=REPORT_TIMEOUT_SECONDS,
         )

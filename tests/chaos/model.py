@@ -22,6 +22,7 @@ from entitlements.domain.events import EntitlementsChanged, FeedEvent, UsageChan
 from entitlements.domain.freshness import EntityState
 from entitlements.domain.ports import Source
 from entitlements.fallbacks import ConfiguredRules
+from entitlements.service.circuits import Circuits
 from entitlements.service.fetching import Fetching, FetchLimits
 from entitlements.service.following import Following
 from entitlements.service.reading import Reading
@@ -129,7 +130,13 @@ class Process:
         clock = self.cloud.clock
         self.memory = MemoryTier(max_size_bytes=MEMORY_BYTES)
         self.store = Tiers(self.memory, self.shared)
-        self.fetching = Fetching(sources=[self.cloud], store=self.store, clock=clock, limits=LIMITS)
+        self.fetching = Fetching(
+            sources=[self.cloud],
+            circuits=Circuits([self.cloud.source], clock=clock),
+            store=self.store,
+            clock=clock,
+            limits=LIMITS,
+        )
         self.rechecking = Rechecking(
             fetching=self.fetching,
             store=self.store,

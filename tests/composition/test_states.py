@@ -45,19 +45,19 @@ async def test_a_process_that_has_done_nothing_has_no_problem_but_the_feed(built
 
 async def test_how_the_cloud_fails_is_told(built: Any) -> None:
     """A key that is revoked later is told too, although it was valid at the start."""
-    fetching = built.fetching
+    circuits = built.circuits
     told = []
     built.key_check.has_failed = True
     told.append(parts(built)["upstream"]["problem"])
     for source in (Source.EDGE, Source.API):
-        fetching._breakers[source].trip(0, pause_seconds=10)
-        fetching._outages._causes[source] = Unreachable("x").outcome
+        circuits._breakers[source].trip(0, pause_seconds=10)
+        circuits._outages._causes[source] = Unreachable("x").outcome
         told.append(parts(built)["upstream"]["problem"])
-    fetching._outages._causes[Source.API] = KeyRefused("api").outcome
+    circuits._outages._causes[Source.API] = KeyRefused("api").outcome
     told.append(parts(built)["upstream"]["problem"])
-    fetching._outages._causes[Source.API] = Untrusted("api").outcome
+    circuits._outages._causes[Source.API] = Untrusted("api").outcome
     told.append(parts(built)["upstream"]["problem"])
-    fetching._outages._causes.clear()
+    circuits._outages._causes.clear()
     built.key_check.verdict = KeyVerdict.REFUSED
     told.append(parts(built)["upstream"]["problem"])
 

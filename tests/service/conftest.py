@@ -13,6 +13,7 @@ from entitlements.cache.tiers import Tiers
 from entitlements.domain.entity import Entity
 from entitlements.domain.ports import Source
 from entitlements.fallbacks import ConfiguredRules
+from entitlements.service.circuits import Circuits
 from entitlements.service.fetching import Fetching, FetchLimits
 from entitlements.service.following import Following
 from entitlements.service.reading import Reading
@@ -35,6 +36,7 @@ class House:
     sink: ScriptedSink
     rules: ConfiguredRules
     fetching: Fetching
+    circuits: Circuits
     rechecking: Rechecking
     following: Following
     reading: Reading
@@ -50,7 +52,8 @@ def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None =
     api = ScriptedSource(answer=Entity(), source=Source.API)
     sink = ScriptedSink()
     rules = rules or ConfiguredRules({})
-    fetching = Fetching(sources=[edge, api], store=store, clock=clock, limits=limits)
+    circuits = Circuits([Source.EDGE, Source.API], clock=clock)
+    fetching = Fetching(sources=[edge, api], circuits=circuits, store=store, clock=clock, limits=limits)
     rechecking = Rechecking(
         fetching=fetching,
         store=store,
@@ -74,6 +77,7 @@ def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None =
         sink=sink,
         rules=rules,
         fetching=fetching,
+        circuits=circuits,
         rechecking=rechecking,
         following=following,
         reading=reading,

@@ -20,10 +20,9 @@ from entitlements.domain.errors import (
 from entitlements.domain.freshness import NEVER
 from entitlements.domain.ports import Claim, Source, Turn
 from entitlements.service import fetching as fetching_module
+from entitlements.service.circuits import KEY_REFUSED_PAUSE_SECONDS, PROBE_BUDGET_SECONDS, Circuits
 from entitlements.service.fetching import (
     FIRST_SOURCE_SHARE,
-    KEY_REFUSED_PAUSE_SECONDS,
-    PROBE_BUDGET_SECONDS,
     TURN_SECONDS,
     TURN_SHARE,
     Fetched,
@@ -32,6 +31,7 @@ from entitlements.service.fetching import (
     NotFetched,
 )
 from tests.builders import a_boolean_feature, a_metered_feature, a_usage, an_entity
+from tests.fakes import FakeClock
 from tests.service.conftest import LIMITS, House, build_house
 
 KEY = EntityKey("customer-1")
@@ -106,7 +106,7 @@ async def test_circuit_opens_after_failures_in_a_row(house: House) -> None:
     assert isinstance(answer, NotFetched)
     assert isinstance(answer.error, CircuitOpen)
     assert len(house.edge.asked) == FAILURES_TO_OPEN
-    assert set(house.fetching.breaker_states.values()) == {BreakerState.OPEN}
+    assert set(house.circuits.states.values()) == {BreakerState.OPEN}
 
 
 async def test_open_circuit_heals_by_itself(house: House) -> None:
@@ -119,7 +119,7 @@ async def test_open_circuit_heals_by_itself(house: House) -> None:
 
     assert isinstance(fetched, Fetched)
     assert house.edge.budgets[-1] == PROBE_BUDGET_SECONDS
-    assert house.fetching.breaker_states[Source.EDGE] is BreakerState.CLOSED
+    assert house.circuits.states[Source.EDGE] is BreakerState.CLOSED
 
 
 async def test_refused_key_pauses_at_once(house: House) -> None:
@@ -140,17 +140,16 @@ async def test_refused_key_pauses_at_once(house: House) -> None:
 async def test_throttled_source_is_left_alone_as_long_as_it_asks(
     house: House, told: float | None, pause: float
 ) -> None:
-    """429 with Retry-After is honoured; without one, a short pause."""
-    house.edge.answer = Throttled("edge", retry_after_seconds=told)
-    await house.fetching.fetch(KEY)
+    """429 for several customers is about the key: Retry-After is honoured; without one, a short pause."""
+    await _fail(house, Throttled("edge", retry_after_seconds=told), Unreachable("api"))
     house.clock.advance(pause - 0.01)
-    await house.fetching.fetch(KEY)
-    assert len(house.edge.asked) == 1
+    await house.fetching.fetch(EntityKey("another"))
+    assert len(house.edge.asked) == FAILURES_TO_OPEN
 
     house.clock.advance(0.02)
-    await house.fetching.fetch(KEY)
+    await house.fetching.fetch(EntityKey("a third"))
 
-    assert len(house.edge.asked) == 2
+    assert len(house.edge.asked) == FAILURES_TO_OPEN + 1
 
 
 @pytest.mark.parametrize("answer", [Rejected("edge", code="X"), Offline("edge")])
@@ -158,7 +157,7 @@ async def test_source_that_says_no_is_not_broken(house: House, answer: UpstreamE
     """A no is an answer: the circuit stays closed."""
     await _fail(house, answer, answer)
 
-    assert set(house.fetching.breaker_states.values()) == {BreakerState.CLOSED}
+    assert set(house.circuits.states.values()) == {BreakerState.CLOSED}
 
 
 async def test_full_queue_is_overload_not_a_wait() -> None:
@@ -238,7 +237,7 @@ async def test_stopping_ends_the_fetches_under_way(house: House) -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await flying
-    assert house.fetching.breaker_states[Source.EDGE] is BreakerState.OPEN
+    assert house.circuits.states[Source.EDGE] is BreakerState.OPEN
 
 
 async def _fail(house: House, edge: UpstreamError, api: UpstreamError) -> None:
@@ -278,7 +277,12 @@ async def test_waiting_for_another_process_leaves_time_to_fetch(
     turns = SlowTurns(house)
     limits = FetchLimits(budget_seconds=budget_seconds, concurrency=4, queue_size=8)
     fetching = Fetching(
-        sources=[house.edge, house.api], store=house.store, clock=house.clock, limits=limits, turns=turns
+        circuits=Circuits([Source.EDGE, Source.API], clock=FakeClock()),
+        sources=[house.edge, house.api],
+        store=house.store,
+        clock=house.clock,
+        limits=limits,
+        turns=turns,
     )
 
     fetched = await fetching.fetch(KEY)

@@ -1,5 +1,6 @@
 """The API key is checked at start; nothing waits for it."""
 
+import asyncio
 import logging
 from dataclasses import dataclass, field
 
@@ -48,10 +49,29 @@ async def test_key_is_checked_until_the_verdict_is_final(
     """A refused key heals without a restart, and both outcomes are told."""
     monkeypatch.setattr(module, "RETRY_SECONDS", 0)
     checker = ScriptedChecker(outcomes=list(outcomes))
-    check = checker.check = KeyCheck(checker=checker, clock=FakeClock())
+    check = checker.check = KeyCheck(clock=FakeClock())
 
     with caplog.at_level(logging.INFO):
-        await check.run()
+        running = asyncio.create_task(check.run(checker))
+        await asyncio.wait({running}, timeout=0.05)
+        running.cancel()
 
     assert verdicts == [*checker.verdicts, check.verdict]
     assert len(outcomes) - 1 == sum(record.levelno == logging.WARNING for record in caplog.records)
+
+
+async def test_a_valid_key_is_checked_again_when_it_is_doubted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 403 says nothing of the key; where the check gets one as well, it is refused."""
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0)
+    checker = ScriptedChecker(outcomes=[None, KeyRefused("api"), None])
+    check = checker.check = KeyCheck(clock=FakeClock())
+    running = asyncio.create_task(check.run(checker))
+    await asyncio.wait({running}, timeout=0.02)
+    valid = list(checker.verdicts)
+
+    check.doubt()
+    await asyncio.wait({running}, timeout=0.02)
+    running.cancel()
+
+    assert [KeyVerdict.UNKNOWN] == valid
+    assert [KeyVerdict.UNKNOWN, KeyVerdict.VALID, KeyVerdict.REFUSED] == checker.verdicts

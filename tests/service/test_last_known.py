@@ -8,6 +8,7 @@ from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.errors import KeyRefused, Offline, Rejected, Unreachable, UpstreamError
 from entitlements.domain.freshness import NEVER
 from entitlements.domain.ports import Source
+from entitlements.service.circuits import Circuits
 from entitlements.service.fetching import Fetched, Fetching, NotFetched
 from tests.builders import A_KEY, a_boolean_feature, a_cached_entity, an_entity
 from tests.fakes import FakeClock, ScriptedSource
@@ -27,6 +28,7 @@ async def _fetched(answer: Entity | UpstreamError, *, store: Tiers | None = None
     source = ScriptedSource(answer=answer, source=Source.API)
     fetching = Fetching(
         sources=[source],
+        circuits=Circuits([Source.API], clock=FakeClock()),
         store=store or Tiers(MemoryTier(max_size_bytes=1_000_000)),
         clock=FakeClock(),
         limits=LIMITS,

@@ -87,3 +87,17 @@ async def test_it_says_who_asks(emulator: Emulator, edge: EdgeSource) -> None:
         headers["X-SDK-INSTANCE-ID"],
         headers["User-Agent"],
     )
+
+
+async def test_its_health_is_asked_without_a_word_about_anybody(emulator: Emulator, edge: EdgeSource) -> None:
+    """The free probe of an open circuit: the cloud's limits leave it out."""
+    await edge.check_health(5)
+
+    assert ["/health"] == [request.raw_path for request in emulator.counters.requests]
+
+
+async def test_an_edge_that_is_not_well_is_told(emulator: Emulator, edge: EdgeSource) -> None:
+    emulator.faults.set("edge", "status", status=503)
+
+    with pytest.raises(Garbled):
+        await edge.check_health(5)

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entitlements.domain.errors import Garbled, KeyRefused, Rejected, Throttled, Unreachable, UpstreamError
+from entitlements.domain.errors import (
+    Forbidden,
+    Garbled,
+    KeyRefused,
+    Rejected,
+    Throttled,
+    Unreachable,
+    UpstreamError,
+)
 from entitlements.upstream.errors import (
     MAX_MESSAGE_CHARACTERS,
     error_of_errors,
@@ -47,7 +55,7 @@ def test_an_exception_is_translated_without_its_text(exception: Exception, expec
         (200, None),
         (400, None),
         (401, KeyRefused),
-        (403, KeyRefused),
+        (403, Forbidden),
         (429, Throttled),
         (500, Garbled),
         (503, Garbled),

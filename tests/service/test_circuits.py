@@ -1,0 +1,206 @@
+"""Whose fault a failure is (contract/upstream.md), and how an open circuit heals by itself."""
+
+import asyncio
+
+import pytest
+from prometheus_client import REGISTRY
+
+from entitlements.domain.breaker import FAILURES_TO_OPEN, FIRST_PAUSE_SECONDS, TOGETHER_SECONDS, BreakerState
+from entitlements.domain.entity import Entity, EntityKey
+from entitlements.domain.errors import (
+    Busy,
+    Forbidden,
+    Garbled,
+    KeyRefused,
+    Throttled,
+    TooLarge,
+    Unreachable,
+    UpstreamError,
+)
+from entitlements.domain.ports import Source
+from entitlements.service import circuits as module
+from entitlements.service.circuits import Circuits
+from entitlements.service.fetching import Fetched, NotFetched
+from entitlements.service.resting import MAX_RESTING, REST_SECONDS, RestingEntities
+from tests.builders import an_entity
+from tests.fakes import FakeClock
+from tests.service.conftest import House
+
+TROUBLED = EntityKey("troubled")
+OF_ONE_ENTITY = [
+    Forbidden("edge"),
+    Throttled("edge"),
+    Garbled("edge", "answered with status 500"),
+    TooLarge("edge"),
+    Unreachable("edge", "did not answer in time"),
+]
+
+
+async def ask(house: House, key: EntityKey, *, times: int = 1) -> list[bool]:
+    """Whether each fetch got something, one a second."""
+    answers = []
+    for _ in range(times):
+        answers.append(isinstance(await house.fetching.fetch(key), Fetched))
+        house.clock.advance(1)
+    return answers
+
+
+@pytest.mark.parametrize("error", OF_ONE_ENTITY, ids=lambda error: type(error).__name__)
+async def test_one_customers_trouble_denies_nobody_else(house: House, error: UpstreamError) -> None:
+    """Asked again and again, one customer fails; the others are fetched."""
+
+    async def of_one(key: EntityKey, *, budget_seconds: float) -> Entity:
+        assert budget_seconds > 0
+        if key == TROUBLED:
+            raise error
+        return an_entity()
+
+    house.edge.fetch = house.api.fetch = of_one  # type: ignore[method-assign]
+
+    others = []
+    for number in range(20):
+        await ask(house, TROUBLED, times=2)
+        others += await ask(house, EntityKey(f"other-{number}"))
+
+    assert [True] * 20 == others
+    assert {BreakerState.CLOSED} == set(house.circuits.states.values())
+
+
+async def test_an_entity_that_failed_rests_and_is_asked_about_again(house: House) -> None:
+    """Asked a hundred times a second it costs the cloud one request in REST_SECONDS."""
+    house.edge.answer, house.api.answer = Garbled("edge"), Garbled("api")
+    error = (await house.fetching.fetch(TROUBLED)).error  # type: ignore[union-attr]
+
+    rested = [await house.fetching.fetch(TROUBLED) for _ in range(5)]
+    resting = house.fetching.resting
+    house.clock.advance(REST_SECONDS)
+    house.edge.answer = an_entity()
+    healed = await house.fetching.fetch(TROUBLED)
+
+    assert [NotFetched(error=error)] * 5 == rested
+    assert 1 == resting
+    assert isinstance(healed, Fetched)
+    assert 0 == REGISTRY.get_sample_value("sidecar_entities_resting")
+    assert [TROUBLED] * 2 == house.edge.asked
+
+
+def test_the_number_of_those_that_rest_is_bounded() -> None:
+    resting = RestingEntities(FakeClock().monotonic)
+
+    for number in range(MAX_RESTING + 5):
+        resting.rest(EntityKey(str(number)), Garbled("edge"))
+
+    assert MAX_RESTING == resting.count()
+    assert resting.error_of(EntityKey("0")) is None
+    assert resting.error_of(EntityKey(str(MAX_RESTING + 4))) is not None
+
+
+def a_circuit(clock: FakeClock) -> Circuits:
+    return Circuits([Source.EDGE, Source.API], clock=clock)
+
+
+def fail(circuits: Circuits, clock: FakeClock, *, apart_seconds: float = 0.0) -> BreakerState:
+    for number in range(FAILURES_TO_OPEN):
+        clock.advance(apart_seconds)
+        circuits.failed(Source.API, Unreachable("api"), key=EntityKey(str(number)))
+    return circuits.states[Source.API]
+
+
+def test_entities_that_fail_together_open_it() -> None:
+    clock = FakeClock()
+
+    assert BreakerState.OPEN is fail(a_circuit(clock), clock)
+
+
+def test_entities_that_fail_now_and_then_do_not() -> None:
+    """On a quiet sidecar three customers with troubles of their own are no outage."""
+    clock = FakeClock()
+
+    assert BreakerState.CLOSED is fail(a_circuit(clock), clock, apart_seconds=TOGETHER_SECONDS)
+
+
+def test_customers_that_are_too_large_are_no_outage() -> None:
+    """Each crosses a bound of ours; the source answered."""
+    circuits = a_circuit(FakeClock())
+
+    for number in range(10):
+        circuits.failed(Source.EDGE, TooLarge("edge"), key=EntityKey(str(number)))
+
+    assert BreakerState.CLOSED is circuits.states[Source.EDGE]
+
+
+def test_our_own_slowness_is_not_the_sources() -> None:
+    """A request that never left for want of a place says nothing of the cloud."""
+    circuits = a_circuit(FakeClock())
+
+    for number in range(10):
+        circuits.failed(Source.EDGE, Busy("edge"), key=EntityKey(str(number)))
+
+    assert BreakerState.CLOSED is circuits.states[Source.EDGE]
+
+
+def test_a_refused_key_opens_it_at_once_and_a_403_has_the_key_checked() -> None:
+    doubts: list[None] = []
+    circuits = Circuits([Source.EDGE], clock=FakeClock(), doubt_key=lambda: doubts.append(None))
+
+    circuits.failed(Source.EDGE, Forbidden("edge"), key=TROUBLED)
+    after_a_403 = circuits.states[Source.EDGE]
+    circuits.failed(Source.EDGE, KeyRefused("edge"), key=TROUBLED)
+
+    assert [BreakerState.CLOSED, BreakerState.OPEN] == [after_a_403, circuits.states[Source.EDGE]]
+    assert [None] == doubts
+
+
+def test_any_answer_of_the_api_closes_its_circuit() -> None:
+    """A report was delivered over it: it answers."""
+    clock = FakeClock()
+    circuits = a_circuit(clock)
+    fail(circuits, clock)
+
+    circuits.api_answered()
+
+    assert BreakerState.CLOSED is circuits.states[Source.API]
+    assert {} == circuits.failures
+
+
+def test_a_source_that_fails_again_after_its_probe_succeeded_pauses_longer() -> None:
+    """Its health answers and its entitlements do not: it is not asked again every second."""
+    clock = FakeClock()
+    circuits = a_circuit(clock)
+    fail(circuits, clock)
+    circuits.api_answered()
+    fail(circuits, clock)
+
+    clock.advance(FIRST_PAUSE_SECONDS)
+    after_the_first_pause = circuits.try_acquire(Source.API)
+    clock.advance(FIRST_PAUSE_SECONDS)
+
+    assert [False, True] == [after_the_first_pause, circuits.try_acquire(Source.API)]
+
+
+async def test_an_open_circuit_is_probed_when_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is probed when its pause is over, and closes with the first probe that is answered."""
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0)
+    clock, closed = FakeClock(), asyncio.Event()
+    circuits = a_circuit(clock)
+    fail(circuits, clock)
+    answers: list[UpstreamError | None] = [Unreachable("api"), None]
+
+    async def probe(budget_seconds: float) -> None:
+        assert budget_seconds > 0
+        answer = answers.pop(0)
+        if answer is not None:
+            raise answer
+        closed.set()
+
+    task = asyncio.create_task(circuits.probe({Source.API: probe}))
+    await asyncio.sleep(0)
+    before_its_time = len(answers)
+    while not closed.is_set():
+        clock.advance(FIRST_PAUSE_SECONDS)
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+
+    assert 2 == before_its_time
+    assert BreakerState.CLOSED is circuits.states[Source.API]
