@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar
 
 from entitlements.domain.entitlement import (
     NO_TIMESTAMP_MS,
+    NO_USAGE,
     CreditEntitlement,
     FeatureEntitlement,
     MeteredEntitlement,
@@ -42,11 +43,40 @@ class Entity:
     """The state-level reason, such as CUSTOMER_NOT_FOUND."""
     updated_at_ms: int = NO_TIMESTAMP_MS
     """The first entitlement's `entitlementUpdatedAt` (contract/redis.md, Rules)."""
+    newest_updated_at_ms: int = field(default=NO_TIMESTAMP_MS, compare=False)
+    """The newest `entitlementUpdatedAt` that was ever told of it, also of what was taken away since."""
 
     @property
     def is_empty(self) -> bool:
         """True when nothing at all is entitled."""
         return not self.features and not self.credits
+
+    @property
+    def newest_stamp_ms(self) -> int:
+        """The newest stamp that is known of it."""
+        return max(self.updated_at_ms, self.newest_updated_at_ms)
+
+    def may_lag_behind(self, held: "Entity") -> bool:
+        """True when this answer of the Edge may be older than what is held: another, without a newer stamp.
+
+        An older stamp tells it (contract/upstream.md, Which knowledge is newer, rule 3); an equal one may be
+        that of an entitlement which was taken away since.
+        """
+        return self.newest_stamp_ms <= held.newest_stamp_ms and self._terms() != held._terms()
+
+    def _terms(self) -> tuple[object, ...]:
+        """What is entitled, without what was used of it."""
+        return (
+            self.denied_reason,
+            {id_: _unused(terms) for id_, terms in self.features.items()},
+            {id_: _unused(terms) for id_, terms in self.credits.items()},
+        )
+
+
+def _unused(terms: FeatureEntitlement | CreditEntitlement) -> FeatureEntitlement | CreditEntitlement:
+    if isinstance(terms, MeteredEntitlement | CreditEntitlement):
+        return replace(terms, usage=NO_USAGE)
+    return terms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +93,8 @@ class UsageUpdate:
     """True when it is ours and not the cloud's word."""
     answered_at_ms: int | None = None
     """When the API told it in answer to a report: it then wins over a held stamp that lies in the future."""
+    told_at_ms: int | None = None
+    """When the feed told it: a usage of a period without that moment replaces no current one."""
 
 
 def is_outdated(arrived_at_ms: int, held_at_ms: int) -> bool:
@@ -88,6 +120,7 @@ def merge(
     base = held if is_overtaken else arrived
     return replace(
         base,
+        newest_updated_at_ms=max(held.newest_stamp_ms, arrived.newest_stamp_ms),
         features=MappingProxyType(
             {
                 id_: _with_newest_usage(
@@ -139,6 +172,8 @@ def _moved(terms: Tracked, update: UsageUpdate) -> Tracked | None:
     if _is_of_a_former_period(held, update):
         return None
     start_ms, end_ms = _period_of(terms, update)
+    if update.told_at_ms is not None and _leaves_out(start_ms, end_ms, update.told_at_ms):
+        return None
     arrived = Usage(
         current=update.current,
         period_start_ms=start_ms,
@@ -157,6 +192,12 @@ def _is_of_a_former_period(held: Usage, update: UsageUpdate) -> bool:
         return start_ms is not None and NO_TIMESTAMP_MS != update.updated_at_ms < start_ms
     was_over = update.period_end_ms <= update.updated_at_ms
     return was_over or (start_ms is not None and update.period_end_ms <= start_ms)
+
+
+def _leaves_out(start_ms: int | None, end_ms: int | None, now_ms: int) -> bool:
+    """True for a period that is over, or that has not begun by the cloud's clock either."""
+    is_over = end_ms is not None and end_ms < now_ms
+    return is_over or (start_ms is not None and start_ms > now_ms + CLOCK_TOLERANCE_MS)
 
 
 def _period_of(
@@ -187,11 +228,20 @@ def _newest_usage(
     arrived: Usage,
     answered_at_ms: int | None = None,
 ) -> Usage:
+    if _is_of_an_earlier_period(arrived, held):
+        return held
     if answered_at_ms is not None and held.updated_at_ms > answered_at_ms + CLOCK_TOLERANCE_MS:
         return arrived
     if is_outdated(arrived.updated_at_ms, held.updated_at_ms) or _lags_behind(terms, held, arrived):
         return held
     return arrived
+
+
+def _is_of_an_earlier_period(arrived: Usage, held: Usage) -> bool:
+    """True for what was read before the boundary: an Edge that lags tells the former period's meter."""
+    if arrived.period_end_ms is None or held.period_start_ms is None:
+        return False
+    return arrived.period_end_ms <= held.period_start_ms
 
 
 def _lags_behind(terms: MeteredEntitlement | CreditEntitlement, held: Usage, arrived: Usage) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from entitlements import metrics
 from entitlements.domain.breaker import BreakerState
 from entitlements.domain.cached_entity import CachedEntity
-from entitlements.domain.entity import Entity, EntityKey, UsageUpdate, is_outdated, with_usage
+from entitlements.domain.entity import Entity, EntityKey, UsageUpdate, with_usage
 from entitlements.domain.errors import (
     Busy,
     CircuitOpen,
@@ -285,9 +285,9 @@ class Fetching:
         raise failure
 
     def _lags_behind(self, key: EntityKey, answer: Entity) -> bool:
-        """True for an answer of a cache that is older than what is known: the API's word is taken instead."""
+        """True where a cache may have answered what was before: the API's word is taken instead."""
         held = self._store.peek(key)
-        return held is not None and is_outdated(answer.updated_at_ms, held.entity.updated_at_ms)
+        return held is not None and answer.may_lag_behind(held.entity)
 
     async def _ask(self, source: EntitySource, key: EntityKey, *, budget_seconds: float) -> Entity:
         try:

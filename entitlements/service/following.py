@@ -1,6 +1,7 @@
 """Applies what the feed tells to what is held, and turns gaps in it into suspicion."""
 
 import logging
+from dataclasses import replace
 
 from entitlements import metrics
 from entitlements.domain.cached_entity import CachedEntity
@@ -88,11 +89,12 @@ class Following:
             self.missed("too_many_suspects")
 
     async def _move_meter(self, event: UsageChanged, *, already_shared: bool) -> None:
-        if await self._store.apply_usage(event.key, event.update, already_shared=already_shared):
+        update = replace(event.update, told_at_ms=self._clock.now_ms())
+        if await self._store.apply_usage(event.key, update, already_shared=already_shared):
             metrics.FEED_EVENTS.labels("usage", "applied").inc()
             return
         if self._fetching.is_fetching(event.key):
-            self._fetching.note_usage(event.key, event.update)
+            self._fetching.note_usage(event.key, update)
         metrics.FEED_EVENTS.labels("usage", "dropped").inc()
 
     def _doubt_everything(self, event: PackagePublished) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from entitlements.domain.cached_entity import CachedEntity
-from entitlements.domain.entity import EntityKey
+from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.errors import InvalidRequest, Offline, UpstreamError
 from entitlements.domain.ports import Clock, EntitySource, EntityStore, ReportSink
 from entitlements.domain.reason import AccessDeniedReason
@@ -72,17 +72,24 @@ class Reporting:
         """
         if not key.customer_id:
             raise InvalidRequest("customer_id", "is empty; it must name one")
-        asked_at = self._clock.monotonic()
+        deadline = self._clock.monotonic() + budget_seconds
         try:
-            entity = await self._api.fetch(key, budget_seconds=budget_seconds)
+            entity, is_overtaken = await self._ask_and_store(key, deadline=deadline)
+            if is_overtaken:  # its answer may be older than the change that came meanwhile
+                entity, _ = await self._ask_and_store(key, deadline=deadline)
         except Offline:
             return True
         except UpstreamError:
             return False
-        await self._store.store(
-            key, CachedEntity(entity=entity, confirmed_at=asked_at), answered_at_ms=self._clock.now_ms()
-        )
         return entity.denied_reason in {None, AccessDeniedReason.NO_ACTIVE_SUBSCRIPTION}
+
+    async def _ask_and_store(self, key: EntityKey, *, deadline: float) -> tuple[Entity, bool]:
+        """What the API says, and whether a change came while it was asked."""
+        asked_at = self._clock.monotonic()
+        entity = await self._api.fetch(key, budget_seconds=deadline - asked_at)
+        arrived = CachedEntity(entity=entity, confirmed_at=asked_at)
+        held = await self._store.store(key, arrived, answered_at_ms=self._clock.now_ms())
+        return entity, held.known_since > asked_at
 
     async def show(self, receipt: UsageReceipt) -> None:
         """Moves the meters that a report moved."""

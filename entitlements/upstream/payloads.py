@@ -1,6 +1,7 @@
 """The API's JSON of an entity → domain values (contract/upstream.md, The entitlement union)."""
 
 import enum
+from collections.abc import Iterator
 from sys import intern
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -95,11 +96,14 @@ def entity_from_entitlements(entitlements: list[Any], reason: object, *, now_ms:
             credits_[entitlement.currency.currency_id] = entitlement
         elif entitlement is not None:
             features[entitlement.feature.id] = entitlement
+    stamps = list(_timestamps(entitlements))
+    unstamped_ms = now_ms if entitlements else NO_TIMESTAMP_MS
     return Entity(
         features=MappingProxyType(features),
         credits=MappingProxyType(credits_),
         denied_reason=denied_reason(reason),
-        updated_at_ms=_entity_timestamp(entitlements, now_ms=now_ms),
+        updated_at_ms=stamps[0] if stamps else unstamped_ms,
+        newest_updated_at_ms=max(stamps, default=unstamped_ms),
     )
 
 
@@ -114,12 +118,11 @@ def denied_reason(name: object) -> AccessDeniedReason | None:
         return AccessDeniedReason.UNKNOWN
 
 
-def _entity_timestamp(entitlements: list[Any], *, now_ms: int) -> int:
+def _timestamps(entitlements: list[Any]) -> Iterator[int]:
     for each in entitlements:
         updated_at_ms = moment_ms((child(each) or {}).get("entitlementUpdatedAt"))
         if updated_at_ms is not None:
-            return updated_at_ms
-    return now_ms if entitlements else NO_TIMESTAMP_MS
+            yield updated_at_ms
 
 
 def _entitlement(data: JsonObject) -> FeatureEntitlement | CreditEntitlement | None:

@@ -138,7 +138,7 @@ async def _run(steps: list[str]) -> None:
     house = build_house()
     cloud = Cloud(house)
     cloud.connect()
-    house.edge.fetch = cloud.fetch  # type: ignore[method-assign]
+    house.edge.fetch = house.api.fetch = cloud.fetch  # type: ignore[method-assign]
     async with house.rechecking:
         reads: list[asyncio.Task[object]] = []
         for action in steps:
