@@ -30,7 +30,7 @@ PASSWORD_FILE_NAME = "admin-password"  # noqa: S105 - the name of a file
 
 def run() -> int:
     """Runs both until SIGTERM or Ctrl-C; returns the sidecar's exit code."""
-    settings.DEMO_DIR.mkdir(exist_ok=True)
+    settings.DEMO_DIR.mkdir(parents=True, exist_ok=True)
     return asyncio.run(_run(settings.DEMO_DIR))
 
 
@@ -41,7 +41,7 @@ async def _run(folder: Path) -> int:
     async with Emulator(host="127.0.0.1", port=0, api_key=secrets.token_urlsafe()) as emulator:
         environment = _environment(emulator, folder)
         sidecar = await asyncio.create_subprocess_exec(
-            sys.executable, settings.BASE_DIR / "manage.py", "runsidecar", env=environment
+            sys.executable, *settings.PROGRAM, "runsidecar", env=environment
         )
         address_file = folder / ADDRESS_FILE_NAME
         try:
@@ -124,9 +124,9 @@ The demo runs. A Stigg emulator plays the cloud ({emulator.url}); the sidecar an
   admin    {http.replace("127.0.0.1", "localhost")}/admin/ as {ADMIN_USERNAME}, password {password}
 
 Ask it, in another terminal:
-  .venv/bin/python manage.py ask customer-demo feature-api-calls
-  .venv/bin/python manage.py ask customer-demo feature-sso
-  .venv/bin/python manage.py ask customer-archived feature-sso
+  {settings.COMMAND} ask customer-demo feature-api-calls
+  {settings.COMMAND} ask customer-demo feature-sso
+  {settings.COMMAND} ask customer-archived feature-sso
 
 Ctrl-C ends all of it.
 """

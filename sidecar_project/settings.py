@@ -7,6 +7,7 @@ and `runsidecar` refuses to start with it.
 import os
 import re
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +26,21 @@ from sidecar_project.worker_metrics import count_by_place
 
 count_by_place(os.environ)
 
+
+def state_home(environment: Mapping[str, str]) -> Path:
+    """Where programs keep what is theirs (XDG Base Directory Specification)."""
+    return Path(environment.get("XDG_STATE_HOME") or Path.home() / ".local/state")
+
+
 BASE_DIR = Path(__file__).resolve().parent.parent
-DEMO_DIR = BASE_DIR / ".demo"
+IS_CHECKOUT = (BASE_DIR / "manage.py").exists()
+HOME_DIR = BASE_DIR if IS_CHECKOUT else state_home(os.environ) / "stigg-sidecar"
+"""What relative paths are relative to: the checkout, or a folder of the user's where it is installed."""
+DEMO_DIR = HOME_DIR / ".demo"
+COMMAND = ".venv/bin/python manage.py" if IS_CHECKOUT else "stigg-sidecar"
+"""How a person calls it, for invitations."""
+PROGRAM = (str(BASE_DIR / "manage.py"),) if IS_CHECKOUT else ("-m", "sidecar_project.command")
+"""The same for a process that starts another, behind the interpreter."""
 
 _PLACEHOLDER_KEY = {"SERVER_API_KEY": "not-set"}
 """What stands in for a key that is missing, so that commands that need none work as configured."""
@@ -65,7 +79,7 @@ _config = SIDECAR.config
 DATA_DIR = (
     _config.sidecar_data_dir
     if _config.sidecar_data_dir.is_absolute()
-    else BASE_DIR / _config.sidecar_data_dir
+    else HOME_DIR / _config.sidecar_data_dir
 )
 
 

@@ -15,6 +15,8 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from django.conf import settings
+
 from entitlements.background import Background, awaited, ended
 from entitlements.config import SidecarConfig
 from grpc_service.tls import reloading_credentials
@@ -41,7 +43,6 @@ FIRST_BEAT_SECONDS = 60.0
 """The same while it starts."""
 METRICS_FOLDER_NAME = "worker-metrics"
 """Where the workers add up their metrics, in the data folder."""
-MANAGE_PY = Path(__file__).resolve().parent.parent / "manage.py"
 
 
 def supervise(config: SidecarConfig, *, count: int, data_dir: Path) -> int:
@@ -199,7 +200,7 @@ class _Worker:
     async def _spawned(self, stdin: socket.socket) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             sys.executable,
-            MANAGE_PY,
+            *settings.PROGRAM,
             "runsidecar",
             f"--worker-http-fd={self._http.fileno()}",
             *(() if self._starts == 1 else ("--worker-restarted",)),

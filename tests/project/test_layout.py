@@ -25,6 +25,7 @@ ELSEWHERE = {
     "entitlements/consumers.py": "tests/doors/test_consumers.py",
     "entitlements/metrics.py": "tests/doors/test_leaves.py",
     "entitlements/occasional_log.py": "tests/doors/test_leaves.py",
+    "entitlements/service/resting.py": "tests/service/test_circuits.py",
     "grpc_service/apps.py": "tests/grpc_service/test_server.py",
     "grpc_service/health.py": "tests/wire/test_grpclib.py",
     "grpc_service/methods.py": "tests/grpc_service/test_server.py",
@@ -41,6 +42,7 @@ ELSEWHERE = {
     "sidecar_project/asgi.py": "tests/project/test_main_job.py",
     "sidecar_project/ports.py": "tests/project/test_workers.py",
     "sidecar_project/urls.py": "tests/admin/test_access.py",
+    "sidecar_project/command.py": "tests/project/test_installed.py",
     "sidecar_project/serving.py": "tests/project/test_main_job.py",
 }
 PACKAGES = ("entitlements", "grpc_service", "sidecar_project")
