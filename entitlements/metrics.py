@@ -260,6 +260,11 @@ OUTBOX_DEPTH = Gauge("sidecar_outbox_depth", "Writes that wait for delivery.", m
 OUTBOX_DEAD_LETTERS = Gauge(
     "sidecar_outbox_dead_letters", "Refused writes that wait for a person.", multiprocess_mode="livemax"
 )
+OUTBOX_RESTING = Gauge(
+    "sidecar_outbox_resting",
+    "Writes that failed alone while others were delivered, and are tried again later.",
+    multiprocess_mode="livemax",
+)
 OUTBOX_OLDEST_AGE = Gauge(
     "sidecar_outbox_oldest_age_seconds", "Age of the oldest waiting write.", multiprocess_mode="livemax"
 )

@@ -124,6 +124,7 @@ def _outbox_state(built: Sidecar) -> PartState:
         dead=state.dead,
         bytes=state.size_bytes,
         oldest_age_seconds=oldest_age_seconds,
+        resting=built.outbox.delivering.resting,
         **dict[str, Any](built.outbox.delivering.counts),
     )
 

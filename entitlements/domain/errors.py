@@ -188,6 +188,8 @@ class Rejected(UpstreamError):
     """The API's `extensions.code`, such as `CustomerNotFound`."""
     message: str = ""
     trace_id: str | None = None
+    status: int | None = None
+    """The HTTP status, where that alone says no: it is about what was sent."""
 
     def __str__(self) -> str:
         trace = f" (trace id {self.trace_id})" if self.trace_id else ""

@@ -8,7 +8,17 @@ from itertools import takewhile
 from random import Random
 
 from entitlements import metrics
-from entitlements.domain.errors import Offline, OutboxUnavailable, Rejected, SidecarError, Throttled
+from entitlements.domain.errors import (
+    Busy,
+    CircuitOpen,
+    KeyRefused,
+    Offline,
+    OutboxUnavailable,
+    Rejected,
+    SidecarError,
+    Throttled,
+    UpstreamError,
+)
 from entitlements.domain.outbox import DeadLetter, OutboxEntry, OutboxState, Write
 from entitlements.domain.ports import Clock, Outbox, ReportSink
 from entitlements.domain.usage import (
@@ -19,6 +29,7 @@ from entitlements.domain.usage import (
     UsageReport,
 )
 from entitlements.occasional_log import OccasionalLog
+from entitlements.service.resting_writes import RestingWrites
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +42,13 @@ LONGEST_PAUSE_SECONDS = 15.0
 """After a failed delivery the pause doubles up to this; the cloud's own Retry-After is bounded so, too."""
 MAX_BATCH_BYTES = 4 * 1024 * 1024
 """A delivery holds no more, but for one entry that is larger by itself."""
+KEY_MEMORY_MS = 7 * 24 * 3600 * 1000 - 3600 * 1000
+"""The cloud remembers keys for seven days (contract/upstream.md); an hour before, sending ends."""
+TOO_OLD = "it waited for seven days: the cloud may have forgotten its key, and would count it twice"
 _FAULTS_OF_THE_CLOUD = frozenset({"", "InternalServerError", "INTERNAL_SERVER_ERROR"})
 """Codes of an error in an answer that say nothing about what was sent."""
+_FAULTS_OF_NO_WRITE = (KeyRefused, Throttled, Busy, CircuitOpen)
+"""What fails so fails for all that is sent."""
 
 _Taken = Callable[[UsageReceipt], Awaitable[None]]
 
@@ -72,6 +88,8 @@ class Delivering:
         self._arrived = asyncio.Event()
         self._failures = 0
         self._take = MAX_EVENTS_PER_CALL
+        self._at_a_time = MAX_EVENTS_PER_CALL
+        self._resting = RestingWrites()
         self._log = OccasionalLog(logger, clock.monotonic)
 
     async def accept(self, writes: Sequence[Write]) -> None:
@@ -143,6 +161,11 @@ class Delivering:
         """The oldest entries that the cloud refused, with its reasons."""
         return await self._outbox.dead_letters(count)
 
+    @property
+    def resting(self) -> int:
+        """How many failed alone while others were delivered, and are tried again later."""
+        return self._resting.count
+
     async def replay(self, ids: Sequence[str] | None = None) -> int:
         """Has dead letters delivered again, all unless named; returns how many."""
         replayed = await self._outbox.replay(ids)
@@ -162,11 +185,50 @@ class Delivering:
         await self._look()
         if self.state.waiting == 0 or not await self._may_deliver():
             return LOOK_SECONDS
-        batch = _first_batch(await self._oldest())
-        if batch:
+        batch = self._next_batch(await self._without_too_old(await self._oldest()))
+        if not batch:
+            return LOOK_SECONDS if self._resting.count else 0
+        return await self._send_or_narrow(batch)
+
+    def _next_batch(self, entries: Sequence[OutboxEntry]) -> Sequence[OutboxEntry]:
+        """What is sent next; one that has rested is tried alone, so that it holds up nothing again."""
+        now = self._clock.monotonic()
+        ready = self._resting.leave_out(entries, now=now)
+        if not ready:  # nothing is left that could show whose fault it is
+            self._resting.forget_suspects()
+            ready = self._resting.leave_out(entries, now=now)
+        rested = [entry for entry in ready if self._resting.has_rested(entry)]
+        return rested[:1] or _first_batch(ready)[: self._at_a_time]
+
+    async def _send_or_narrow(self, batch: Sequence[OutboxEntry]) -> float:
+        """Sends a batch; what fails without a word is narrowed down until it stands alone.
+
+        Returns:
+            The seconds to wait before the next.
+        """
+        try:
             await self._send(batch)
+        except UpstreamError as error:
+            if isinstance(error, _FAULTS_OF_NO_WRITE):
+                raise
+            if len(batch) == 1:
+                self._resting.failed_alone(batch[0])
+                raise
+            self._at_a_time = len(batch) // 2
+            metrics.OUTBOX_RETRIED.labels(error.outcome).inc()
+            self.counts["retried"] += 1
+            return FIRST_PAUSE_SECONDS
+        self._at_a_time = min(self._at_a_time * 2, MAX_EVENTS_PER_CALL)
         self._failures = 0
         return 0
+
+    async def _without_too_old(self, entries: Sequence[OutboxEntry]) -> Sequence[OutboxEntry]:
+        """What is still sent by itself; the rest is set aside, for a person to decide."""
+        latest_ms = self._clock.now_ms() - KEY_MEMORY_MS
+        for entry in entries:
+            if entry.accepted_at_ms < latest_ms:
+                await self._bury(entry, TOO_OLD)
+        return [entry for entry in entries if entry.accepted_at_ms >= latest_ms]
 
     async def _oldest(self) -> Sequence[OutboxEntry]:
         """As many as can be read in time: where entries are large, a thousand may be more than that."""
@@ -183,15 +245,16 @@ class Delivering:
         try:
             await self._send_together([entry.write for entry in entries])
         except Rejected as error:
-            if error.code in _FAULTS_OF_THE_CLOUD:
+            if error.code in _FAULTS_OF_THE_CLOUD and error.status is None:
                 raise
             if len(entries) == 1:
-                await self._bury(entries[0], error)
+                await self._bury(entries[0], str(error))
                 return
             half = len(entries) // 2
             await self._send(entries[:half])
             await self._send(entries[half:])
             return
+        self._resting.taken(entries, now=self._clock.monotonic())
         await self._outbox.settle(entries)
         metrics.OUTBOX_DELIVERED.labels(_kind(entries[0].write)).inc(len(entries))
         self.counts["delivered"] += len(entries)
@@ -208,8 +271,9 @@ class Delivering:
             if self.show is not None:
                 await self.show(receipt)
 
-    async def _bury(self, entry: OutboxEntry, error: Rejected) -> None:
-        await self._outbox.bury(entry, reason=str(error))
+    async def _bury(self, entry: OutboxEntry, reason: str) -> None:
+        await self._outbox.bury(entry, reason=reason)
+        self._resting.gone(entry)
         metrics.OUTBOX_DEAD.labels(_kind(entry.write)).inc()
         self.counts["refused"] += 1
         self._log.warning("refused", "the cloud refused a write of the outbox: see `manage.py outbox list`")
@@ -219,6 +283,7 @@ class Delivering:
         oldest = state.oldest_accepted_at_ms
         metrics.OUTBOX_DEPTH.set(state.waiting)
         metrics.OUTBOX_DEAD_LETTERS.set(state.dead)
+        metrics.OUTBOX_RESTING.set(self._resting.count)
         metrics.OUTBOX_OLDEST_AGE.set(0 if oldest is None else max(0, self._clock.now_ms() - oldest) / 1000)
 
     def _pause(self, error: SidecarError) -> float:

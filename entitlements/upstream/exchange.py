@@ -31,6 +31,8 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 """A larger answer is abuse and is not read: 12,000 entitlements, which a customer may have, are 24 MB."""
 LARGE_BODY_BYTES = 4 * 1024 * 1024
 """Of the answers that are larger, one is read at a time, so that many do not fill the memory."""
+STATUSES_OF_CONTENT = frozenset({400, 413, 422})
+"""What a status says of what was sent, also where a gateway on the way says it without the API."""
 GZIP = 16 + zlib.MAX_WBITS
 """zlib's word for that form."""
 FIRST_PAUSE_SECONDS = 0.1
@@ -142,6 +144,8 @@ class Exchange:
         try:
             answer = json.loads(body)
         except (ValueError, RecursionError) as exception:
+            if response.status_code in STATUSES_OF_CONTENT:  # a gateway's page, in its own words
+                raise self._refusal(response) from exception
             raise Garbled(self.transport, "sent an answer that is not JSON") from exception
         if not isinstance(answer, dict):
             raise Garbled(self.transport)
@@ -152,8 +156,15 @@ class Exchange:
         if response.is_success and isinstance(data, dict):
             return data
         if response.is_client_error:
-            raise Rejected(self.transport, message=f"status {response.status_code}")
+            raise self._refusal(response)
         raise Garbled(self.transport, f"answered with status {response.status_code} and no data")
+
+    def _refusal(self, response: httpx.Response) -> Rejected:
+        status = response.status_code
+        is_about_content = status in STATUSES_OF_CONTENT
+        return Rejected(
+            self.transport, message=f"status {status}", status=status if is_about_content else None
+        )
 
 
 class _Reading:
