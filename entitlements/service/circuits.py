@@ -58,6 +58,9 @@ class Circuits:
         """
         self._doubt_key = doubt_key
         self._breakers = {source: Breaker() for source in sources}
+        self._closed_at = dict.fromkeys(sources, float("-inf"))
+        """When each closed last. A failure of what began before is old news: as an outage ends, dozens of
+        fetches still run into their time-outs, and would open the circuit of a source that is well."""
         self._clock = clock
         self._outages = Outages(clock.monotonic)
 
@@ -84,6 +87,7 @@ class Circuits:
         """An entity was fetched from it."""
         before = self._breakers[source].state
         self._breakers[source].succeeded()
+        self._note_closing(source, was=before)
         self._outages.answered(source, was=before)
 
     def answered(self, source: Source) -> None:
@@ -92,17 +96,28 @@ class Circuits:
         if breaker is not None and breaker.state is not BreakerState.CLOSED:
             before = breaker.state
             breaker.answered()
+            self._note_closing(source, was=before)
             self._outages.answered(source, was=before)
 
     def api_answered(self) -> None:
         """The API answered, whatever it was asked."""
         self.answered(Source.API)
 
-    def failed(self, source: Source, error: UpstreamError, *, key: EntityKey | None = None) -> None:
-        """It failed to answer about an entity; None: about none."""
+    def failed(
+        self,
+        source: Source,
+        error: UpstreamError,
+        *,
+        key: EntityKey | None = None,
+        began_at: float = float("inf"),
+    ) -> None:
+        """It failed to answer about an entity, which it was asked at that moment; None: about none."""
         breaker = self._breakers[source]
         before = breaker.state
+        if before is BreakerState.CLOSED and began_at < self._closed_at[source]:
+            return
         self._note(breaker, error, key)
+        self._note_closing(source, was=before)
         self._outages.failed(source, error, was=before, now=breaker.state)
 
     def abandoned(self, source: Source) -> None:
@@ -127,6 +142,10 @@ class Circuits:
             raise
         else:
             self.answered(source)
+
+    def _note_closing(self, source: Source, *, was: BreakerState) -> None:
+        if was is not BreakerState.CLOSED and self._breakers[source].state is BreakerState.CLOSED:
+            self._closed_at[source] = self._clock.monotonic()
 
     def _note(self, breaker: Breaker, error: UpstreamError, key: EntityKey | None) -> None:
         now = self._clock.monotonic()

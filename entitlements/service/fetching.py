@@ -29,6 +29,8 @@ from entitlements.service.usage_notes import UsageNotes
 
 logger = logging.getLogger(__name__)
 
+PUNCTUAL_SHARE = 0.9
+"""A fetch that has less than this part of its budget left when it begins to ask was kept waiting by us."""
 FIRST_SOURCE_SHARE = 0.4
 """The Edge may spend this part of the budget, so that the API can still answer within it."""
 TURN_SECONDS = 2.0
@@ -267,6 +269,7 @@ class Fetching:
 
     async def _ask_each_source(self, key: EntityKey, *, deadline: float) -> tuple[Entity, Source]:
         failure: UpstreamError = self._circuit_open()
+        is_late = deadline - self._clock.monotonic() < self._limits.budget_seconds * PUNCTUAL_SHARE
         for source in self._sources:
             remaining = deadline - self._clock.monotonic()
             share = remaining if source is self._sources[-1] else remaining * FIRST_SOURCE_SHARE
@@ -275,7 +278,7 @@ class Fetching:
             if self._circuits.states[source.source] is BreakerState.HALF_OPEN:
                 share = min(share, PROBE_BUDGET_SECONDS)
             try:
-                entity = await self._ask(source, key, budget_seconds=share)
+                entity = await self._ask(source, key, budget_seconds=share, is_late=is_late)
             except UpstreamError as error:
                 failure = error
                 continue
@@ -289,12 +292,18 @@ class Fetching:
         held = self._store.peek(key)
         return held is not None and answer.may_lag_behind(held.entity)
 
-    async def _ask(self, source: EntitySource, key: EntityKey, *, budget_seconds: float) -> Entity:
+    async def _ask(
+        self, source: EntitySource, key: EntityKey, *, budget_seconds: float, is_late: bool
+    ) -> Entity:
+        """Asks one source; where we were late, it is not the source's fault that its time did not suffice."""
+        began_at = self._clock.monotonic()
         try:
             entity = await source.fetch(key, budget_seconds=budget_seconds)
         except UpstreamError as error:
-            self._circuits.failed(source.source, error, key=key)
-            raise
+            has_used_it_up = self._clock.monotonic() - began_at >= budget_seconds * PUNCTUAL_SHARE
+            told = Busy(source.source.value) if is_late and has_used_it_up else error
+            self._circuits.failed(source.source, told, key=key, began_at=began_at)
+            raise told from error
         except asyncio.CancelledError:
             self._circuits.abandoned(source.source)
             raise

@@ -20,11 +20,11 @@ from entitlements.domain.errors import (
 from entitlements.domain.ports import Source
 from entitlements.service import circuits as module
 from entitlements.service.circuits import Circuits
-from entitlements.service.fetching import Fetched, NotFetched
+from entitlements.service.fetching import Fetched, FetchLimits, NotFetched
 from entitlements.service.resting import MAX_RESTING, REST_SECONDS, RestingEntities
 from tests.builders import an_entity
 from tests.fakes import FakeClock
-from tests.service.conftest import House
+from tests.service.conftest import House, build_house
 
 TROUBLED = EntityKey("troubled")
 OF_ONE_ENTITY = [
@@ -204,3 +204,65 @@ async def test_an_open_circuit_is_probed_when_nobody_asks(monkeypatch: pytest.Mo
 
     assert 2 == before_its_time
     assert BreakerState.CLOSED is circuits.states[Source.API]
+
+
+@pytest.mark.parametrize("heals", ["succeeded", "answered"])
+def test_a_failure_of_what_began_before_the_circuit_closed_is_old_news(heals: str) -> None:
+    """An outage ends, and the fetches that hung in it run into their time-outs."""
+    clock = FakeClock()
+    circuits = a_circuit(clock)
+    fail(circuits, clock)
+    began_at = clock.monotonic()
+    clock.advance(FIRST_PAUSE_SECONDS)
+    getattr(circuits, heals)(Source.API)
+
+    for number in range(50):
+        key = EntityKey(f"hung-{number}")
+        circuits.failed(Source.API, Unreachable("api"), key=key, began_at=began_at)
+    late = circuits.states[Source.API]
+
+    assert (BreakerState.CLOSED, BreakerState.OPEN) == (late, fail(circuits, clock))
+
+
+@pytest.mark.parametrize("waited_seconds", [2.0, 9.0, 9.99])
+async def test_time_that_was_spent_waiting_here_is_not_the_sources(waited_seconds: float) -> None:
+    """A storm: each fetch waits for its slot, and what is left of its budget does not suffice."""
+    house = build_house(limits=FetchLimits(budget_seconds=10, concurrency=1, queue_size=100))
+    house.edge.gate = asyncio.Event()
+    first = asyncio.create_task(house.fetching.fetch(EntityKey("first")))
+    await house.edge.reached.wait()
+
+    async def too_slow(key: EntityKey, *, budget_seconds: float) -> Entity:
+        assert key
+        house.clock.advance(budget_seconds)
+        raise Unreachable("edge", "did not answer in time")
+
+    house.edge.fetch = house.api.fetch = too_slow  # type: ignore[method-assign]
+    waiting = [asyncio.create_task(house.fetching.fetch(EntityKey(f"waits-{n}"))) for n in range(9)]
+    while house.fetching._queued < len(waiting):  # noqa: ASYNC110 - it tells no event
+        await asyncio.sleep(0)
+    house.clock.advance(waited_seconds)
+    house.edge.gate.set()
+    answers = await asyncio.gather(*waiting)
+
+    assert isinstance(await first, Fetched)
+    assert {BreakerState.CLOSED} == set(house.circuits.states.values())
+    assert 0 == house.fetching.resting
+    assert not any(isinstance(answer, Fetched) for answer in answers)
+
+
+async def test_a_source_that_is_not_there_is_told_as_that_also_where_we_were_late() -> None:
+    """A connection that is refused at once has nothing to do with how long we waited."""
+    house = build_house(limits=FetchLimits(budget_seconds=10, concurrency=1, queue_size=100))
+    house.edge.gate = asyncio.Event()
+    first = asyncio.create_task(house.fetching.fetch(EntityKey("first")))
+    await house.edge.reached.wait()
+    house.edge.answer = house.api.answer = Unreachable("edge", "could not be reached")
+    waiting = [asyncio.create_task(house.fetching.fetch(EntityKey(f"waits-{n}"))) for n in range(9)]
+    while house.fetching._queued < len(waiting):  # noqa: ASYNC110 - it tells no event
+        await asyncio.sleep(0)
+    house.clock.advance(5)
+    house.edge.gate.set()
+    await asyncio.gather(first, *waiting)
+
+    assert {BreakerState.OPEN} == set(house.circuits.states.values())
