@@ -9,7 +9,7 @@ import logging
 from typing import Protocol
 
 from entitlements import metrics
-from entitlements.domain.errors import KeyRefused, Offline, UpstreamError
+from entitlements.domain.errors import Forbidden, KeyRefused, Offline, UpstreamError
 from entitlements.domain.ports import Clock
 from entitlements.occasional_log import OccasionalLog
 
@@ -70,7 +70,9 @@ class KeyCheck:
             self.verdict = KeyVerdict.NOT_NEEDED
             return False
         except UpstreamError as error:
-            self.verdict = KeyVerdict.REFUSED if isinstance(error, KeyRefused) else KeyVerdict.UNKNOWN
+            # To one customer's fetch a 403 says nothing of the key; where the key is asked about, it does.
+            is_refused = isinstance(error, KeyRefused | Forbidden)
+            self.verdict = KeyVerdict.REFUSED if is_refused else KeyVerdict.UNKNOWN
             self.has_failed = True
             metrics.INITIALIZATION_ERRORS.inc()
             self._log.warning(error.outcome, "the API key could not be verified: %s", error)

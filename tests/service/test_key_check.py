@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from entitlements.domain.errors import KeyRefused, Offline, Unreachable, UpstreamError
+from entitlements.domain.errors import Forbidden, KeyRefused, Offline, Unreachable, UpstreamError
 from entitlements.service import key_check as module
 from entitlements.service.key_check import KeyCheck, KeyVerdict
 from tests.fakes import FakeClock
@@ -60,10 +60,13 @@ async def test_key_is_checked_until_the_verdict_is_final(
     assert len(outcomes) - 1 == sum(record.levelno == logging.WARNING for record in caplog.records)
 
 
-async def test_a_valid_key_is_checked_again_when_it_is_doubted(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("refusal", [Forbidden("api"), KeyRefused("api")])
+async def test_a_valid_key_is_checked_again_when_it_is_doubted(
+    refusal: UpstreamError, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A 403 says nothing of the key; where the check gets one as well, it is refused."""
     monkeypatch.setattr(module, "RETRY_SECONDS", 0)
-    checker = ScriptedChecker(outcomes=[None, KeyRefused("api"), None])
+    checker = ScriptedChecker(outcomes=[None, refusal, None])
     check = checker.check = KeyCheck(clock=FakeClock())
     running = asyncio.create_task(check.run(checker))
     await asyncio.wait({running}, timeout=0.02)

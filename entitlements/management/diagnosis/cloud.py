@@ -14,7 +14,7 @@ import httpx
 from entitlements.background import awaited, ended
 from entitlements.composition import cloud_transport
 from entitlements.config import SidecarConfig
-from entitlements.domain.errors import KeyRefused, Untrusted, UpstreamError
+from entitlements.domain.errors import Forbidden, KeyRefused, Untrusted, UpstreamError
 from entitlements.domain.ports import Clock
 from entitlements.management.diagnosis.finding import Finding, fault, ok, skipped, warning
 from entitlements.upstream.edge import EdgeSource
@@ -116,7 +116,7 @@ async def _clock(http: CloudTransport, url: str, clock: Clock) -> Finding:
 async def _service(part: str, variable: str, service: GraphqlApi | EdgeSource) -> Finding:
     try:
         await service.check_key(budget_seconds=STEP_SECONDS)
-    except KeyRefused:
+    except (KeyRefused, Forbidden):
         return fault("key", f"the {part} refuses SERVER_API_KEY", mend=_MEND_KEY)
     except Untrusted as error:
         return fault("TLS", f"the {part} is not asked: {error}", mend=_MEND_TRUST)
