@@ -9,16 +9,30 @@ FUZZ_SCALE := 10
 FUZZ_SEED := 1
 IMAGE := stigg-sidecar:0.1.0
 
-.PHONY: help demo test coverage covered check audit format proto docs bench chaos fuzz soak lock image sbom clean demo-venv dev-venv
+.PHONY: help demo test test-fast test-storms test-all coverage covered check audit format proto docs bench chaos fuzz soak lock image sbom clean demo-venv dev-venv
 
 help: ## list these words
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1  \t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1  \t/'
 
 demo: demo-venv ## set up, then run the emulator and the sidecar together: no account, no Redis
 	@$(BIN)/python manage.py runsidecar --demo
 
-test: dev-venv ## set up, then run the tests
-	@$(BIN)/python -X dev -m pytest
+# A file's tests run one after the other in one process; so many files at a time.
+AT_A_TIME := auto
+PYTEST := $(BIN)/python -X dev -m pytest --numprocesses $(AT_A_TIME) --dist loadfile --durations 20
+PURE := tests/domain tests/service tests/config tests/composition tests/doors tests/wire tests/upstream tests/emulator tests/outbox
+STORMS := tests/chaos tests/bench tests/documentation/test_commands.py tests/deploy/test_image.py
+
+test: dev-venv ## set up, then run the tests, but for the storms
+	@$(PYTEST) $(STORMS:%=--ignore %)
+
+test-fast: dev-venv ## the tests of what needs no other process
+	@$(PYTEST) $(PURE)
+
+test-storms: dev-venv ## chaos and fuzz in their short form, the documented commands, the image's own, the benchmark's
+	@$(PYTEST) $(STORMS)
+
+test-all: test test-storms ## all tests
 
 coverage: dev-venv ## run the tests and report the lines and branches that none of them reached
 	@$(BIN)/coverage erase

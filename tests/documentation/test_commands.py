@@ -48,6 +48,9 @@ MAKE = {
     "sbom": "it asks the package index",
     "soak": "takes a quarter of an hour",
     "test": "the tests would run themselves",
+    "test-all": "the tests would run themselves",
+    "test-fast": "the tests would run themselves",
+    "test-storms": "the tests would run themselves",
 }
 """Words of make: each is asked for its recipe; why that is not run, empty where it is run."""
 FOR_EVER = {("runsidecar",), ("runsidecar", "--demo"), ("runsidecar", "--workers"), ("runemulator", "--port")}
