@@ -35,6 +35,7 @@ MAKE = {
     "bench": "takes minutes on a quiet machine",
     "chaos": "takes minutes; CI runs it in a short form",
     "fuzz": "takes minutes; CI runs it in a short form",
+    "audit": "CI runs it",
     "check": "CI runs it",
     "covered": "CI runs it",
     "coverage": "the tests would run themselves",

@@ -27,7 +27,8 @@ OURS = tuple(str(ROOT / package) + os.sep for package in ("entitlements", "grpc_
 ENGINE = str(ROOT / "grpc_service" / "engines") + os.sep
 """Its calls are the engine's own: it counts them, ends them, and answers what goes wrong in them."""
 EXPECTED = {
-    "count-tasks", "fallback-rules", "feed", "feed-beat", "feed-hearing", "feed-lease", "health", "history",
+    "circuits", "count-tasks", "fallback-rules", "feed", "feed-beat", "feed-hearing", "feed-lease", "health",
+    "history",
     "key-check", "metrics", "outbox", "rechecks", "redis-examination", "snapshot", "worker",
 }  # fmt: skip
 
