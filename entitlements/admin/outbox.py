@@ -20,7 +20,7 @@ from entitlements.domain.errors import OutboxUnavailable
 from entitlements.domain.outbox import OutboxEntry as Entry
 from entitlements.domain.usage import UsageEvent
 from entitlements.models import OutboxEntry
-from entitlements.service.delivering import Delivering
+from entitlements.service.delivering import OutboxDispatcher
 from entitlements.service.wording import duration
 
 SHOWN = 100
@@ -62,7 +62,7 @@ def _act(request: HttpRequest, parts: OutboxParts) -> HttpResponse | None:
     if act == "discard" and "sure" not in request.POST:
         context = {"title": "Discard dead letters", "ids": ids, "is_all": is_all}
         return site.render(request, "entitlements/outbox_discard.html", context)
-    delivering = parts.delivering
+    delivering = parts.dispatcher
     work = delivering.replay if act == "replay" else delivering.discard
     try:
         count = async_to_sync(work)(None if is_all else ids)
@@ -87,7 +87,7 @@ def _log(request: HttpRequest, told: str, ids: Sequence[str]) -> None:
 
 def _shown(request: HttpRequest, parts: OutboxParts) -> dict[str, Any]:
     try:
-        state, waiting, dead = async_to_sync(_read)(parts.delivering)
+        state, waiting, dead = async_to_sync(_read)(parts.dispatcher)
     except OutboxUnavailable:
         messages.error(request, UNREACHABLE)
         return {}
@@ -102,7 +102,7 @@ def _shown(request: HttpRequest, parts: OutboxParts) -> dict[str, Any]:
     }
 
 
-async def _read(delivering: Delivering) -> tuple[Any, Sequence[Any], Sequence[Any]]:
+async def _read(delivering: OutboxDispatcher) -> tuple[Any, Sequence[Any], Sequence[Any]]:
     return await delivering.look(), await delivering.waiting(SHOWN), await delivering.dead_letters(SHOWN)
 
 

@@ -24,12 +24,12 @@ from entitlements.service.explaining import Explaining
 from entitlements.service.fetching import Fetching, FetchLimits
 from entitlements.service.following import Following
 from entitlements.service.health import Health
-from entitlements.service.keeping import Keeping
+from entitlements.service.keeping import StoreAndForwardSink
 from entitlements.service.pacing import PacedSource, Pacing
 from entitlements.service.reading import Reading
 from entitlements.service.rechecking import Rechecking
 from entitlements.service.remembering import Remembering
-from entitlements.service.reporting import Reporting
+from entitlements.service.reporting import Receipts, Reporting
 from entitlements.service.sharing import Sharing
 from entitlements.upstream.offline import OfflineCloud
 from entitlements.upstream.offline_file import OfflineFile
@@ -103,19 +103,18 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         clock=clock,
     )
     reports = offline if config.offline else cloud.api
-    outbox = outbox_parts(config, offline if config.offline else cloud.deliveries, clock, redis)
+    receipts = Receipts(store=store, fetching=fetching)
+    outbox = outbox_parts(config, cloud.deliveries, clock, redis, receipts.show)
     sink: ReportSink = reports
     if outbox is not None:
-        sink = Keeping(
+        sink = StoreAndForwardSink(
             sink=reports,
-            delivering=outbox.delivering,
+            dispatcher=outbox.dispatcher,
             store=store,
             clock=clock,
             keeps_usage=config.sidecar_outbox == "all",
         )
-    reporting = Reporting(sink=sink, api=reports, store=store, fetching=fetching, clock=clock)
-    if outbox is not None:
-        outbox.delivering.show = reporting.show
+    reporting = Reporting(sink=sink, api=reports, store=store, receipts=receipts, clock=clock)
     built = Sidecar(
         config=config,
         clock=clock,

@@ -10,7 +10,7 @@ from entitlements.domain.ports import Clock, EntitySource, Source
 from entitlements.service.circuits import Circuits, Probe
 from entitlements.service.key_check import KeyCheck
 from entitlements.upstream.edge import EdgeSource
-from entitlements.upstream.graphql import GraphqlApi, api_deliveries, api_reads, api_writes
+from entitlements.upstream.graphql import REPORT_ATTEMPTS, GraphqlApi, api_deliveries, api_reads, api_writes
 from entitlements.upstream.network import Network
 from entitlements.upstream.shares import Share
 from entitlements.upstream.transport import CloudTransport
@@ -71,13 +71,14 @@ def ways_to_the_cloud(config: SidecarConfig, clock: Clock) -> CloudParts:
     key_check = KeyCheck(clock=clock)
     circuits = Circuits(_sources(config), clock=clock, doubt_key=key_check.doubt)
 
-    def api(*, reads: Share, writes: Share) -> GraphqlApi:
+    def api(*, reads: Share, writes: Share, write_attempts: int = REPORT_ATTEMPTS) -> GraphqlApi:
         return GraphqlApi(
             http,
             base_url=config.api_url,
             clock=clock,
             reads=reads,
             writes=writes,
+            write_attempts=write_attempts,
             answered=circuits.api_answered,
         )
 
@@ -85,7 +86,7 @@ def ways_to_the_cloud(config: SidecarConfig, clock: Clock) -> CloudParts:
         http=http,
         edge=EdgeSource(http, base_url=config.edge_api_url, clock=clock, reads_at_a_time=reads_at_a_time),
         api=api(reads=api_reads(reads_at_a_time), writes=api_writes()),
-        deliveries=api(reads=api_reads(reads_at_a_time), writes=api_deliveries()),
+        deliveries=api(reads=api_reads(reads_at_a_time), writes=api_deliveries(), write_attempts=1),
         circuits=circuits,
         key_check=key_check,
         edge_enabled=config.edge_enabled,

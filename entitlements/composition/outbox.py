@@ -1,6 +1,6 @@
 """What keeps writes while the cloud is away, and who delivers them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,11 @@ from entitlements.composition.shared_redis import SharedRedis, lease_holder
 from entitlements.config import SidecarConfig
 from entitlements.domain.outbox import OutboxLimits
 from entitlements.domain.ports import Clock, ReportSink
+from entitlements.domain.usage import UsageReceipt
 from entitlements.outbox.local_file import LocalFileOutbox
 from entitlements.outbox.redis_stream import RedisStreamOutbox
 from entitlements.redis.lease import Hold, Lease
-from entitlements.service.delivering import Delivering
+from entitlements.service.delivering import OutboxDispatcher
 
 OUTBOX_FILE = "outbox.sqlite3"
 """In SIDECAR_DATA_DIR, where there is no Redis."""
@@ -38,7 +39,7 @@ def data_dir() -> Path:
 class OutboxParts:
     """What keeps writes while the cloud is away, and delivers them later."""
 
-    delivering: Delivering
+    dispatcher: OutboxDispatcher
     store: LocalFileOutbox | RedisStreamOutbox
     lease: Lease | None
     """Held by the process that delivers for all, where several share the outbox."""
@@ -48,10 +49,10 @@ class OutboxParts:
     async def running(self, background: Background) -> AsyncIterator[None]:
         """While entered, what waits is delivered; leaving delivers the rest within the grace period."""
         try:
-            async with background.kept("outbox", self.delivering.run):
+            async with background.kept("outbox", self.dispatcher.run):
                 yield
         finally:
-            await self.delivering.drain(grace_seconds=self.grace_seconds)
+            await self.dispatcher.drain(grace_seconds=self.grace_seconds)
             await self.close()
 
     async def close(self) -> None:
@@ -62,7 +63,11 @@ class OutboxParts:
 
 
 def outbox_parts(
-    config: SidecarConfig, sink: ReportSink, clock: Clock, redis: SharedRedis | None
+    config: SidecarConfig,
+    sink: ReportSink,
+    clock: Clock,
+    redis: SharedRedis | None,
+    show: Callable[[UsageReceipt], Awaitable[None]],
 ) -> OutboxParts | None:
     """The outbox: in Redis where there is one, else in a file; None where it is off, or offline."""
     if config.sidecar_outbox == "off" or config.offline:
@@ -82,13 +87,14 @@ def outbox_parts(
     async def may_deliver() -> bool:
         return lease is None or await lease.try_hold() is Hold.OURS
 
-    delivering = Delivering(
+    dispatcher = OutboxDispatcher(
         outbox=store,
         sink=sink,
         clock=clock,
         random=Random(),  # noqa: S311 - for jitter
         may_deliver=may_deliver,
+        show=show,
     )
     return OutboxParts(
-        delivering=delivering, store=store, lease=lease, grace_seconds=config.sidecar_shutdown_grace_seconds
+        dispatcher=dispatcher, store=store, lease=lease, grace_seconds=config.sidecar_shutdown_grace_seconds
     )

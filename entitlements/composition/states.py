@@ -110,7 +110,7 @@ def _offline_state(file: OfflineFile) -> PartState:
 def _outbox_state(built: Sidecar) -> PartState:
     if built.outbox is None:
         return _state("outbox", None, wanted="off", mode="off")
-    state = built.outbox.delivering.state
+    state = built.outbox.dispatcher.state
     oldest_ms = state.oldest_accepted_at_ms
     oldest_age_seconds = None if oldest_ms is None else max(0, built.clock.now_ms() - oldest_ms) / 1000
     problem = "dead_letters" if state.dead else None
@@ -124,8 +124,8 @@ def _outbox_state(built: Sidecar) -> PartState:
         dead=state.dead,
         bytes=state.size_bytes,
         oldest_age_seconds=oldest_age_seconds,
-        resting=built.outbox.delivering.resting,
-        **dict[str, Any](built.outbox.delivering.counts),
+        resting=built.outbox.dispatcher.resting,
+        **dict[str, Any](built.outbox.dispatcher.counts),
     )
 
 

@@ -16,11 +16,15 @@ SidecarError
     ├── Garbled               an answer that is no answer: 5xx, no JSON, no data
     │   └── TooLarge          an answer beyond our bound: that entity's trouble, not the source's
     ├── Rejected              the API understood and said no
+    │   └── RequestTooLarge   to one request of that size
     └── Offline               there is no cloud by configuration
 """
 
 from dataclasses import dataclass
 from typing import ClassVar
+
+FAULTS_OF_THE_CLOUD = frozenset({"", "InternalServerError", "INTERNAL_SERVER_ERROR"})
+"""Codes of a refusal that say nothing about what was sent."""
 
 
 class SidecarError(Exception):
@@ -191,9 +195,21 @@ class Rejected(UpstreamError):
     status: int | None = None
     """The HTTP status, where that alone says no: it is about what was sent."""
 
+    @property
+    def is_about_the_request(self) -> bool:
+        """False where the cloud only says that it failed: the same may be taken the next time."""
+        return self.status is not None or self.code not in FAULTS_OF_THE_CLOUD
+
     def __str__(self) -> str:
         trace = f" (trace id {self.trace_id})" if self.trace_id else ""
         return f"the Stigg {self.transport} rejected the request: {self.message or self.code}{trace}"
+
+
+@dataclass(eq=False)
+class RequestTooLarge(Rejected):
+    """What was sent is larger than the API, or a gateway before it, takes in one request."""
+
+    outcome: ClassVar[str] = "request_too_large"
 
 
 @dataclass(eq=False)

@@ -6,6 +6,9 @@ from typing import TypeAlias
 from entitlements.domain.usage import UsageEvent, UsageReport
 
 Write: TypeAlias = UsageEvent | UsageReport
+KEY_MEMORY_MS = 7 * 24 * 3600 * 1000 - 3600 * 1000
+"""The cloud remembers keys for seven days (contract/upstream.md); an hour before, sending ends."""
+TOO_OLD = "it waited for seven days: the cloud may have forgotten its key, and would count it twice"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

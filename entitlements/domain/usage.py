@@ -21,6 +21,13 @@ EARLIEST_TIMESTAMP_MS = 0
 LATEST_TIMESTAMP_MS = 253_402_300_799_999
 """The end of the year 9999, the last that ISO 8601 and protobuf can name."""
 
+MAX_WHOLE_VALUE = 2**53 - 1
+"""The API's own bound on a reported value without a fraction (contract/upstream.md), of either sign."""
+FRACTIONS_BELOW = 2**35
+"""The API's own bound on a reported value with a fraction."""
+LEAST_VALUE = 0.000005
+"""The API rounds to five decimals: what is smaller would count as nothing."""
+
 DimensionValue: TypeAlias = str | float | bool
 
 
@@ -82,6 +89,7 @@ def validate_reports(reports: Sequence[UsageReport], *, field_prefix: str = "") 
         _require(prefix + "customer_id", report.key.customer_id)
         _require(prefix + "feature_id", report.feature_id)
         _require_finite(prefix + "value", report.value)
+        _require_countable(prefix + "value", report.value)
         _require_sendable(prefix, report.dimensions, report.created_at_ms)
 
 
@@ -91,7 +99,6 @@ def validate_events(events: Sequence[UsageEvent]) -> None:
         prefix = f"events[{index}]."
         _require(prefix + "event_name", event.event_name)
         _require(prefix + "customer_id", event.key.customer_id)
-        _require(prefix + "idempotency_key", event.idempotency_key)
         _require_sendable(prefix, event.dimensions, event.timestamp_ms)
         if _size_bytes(event) > MAX_EVENT_BYTES:
             raise InvalidRequest(
@@ -108,6 +115,19 @@ def _require(name: str, value: str) -> None:
 def _require_finite(name: str, value: float) -> None:
     if not math.isfinite(value):
         raise InvalidRequest(name, f"is {value}; it must be a finite number")
+
+
+def _require_countable(name: str, value: float) -> None:
+    size = abs(value)
+    if value == int(value):
+        if size > MAX_WHOLE_VALUE:
+            raise InvalidRequest(name, f"is {value:g}; it must lie within ±{MAX_WHOLE_VALUE} (2^53-1)")
+    elif size >= FRACTIONS_BELOW:
+        raise InvalidRequest(
+            name, f"is {value!r}; with a fraction it must be smaller than {FRACTIONS_BELOW} (2^35)"
+        )
+    elif size < LEAST_VALUE:
+        raise InvalidRequest(name, f"is {value!r}; it must be at least {LEAST_VALUE:f} in size")
 
 
 def _require_sendable(

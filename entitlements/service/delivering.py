@@ -19,7 +19,7 @@ from entitlements.domain.errors import (
     Throttled,
     UpstreamError,
 )
-from entitlements.domain.outbox import DeadLetter, OutboxEntry, OutboxState, Write
+from entitlements.domain.outbox import KEY_MEMORY_MS, TOO_OLD, DeadLetter, OutboxEntry, OutboxState, Write
 from entitlements.domain.ports import Clock, Outbox, ReportSink
 from entitlements.domain.usage import (
     MAX_EVENTS_PER_CALL,
@@ -42,18 +42,11 @@ LONGEST_PAUSE_SECONDS = 15.0
 """After a failed delivery the pause doubles up to this; the cloud's own Retry-After is bounded so, too."""
 MAX_BATCH_BYTES = 4 * 1024 * 1024
 """A delivery holds no more, but for one entry that is larger by itself."""
-KEY_MEMORY_MS = 7 * 24 * 3600 * 1000 - 3600 * 1000
-"""The cloud remembers keys for seven days (contract/upstream.md); an hour before, sending ends."""
-TOO_OLD = "it waited for seven days: the cloud may have forgotten its key, and would count it twice"
-_FAULTS_OF_THE_CLOUD = frozenset({"", "InternalServerError", "INTERNAL_SERVER_ERROR"})
-"""Codes of an error in an answer that say nothing about what was sent."""
 _FAULTS_OF_NO_WRITE = (KeyRefused, Throttled, Busy, CircuitOpen)
 """What fails so fails for all that is sent."""
 
-_Taken = Callable[[UsageReceipt], Awaitable[None]]
 
-
-class Delivering:
+class OutboxDispatcher:
     """The outbox as the rest of the house sees it: accepted into, delivered from, looked at by people."""
 
     def __init__(
@@ -64,6 +57,7 @@ class Delivering:
         clock: Clock,
         random: Random,
         may_deliver: Callable[[], Awaitable[bool]],
+        show: Callable[[UsageReceipt], Awaitable[None]],
     ) -> None:
         """Delivers nothing until `run`.
 
@@ -73,18 +67,18 @@ class Delivering:
             clock: for ages.
             random: for jitter.
             may_deliver: True while no other process delivers.
+            show: told the receipts of usage reports that were delivered.
         """
         self.state = OutboxState()
         """As it was seen last."""
         self.counts = {"accepted": 0, "delivered": 0, "retried": 0, "refused": 0}
         """What happened since this process started."""
-        self.show: _Taken | None = None
-        """Told every receipt of a usage report that was delivered."""
         self._outbox = outbox
         self._sink = sink
         self._clock = clock
         self._random = random
         self._may_deliver = may_deliver
+        self._show = show
         self._arrived = asyncio.Event()
         self._failures = 0
         self._take = MAX_EVENTS_PER_CALL
@@ -245,14 +239,15 @@ class Delivering:
         try:
             await self._send_together([entry.write for entry in entries])
         except Rejected as error:
-            if error.code in _FAULTS_OF_THE_CLOUD and error.status is None:
+            if not error.is_about_the_request:
                 raise
             if len(entries) == 1:
                 await self._bury(entries[0], str(error))
                 return
             half = len(entries) // 2
-            await self._send(entries[:half])
-            await self._send(entries[half:])
+            for part in (entries[:half], entries[half:]):
+                if await self._may_deliver():  # by now the lease may be over, and another delivers
+                    await self._send(part)
             return
         self._resting.taken(entries, now=self._clock.monotonic())
         await self._outbox.settle(entries)
@@ -268,8 +263,7 @@ class Delivering:
         receipts = await self._sink.report_usage_bulk(reports, budget_seconds=SEND_SECONDS)
         # The last of each meter: shown one by one, the first would undo the estimate of those behind it.
         for receipt in {(receipt.key, receipt.feature_id): receipt for receipt in receipts}.values():
-            if self.show is not None:
-                await self.show(receipt)
+            await self._show(receipt)
 
     async def _bury(self, entry: OutboxEntry, reason: str) -> None:
         await self._outbox.bury(entry, reason=reason)

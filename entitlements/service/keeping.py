@@ -1,21 +1,20 @@
 """The cloud with the outbox behind it: what the cloud cannot take now is kept and delivered later.
 
-The timestamp and the idempotency key are settled before the first attempt: an attempt that ended without an
+What comes here carries its timestamp and its idempotency key (`reporting`): an attempt that ended without an
 answer may have arrived, and the cloud must know its repetition again.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TypeAlias, TypeVar
 
 from entitlements.domain.entitlement import MeteredEntitlement
 from entitlements.domain.entity import EntityKey
-from entitlements.domain.errors import Garbled, Throttled, Unreachable
+from entitlements.domain.errors import Garbled, Rejected, Throttled, Unreachable
 from entitlements.domain.estimation import estimated
 from entitlements.domain.outbox import Write
 from entitlements.domain.ports import Clock, EntityStore, ReportSink
 from entitlements.domain.usage import UsageEvent, UsageReceipt, UsageReport
-from entitlements.service.delivering import Delivering
+from entitlements.service.delivering import OutboxDispatcher
 
 DIRECT_SHARE = 0.5
 """Of the caller's time for asking the cloud; the rest is for keeping what it did not take."""
@@ -26,47 +25,41 @@ _Answer = TypeVar("_Answer")
 _Basis: TypeAlias = Mapping[tuple[EntityKey, str], int | None]
 
 
-class Keeping:
+class StoreAndForwardSink:
     """A ReportSink that answers also while the cloud does not."""
 
     def __init__(
         self,
         *,
         sink: ReportSink,
-        delivering: Delivering,
+        dispatcher: OutboxDispatcher,
         store: EntityStore,
         clock: Clock,
         keeps_usage: bool,
     ) -> None:
         self._sink = sink
         self._store = store
-        self._delivering = delivering
+        self._dispatcher = dispatcher
         self._clock = clock
         self._keeps_usage = keeps_usage
 
     async def report_events(self, events: Sequence[UsageEvent], *, budget_seconds: float) -> None:
         """Reports events, or keeps them; raises UpstreamError, Overloaded or OutboxUnavailable."""
-        now_ms = self._clock.now_ms()
-        stamped = [
-            event if event.timestamp_ms is not None else replace(event, timestamp_ms=now_ms)
-            for event in events
-        ]
         await self._sent_or_kept(
-            stamped, lambda seconds: self._sink.report_events(stamped, budget_seconds=seconds), budget_seconds
+            events, lambda seconds: self._sink.report_events(events, budget_seconds=seconds), budget_seconds
         )
 
     async def report_usage(self, report: UsageReport, *, budget_seconds: float) -> UsageReceipt:
         """Reports one usage, or keeps it, as `report_events`."""
         if not self._keeps_usage:
             return await self._sink.report_usage(report, budget_seconds=budget_seconds)
-        stamped = self._stamped(report)
-        basis = self._basis_of([stamped])
+        basis = self._basis_of([report])
         receipt = await self._sent_or_kept(
-            [stamped],
-            lambda seconds: self._sink.report_usage(stamped, budget_seconds=seconds),
+            [report],
+            lambda seconds: self._sink.report_usage(report, budget_seconds=seconds),
             budget_seconds,
         )
-        return receipt if receipt is not None else await self._promise(stamped, basis)
+        return receipt if receipt is not None else await self._promise(report, basis)
 
     async def report_usage_bulk(
         self, reports: Sequence[UsageReport], *, budget_seconds: float
@@ -74,33 +67,30 @@ class Keeping:
         """Reports usages, or keeps them all, as `report_events`."""
         if not self._keeps_usage:
             return await self._sink.report_usage_bulk(reports, budget_seconds=budget_seconds)
-        stamped = [self._stamped(report) for report in reports]
-        basis = self._basis_of(stamped)
+        basis = self._basis_of(reports)
         receipts = await self._sent_or_kept(
-            stamped,
-            lambda seconds: self._sink.report_usage_bulk(stamped, budget_seconds=seconds),
+            reports,
+            lambda seconds: self._sink.report_usage_bulk(reports, budget_seconds=seconds),
             budget_seconds,
         )
         return (
-            receipts if receipts is not None else [await self._promise(report, basis) for report in stamped]
+            receipts if receipts is not None else [await self._promise(report, basis) for report in reports]
         )
 
     async def _sent_or_kept(
         self, writes: Sequence[Write], send: Callable[[float], Awaitable[_Answer]], budget_seconds: float
     ) -> _Answer | None:
         """The cloud's answer; None once the outbox has them, behind those that wait already."""
-        if not await self._delivering.has_waiting():
+        if not await self._dispatcher.has_waiting():
             try:
                 return await send(min(budget_seconds * DIRECT_SHARE, DIRECT_SECONDS))
             except (Unreachable, Garbled, Throttled):
                 pass
-        await self._delivering.accept(writes)
+            except Rejected as error:
+                if error.is_about_the_request:
+                    raise
+        await self._dispatcher.accept(writes)
         return None
-
-    def _stamped(self, report: UsageReport) -> UsageReport:
-        if report.created_at_ms is not None:
-            return report
-        return replace(report, created_at_ms=self._clock.now_ms())
 
     def _basis_of(self, reports: Sequence[UsageReport]) -> _Basis:
         """When each meter was last moved by the cloud."""

@@ -1,5 +1,6 @@
 """Usage and events towards the cloud: delivered, or the caller is told; the cached meter moves at once."""
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -19,16 +20,30 @@ from entitlements.domain.usage import (
 from entitlements.service.fetching import Fetching
 
 
+class Receipts:
+    """What the cloud answered to reports shows in the cached meters."""
+
+    def __init__(self, *, store: EntityStore, fetching: Fetching) -> None:
+        self._store = store
+        self._fetching = fetching
+
+    async def show(self, receipt: UsageReceipt) -> None:
+        """Moves the meters that a report moved."""
+        for update in receipt.updates:
+            if not await self._store.apply_usage(receipt.key, update):
+                self._fetching.note_usage(receipt.key, update)
+
+
 class Reporting:
     """Writes fail loudly, with a domain error (contract/grpc.md, Status codes)."""
 
     def __init__(
-        self, *, sink: ReportSink, api: EntitySource, store: EntityStore, fetching: Fetching, clock: Clock
+        self, *, sink: ReportSink, api: EntitySource, store: EntityStore, receipts: Receipts, clock: Clock
     ) -> None:
         self._sink = sink
         self._api = api
         self._store = store
-        self._fetching = fetching
+        self._receipts = receipts
         self._clock = clock
 
     async def report_usage(self, report: UsageReport, *, budget_seconds: float) -> UsageReceipt:
@@ -39,8 +54,8 @@ class Reporting:
             UpstreamError: it was rejected, or is not known to have arrived.
         """
         validate_reports([report])
-        receipt = await self._sink.report_usage(report, budget_seconds=budget_seconds)
-        await self.show(receipt)
+        receipt = await self._sink.report_usage(self._stamped(report), budget_seconds=budget_seconds)
+        await self._receipts.show(receipt)
         return receipt
 
     async def report_usage_bulk(
@@ -50,18 +65,20 @@ class Reporting:
         validate_reports(reports, field_prefix="usages")
         if not reports:
             return []
-        receipts = await self._sink.report_usage_bulk(reports, budget_seconds=budget_seconds)
+        stamped = [self._stamped(report) for report in reports]
+        receipts = await self._sink.report_usage_bulk(stamped, budget_seconds=budget_seconds)
         for receipt in receipts:
-            await self.show(receipt)
+            await self._receipts.show(receipt)
         return receipts
 
     async def report_events(self, events: Sequence[UsageEvent], *, budget_seconds: float) -> None:
         """Reports events in order, in as many calls as it takes; raises as `report_usage`."""
         validate_events(events)
+        named = [self._named(event) for event in events]
         deadline = self._clock.monotonic() + budget_seconds
         for start in range(0, len(events), MAX_EVENTS_PER_CALL):
             remaining = deadline - self._clock.monotonic()
-            batch = events[start : start + MAX_EVENTS_PER_CALL]
+            batch = named[start : start + MAX_EVENTS_PER_CALL]
             await self._sink.report_events(batch, budget_seconds=remaining)
 
     async def reload(self, key: EntityKey, *, budget_seconds: float) -> bool:
@@ -91,10 +108,15 @@ class Reporting:
         held = await self._store.store(key, arrived, answered_at_ms=self._clock.now_ms())
         return entity, held.known_since > asked_at
 
-    async def show(self, receipt: UsageReceipt) -> None:
-        """Moves the meters that a report moved."""
-        now_ms = self._clock.now_ms()
-        for told in receipt.updates:
-            update = replace(told, answered_at_ms=now_ms)
-            if not await self._store.apply_usage(receipt.key, update):
-                self._fetching.note_usage(receipt.key, update)
+    def _stamped(self, report: UsageReport) -> UsageReport:
+        if report.created_at_ms is not None:
+            return report
+        return replace(report, created_at_ms=self._clock.now_ms())
+
+    def _named(self, event: UsageEvent) -> UsageEvent:
+        """With a timestamp and a key, before the first attempt: by both the cloud knows a repetition."""
+        return replace(
+            event,
+            timestamp_ms=self._clock.now_ms() if event.timestamp_ms is None else event.timestamp_ms,
+            idempotency_key=event.idempotency_key if event.idempotency_key.strip() else str(uuid.uuid4()),
+        )

@@ -5,6 +5,7 @@ import json
 import time
 import zlib
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from http import HTTPStatus
 from typing import Any, TypeVar, cast
 
 import httpx
@@ -16,6 +17,7 @@ from entitlements.domain.errors import (
     Garbled,
     KeyRefused,
     Rejected,
+    RequestTooLarge,
     Throttled,
     TooLarge,
     Unreachable,
@@ -162,7 +164,8 @@ class Exchange:
     def _refusal(self, response: httpx.Response) -> Rejected:
         status = response.status_code
         is_about_content = status in STATUSES_OF_CONTENT
-        return Rejected(
+        refusal = RequestTooLarge if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else Rejected
+        return refusal(
             self.transport, message=f"status {status}", status=status if is_about_content else None
         )
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from entitlements.domain.entity import Entity, EntityKey
-from entitlements.domain.errors import Garbled, Rejected
+from entitlements.domain.errors import Garbled, Rejected, RequestTooLarge
 from entitlements.domain.ports import Clock, Source
 from entitlements.domain.reason import AccessDeniedReason
 from entitlements.domain.usage import UsageEvent, UsageReceipt, UsageReport
@@ -27,6 +27,7 @@ QUERY_TIMEOUT_SECONDS = 5.0
 REPORT_ATTEMPTS = 5
 """Safe, because each report carries its idempotency key through all of them (contract/better.md)."""
 REPORT_TIMEOUT_SECONDS = 10.0
+_Write = TypeVar("_Write", UsageReport, UsageEvent)
 _NO_SUCH_ENTITY = frozenset({"CustomerNotFound", "CustomerResourceNotFound"})
 
 
@@ -63,7 +64,7 @@ class GraphqlApi:
 
     source = Source.API
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what differs between callers' writes and deliveries
         self,
         http: CloudTransport,
         *,
@@ -71,6 +72,7 @@ class GraphqlApi:
         clock: Clock,
         reads: Share | None = None,
         writes: Share | None = None,
+        write_attempts: int = REPORT_ATTEMPTS,
         answered: Callable[[], None] = _nothing,
     ) -> None:
         """Asks the API at that address; reads and writes each have a share of requests of their own.
@@ -86,7 +88,7 @@ class GraphqlApi:
         )
         self._writes = _Manner(
             exchange=Exchange(http, transport=Source.API.value, clock=clock, share=writes, answered=answered),
-            attempts=REPORT_ATTEMPTS,
+            attempts=write_attempts,
             attempt_timeout_seconds=REPORT_TIMEOUT_SECONDS,
         )
         self._url = f"{base_url}/graphql"
@@ -143,9 +145,19 @@ class GraphqlApi:
     ) -> Sequence[UsageReceipt]:
         """Reports at most 100 usages in one call; raises UpstreamError."""
         variables = {"input": {"usages": [report_input(report) for report in reports]}}
-        data = await self._ask(
-            self._writes, "ReportUsageBulk", documents.REPORT_USAGE_BULK, variables, budget_seconds
-        )
+        deadline = self._clock.monotonic() + budget_seconds
+        try:
+            data = await self._ask(
+                self._writes, "ReportUsageBulk", documents.REPORT_USAGE_BULK, variables, budget_seconds
+            )
+        except RequestTooLarge:
+            if len(reports) == 1:
+                raise
+            receipts: list[UsageReceipt] = []
+            for half in _halves(reports):
+                remaining = deadline - self._clock.monotonic()
+                receipts += await self.report_usage_bulk(half, budget_seconds=remaining)
+            return receipts
         answers = data.get("reportUsageBulk")
         if not isinstance(answers, list) or len(answers) != len(reports):
             raise Garbled(Source.API.value, "sent another number of measurements than were reported")
@@ -155,9 +167,19 @@ class GraphqlApi:
         ]
 
     async def report_events(self, events: Sequence[UsageEvent], *, budget_seconds: float) -> None:
-        """Reports at most 1,000 events in one call; raises UpstreamError."""
+        """Reports at most 1,000 events in one call, or in smaller ones where that is too large a request.
+
+        What is sent twice so is counted once: events carry their timestamps and idempotency keys.
+        """
         variables = {"events": {"usageEvents": [event_input(event) for event in events]}}
-        await self._ask(self._writes, "ReportEvent", documents.REPORT_EVENT, variables, budget_seconds)
+        deadline = self._clock.monotonic() + budget_seconds
+        try:
+            await self._ask(self._writes, "ReportEvent", documents.REPORT_EVENT, variables, budget_seconds)
+        except RequestTooLarge:
+            if len(events) == 1:
+                raise
+            for half in _halves(events):
+                await self.report_events(half, budget_seconds=deadline - self._clock.monotonic())
 
     async def _ask(
         self,
@@ -185,3 +207,8 @@ class GraphqlApi:
             attempts=manner.attempts,
             attempt_timeout_seconds=manner.attempt_timeout_seconds,
         )
+
+
+def _halves(writes: Sequence[_Write]) -> tuple[Sequence[_Write], Sequence[_Write]]:
+    half = len(writes) // 2
+    return writes[:half], writes[half:]

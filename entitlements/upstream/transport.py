@@ -14,11 +14,13 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 
 import aiohttp
 import httpx
 from aiohttp.client_reqrep import ClientRequest, ClientResponse
 from aiohttp.connector import Connection
+from aiohttp.payload import TOO_LARGE_BYTES_BODY
 from yarl import URL
 
 from entitlements import metrics
@@ -147,7 +149,7 @@ class CloudTransport(httpx.AsyncBaseTransport):
                     URL(url, encoded=True),
                     # Not as the session's own: those would be told a proxy as well, the key among them.
                     headers=[*self._headers, *request.headers.multi_items()],
-                    data=request.content or None,
+                    data=_body(request.content),
                     allow_redirects=False,
                     proxy=self.network.proxies.proxy_of(url),
                     ssl=self.network.trust.context() if request.url.scheme == "https" else True,
@@ -220,3 +222,10 @@ def _httpx_error(error: BaseException, request: httpx.Request) -> httpx.Transpor
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError | _SoiledConnection):
         return httpx.RemoteProtocolError("", request=request)
     return httpx.NetworkError("", request=request)
+
+
+def _body(content: bytes) -> bytes | BytesIO | None:
+    """What aiohttp writes in pieces where it is large: at once it would keep the loop from others."""
+    if len(content) > TOO_LARGE_BYTES_BODY:
+        return BytesIO(content)
+    return content or None

@@ -95,7 +95,7 @@ async def test_what_waits_in_the_outbox_is_told(tmp_path: Path, settings: Any) -
         OutboxState(dead=1),
         OutboxState(dead=1, waiting=1, oldest_accepted_at_ms=clock.now_ms() - 11_000),
     ):
-        sidecar.outbox.delivering.state = state
+        sidecar.outbox.dispatcher.state = state
         told.append(parts(sidecar)["outbox"]["problem"])
     await sidecar.http_client.aclose()
     await sidecar.outbox.store.stop()

@@ -90,7 +90,6 @@ def test_usable_event_passes(event: UsageEvent) -> None:
     [
         (an_event(""), "events[1].event_name"),
         (an_event(key=NOBODY), "events[1].customer_id"),
-        (an_event(idempotency_key=""), "events[1].idempotency_key"),
         (an_event(dimensions={"size": math.nan}), "events[1].dimensions['size']"),
         (an_event(timestamp_ms=-1), "events[1].timestamp"),
     ],
@@ -124,3 +123,25 @@ def test_event_larger_than_the_clouds_bound_is_invalid() -> None:
 
     with pytest.raises(InvalidRequest, match=r"events\[0\]\.dimensions"):
         validate_events([event])
+
+
+@pytest.mark.parametrize("value", [2.0**53 - 1, -(2.0**53 - 1), 2.0**35 - 0.5, 0.000005, 0.1 + 0.2, 0.0])
+def test_value_within_the_clouds_bounds_passes(value: float) -> None:
+    validate_reports([a_report(value=value)])
+
+
+@pytest.mark.parametrize(
+    ("value", "bound"),
+    [
+        (2.0**53, "9007199254740991"),
+        (-1e300, "9007199254740991"),
+        (2.0**35 + 0.5, "34359738368"),
+        (-(2.0**36) - 0.25, "34359738368"),
+        (0.000004, "0.000005"),
+    ],
+)
+def test_value_outside_the_clouds_bounds_is_invalid_by_the_bound(value: float, bound: str) -> None:
+    with pytest.raises(InvalidRequest, match=bound) as caught:
+        validate_reports([a_report(value=value)])
+
+    assert "value" == caught.value.field

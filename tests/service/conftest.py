@@ -19,7 +19,7 @@ from entitlements.service.following import Following
 from entitlements.service.reading import Reading
 from entitlements.service.rechecking import Rechecking
 from entitlements.service.remembering import Remembering
-from entitlements.service.reporting import Reporting
+from entitlements.service.reporting import Receipts, Reporting
 from tests.fakes import FakeClock, ScriptedSink, ScriptedSource
 
 LIMITS = FetchLimits(budget_seconds=10, concurrency=4, queue_size=8)
@@ -68,7 +68,8 @@ def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None =
     reading = Reading(
         store=store, fetching=fetching, rechecking=rechecking, following=following, rules=rules, clock=clock
     )
-    reporting = Reporting(sink=sink, api=api, store=store, fetching=fetching, clock=clock)
+    receipts = Receipts(store=store, fetching=fetching)
+    reporting = Reporting(sink=sink, api=api, store=store, receipts=receipts, clock=clock)
     return House(
         clock=clock,
         store=store,

@@ -16,8 +16,7 @@ from entitlements.domain.errors import (
     Unreachable,
     UpstreamError,
 )
-from entitlements.domain.outbox import Write
-from entitlements.service.delivering import KEY_MEMORY_MS, TOO_OLD
+from entitlements.domain.outbox import KEY_MEMORY_MS, TOO_OLD, Write
 from entitlements.service.resting_writes import FIRST_REST_SECONDS, LONGEST_REST_SECONDS, MAX_SUSPECTS
 from tests.outbox.outbox_contract import REPORT, events
 from tests.service.test_delivering import Office, office

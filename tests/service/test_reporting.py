@@ -1,5 +1,7 @@
 """Usage and events towards the cloud."""
 
+import uuid
+
 import pytest
 
 from entitlements.domain.cached_entity import CachedEntity
@@ -103,13 +105,26 @@ async def test_unusable_report_is_not_sent(house: House, changes: dict[str, obje
 async def test_events_are_sent_in_order_within_the_clouds_bound(house: House) -> None:
     """1,000 events a call (contract/upstream.md)."""
     events = [
-        UsageEvent(event_name="e", key=KEY, idempotency_key=str(number))
+        UsageEvent(event_name="e", key=KEY, idempotency_key=str(number), timestamp_ms=1)
         for number in range(MAX_EVENTS_PER_CALL + 1)
     ]
 
     await house.reporting.report_events(events, budget_seconds=1)
 
     assert [events[:MAX_EVENTS_PER_CALL], events[MAX_EVENTS_PER_CALL:]] == house.sink.batches
+
+
+async def test_a_bare_event_is_stamped_and_named_before_the_first_attempt(house: House) -> None:
+    """By both the cloud knows a repetition: what is tried, retried and kept is one and the same event."""
+    named = UsageEvent(event_name="e", key=KEY, idempotency_key="mine", timestamp_ms=7)
+    bare = UsageEvent(event_name="e", key=KEY, idempotency_key=" ")
+
+    await house.reporting.report_events([named, bare, bare], budget_seconds=1)
+
+    [sent] = house.sink.batches
+    assert named == sent[0]
+    assert [house.clock.now_ms()] * 2 == [event.timestamp_ms for event in sent[1:]]
+    assert 2 == len({uuid.UUID(event.idempotency_key) for event in sent[1:]})
 
 
 async def test_unusable_event_is_not_sent(house: House) -> None:

@@ -57,7 +57,7 @@ class Command(BaseCommand):
 
 
 async def _acted(outbox: OutboxParts, printer: Printer, options: dict[str, Any]) -> None:
-    delivering = outbox.delivering
+    delivering = outbox.dispatcher
     ids = None if options["all"] else options["ids"]
     try:
         match options["act"]:
@@ -72,8 +72,8 @@ async def _acted(outbox: OutboxParts, printer: Printer, options: dict[str, Any])
 
 
 async def _list(outbox: OutboxParts, printer: Printer, limit: int) -> None:
-    waiting = await outbox.delivering.waiting(limit)
-    dead = await outbox.delivering.dead_letters(limit)
+    waiting = await outbox.dispatcher.waiting(limit)
+    dead = await outbox.dispatcher.dead_letters(limit)
     rows = [_row(entry, "waiting", "") for entry in waiting]
     rows += [_row(letter.entry, "dead", letter.reason) for letter in dead]
     printer.rows(rows, columns=_COLUMNS, styles=_STYLES)
