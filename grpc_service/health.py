@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2
@@ -12,6 +13,7 @@ from grpc_service.methods import Call, Method, Refused, Reply, StreamMethod, Una
 
 _UNKNOWN_SERVICE = PublicStatus(grpc.StatusCode.NOT_FOUND, "no such service is served here")
 _Response = health_pb2.HealthCheckResponse
+_messages: Any = health_pb2  # its stubs do not know List yet
 
 
 class GrpcHealth:
@@ -36,9 +38,10 @@ class GrpcHealth:
             self._changed.notify_all()
 
     def methods(self) -> tuple[Method, ...]:
-        """Check and Watch."""
+        """Check, List and Watch."""
         return (
             UnaryMethod(path=f"/{health.SERVICE_NAME}/Check", answer=self._check),
+            UnaryMethod(path=f"/{health.SERVICE_NAME}/List", answer=self._list),
             StreamMethod(path=f"/{health.SERVICE_NAME}/Watch", answer=self._watch),
         )
 
@@ -47,6 +50,12 @@ class GrpcHealth:
         if status == _Response.SERVICE_UNKNOWN:
             raise Refused(_UNKNOWN_SERVICE)
         return _Response(status=status).SerializeToString(), ()
+
+    async def _list(self, request: bytes, _: Call) -> Reply:
+        """The status of every service that Check knows."""
+        _messages.HealthListRequest.FromString(request)
+        statuses = {service: _Response(status=self._status_of(service)) for service in self._served}
+        return _messages.HealthListResponse(statuses=statuses).SerializeToString(), ()
 
     async def _watch(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The status now, and at each change for as long as the caller listens."""

@@ -12,7 +12,7 @@ from grpc_service.engines.interface import EngineSettings, MakeEngine
 from grpc_service.health import GrpcHealth
 from grpc_service.intake import Intake
 from grpc_service.methods import Around, UnaryMethod
-from grpc_service.reflection import reflection_method
+from grpc_service.reflection import reflection_methods
 from grpc_service.servicer import SERVICE, SidecarServicer
 from grpc_service.supervision import supervised, supervised_unary
 from grpc_service.tls import TlsFiles, reloading_credentials
@@ -21,11 +21,11 @@ MAX_STREAMS_PER_CONNECTION = 1000
 FEWEST_STREAMS_PER_CONNECTION = 100
 CONNECTION_SHARE = 0.25
 """One connection may have no larger part of all calls under way, so that others are not refused over it."""
-MAX_METADATA_BYTES = 16 * 1024
-"""A call with more metadata is refused."""
+MAX_METADATA_BYTES = 64 * 1024
+"""A call with more metadata is refused, each entry counted as 32 bytes more than it has (RFC 9113, 6.5.2)."""
 _MONOTONIC = SystemClock().monotonic
-SHORTEST_PING_INTERVAL_MS = 5_000
-"""A client that pings more often is cut."""
+SHORTEST_PING_INTERVAL_MS = 500
+"""A client that pings more often is cut; one that pings every second, a little early at times, is not."""
 ENGINE_MARGIN = 2
 """An engine refuses calls of its own accord, uncounted, past this many times `max_concurrent_calls`."""
 LONGEST_CALL_SECONDS = 60
@@ -82,7 +82,7 @@ class GrpcServer:
         """
         self._health = GrpcHealth(SERVICE)
         self.intake = Intake(max_calls=limits.max_concurrent_calls, monotonic=monotonic)
-        own = (*self._health.methods(), reflection_method((SERVICE, health.SERVICE_NAME)))
+        own = (*self._health.methods(), *reflection_methods((SERVICE, health.SERVICE_NAME)))
         asked = [_supervised_within(method, self.intake, around) for method in servicer.methods()]
         self._engine = make_engine(
             EngineSettings(
@@ -145,9 +145,13 @@ def _options(limits: ServerLimits, *, shares_port: bool) -> list[tuple[str, int]
     return [
         *age,
         ("grpc.max_receive_message_length", limits.max_message_bytes),
-        ("grpc.max_send_message_length", limits.max_message_bytes),
+        ("grpc.max_send_message_length", -1),  # lists have no bound here: clients have one of their own
         ("grpc.max_concurrent_streams", _streams_per_connection(limits)),
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+        (
+            "grpc.absolute_max_metadata_size",
+            MAX_METADATA_BYTES,
+        ),  # else what lies between is refused at random
         ("grpc.http2.min_ping_interval_without_data_ms", SHORTEST_PING_INTERVAL_MS),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.enable_channelz", 0),  # nothing serves what the core would write down of every call

@@ -276,7 +276,7 @@ class SidecarConfig(BaseModel):
         description="an older connection is asked to come anew, so that balancers can rebalance; 0: never",
     )
     sidecar_max_message_bytes: int = Field(
-        4 * 1024 * 1024, ge=1024, le=1 << 30, description="bound of a message"
+        4 * 1024 * 1024, ge=1024, le=1 << 30, description="bound of a message that is received"
     )
     sidecar_grpc_engine: Annotated[Literal["auto", "cq", "aio"], BeforeValidator(_lower)] = Field(
         "auto", description="what carries gRPC: cq, quick for hits; aio; auto: cq where it works, else aio"

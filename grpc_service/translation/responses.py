@@ -216,10 +216,10 @@ def _metered(decision: Decision, *, in_list: bool = False) -> pb.MeteredEntitlem
                 usage_limit=fallback.usage_limit,
                 is_unlimited=fallback.is_unlimited or False,
                 current_usage=fallback.current_usage or 0,
-                has_soft_limit=fallback.has_soft_limit,
+                has_soft_limit=fallback.has_soft_limit or False,
             )
         case _:
-            return pb.MeteredEntitlement()
+            return pb.MeteredEntitlement(has_soft_limit=False)
 
 
 def _metered_entitlement(metered: MeteredEntitlement) -> pb.MeteredEntitlement:
@@ -234,7 +234,7 @@ def _metered_entitlement(metered: MeteredEntitlement) -> pb.MeteredEntitlement:
         usage_period_anchor=_timestamp(metered.period_anchor_ms),
         usage_period_start=_timestamp(metered.usage.period_start_ms),
         usage_period_end=period_end,
-        has_soft_limit=metered.has_soft_limit,
+        has_soft_limit=metered.has_soft_limit or False,
     )
 
 
@@ -280,11 +280,12 @@ def _named(decision: Decision, *, in_list: bool) -> pb.EntitlementFeature | None
 
 
 def _feature(feature: Feature) -> pb.EntitlementFeature:
+    unset = "" if feature.is_metered else None  # as the vendor's: Go callers dereference what it sends
     return pb.EntitlementFeature(
         id=feature.id,
         feature_type=_FEATURE_TYPES[feature.feature_type],
-        units=feature.units,
-        units_plural=feature.units_plural,
+        units=unset if feature.units is None else feature.units,
+        units_plural=unset if feature.units_plural is None else feature.units_plural,
         meter_type=pb.METER_TYPE_UNSPECIFIED
         if feature.meter_type is None
         else _METER_TYPES[feature.meter_type],

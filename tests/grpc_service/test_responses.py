@@ -83,7 +83,7 @@ def test_a_feature_of_another_kind_has_no_arm_of_its_own() -> None:
     message = responses.metered_response(decision, query)
 
     assert not message.has_access
-    assert pb.MeteredEntitlement() == message.entitlement
+    assert pb.MeteredEntitlement(has_soft_limit=False) == message.entitlement
 
 
 def test_a_credit_that_is_missing_has_no_arm() -> None:
@@ -194,6 +194,43 @@ def test_a_metered_entitlement_whole() -> None:
         entitlement.usage_period_anchor.nanos,
     )
     assert entitlement.HasField("has_soft_limit")
+
+
+@pytest.mark.parametrize("units", [None, "", "seat"])
+def test_a_known_meter_has_all_that_callers_dereference(units: str | None) -> None:
+    """The vendor's sends these also where there is nothing to tell; a Go caller reads through the pointer."""
+    metered = a_metered_feature("seats", has_soft_limit=None)
+    metered = replace(metered, feature=replace(metered.feature, units=units, units_plural=units))
+    decision = decided(metered, "seats")
+
+    of_method = responses.metered_response(decision, a_query("seats")).entitlement
+    of_generic = responses.generic_response(decision).metered
+    of_v2 = responses.v2_response(decision).entitlement.metered
+
+    for entitlement in (of_method, of_generic, of_v2):
+        assert (True, False) == (entitlement.HasField("has_soft_limit"), entitlement.has_soft_limit)
+        assert entitlement.feature.HasField("units")
+        assert entitlement.feature.HasField("units_plural")
+        assert (units or "", units or "") == (entitlement.feature.units, entitlement.feature.units_plural)
+
+
+def test_the_metered_method_tells_the_soft_limit_also_where_nothing_is_known() -> None:
+    """By a fallback, and of a feature that is not there."""
+    query = a_query("seats", expected_kind=EntitlementKind.METERED)
+    by_fallback = decide_by_fallback(query, rules={})
+    not_found = evaluate(an_entity(a_boolean_feature("flag")), query, rules={}, now_ms=NOW_MS)
+    of_other_kind = evaluate(an_entity(a_boolean_feature("seats")), query, rules={}, now_ms=NOW_MS)
+
+    for decision in (by_fallback, not_found, of_other_kind):
+        entitlement = responses.metered_response(decision, query).entitlement
+
+        assert (True, False) == (entitlement.HasField("has_soft_limit"), entitlement.has_soft_limit)
+
+
+def test_what_is_not_metered_leaves_its_units_unset() -> None:
+    message = responses.boolean_response(decided(a_boolean_feature("flag"), "flag"))
+
+    assert not message.entitlement.feature.HasField("units")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 import grpclib
 import grpclib.client
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
@@ -149,22 +150,63 @@ async def test_health_of_an_unknown_service_is_not_found(channel: grpclib.client
     assert grpclib.const.Status.NOT_FOUND is caught.value.status
 
 
-async def test_reflection_lists_the_service(channel: grpclib.client.Channel) -> None:
-    """A developer points a generic client at the port and sees what there is."""
+SIDECAR_FILE = "stigg/sidecar/v1/sidecar.proto"
+SYMBOLS = {
+    SERVICE: SIDECAR_FILE,
+    f"{SERVICE}.GetBooleanEntitlement": SIDECAR_FILE,
+    "stigg.sidecar.v1.GetEntitlementRequest": SIDECAR_FILE,
+    "grpc.health.v1.Health.Check": "grpc_health/v1/health.proto",
+    "grpc.reflection.v1.ServerReflection.ServerReflectionInfo": "grpc_reflection/v1/reflection.proto",
+    "grpc.reflection.v1alpha.ServerReflection": "grpc_reflection/v1alpha/reflection.proto",
+    f"{SERVICE}.Nothing": None,
+    "nobody.Nothing": None,
+}
+
+
+async def test_reflection_in_both_versions(channel: grpclib.client.Channel) -> None:
+    """A developer points a generic client at the port; it names a method as `Service.Method`."""
+    for version in ("v1", "v1alpha"):
+        listed = await _reflected(channel, version, list_services="")
+        found = {}
+        for symbol in SYMBOLS:
+            answer = await _reflected(channel, version, file_containing_symbol=symbol)
+            files = answer.file_descriptor_response.file_descriptor_proto
+            found[symbol] = FileDescriptorProto.FromString(files[0]).name if files else None
+
+        assert SYMBOLS == found
+        assert {
+            *(SERVICE, "grpc.health.v1.Health"),
+            *("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"),
+        } == {service.name for service in listed.list_services_response.service}
+
+
+async def _reflected(
+    channel: grpclib.client.Channel, version: str, **asked: Any
+) -> reflection_pb2.ServerReflectionResponse:
     stream = channel.request(
-        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
         Cardinality.STREAM_STREAM,
         reflection_pb2.ServerReflectionRequest,
         reflection_pb2.ServerReflectionResponse,
     )
 
     async with stream:
-        await stream.send_message(reflection_pb2.ServerReflectionRequest(list_services=""), end=True)
+        await stream.send_message(reflection_pb2.ServerReflectionRequest(**asked), end=True)
         answer = await stream.recv_message()
-
     assert answer is not None
-    names = {service.name for service in answer.list_services_response.service}
-    assert {SERVICE, "grpc.health.v1.Health"} <= names
+    return answer
+
+
+async def test_health_lists_every_service(channel: grpclib.client.Channel) -> None:
+    messages: Any = health_pb2  # its stubs do not know List yet
+    method: Any = grpclib.client.UnaryUnaryMethod(
+        channel, "/grpc.health.v1.Health/List", messages.HealthListRequest, messages.HealthListResponse
+    )
+
+    answer = await method(messages.HealthListRequest())
+
+    serving = health_pb2.HealthCheckResponse.SERVING
+    assert {"": serving, SERVICE: serving} == {name: each.status for name, each in answer.statuses.items()}
 
 
 async def test_an_unknown_method_is_unimplemented(channel: grpclib.client.Channel) -> None:
