@@ -178,6 +178,9 @@ DECISIONS_DROPPED = Counter(
     "Decisions that were to be logged, and were too many a second.",
     ["outcome"],
 )
+LOG_LINES_DROPPED = Counter(
+    "sidecar_log_lines_dropped", "Log lines that were dropped because stdout was not read."
+)
 SPANS_LOST = Counter("sidecar_spans_lost", "Spans that the collector of traces did not take.")
 
 # Upstream.

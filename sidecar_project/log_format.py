@@ -1,7 +1,6 @@
 """JSON lines, renamed keys, secrets struck out (contract/operations.md, Logs)."""
 
 import logging
-import sys
 import time
 from typing import Any
 
@@ -9,6 +8,7 @@ from pythonjsonlogger.json import JsonFormatter
 
 from entitlements.config import SidecarConfig
 from entitlements.correlation import CALL_METADATA, correlation_of
+from sidecar_project.log_output import QueueingHandler
 
 STRUCK_OUT = "********"
 LEVEL_NAMES = {"DEBUG": "debug", "INFO": "info", "WARNING": "warn", "ERROR": "error", "CRITICAL": "error"}
@@ -160,8 +160,7 @@ def logging_config(config: SidecarConfig) -> dict[str, Any]:
         "filters": {"correlated": {"()": Correlated}, "strangers": {"()": StrangersFaults}},
         "handlers": {
             name: {
-                "class": "logging.StreamHandler",
-                "stream": sys.stdout,
+                "()": QueueingHandler,
                 "formatter": formatter,
                 "filters": ["correlated", "strangers"],
             }

@@ -29,6 +29,7 @@ from grpc_service.server import GrpcServer, ServerLimits
 from grpc_service.servicer import SidecarServicer
 from sidecar_project.asgi import application
 from sidecar_project.http_server import HttpServer, twisted_loop
+from sidecar_project.last_resort import LastResort
 from sidecar_project.log_format import START_LOGGER
 from sidecar_project.ports import listen, tls_files
 from sidecar_project.settings import TRACES_WANTED
@@ -39,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 HTTP_TIMEOUT_SECONDS = 30
 """An HTTP request takes no longer."""
+CLOSING_SECONDS = 1.0
+"""The part of the grace period that is kept for what comes after the last call."""
 COUNT_TASKS_SECONDS = 1.0
 """So often the tasks on the event loop are counted."""
 
@@ -91,6 +94,7 @@ class _Process:
         self._config = config
         self._is_worker = is_worker
         self._ports = {"HTTP": http_socket.getsockname()[1]}
+        self._last_resort = LastResort()
 
     async def run(self) -> None:
         """Starts everything, waits for a signal, and ends everything in order."""
@@ -111,6 +115,7 @@ class _Process:
             self._sidecar.health.start_serving()
             self._announce()
             await stopped.wait()
+            self._last_resort.start(self._config.sidecar_shutdown_grace_seconds)
             logging.getLogger(START_LOGGER).info("draining: no new calls after %g s", self._pause_seconds)
             self._sidecar.health.stop_serving()
             await grpc_server.drain()
@@ -151,8 +156,11 @@ class _Process:
             yield server
         finally:
             self._sidecar.pacing.watch(None)  # the thread that was watched ends with the server
-            grace_seconds = self._config.sidecar_shutdown_grace_seconds - self._pause_seconds
-            await server.stop(grace_seconds=grace_seconds)
+            grace_seconds = (
+                self._config.sidecar_shutdown_grace_seconds - self._pause_seconds - CLOSING_SECONDS
+            )
+            await server.stop(grace_seconds=max(grace_seconds, 0))
+            self._last_resort.calls_ended()
 
     def _decision_log(self) -> Sequence[Around]:
         config = self._config

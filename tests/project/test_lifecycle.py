@@ -138,6 +138,30 @@ async def test_the_pause_is_part_of_the_grace_period(emulator: Emulator, tmp_pat
         assert await sidecar.stop() == 0
 
 
+async def test_a_log_that_nobody_reads_holds_up_neither_calls_nor_the_end(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """A pipe takes 64 KiB; whoever reads it may hang, and is no reason to refuse a check."""
+    emulator.state.put("customer-1", boolean_state(), push=False)
+    variables = {"SIDECAR_DECISION_LOG": "1", "SIDECAR_DECISION_LOG_MAX_PER_SECOND": "100000"}
+    async with running_sidecar(emulator, tmp_path, **variables) as sidecar:
+        output: Any = sidecar.process.stdout
+        output._transport.pause_reading()
+        try:
+            async with client_of(sidecar) as client:
+                answers = [await check(client, f"nobody-{n}") for n in range(600)]
+
+            live = await sidecar.get("/livez")
+            sidecar.process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(CALL_SECONDS):
+                while sidecar.process.returncode is None:  # noqa: ASYNC110 - `wait` waits for the pipe as well
+                    await asyncio.sleep(0.05)
+        finally:
+            output._transport.resume_reading()
+
+    assert (600, 200, 0) == (len(answers), live.status_code, sidecar.process.returncode)
+
+
 async def test_tasks_of_the_event_loop_are_counted(sidecar: SidecarProcess) -> None:
     """What a caller keeps open counts, and no longer when the caller has gone."""
 
