@@ -18,6 +18,7 @@ from entitlements.domain.freshness import NEVER, UNKNOWN_CUSTOMER_SECONDS, is_un
 from entitlements.domain.ports import Clock
 from entitlements.json_fields import Junk, Unwritable
 from entitlements.occasional_log import OccasionalLog
+from entitlements.redis.clocks import TwoClocks
 from entitlements.redis.connection import UNAVAILABLE, Client, RedisConnection, values_of
 from entitlements.redis.keys import KeySpace, customer_of, raw, timestamp_of
 from entitlements.redis.scripts import Write, redis_ms, replace_usage, stamp_unknown, write_newest
@@ -52,6 +53,7 @@ class RedisTier:
         self._keys = keys
         self._clock = clock
         self._ttl_seconds = ttl_seconds
+        self._clocks = TwoClocks(clock.monotonic)
         self._occasional = OccasionalLog(logger, clock.monotonic)
         self.dropped_writes = 0
         """So many writes Redis did not take."""
@@ -177,8 +179,8 @@ class RedisTier:
         if stamp_ms == NO_TIMESTAMP_MS and not entity.is_empty:
             stamp_ms = self._clock.now_ms()
         customer_timestamp_ms = self._settled_customer_timestamp(client, key, stamp_ms)
-        sent_at_redis_ms = redis_ms(client)
-        told_at_ms = self._told_at_ms(cached, sent_at_redis_ms)
+        sent_at_redis_ms = self._clocks.redis_ms(client)
+        told_at_ms = self._told_at_ms(cached)
         metadata = Metadata(
             denied_reason=entity.denied_reason,
             customer_timestamp_ms=customer_timestamp_ms,
@@ -196,11 +198,9 @@ class RedisTier:
             told_at_ms=told_at_ms,
         )
 
-    def _told_at_ms(self, cached: CachedEntity, now_redis_ms: int) -> int:
+    def _told_at_ms(self, cached: CachedEntity) -> int:
         """When the cloud was asked for it or told it, by the one clock that all processes share."""
-        if cached.known_since == NEVER:
-            return 0
-        return now_redis_ms - round((self._clock.monotonic() - cached.known_since) * 1000)
+        return 0 if cached.known_since == NEVER else self._clocks.as_redis_ms(cached.known_since)
 
     def _ttl_left(self, cached: CachedEntity) -> float:
         """The TTL counts from when the cloud was asked, so that others can tell the entity's age from it."""

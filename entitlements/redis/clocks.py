@@ -1,0 +1,52 @@
+"""What a moment of this process is by Redis' clock, which orders the knowledge of all processes."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from entitlements.redis.connection import Client
+from entitlements.redis.scripts import redis_ms
+
+TRUSTED_SECONDS = 60.0
+"""A measurement that took longer replaces a quicker one when that is as old: the two clocks drift."""
+
+
+class _Measured(NamedTuple):
+    difference_ms: float
+    took_seconds: float
+    at: float
+
+
+class TwoClocks:
+    """The difference of Redis' clock and ours, by the quickest answer of late.
+
+    Were it measured anew for each write, what was known later could look earlier: a thread that waits for
+    the processor after the answer came takes the wait for age, and its write would be refused as the older
+    one. So one measurement serves many writes, and the order among them is that of our own clock. Any thread
+    may ask: the value is replaced whole.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._measured: _Measured | None = None
+
+    def redis_ms(self, client: Client) -> int:
+        """The time by Redis' clock, epoch milliseconds; measures."""
+        before = self._monotonic()
+        now_ms = redis_ms(client)
+        after = self._monotonic()
+        self._take(_Measured(now_ms - (before + after) * 500, after - before, after))
+        return now_ms
+
+    def as_redis_ms(self, moment: float) -> int:
+        """A moment of ours (monotonic seconds) by Redis' clock; 0 before anything was measured."""
+        measured = self._measured
+        return 0 if measured is None else max(0, round(moment * 1000 + measured.difference_ms))
+
+    def _take(self, new: _Measured) -> None:
+        held = self._measured
+        if held is None or new.took_seconds <= held.took_seconds or new.at - held.at > TRUSTED_SECONDS:
+            self._measured = new
+            return
+        apart_seconds = abs(new.difference_ms - held.difference_ms) / 1000
+        if apart_seconds > new.took_seconds + held.took_seconds:  # another Redis, or its clock was set
+            self._measured = new

@@ -1,0 +1,84 @@
+"""Redis' clock by the quickest answer, so that one process's writes keep the order of its own clock."""
+
+from typing import cast
+
+import pytest
+
+from entitlements.redis.clocks import TRUSTED_SECONDS, TwoClocks
+from entitlements.redis.connection import Client
+from tests.fakes import FakeClock
+
+
+class SlowRedis:
+    """Tells the time; on the way there and back it takes as long as it is told."""
+
+    def __init__(self, clock: FakeClock, *, ahead_ms: int = 5000) -> None:
+        self.clock = clock
+        self.ahead_ms = ahead_ms
+        self.there_seconds = self.back_seconds = 0.001
+
+    def time(self) -> tuple[int, int]:
+        self.clock.advance(self.there_seconds)
+        now_ms = round(self.clock.monotonic() * 1000) + self.ahead_ms
+        self.clock.advance(self.back_seconds)
+        return now_ms // 1000, now_ms % 1000 * 1000
+
+
+@pytest.fixture
+def redis() -> SlowRedis:
+    return SlowRedis(FakeClock())
+
+
+def measured(clocks: TwoClocks, redis: SlowRedis) -> None:
+    clocks.redis_ms(cast("Client", redis))
+
+
+def test_a_moment_is_told_by_redis_clock(redis: SlowRedis) -> None:
+    clocks = TwoClocks(redis.clock.monotonic)
+    moment = redis.clock.monotonic()
+
+    measured(clocks, redis)
+
+    assert round(moment * 1000) + redis.ahead_ms == clocks.as_redis_ms(moment)
+
+
+@pytest.mark.parametrize(("there_seconds", "back_seconds"), [(0.0, 0.5), (0.5, 0.0)])
+def test_a_slow_answer_does_not_move_the_order_of_writes(
+    redis: SlowRedis, there_seconds: float, back_seconds: float
+) -> None:
+    """A thread that waited for the processor after the answer must not make the later write look older."""
+    clocks = TwoClocks(redis.clock.monotonic)
+    measured(clocks, redis)
+    first = redis.clock.monotonic()
+    told_first = clocks.as_redis_ms(first)
+
+    redis.there_seconds, redis.back_seconds = there_seconds, back_seconds
+    measured(clocks, redis)
+
+    assert told_first + 1 == clocks.as_redis_ms(first + 0.001)
+
+
+def test_a_clock_that_was_set_is_noticed(redis: SlowRedis) -> None:
+    """As after a fail-over, also where the answer is slower than the best one."""
+    clocks = TwoClocks(redis.clock.monotonic)
+    measured(clocks, redis)
+    redis.ahead_ms, redis.back_seconds = -7000, 0.01
+
+    measured(clocks, redis)
+
+    moment = redis.clock.monotonic()
+    assert pytest.approx(moment * 1000 - 7000, abs=10) == clocks.as_redis_ms(moment)
+
+
+def test_an_old_measurement_gives_way(redis: SlowRedis) -> None:
+    """Two clocks drift."""
+    clocks = TwoClocks(redis.clock.monotonic)
+    measured(clocks, redis)
+    redis.clock.advance(TRUSTED_SECONDS + 1)
+    redis.ahead_ms += 8
+    redis.there_seconds = redis.back_seconds = 0.01
+
+    measured(clocks, redis)
+
+    moment = redis.clock.monotonic()
+    assert round(moment * 1000) + redis.ahead_ms == clocks.as_redis_ms(moment)
