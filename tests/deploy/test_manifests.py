@@ -132,6 +132,18 @@ def test_compose() -> None:
     assert (True, ["ALL"]) == (sidecar["read_only"], sidecar["cap_drop"])
 
 
+def test_the_redis_of_compose_keeps_what_was_promised() -> None:
+    """The outbox lies in it: a restart or a full memory must not lose an event that was answered OK."""
+    compose = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
+    redis = compose["services"]["redis"]
+    options = dict(zip(redis["command"][1::2], redis["command"][2::2], strict=True))
+
+    assert "yes" == options["--appendonly"]
+    assert "volatile-lru" == options["--maxmemory-policy"]
+    assert ["redis-data:/data"] == redis["volumes"]
+    assert "redis-data" in compose["volumes"]
+
+
 def test_prometheus_reads_the_alerts_that_are_mounted() -> None:
     """Its rule files lie where compose puts the folder."""
     config = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
