@@ -42,13 +42,14 @@ class TlsFiles:
 class UnusableTlsFiles(Exception):
     """The files are there, but make no certificate to serve with."""
 
-    def __init__(self, file: Path, reason: str) -> None:
-        super().__init__(file, reason)
+    def __init__(self, variable: str, file: Path, reason: str) -> None:
+        super().__init__(variable, file, reason)
+        self.variable = variable
         self.file = file
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"cannot serve TLS with {str(self.file)!r}: {self.reason}"
+        return f"cannot serve TLS with {self.variable} {str(self.file)!r}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,34 +124,35 @@ def _mark(files: TlsFiles) -> _Mark:
 
 def _read(files: TlsFiles) -> _Material:
     """The files as they are now, if key and certificate belong together."""
-    chain, key = _bytes(files.certificate), _bytes(files.key)
-    certificate = _certificates(files.certificate, chain)[0]
+    chain, key = _bytes("TLS_CERT_FILE", files.certificate), _bytes("TLS_KEY_FILE", files.key)
+    certificate = _certificates("TLS_CERT_FILE", files.certificate, chain)[0]
     if not _belong_together(certificate, files.key, key):
-        raise UnusableTlsFiles(files.key, f"it is not the key of {str(files.certificate)!r}")
+        reason = f"it is not the key of {str(files.certificate)!r}"
+        raise UnusableTlsFiles("TLS_KEY_FILE", files.key, reason)
     client_ca = None
     if files.client_ca is not None:
-        client_ca = _bytes(files.client_ca)
-        _certificates(files.client_ca, client_ca)
+        client_ca = _bytes("TLS_CLIENT_CA_FILE", files.client_ca)
+        _certificates("TLS_CLIENT_CA_FILE", files.client_ca, client_ca)
     return _Material(
         configuration=grpc.ssl_server_certificate_configuration([(key, chain)], client_ca),
         expires_at=certificate.not_valid_after_utc,
     )
 
 
-def _bytes(file: Path) -> bytes:
+def _bytes(variable: str, file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise UnusableTlsFiles(file, error.strerror or "it cannot be read") from error
+        raise UnusableTlsFiles(variable, file, error.strerror or "it cannot be read") from error
 
 
-def _certificates(file: Path, content: bytes) -> "list[Certificate]":
+def _certificates(variable: str, file: Path, content: bytes) -> "list[Certificate]":
     from cryptography.x509 import load_pem_x509_certificates  # noqa: PLC0415 - 8 MB that only TLS needs
 
     try:
         return load_pem_x509_certificates(content)
     except ValueError as error:
-        raise UnusableTlsFiles(file, "it holds no certificate in PEM form") from error
+        raise UnusableTlsFiles(variable, file, "it holds no certificate in PEM form") from error
 
 
 def _belong_together(certificate: "Certificate", key_file: Path, key: bytes) -> bool:
@@ -160,6 +162,7 @@ def _belong_together(certificate: "Certificate", key_file: Path, key: bytes) -> 
     try:
         return load_pem_private_key(key, password=None).public_key() == certificate.public_key()
     except TypeError as error:
-        raise UnusableTlsFiles(key_file, "it asks for a password; it may hold a key without one") from error
+        reason = "it asks for a password; it must hold a key without one"
+        raise UnusableTlsFiles("TLS_KEY_FILE", key_file, reason) from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise UnusableTlsFiles(key_file, "it holds no private key in PEM form") from error
+        raise UnusableTlsFiles("TLS_KEY_FILE", key_file, "it holds no private key in PEM form") from error

@@ -17,7 +17,10 @@ def listen(host: str, port: int) -> socket.socket:
         PortUnavailable: the port is taken, or may not be used.
     """
     try:
-        return socket.create_server((host, port), family=family_of(host), backlog=HTTP_BACKLOG)
+        family = family_of(host)
+        return socket.create_server(
+            (host, port), family=family, backlog=HTTP_BACKLOG, dualstack_ipv6=serves_both_families(host)
+        )
     except OSError as error:
         raise _unavailable(host, port, error) from error
 
@@ -29,9 +32,12 @@ def reserve(host: str, port: int) -> socket.socket:
         PortUnavailable: somebody else uses the port, or it may not be used.
     """
     try:
-        with socket.create_server((host, port), family=family_of(host)) as alone:  # fails where it is taken
-            port = alone.getsockname()[1]
-        reserved = socket.socket(family_of(host), socket.SOCK_STREAM)
+        family, is_dual = family_of(host), serves_both_families(host)
+        with socket.create_server((host, port), family=family, dualstack_ipv6=is_dual) as alone:
+            port = alone.getsockname()[1]  # it would have failed where the port is taken
+        reserved = socket.socket(family, socket.SOCK_STREAM)
+        if is_dual:
+            reserved.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         reserved.bind((host, port))
     except OSError as error:
@@ -45,6 +51,11 @@ def tls_files(config: SidecarConfig) -> TlsFiles | None:
     if certificate is None or key is None:
         return None
     return TlsFiles(certificate=certificate, key=key, client_ca=config.tls_client_ca_file)
+
+
+def serves_both_families(host: str) -> bool:
+    """True for `::`, which is everybody's address: gRPC's core serves IPv4 there as well."""
+    return host == "::" and socket.has_dualstack_ipv6()
 
 
 def family_of(host: str) -> socket.AddressFamily:

@@ -1,4 +1,4 @@
-"""The README's programs: ours is run but for its port; that for the vendor's SDK, its customers' alone, is read."""
+"""The README's programs: ours is run but for its port, that for the vendor's SDK, is read."""
 
 import ast
 import asyncio

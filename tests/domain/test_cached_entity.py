@@ -4,7 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entitlements.domain.cached_entity import CachedEntity, merge_cached, with_failed_recheck
+from entitlements.domain.cached_entity import (
+    CachedEntity,
+    merge_cached,
+    with_confirmation,
+    with_failed_recheck,
+)
 from entitlements.domain.entitlement import NO_TIMESTAMP_MS
 from entitlements.domain.entity import Entity
 from tests.builders import a_boolean_feature, a_cached_entity, an_entity
@@ -120,3 +125,13 @@ def test_merging_what_is_held_changes_nothing(entity: Entity, confirmed_at: floa
     held = a_cached_entity(entity, confirmed_at=confirmed_at)
 
     assert held == merge_cached(held, held)
+
+
+@pytest.mark.parametrize(("at", "confirmed_at"), [(4.0, 5.0), (5.0, 5.0), (9.0, 9.0)])
+def test_a_confirmation_moves_no_place_in_the_order(at: float, confirmed_at: float) -> None:
+    """Redis vouches for a set that it was told long ago; what came in between is still the later."""
+    held = a_cached_entity(OLD, confirmed_at=5)
+
+    vouched = with_confirmation(held, at=at)
+
+    assert [confirmed_at, 5.0] == [vouched.confirmed_at, vouched.known_since]

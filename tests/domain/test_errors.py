@@ -14,6 +14,7 @@ from entitlements.domain.errors import (
     SidecarError,
     Throttled,
     Unreachable,
+    Untrusted,
     UpstreamError,
 )
 
@@ -33,6 +34,11 @@ from entitlements.domain.errors import (
         (Throttled("api"), "the Stigg api limits the rate of requests"),
         (Throttled("api", 2.5), "the Stigg api limits the rate of requests; retry after 2.5 s"),
         (Garbled("edge"), "the Stigg edge sent an unusable answer"),
+        (
+            Untrusted("api"),
+            "the Stigg api shows a certificate that is not trusted;"
+            " set SSL_CERT_FILE to the certificate of its authority",
+        ),
         (Rejected("api", code="CustomerNotFound"), "the Stigg api rejected the request: CustomerNotFound"),
         (
             Rejected("api", code="CustomerNotFound", message="Customer not found", trace_id="t-1"),

@@ -140,3 +140,14 @@ def test_an_entity_that_was_read_before_the_boundary_does_not_bring_back_its_usa
     merged = merge(held, a_meter(9, YESTERDAY, updated_at_ms=MIDNIGHT_MS + 9))
 
     assert 2 == shown(merged).current
+
+
+def test_a_push_after_the_end_of_a_period_that_has_no_next_belongs_to_none() -> None:
+    """An anchor without a reset period tells no period."""
+    usage = a_usage(9, updated_at_ms=5, period_end_ms=MIDNIGHT_MS)
+    held = an_entity(a_metered_feature("m", usage=usage, period_anchor_ms=0))
+
+    moved = with_usage(held, a_push(3))
+
+    assert moved is not None
+    assert a_usage(3, updated_at_ms=LATELY_MS) == shown(moved)

@@ -208,7 +208,7 @@ def test_unusable_files_are_named(folder: TlsFolder, tmp_path: Path) -> None:
         replace(files, certificate=nonsense): "it holds no certificate in PEM form",
         replace(files, certificate=tmp_path / "none"): "No such file or directory",
         replace(files, key=nonsense): "it holds no private key in PEM form",
-        replace(files, key=locked): "it asks for a password; it may hold a key without one",
+        replace(files, key=locked): "it asks for a password; it must hold a key without one",
         replace(files, key=other): f"it is not the key of {str(files.certificate)!r}",
         replace(files, client_ca=nonsense): "it holds no certificate in PEM form",
     }
@@ -256,5 +256,25 @@ async def test_sidecar_refuses_to_start_with_unusable_files(tmp_path: Path) -> N
         await sidecar.process.wait()
         line = await sidecar.printed("cannot serve TLS")
 
-    assert f"cannot serve TLS with '{folder.files.key}': it holds no private key in PEM form\n" == line
+    assert (
+        f"cannot serve TLS with TLS_KEY_FILE '{folder.files.key}': it holds no private key in PEM form\n"
+        == line
+    )
     assert 1 == sidecar.process.returncode
+
+
+@pytest.mark.parametrize("variable", ["TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE"])
+@pytest.mark.parametrize("content", [None, "no PEM"], ids=["missing", "no PEM"])
+def test_a_file_that_cannot_be_used_is_told_by_its_variable(
+    tmp_path: Path, variable: str, content: str | None
+) -> None:
+    good = TlsFolder(tmp_path, client_ca=trustme.CA()).files
+    bad = tmp_path / "bad.pem"
+    if content is not None:
+        bad.write_text(content)
+    place = {"TLS_CERT_FILE": "certificate", "TLS_KEY_FILE": "key", "TLS_CLIENT_CA_FILE": "client_ca"}[
+        variable
+    ]
+
+    with pytest.raises(UnusableTlsFiles, match=f"^cannot serve TLS with {variable} "):
+        reloading_credentials(replace(good, **{place: bad}))
