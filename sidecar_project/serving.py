@@ -63,7 +63,8 @@ def serve(sidecar: Sidecar, config: SidecarConfig, *, worker_http_fd: int | None
     else:
         http_socket = socket.socket(fileno=worker_http_fd)
     is_worker = worker_http_fd is not None
-    work = _Process(sidecar, config, http_socket, is_worker=is_worker).run()
+    serving = _Process(sidecar, config, http_socket, is_worker=is_worker, last_resort=LastResort())
+    work = serving.run()
     process = awaited(work, name="process", loop=twisted_loop)
     http_server = HttpServer(
         application,
@@ -88,13 +89,19 @@ class _Process:
     """What runs on the loop from start to drain."""
 
     def __init__(
-        self, sidecar: Sidecar, config: SidecarConfig, http_socket: socket.socket, *, is_worker: bool
+        self,
+        sidecar: Sidecar,
+        config: SidecarConfig,
+        http_socket: socket.socket,
+        *,
+        is_worker: bool,
+        last_resort: LastResort,
     ) -> None:
         self._sidecar = sidecar
         self._config = config
         self._is_worker = is_worker
         self._ports = {"HTTP": http_socket.getsockname()[1]}
-        self._last_resort = LastResort()
+        self._last_resort = last_resort
 
     async def run(self) -> None:
         """Starts everything, waits for a signal, and ends everything in order."""

@@ -20,6 +20,7 @@ from entitlements.redis.address import RedisAddress, cache_settings, channel_lay
 from entitlements.service.key_check import KeyVerdict
 from entitlements.service.sharing import Role
 from sidecar_project import serving
+from sidecar_project.last_resort import LastResort
 from tests.harness import ROOT, environment_for
 from tests.redis_server import RedisServer
 
@@ -33,11 +34,18 @@ EXPECTED = {
 }  # fmt: skip
 
 
+class NeverEnds(LastResort):
+    """The process is the tests' own: it goes on."""
+
+    def start(self, seconds: float) -> None:
+        assert seconds > 0
+
+
 @asynccontextmanager
 async def serving_here(built: Sidecar) -> AsyncIterator[None]:
     """The process of a sidecar, on this loop; all but its HTTP listener."""
     with socket.create_server(("127.0.0.1", 0)) as http:
-        process = serving._Process(built, built.config, http, is_worker=False)
+        process = serving._Process(built, built.config, http, is_worker=False, last_resort=NeverEnds())
         running = asyncio.create_task(process.run())
         await _until(lambda: built.health.is_serving or running.done())
         try:
