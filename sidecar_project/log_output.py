@@ -11,14 +11,19 @@ import select
 import threading
 from collections import deque
 
-from entitlements import metrics
-
 MAX_QUEUED_BYTES = 4 * 1024 * 1024
 """So much waits to be written."""
 LAST_LINES_SECONDS = 1.0
 """The end of the process waits so long for what is still queued."""
 STDOUT = 1
 _logger = logging.getLogger(__name__)
+
+
+def _count_dropped() -> None:
+    # Logging is set up before it is known where this process counts (worker_metrics.py).
+    from entitlements import metrics  # noqa: PLC0415
+
+    metrics.LOG_LINES_DROPPED.inc()
 
 
 class LogOutput:
@@ -40,7 +45,7 @@ class LogOutput:
         with self._changed:
             if self._bytes + len(data) > MAX_QUEUED_BYTES:
                 self._dropped += 1
-                metrics.LOG_LINES_DROPPED.inc()
+                _count_dropped()
                 return
             self._lines.append(data)
             self._bytes += len(data)
@@ -65,7 +70,7 @@ class LogOutput:
                 dropped, self._dropped = (self._dropped, 0) if is_written else (0, self._dropped + 1)
                 self._changed.notify_all()
             if not is_written:
-                metrics.LOG_LINES_DROPPED.inc()
+                _count_dropped()
             if dropped:
                 _logger.warning("log lines were dropped count=%d: stdout was not read", dropped)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from entitlements.cache import redis as redis_module
 from entitlements.cache.redis import RedisTier
 from entitlements.cache.tiers import Miss
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.json_fields import Junk
+from entitlements.redis import clocks as clocks_module
 from entitlements.redis import connection as connection_module
 from entitlements.redis.address import RedisAddress
 from entitlements.redis.connection import (
@@ -351,7 +351,7 @@ async def test_a_write_that_arrives_late_does_not_look_confirmed_later(
 
     await put(own_tier, CUSTOMER, entity(metered(), at_ms=NOW_MS))  # Redis knows the script from now on
     late = entity(metered(), at_ms=NOW_MS + 1)
-    monkeypatch.setattr(redis_module, "redis_ms", told_and_then_paused)
+    monkeypatch.setattr(clocks_module, "redis_ms", told_and_then_paused)
     confirmed_at = time.monotonic()
     await own_tier.store(CUSTOMER, CachedEntity(entity=late, confirmed_at=confirmed_at))
     dropped, late_by_seconds = own_tier.dropped_writes, time.monotonic() - confirmed_at
