@@ -96,7 +96,7 @@ async def scrapes(port: int) -> None:
     await _by(30, lambda: _asked(port, b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
 
 
-async def _by(connections: int, ask: Callable[[], Awaitable[None]]) -> None:
+async def _by(connections: int, ask: Callable[[], Awaitable[object]]) -> None:
     async def one() -> None:
         while True:
             with suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
@@ -106,12 +106,13 @@ async def _by(connections: int, ask: Callable[[], Awaitable[None]]) -> None:
     await asyncio.gather(*(one() for _ in range(connections)))
 
 
-async def _asked(port: int, request: bytes) -> None:
+async def _asked(port: int, request: bytes) -> bytes:
+    """The head of the answer; the connection is closed also where the asker is cancelled."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)
         async with asyncio.timeout(20):
-            await reader.readuntil(b"\r\n\r\n")
+            return await reader.readuntil(b"\r\n\r\n")
     finally:
         writer.transport.abort()
 
@@ -183,13 +184,12 @@ async def _livez(sidecar: SidecarProcess, noticed: Noticed) -> None:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(LIVEZ_SECONDS):
-                reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.http_port)
-                writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-                answer = await reader.read()
-                writer.close()
-            if not answer.startswith(b"HTTP/1.1 200"):
+                head = await _asked(
+                    sidecar.http_port, b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+                )
+            if not head.startswith(b"HTTP/1.1 200"):
                 noticed.livez_missed += 1
-        except (OSError, TimeoutError):
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
             noticed.livez_missed += 1
         noticed.livez.append(time.perf_counter() - started)
         await asyncio.sleep(LIVEZ_PAUSE_SECONDS)
