@@ -19,7 +19,6 @@ from sidecar_project.monitoring import (
     ready,
 )
 from sidecar_project.settings import SIDECAR
-from sidecar_project.worker_metrics import FOLDER_VARIABLE
 
 
 def _pages() -> Application:
@@ -40,7 +39,7 @@ _config = SIDECAR.config
 _answers: dict[str, Answering] = {
     f"/{_config.health_endpoint_url}": live,
     f"/{_config.ready_endpoint_url}": ready,
-    "/metrics": MetricsPage(is_worker=FOLDER_VARIABLE in os.environ),
+    "/metrics": MetricsPage(),
 }
 _feed_consumer = EntitlementFeedConsumer.as_asgi()  # type: ignore[no-untyped-call]
 

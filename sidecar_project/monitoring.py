@@ -12,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any, NamedTuple, TypeAlias
 
-import prometheus_client
-from prometheus_client.multiprocess import MultiProcessCollector
+from django.http import HttpRequest
+from django_prometheus.exports import ExportToDjangoView
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from entitlements.background import awaited
 from entitlements.composition import VERSION, sidecar
@@ -60,9 +61,8 @@ async def ready(query: bytes) -> Answer:
 class MetricsPage:
     """The page of metrics, made one at a time, in a thread of its own."""
 
-    def __init__(self, *, is_worker: bool) -> None:
+    def __init__(self) -> None:
         """Tells the counts of this process, or of all workers from what each has written down."""
-        self._is_worker = is_worker
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="metrics")
         self._turn = asyncio.Lock()
         self._next: asyncio.Future[bytes] | None = None
@@ -74,7 +74,7 @@ class MetricsPage:
         if self._next is None:
             self._next = awaited(self._made(), name="metrics-page")
         page = await asyncio.shield(self._next)
-        return Answer(page, content_type=prometheus_client.CONTENT_TYPE_LATEST)
+        return Answer(page, content_type=CONTENT_TYPE_LATEST)
 
     async def _made(self) -> bytes:
         loop = asyncio.get_running_loop()
@@ -82,16 +82,15 @@ class MetricsPage:
             await asyncio.sleep(max(self._rests_until - loop.time(), 0))
             self._next = None
             started_at = loop.time()
-            page = await loop.run_in_executor(self._thread, self._page)
+            page = await loop.run_in_executor(self._thread, _page)
             self._rests_until = loop.time() + (loop.time() - started_at) * (1 / PAGES_SHARE - 1)
         return page
 
-    def _page(self) -> bytes:
-        registry = prometheus_client.REGISTRY
-        if self._is_worker:
-            registry = prometheus_client.CollectorRegistry()
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        return prometheus_client.generate_latest(registry)
+
+def _page() -> bytes:
+    """What django-prometheus' own view shows: this process, or all where PROMETHEUS_MULTIPROC_DIR is set."""
+    page: bytes = ExportToDjangoView(HttpRequest()).content  # type: ignore[no-untyped-call]
+    return page
 
 
 class Monitoring:

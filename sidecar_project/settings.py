@@ -151,10 +151,12 @@ DEBUG = False
 # Probes come by IP and by service name. Pages that change anything ask for a login and a CSRF token.
 ALLOWED_HOSTS = ["*"]
 
+PROMETHEUS_EXPORT_MIGRATIONS = False
 INSTALLED_APPS = [
     "entitlements",  # first: some of its commands are Django's own with a prepared database
     "django.contrib.contenttypes",
     "django.contrib.auth",
+    "django_prometheus",
     "channels",
     "grpc_service",
     "sidecar_project",

@@ -87,14 +87,14 @@ async def test_scrapes_share_a_page_that_was_begun_after_they_came(monkeypatch: 
     begun: list[int] = []
     may_end = asyncio.Event()
     loop = asyncio.get_running_loop()
-    page = MetricsPage(is_worker=False)
+    page = MetricsPage()
 
-    def slow_page(_page: MetricsPage) -> bytes:
+    def slow_page() -> bytes:
         begun.append(1)
         asyncio.run_coroutine_threadsafe(may_end.wait(), loop).result()
         return b"%d" % len(begun)
 
-    monkeypatch.setattr(MetricsPage, "_page", slow_page)
+    monkeypatch.setattr(monitoring, "_page", slow_page)
     monkeypatch.setattr(monitoring, "PAGES_SHARE", 1)
     first = [asyncio.create_task(page(b"")) for _ in range(3)]
     await until(lambda: len(begun) == 1)
