@@ -259,6 +259,7 @@ OUTBOX_ACCEPTED = Counter("sidecar_outbox_accepted", "Writes kept for later deli
 OUTBOX_DELIVERED = Counter("sidecar_outbox_delivered", "Kept writes that the cloud took.", ["kind"])
 OUTBOX_RETRIED = Counter("sidecar_outbox_retried", "Deliveries that failed and are tried again.", ["cause"])
 OUTBOX_DEAD = Counter("sidecar_outbox_dead", "Kept writes that the cloud refused.", ["kind"])
+OUTBOX_LOST = Counter("sidecar_outbox_lost", "Kept writes that vanished before they were delivered.")
 OUTBOX_DEPTH = Gauge("sidecar_outbox_depth", "Writes that wait for delivery.", multiprocess_mode="livemax")
 OUTBOX_DEAD_LETTERS = Gauge(
     "sidecar_outbox_dead_letters", "Refused writes that wait for a person.", multiprocess_mode="livemax"

@@ -2,11 +2,12 @@
 
 from entitlements.composition.building import build, sidecar
 from entitlements.composition.cloud import VERSION, cloud_transport, identity_headers
-from entitlements.composition.outbox import OutboxParts, data_dir, metrics_port
+from entitlements.composition.outbox import OUTBOX_FILE, OutboxParts, data_dir, metrics_port
 from entitlements.composition.process import Sidecar
 from entitlements.composition.shared_redis import REDIS_CACHE, SharedRedis
 
 __all__ = [
+    "OUTBOX_FILE",
     "REDIS_CACHE",
     "VERSION",
     "OutboxParts",

@@ -111,6 +111,23 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
             "Nothing is kept (SIDECAR_OUTBOX=off, or OFFLINE=1): a write that fails is told to its caller "
             "alone."
         ),
+        "unavailable": (
+            "The outbox cannot be used (its file cannot be opened or written, or its Redis does not do what "
+            "is needed; the log tells why): a write that the cloud does not take is told to its caller. "
+            "`manage.py doctor` examines it."
+        ),
+        "disk_full": (
+            "The disk of SIDECAR_DATA_DIR is full: what is kept goes on being delivered, and a write that "
+            "the cloud does not take is told to its caller. It heals by itself once there is room."
+        ),
+        "lost": (
+            "Writes that were promised are gone before they were delivered (`lost`, since this process "
+            "started): deleted, damaged or evicted. The log tells when; report them again where you can."
+        ),
+        "damaged": (
+            "The outbox's file was damaged and set aside beside the new one (`outbox.sqlite3.damaged-…` in "
+            "SIDECAR_DATA_DIR): what could be read went over. Examine it, and remove it."
+        ),
         "waiting": (
             "Writes wait for the cloud, in order; usage there lags behind. See `upstream`, or `manage.py "
             "outbox list`."

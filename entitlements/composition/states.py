@@ -13,6 +13,7 @@ from entitlements.domain.freshness import Trust
 from entitlements.domain.ports import Clock
 from entitlements.redis.causes import Trouble
 from entitlements.redis.examination import Examination
+from entitlements.service.delivering import OutboxDispatcher
 from entitlements.service.health import PartState
 from entitlements.service.key_check import KeyVerdict
 from entitlements.service.sharing import Role
@@ -110,23 +111,37 @@ def _offline_state(file: OfflineFile) -> PartState:
 def _outbox_state(built: Sidecar) -> PartState:
     if built.outbox is None:
         return _state("outbox", None, wanted="off", mode="off")
-    state = built.outbox.dispatcher.state
+    dispatcher = built.outbox.dispatcher
+    state = dispatcher.state
     oldest_ms = state.oldest_accepted_at_ms
     oldest_age_seconds = None if oldest_ms is None else max(0, built.clock.now_ms() - oldest_ms) / 1000
-    problem = "dead_letters" if state.dead else None
-    if (oldest_age_seconds or 0) > WAITING_SECONDS:
-        problem = "waiting"
     return _state(
         "outbox",
-        problem,
+        _outbox_problem(dispatcher, oldest_age_seconds),
         mode=built.config.sidecar_outbox,
         waiting=state.waiting,
         dead=state.dead,
         bytes=state.size_bytes,
         oldest_age_seconds=oldest_age_seconds,
-        resting=built.outbox.dispatcher.resting,
-        **dict[str, Any](built.outbox.dispatcher.counts),
+        resting=dispatcher.resting,
+        damaged_files=state.damaged_files,
+        **dict[str, Any](dispatcher.counts),
     )
+
+
+def _outbox_problem(dispatcher: OutboxDispatcher, oldest_age_seconds: float | None) -> str | None:
+    """The worst first."""
+    if not dispatcher.is_available:
+        return "unavailable"
+    if not dispatcher.state.has_room:
+        return "disk_full"
+    if dispatcher.counts["lost"]:
+        return "lost"
+    if dispatcher.state.damaged_files:
+        return "damaged"
+    if (oldest_age_seconds or 0) > WAITING_SECONDS:
+        return "waiting"
+    return "dead_letters" if dispatcher.state.dead else None
 
 
 def _redis_state(redis: SharedRedis, clock: Clock) -> PartState:

@@ -303,7 +303,9 @@ class SidecarConfig(BaseModel):
         1_000_000, ge=1, le=1_000_000_000, description="so many writes are kept, refused ones included"
     )
     sidecar_outbox_max_bytes: int = Field(
-        256 * 1024 * 1024, ge=1024, description="so many bytes of writes are kept"
+        96 * 1024 * 1024,
+        ge=1024,
+        description="so many bytes of writes are kept; a file takes up to twice that, and 16 MiB",
     )
 
     @property

@@ -4,39 +4,26 @@ Concurrent callers share a commit, so that each waits for about one flush of the
 """
 
 import asyncio
+import logging
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from entitlements.domain.errors import OutboxUnavailable, Overloaded, SidecarError
 from entitlements.domain.outbox import DeadLetter, OutboxEntry, OutboxLimits, OutboxState, Write
 from entitlements.domain.ports import Clock
+from entitlements.occasional_log import OccasionalLog
 from entitlements.outbox.codec import Unreadable, decode, encode
+from entitlements.outbox.outbox_file import OutboxFile
 
-BUSY_SECONDS = 2.0
-"""So long a command of a person and the sidecar wait for each other."""
+logger = logging.getLogger(__name__)
+
 UNREADABLE = "it could not be read"
 
-# The triggers keep the sums right whoever writes, so that a bound is checked without counting.
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS entries (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, write TEXT NOT NULL, size INTEGER NOT NULL,
-  accepted_at_ms INTEGER NOT NULL, reason TEXT);
-CREATE INDEX IF NOT EXISTS dead ON entries (id) WHERE reason IS NOT NULL;
-CREATE TABLE IF NOT EXISTS totals (entries INTEGER NOT NULL, size INTEGER NOT NULL, dead INTEGER NOT NULL);
-INSERT INTO totals SELECT 0, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM totals);
-CREATE TRIGGER IF NOT EXISTS added AFTER INSERT ON entries BEGIN
-  UPDATE totals SET entries = entries + 1, size = size + NEW.size; END;
-CREATE TRIGGER IF NOT EXISTS removed AFTER DELETE ON entries BEGIN
-  UPDATE totals SET entries = entries - 1, size = size - OLD.size,
-    dead = dead - (OLD.reason IS NOT NULL); END;
-CREATE TRIGGER IF NOT EXISTS turned AFTER UPDATE OF reason ON entries BEGIN
-  UPDATE totals SET dead = dead + (NEW.reason IS NOT NULL) - (OLD.reason IS NOT NULL); END;
-"""
 _COLUMNS = "SELECT id, write, size, accepted_at_ms, reason FROM entries"
 
 _Result = TypeVar("_Result")
@@ -56,11 +43,12 @@ class LocalFileOutbox:
     """An `Outbox` of one machine; its methods belong to one event loop."""
 
     def __init__(self, file: Path, *, limits: OutboxLimits, clock: Clock) -> None:
-        self._file = file
+        self._file = OutboxFile(file, clock=clock)
         self._limits = limits
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
-        self._connection: sqlite3.Connection | None = None
+        self._is_stopped = False
+        self._log = OccasionalLog(logger, clock.monotonic)
         self._requests: deque[_Request] = deque()
 
     async def accept(self, writes: Sequence[Write]) -> None:
@@ -120,30 +108,35 @@ class LocalFileOutbox:
         return await self._on_dead("DELETE FROM entries WHERE reason IS NOT NULL", ids)
 
     async def state(self) -> OutboxState:
-        """How full it is."""
-        return await self._run(_state)
+        """How full it is, and what became of the file."""
+        state = await self._on_thread(self._told)
+        return replace(state, lost=self._file.taken_losses())
 
     async def stop(self) -> None:
         """Closes the file once what was accepted is on the disk."""
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            await asyncio.get_running_loop().run_in_executor(self._thread, connection.close)
+        if not self._is_stopped:
+            self._is_stopped = True
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._file.close)
         self._thread.shutdown(wait=False)
 
+    def _told(self) -> OutboxState:
+        state = self._file.run(_state)
+        return replace(state, has_room=self._file.has_room(), damaged_files=self._file.damaged_files())
+
     async def _run(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        return await self._on_thread(lambda: self._file.run(work))
+
+    async def _on_thread(self, work: Callable[[], _Result]) -> _Result:
         try:
             # Shielded: a caller that gives up must not undo what others share with it.
-            return await asyncio.shield(
-                asyncio.get_running_loop().run_in_executor(self._thread, self._in_transaction, work)
-            )
+            return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, work))
         except (sqlite3.Error, OSError, RuntimeError) as exception:
+            self._failed(exception)
             raise OutboxUnavailable from exception
 
-    def _in_transaction(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
-        if self._connection is None:
-            self._connection = _opened(self._file)
-        with self._connection as connection:
-            return work(connection)
+    def _failed(self, exception: Exception) -> None:
+        cause = getattr(exception, "sqlite_errorname", "") or getattr(exception, "strerror", "") or "stopped"
+        self._log.warning(cause, "the file of the outbox cannot be used cause=%s", cause)
 
     def _commit_requests(self) -> None:
         """Writes what all callers brought until now; who finds nothing was served by an earlier one."""
@@ -152,8 +145,9 @@ class LocalFileOutbox:
             requests.append(self._requests.popleft())
         outcomes: Sequence[SidecarError | None]
         try:
-            outcomes = self._in_transaction(lambda db: [self._insert(db, request) for request in requests])
-        except (sqlite3.Error, OSError):
+            outcomes = self._file.grow(lambda db: [self._insert(db, request) for request in requests])
+        except (sqlite3.Error, OSError) as exception:
+            self._failed(exception)
             outcomes = [OutboxUnavailable() for _ in requests]
         for request, outcome in zip(requests, outcomes, strict=True):
             request.done.get_loop().call_soon_threadsafe(_finish, request.done, outcome)
@@ -179,19 +173,6 @@ class LocalFileOutbox:
             return await self._run(lambda db: db.execute(statement).rowcount)
         named = [(id_,) for id_ in ids]
         return await self._run(lambda db: db.executemany(f"{statement} AND id = ?", named).rowcount)
-
-
-def _opened(file: Path) -> sqlite3.Connection:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(file, timeout=BUSY_SECONDS, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")  # each commit is flushed: OK means that it survives
-        connection.executescript(_SCHEMA)
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
 
 
 def _state(connection: sqlite3.Connection) -> OutboxState:

@@ -71,8 +71,10 @@ class OutboxDispatcher:
         """
         self.state = OutboxState()
         """As it was seen last."""
-        self.counts = {"accepted": 0, "delivered": 0, "retried": 0, "refused": 0}
+        self.counts = {"accepted": 0, "delivered": 0, "retried": 0, "refused": 0, "lost": 0}
         """What happened since this process started."""
+        self.is_available = True
+        """False while it cannot be looked at: then nothing is kept."""
         self._outbox = outbox
         self._sink = sink
         self._clock = clock
@@ -273,7 +275,16 @@ class OutboxDispatcher:
         self._log.warning("refused", "the cloud refused a write of the outbox: see `manage.py outbox list`")
 
     async def _look(self) -> None:
-        state = self.state = await self._outbox.state()
+        try:
+            state = self.state = await self._outbox.state()
+        except OutboxUnavailable:
+            self.is_available = False
+            raise
+        self.is_available = True
+        if state.lost:
+            self.counts["lost"] += state.lost
+            metrics.OUTBOX_LOST.inc(state.lost)
+            logger.error("the outbox lost writes that were promised to be delivered lost=%d", state.lost)
         oldest = state.oldest_accepted_at_ms
         metrics.OUTBOX_DEPTH.set(state.waiting)
         metrics.OUTBOX_DEAD_LETTERS.set(state.dead)

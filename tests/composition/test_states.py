@@ -1,15 +1,17 @@
 """Every problem that a part can have is told with what it means, and what a person can do."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from entitlements import metrics
 from entitlements.composition import build
 from entitlements.composition.meanings import MEANINGS
 from entitlements.composition.states import _feed_problem
 from entitlements.config import load
-from entitlements.domain.errors import KeyRefused, Unreachable, Untrusted
+from entitlements.domain.errors import KeyRefused, OutboxUnavailable, Unreachable, Untrusted
 from entitlements.domain.freshness import Trust
 from entitlements.domain.outbox import OutboxState
 from entitlements.domain.ports import Source
@@ -18,6 +20,7 @@ from entitlements.service.sharing import Role
 from entitlements.upstream.feed import FeedPhase, FeedState
 from entitlements.upstream.feed_protocol import Problem
 from tests.fakes import FakeClock
+from tests.outbox.outbox_contract import EVENT
 
 FOLLOWED = Trust(following=True, max_unverified_seconds=60)
 LOST = Trust(following=False, max_unverified_seconds=60)
@@ -94,13 +97,58 @@ async def test_what_waits_in_the_outbox_is_told(tmp_path: Path, settings: Any) -
         OutboxState(waiting=1, oldest_accepted_at_ms=clock.now_ms()),
         OutboxState(dead=1),
         OutboxState(dead=1, waiting=1, oldest_accepted_at_ms=clock.now_ms() - 11_000),
+        OutboxState(dead=1, damaged_files=1),
+        OutboxState(damaged_files=1, has_room=False),
     ):
         sidecar.outbox.dispatcher.state = state
         told.append(parts(sidecar)["outbox"]["problem"])
     await sidecar.http_client.aclose()
     await sidecar.outbox.store.stop()
 
-    assert [None, "dead_letters", "waiting"] == told
+    assert [None, "dead_letters", "waiting", "damaged", "disk_full"] == told
+
+
+async def test_an_outbox_whose_file_cannot_be_opened_is_told(tmp_path: Path, settings: Any) -> None:
+    """It said that writes are kept, in a folder of another user."""
+    (tmp_path / "outbox.sqlite3").mkdir()  # no user, root included, can open that as a file
+    settings.DATA_DIR = tmp_path
+    sidecar = build(load({"SERVER_API_KEY": "made-up"}).config, clock=FakeClock())
+    assert sidecar.outbox is not None
+
+    with pytest.raises(OutboxUnavailable):
+        await sidecar.outbox.dispatcher.look()
+
+    told = parts(sidecar)["outbox"]
+    assert ("unavailable", MEANINGS["outbox"]["unavailable"]) == (told["problem"], told["meaning"])
+    (tmp_path / "outbox.sqlite3").rmdir()
+    await sidecar.outbox.dispatcher.look()
+    assert None is parts(sidecar)["outbox"]["problem"]
+    await sidecar.http_client.aclose()
+    await sidecar.outbox.store.stop()
+
+
+async def test_lost_writes_are_told_and_counted(tmp_path: Path, settings: Any) -> None:
+    """For as long as the process lives: nobody else says so."""
+    settings.DATA_DIR = tmp_path
+    (tmp_path / "outbox.sqlite3").write_bytes(b"no database" * 1000)
+    sidecar = build(load({"SERVER_API_KEY": "made-up"}).config, clock=FakeClock())
+    assert sidecar.outbox is not None
+    outbox = sidecar.outbox.store
+    lost_before = metrics.OUTBOX_LOST._value.get()
+    await outbox.accept([EVENT, EVENT])
+    file = tmp_path / "outbox.sqlite3"
+    with sqlite3.connect(file) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    other.close()
+    file.write_bytes(b"\xff" * file.stat().st_size)
+
+    await sidecar.outbox.dispatcher.look()
+
+    told = parts(sidecar)["outbox"]
+    await sidecar.http_client.aclose()
+    await outbox.stop()
+    assert ("lost", 2, 2) == (told["problem"], told["lost"], told["damaged_files"])
+    assert 2 == metrics.OUTBOX_LOST._value.get() - lost_before
 
 
 async def test_offline_and_without_a_feed_is_no_problem() -> None:

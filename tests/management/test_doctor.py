@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from emulator.server import Emulator
+from entitlements.config import load
+from entitlements.management.diagnosis.machine import examine_files
+from tests.fakes import FakeClock
 from tests.harness import environment_for, running_sidecar
 from tests.management.command_runs import run
 from tests.redis_server import RedisServer, TlsFront, free_port
@@ -196,6 +199,25 @@ async def test_file_permissions(emulator: Emulator, tmp_path: Path) -> None:
     secret.chmod(0o600)
     os.chmod(tmp_path, 0o777)  # noqa: S103 - what is to be found
     assert _parts(await _faults(environment_for(emulator, tmp_path))) == {"data folder"}
+
+
+async def test_outbox_file(tmp_path: Path) -> None:
+    """A damaged file that was set aside, and one that cannot be opened."""
+    config = load({"SERVER_API_KEY": "made-up"}).config
+
+    def told() -> list[tuple[str, str]]:
+        findings = examine_files(config, tmp_path, clock=FakeClock())
+        return [(each.part, each.verdict.value) for each in findings if each.part == "outbox"]
+
+    assert [] == told()
+    file = tmp_path / "outbox.sqlite3"
+    file.touch()
+    (tmp_path / "outbox.sqlite3.damaged-1").touch()
+    (tmp_path / "outbox.sqlite3.damaged-1-wal").touch()
+    assert [("outbox", "warning"), ("outbox", "ok")] == told()
+    file.unlink()
+    file.mkdir()
+    assert [("outbox", "warning"), ("outbox", "fault")] == told()
 
 
 async def test_data_folder(emulator: Emulator, tmp_path: Path) -> None:

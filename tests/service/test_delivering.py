@@ -128,7 +128,7 @@ async def test_everything_is_delivered_in_order(office: Office) -> None:
     assert [0, 0, 0, LOOK_SECONDS] == pauses
     assert writes == office.cloud.took
     assert ["m"] == [receipt.measurement_id for receipt in office.shown]
-    assert {"accepted": 4, "delivered": 4, "retried": 0, "refused": 0} == office.delivering.counts
+    assert {"accepted": 4, "delivered": 4, "retried": 0, "refused": 0, "lost": 0} == office.delivering.counts
 
 
 async def test_only_poison_is_refused(office: Office) -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import httpx
 
+from entitlements.composition import OUTBOX_FILE
 from entitlements.config import SidecarConfig
 from entitlements.domain.ports import Clock
 from entitlements.management.diagnosis.finding import Finding, fault, ok, skipped, warning
+from entitlements.outbox.outbox_file import set_aside
 from entitlements.upstream.offline_document import InvalidOfflineFile, read_offline_file
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -27,6 +29,7 @@ def examine_files(config: SidecarConfig, data_dir: Path, *, clock: Clock) -> Ite
         yield _private(secret, fault)
     if config.tls_key_file is not None:
         yield _private(config.tls_key_file, warning)  # as orchestrators mount secrets
+    yield from _outbox_file(config, data_dir)
     yield from _offline_file(config, clock)
 
 
@@ -67,6 +70,26 @@ def _private(file: Path, otherwise: Callable[..., Finding]) -> Finding:
     if file.stat().st_mode & _OTHERS:
         return otherwise(part, f"{file} is open to others than its owner", mend=f"chmod 600 {file}")
     return ok(part, f"{file} is its owner's alone")
+
+
+def _outbox_file(config: SidecarConfig, data_dir: Path) -> Iterator[Finding]:
+    """Only looked at: opened, a damaged file would be set aside while a sidecar may use it."""
+    part = "outbox"
+    file = data_dir / OUTBOX_FILE
+    if config.sidecar_outbox == "off" or config.redis_environment_prefix is not None or config.offline:
+        return
+    for damaged in set_aside(file):
+        told = f"{damaged} was damaged and set aside; what could be read of it went over"
+        yield warning(part, told, mend="examine it for writes that you miss, and remove it")
+    if not file.exists():
+        return
+    try:
+        file.open("r+b").close()
+    except OSError as error:
+        told = f"{file} cannot be opened ({error.strerror}): no write is kept"
+        yield fault(part, told, mend=f"give {file}* to the user that the sidecar runs as")
+        return
+    yield ok(part, f"{file} can be opened")
 
 
 def _offline_file(config: SidecarConfig, clock: Clock) -> Iterator[Finding]:
