@@ -26,7 +26,7 @@ from entitlements.background import ended
 from entitlements.composition import SharedRedis, Sidecar, sidecar
 from entitlements.domain.ports import FeedListener
 from entitlements.redis.lease import RENEW_SECONDS, Hold
-from entitlements.service.following import Following
+from entitlements.service.feed_applier import FeedApplier
 from entitlements.service.sharing import BEAT_SECONDS, SILENCE_SECONDS, Role, Word, word_of
 from entitlements.upstream.feed_payloads import event_from_frame
 
@@ -54,8 +54,8 @@ _ROLES = {Hold.OURS: Role.LEADING, Hold.OTHERS: Role.HEARING, Hold.UNKNOWN: Role
 class FrameChannel:
     """The feed's listener: numbers the frames and passes them on through the channel layer."""
 
-    def __init__(self, following: Following, *, tell_state: Callable[[], Awaitable[None]]) -> None:
-        self._following = following
+    def __init__(self, feed_applier: FeedApplier, *, tell_state: Callable[[], Awaitable[None]]) -> None:
+        self._feed_applier = feed_applier
         self._tell_state = tell_state
         self._sent = 0
         self._arrived = 0
@@ -66,12 +66,12 @@ class FrameChannel:
 
     async def followed(self) -> None:
         """See FeedListener."""
-        self._following.followed()
+        self._feed_applier.followed()
         await self._tell_state()
 
     async def lost(self, _cause: str) -> None:
         """See FeedListener."""
-        self._following.lost()
+        self._feed_applier.lost()
         await self._tell_state()
 
     async def delivered(self, subscription: str, frame: str) -> None:
@@ -91,12 +91,12 @@ class FrameChannel:
             }
             await get_channel_layer().send(FEED_CHANNEL, message)
         except (TimeoutError, ChannelFull):
-            self._following.missed("overflow")
+            self._feed_applier.missed("overflow")
 
     def take(self, number: int) -> None:
         """Notes that a frame arrived at the consumer; the ones before it that did not are a gap."""
         if number > self._arrived + 1:
-            self._following.missed("lost_message")
+            self._feed_applier.missed("lost_message")
         self._arrived = max(self._arrived, number)
         while self._under_way and self._under_way[0][0] <= number:
             self._bytes_under_way -= self._under_way.popleft()[1]
@@ -132,7 +132,7 @@ class FeedTask:
         task, self._task = self._task, None
         if task is None:
             return
-        self._sidecar.following.lost()
+        self._sidecar.feed_applier.lost()
         task.cancel()
         _, closing = await asyncio.wait({task}, timeout=CLOSING_SECONDS)
         if closing:
@@ -142,7 +142,7 @@ class FeedTask:
         try:
             await self._feed.run()
         finally:
-            self._sidecar.following.lost()
+            self._sidecar.feed_applier.lost()
 
 
 class FeedGroup:
@@ -247,7 +247,7 @@ class EntitlementFeedConsumer(AsyncConsumer):
     def __init__(self) -> None:
         super().__init__()
         self._sidecar = sidecar()
-        self._frames = FrameChannel(self._sidecar.following, tell_state=self._tell_state)
+        self._frames = FrameChannel(self._sidecar.feed_applier, tell_state=self._tell_state)
         self._feed = FeedTask(self._sidecar, self._frames)
         redis = self._sidecar.redis
         self._group = None if redis is None else FeedGroup(self._sidecar, redis, self._feed)
@@ -309,7 +309,7 @@ async def apply_frame(
     try:
         event = event_from_frame(subscription, frame, now_ms=sidecar.clock.now_ms())
         if event is not None:
-            await sidecar.following.apply(event, already_shared=already_shared)
+            await sidecar.feed_applier.apply(event, already_shared=already_shared)
     except Exception:  # an error that left here would end the consumer, and with it the feed, unseen
         logger.exception("an event of the feed could not be applied")
-        sidecar.following.missed("defect")
+        sidecar.feed_applier.missed("defect")

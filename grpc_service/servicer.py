@@ -12,7 +12,7 @@ from entitlements.domain.decision import Decision, Query
 from entitlements.domain.evaluation import EntitlementList
 from entitlements.domain.freshness import EntityState
 from entitlements.domain.ports import Source
-from entitlements.service.reading import Answer, ListAnswer, Provenance, Reading
+from entitlements.service.reader import Answer, EntitlementReader, ListAnswer, Provenance
 from entitlements.service.remembering import Remembering
 from entitlements.service.reporting import Reporting
 from grpc_service.errors import DEADLINE_SPENT, PublicStatus
@@ -40,13 +40,13 @@ class SidecarServicer:
     def __init__(
         self,
         *,
-        reading: Reading,
+        reader: EntitlementReader,
         remembering: Remembering,
         reporting: Reporting,
         new_idempotency_key: Callable[[], str],
         tells_provenance: bool,
     ) -> None:
-        self._reading = reading
+        self._reader = reader
         self._remembering = remembering
         self._reporting = reporting
         self._new_idempotency_key = new_idempotency_key
@@ -102,8 +102,8 @@ class SidecarServicer:
         return self._read(
             request_type,
             query_of,
-            held=self._reading.check_held,
-            ask=self._reading.check,
+            held=self._reader.check_held,
+            ask=self._reader.check,
             respond=lambda answer, query: respond(answer.decision, query),
         )
 
@@ -113,8 +113,8 @@ class SidecarServicer:
         return self._read(
             request_type,
             requests.entity_key,
-            held=self._reading.list_held,
-            ask=self._reading.list,
+            held=self._reader.list_held,
+            ask=self._reader.list,
             respond=lambda answer, _: respond(answer.entitlements),
         )
 

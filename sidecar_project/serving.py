@@ -132,7 +132,7 @@ class _Process:
     @asynccontextmanager
     async def _grpc(self, *, around: Sequence[Around]) -> AsyncIterator[GrpcServer]:
         servicer = SidecarServicer(
-            reading=self._sidecar.reading,
+            reader=self._sidecar.reader,
             remembering=self._sidecar.remembering,
             reporting=self._sidecar.reporting,
             new_idempotency_key=lambda: str(uuid.uuid4()),
@@ -220,7 +220,7 @@ class _Process:
             await get_channel_layer().send(FEED_CHANNEL, {"type": "feed.start"})
             await worker.arun()
         except Exception:
-            self._sidecar.following.missed("worker_ended")
+            self._sidecar.feed_applier.missed("worker_ended")
             raise
         finally:
             await _end_consumers(worker)

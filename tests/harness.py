@@ -63,7 +63,7 @@ class SidecarProcess:
         self.grpc_port = 0
         self.http_port = 0
         self._arrived = asyncio.Condition()
-        self._reading = asyncio.create_task(self._read())
+        self._reader = asyncio.create_task(self._read())
 
     @property
     def output(self) -> str:
@@ -85,7 +85,7 @@ class SidecarProcess:
     async def printed(self, words: str, *, seconds: float = START_SECONDS) -> str:
         """The first line that holds these words."""
         async with asyncio.timeout(seconds), self._arrived:
-            await self._arrived.wait_for(lambda: words in self.output or self._reading.done())
+            await self._arrived.wait_for(lambda: words in self.output or self._reader.done())
         assert words in self.output, f"ended without {words!r}:\n{self.output}"
         return next(line for line in self.lines if words in line)
 
@@ -121,7 +121,7 @@ class SidecarProcess:
         except TimeoutError:
             message = f"it did not end within {STOP_SECONDS} s of {number.name}:\n{self.output}"
             raise AssertionError(message) from None
-        await self._reading
+        await self._reader
         return code
 
     async def _read(self) -> None:

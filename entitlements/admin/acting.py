@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from entitlements.composition import Sidecar
 from entitlements.domain.entity import EntityKey
-from entitlements.service.fetching import NotFetched
+from entitlements.service.fetcher import NotFetched
 
 AT_A_TIME = 8
 """So many fetches of one page: callers' misses go first."""
@@ -43,7 +43,7 @@ async def refresh(built: Sidecar, keys: Sequence[EntityKey]) -> Outcome:
 
     async def fetch(key: EntityKey) -> bool:
         async with turns:
-            return not isinstance(await built.fetching.fetch(key), NotFetched)
+            return not isinstance(await built.fetcher.fetch(key), NotFetched)
 
     fetched = await asyncio.gather(*(fetch(key) for key in keys))
     told = {

@@ -21,15 +21,15 @@ from entitlements.config import SidecarConfig
 from entitlements.domain.ports import Clock, ReportSink
 from entitlements.fallbacks import StoredRules
 from entitlements.service.explaining import Explaining
-from entitlements.service.fetching import Fetching, FetchLimits
-from entitlements.service.following import Following
+from entitlements.service.feed_applier import FeedApplier
+from entitlements.service.fetcher import EntityFetcher, FetchLimits
 from entitlements.service.health import Health
 from entitlements.service.keeping import StoreAndForwardSink
 from entitlements.service.pacing import PacedSource, Pacing
-from entitlements.service.reading import Reading
-from entitlements.service.rechecking import Rechecking
+from entitlements.service.reader import EntitlementReader
 from entitlements.service.remembering import Remembering
 from entitlements.service.reporting import Receipts, Reporting
+from entitlements.service.revalidator import Revalidator
 from entitlements.service.sharing import Sharing
 from entitlements.upstream.offline import OfflineCloud
 from entitlements.upstream.offline_file import OfflineFile
@@ -64,7 +64,7 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
     )
     pacing = Pacing(clock=clock)
     sources = cloud.sources(offline)
-    fetching = Fetching(
+    fetcher = EntityFetcher(
         sources=[PacedSource(source, pacing) for source in sources],
         circuits=cloud.circuits,
         store=store,
@@ -73,37 +73,37 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         turns=None if redis is None else redis.fetch_lock,
         last_known=snapshot,
     )
-    rechecking = Rechecking(
-        fetching=fetching,
+    revalidator = Revalidator(
+        fetcher=fetcher,
         store=store,
         clock=clock,
         random=random,
         refreshes_per_second=config.sidecar_refreshes_per_second,
         background=background,
     )
-    following = Following(
+    feed_applier = FeedApplier(
         store=store,
-        fetching=fetching,
-        rechecking=rechecking,
+        fetcher=fetcher,
+        revalidator=revalidator,
         clock=clock,
         max_unverified_seconds=config.sidecar_max_unverified_seconds,
     )
     sharing = Sharing(
-        following=following,
+        feed_applier=feed_applier,
         clock=clock,
         dropped_writes=lambda: 0 if redis is None else redis.tier.dropped_writes,
     )
     rules = StoredRules(config.entitlements_fallback, clock=clock)
-    reading = Reading(
+    reader = EntitlementReader(
         store=store,
-        fetching=fetching,
-        rechecking=rechecking,
-        following=following,
+        fetcher=fetcher,
+        revalidator=revalidator,
+        feed_applier=feed_applier,
         rules=rules,
         clock=clock,
     )
     reports = offline if config.offline else cloud.api
-    receipts = Receipts(store=store, fetching=fetching)
+    receipts = Receipts(store=store, fetcher=fetcher)
     outbox = outbox_parts(config, cloud.deliveries, clock, redis, receipts.show)
     sink: ReportSink = reports
     if outbox is not None:
@@ -124,16 +124,16 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         http_client=cloud.http,
         memory=memory,
         store=store,
-        fetching=fetching,
+        fetcher=fetcher,
         circuits=cloud.circuits,
         probes=cloud.probes(),
-        rechecking=rechecking,
-        following=following,
+        revalidator=revalidator,
+        feed_applier=feed_applier,
         sharing=sharing,
         rules=rules,
-        reading=reading,
-        remembering=Remembering(replies=memory, following=following, clock=clock),
-        explaining=Explaining(reading=reading, rules=rules, authority=sources[-1], clock=clock),
+        reader=reader,
+        remembering=Remembering(replies=memory, feed_applier=feed_applier, clock=clock),
+        explaining=Explaining(reader=reader, rules=rules, authority=sources[-1], clock=clock),
         reporting=reporting,
         key_check=cloud.key_check,
         key_checker=reports,

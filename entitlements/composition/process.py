@@ -20,15 +20,15 @@ from entitlements.domain.ports import Clock, FeedListener, Source
 from entitlements.fallbacks import StoredRules
 from entitlements.service.circuits import Circuits, Probe
 from entitlements.service.explaining import Explaining
-from entitlements.service.fetching import Fetching
-from entitlements.service.following import Following
+from entitlements.service.feed_applier import FeedApplier
+from entitlements.service.fetcher import EntityFetcher
 from entitlements.service.health import Health
 from entitlements.service.key_check import KeyCheck, KeyChecker
 from entitlements.service.pacing import Pacing
-from entitlements.service.reading import Reading
-from entitlements.service.rechecking import Rechecking
+from entitlements.service.reader import EntitlementReader
 from entitlements.service.remembering import Remembering
 from entitlements.service.reporting import Reporting
+from entitlements.service.revalidator import Revalidator
 from entitlements.service.sharing import Sharing
 from entitlements.upstream.feed import Feed, FeedTimings
 from entitlements.upstream.offline_file import OfflineFile
@@ -47,14 +47,14 @@ class Sidecar:
     http_client: CloudTransport
     memory: MemoryTier
     store: Tiers
-    fetching: Fetching
+    fetcher: EntityFetcher
     circuits: Circuits
     probes: Mapping[Source, Probe]
-    rechecking: Rechecking
-    following: Following
+    revalidator: Revalidator
+    feed_applier: FeedApplier
     sharing: Sharing
     rules: StoredRules
-    reading: Reading
+    reader: EntitlementReader
     remembering: Remembering
     explaining: Explaining
     reporting: Reporting
@@ -79,9 +79,9 @@ class Sidecar:
                 stack.callback(self.snapshot.close)
                 interval_seconds = self.config.sidecar_snapshot_interval_seconds
                 await stack.enter_async_context(self.snapshot.kept(interval_seconds=interval_seconds))
-            stack.push_async_callback(self.fetching.stop)
+            stack.push_async_callback(self.fetcher.stop)
             await stack.enter_async_context(self.rules.followed(self.background))
-            await stack.enter_async_context(self.rechecking)
+            await stack.enter_async_context(self.revalidator)
             if self.outbox is not None:
                 await stack.enter_async_context(self.outbox.running(self.background))
             for name, work in self._beside().items():

@@ -180,7 +180,7 @@ def _redis_problem(redis: SharedRedis, clock: Clock, found: Examination) -> str 
 
 
 def _upstream_state(built: Sidecar) -> PartState:
-    fetching = built.fetching
+    fetcher = built.fetcher
     return _state(
         "upstream",
         _upstream_problem(built),
@@ -188,9 +188,9 @@ def _upstream_state(built: Sidecar) -> PartState:
         api_key=built.key_check.verdict.value,
         circuits={source.value: state.value for source, state in built.circuits.states.items()},
         failures={source.value: cause for source, cause in built.circuits.failures.items()},
-        entities_resting=fetching.resting,
-        fetches_under_way=fetching.under_way,
-        fetches_joined=fetching.joined,
+        entities_resting=fetcher.resting,
+        fetches_under_way=fetcher.under_way,
+        fetches_joined=fetcher.joined,
         fetches_paced=built.pacing.paced,
     )
 
@@ -211,7 +211,7 @@ def _upstream_problem(built: Sidecar) -> str | None:
 
 def _feed_state(built: Sidecar) -> PartState:
     state = built.feed.state if built.feed is not None else FeedState()
-    trust: Trust = built.following.trust
+    trust: Trust = built.feed_applier.trust
     hears = built.redis is not None and built.sharing.role is Role.HEARING
     return _state(
         "feed",
@@ -223,8 +223,8 @@ def _feed_state(built: Sidecar) -> PartState:
         last_event_ms=state.last_event_ms,
         failed_attempts=state.failed_attempts,
         role=built.sharing.role.value if built.redis is not None else Role.ALONE.value,
-        following=trust.following,
-        suspects_waiting=built.rechecking.waiting,
+        feed_applier=trust.following,
+        suspects_waiting=built.revalidator.waiting,
     )
 
 

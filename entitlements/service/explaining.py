@@ -9,7 +9,7 @@ from entitlements.domain.evaluation import evaluate
 from entitlements.domain.fallback import FallbackOrigin, FallbackValue, choose_fallback
 from entitlements.domain.ports import Clock, EntitySource, FallbackRules
 from entitlements.domain.steps import KeptTrail, Step
-from entitlements.service.reading import Provenance, Reading
+from entitlements.service.reader import EntitlementReader, Provenance
 
 COMPARE_SECONDS = 5.0
 """The cloud is given so long to tell its current state; waiting for a turn is included."""
@@ -60,7 +60,7 @@ class Explaining:
     """Asks as a caller would: what is not held is fetched, kept and counted."""
 
     def __init__(
-        self, *, reading: Reading, rules: FallbackRules, authority: EntitySource, clock: Clock
+        self, *, reader: EntitlementReader, rules: FallbackRules, authority: EntitySource, clock: Clock
     ) -> None:
         """Explains what this process answers.
 
@@ -70,7 +70,7 @@ class Explaining:
             authority: whose state is compared; nothing that it answers is kept.
             clock: for people.
         """
-        self._reading = reading
+        self._reader = reader
         self._rules = rules
         self._authority = authority
         self._clock = clock
@@ -79,7 +79,7 @@ class Explaining:
     async def explain(self, query: Query, *, compares: bool = False) -> Explanation:
         """The decision on a query and why, whatever happens; compared with the cloud only on demand."""
         trail = KeptTrail()
-        answer = await self._reading.check(query, trail=trail)
+        answer = await self._reader.check(query, trail=trail)
         now_ms = self._clock.now_ms()
         return Explanation(
             query=query,

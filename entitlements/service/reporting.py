@@ -17,21 +17,21 @@ from entitlements.domain.usage import (
     validate_events,
     validate_reports,
 )
-from entitlements.service.fetching import Fetching
+from entitlements.service.fetcher import EntityFetcher
 
 
 class Receipts:
     """What the cloud answered to reports shows in the cached meters."""
 
-    def __init__(self, *, store: EntityStore, fetching: Fetching) -> None:
+    def __init__(self, *, store: EntityStore, fetcher: EntityFetcher) -> None:
         self._store = store
-        self._fetching = fetching
+        self._fetcher = fetcher
 
     async def show(self, receipt: UsageReceipt) -> None:
         """Moves the meters that a report moved."""
         for update in receipt.updates:
             if not await self._store.apply_usage(receipt.key, update):
-                self._fetching.note_usage(receipt.key, update)
+                self._fetcher.note_usage(receipt.key, update)
 
 
 class Reporting:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from entitlements.domain.ports import Clock
 from entitlements.occasional_log import OccasionalLog
-from entitlements.service.following import Following
+from entitlements.service.feed_applier import FeedApplier
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def word_of(message: Mapping[str, object]) -> Word | None:
 class Sharing:
     """This process's part among those of one Redis prefix."""
 
-    def __init__(self, *, following: Following, clock: Clock, dropped_writes: Callable[[], int]) -> None:
+    def __init__(self, *, feed_applier: FeedApplier, clock: Clock, dropped_writes: Callable[[], int]) -> None:
         """Starts as one that hears.
 
         Args:
@@ -85,12 +85,12 @@ class Sharing:
             dropped_writes: how many writes Redis did not take so far.
         """
         self.role = Role.HEARING
-        self._following = following
+        self._feed_applier = feed_applier
         self._clock = clock
         self._dropped_writes = dropped_writes
         self._dropped_before = 0
         self._complete_since = clock.monotonic()
-        self._told_since = following.trust.since
+        self._told_since = feed_applier.trust.since
         self._word = Word(sender="", number=0, is_following=False, kept_seconds=None)
         self._heard_at = float("-inf")
         self._log = OccasionalLog(logger, clock.monotonic)
@@ -110,7 +110,7 @@ class Sharing:
         if role is self.role:
             return
         if Role.HEARING in {role, self.role}:
-            self._following.lost()
+            self._feed_applier.lost()
         if role is Role.LEADING:
             self._word = Word(sender=secrets.token_hex(8), number=0, is_following=False, kept_seconds=None)
             self._complete_since = self._clock.monotonic()
@@ -119,12 +119,12 @@ class Sharing:
     def sign_of_life(self) -> Word:
         """What the holder says when there is nothing else to say."""
         kept_since = self._kept_since()
-        gaps = 0 if self._following.trust.since == self._told_since else 1
-        self._told_since = self._following.trust.since
+        gaps = 0 if self._feed_applier.trust.since == self._told_since else 1
+        self._told_since = self._feed_applier.trust.since
         self._word = replace(
             self._word,
             number=self._word.number + gaps,
-            is_following=self._following.trust.following,
+            is_following=self._feed_applier.trust.following,
             kept_seconds=None if kept_since is None else self._clock.monotonic() - kept_since,
             subscription=None,
             frame=None,
@@ -143,31 +143,31 @@ class Sharing:
         before, self._word, self._heard_at = self._word, word, self._clock.monotonic()
         is_next = word.sender == before.sender and word.number - before.number == (word.frame is not None)
         if not word.is_following:
-            self._following.lost()
-        elif not self._following.trust.following or word.sender != before.sender:
-            self._following.followed()
+            self._feed_applier.lost()
+        elif not self._feed_applier.trust.following or word.sender != before.sender:
+            self._feed_applier.followed()
         elif not is_next:
-            self._following.missed("lost_message")
+            self._feed_applier.missed("lost_message")
         return word.frame is not None
 
     def lose_silent_holder(self) -> None:
         """Notes a gap when the holder has been silent for too long."""
         is_silent = self._clock.monotonic() - self._heard_at > SILENCE_SECONDS
-        if self.role is Role.HEARING and is_silent and self._following.trust.following:
+        if self.role is Role.HEARING and is_silent and self._feed_applier.trust.following:
             self._log.warning(
                 "silent",
                 "the process that follows the feed is not heard; what is cached is checked again on use",
             )
-            self._following.lost()
+            self._feed_applier.lost()
 
     def _kept_since(self) -> float | None:
         """Since when Redis holds every change (monotonic seconds); None when it does not."""
-        if not self._following.trust.following:
+        if not self._feed_applier.trust.following:
             return None
         match self.role:
             case Role.LEADING:
                 self._note_dropped_writes()
-                return max(self._following.trust.since, self._complete_since)
+                return max(self._feed_applier.trust.since, self._complete_since)
             case Role.HEARING if self._word.kept_seconds is not None:
                 return self._heard_at - self._word.kept_seconds
             case _:

@@ -16,7 +16,7 @@ from entitlements.domain.ports import Source
 from entitlements.domain.reason import AccessDeniedReason
 from entitlements.domain.steps import Rule, Step
 from entitlements.service.explaining import Explanation
-from entitlements.service.reading import Provenance
+from entitlements.service.reader import Provenance
 
 REASONS: Mapping[AccessDeniedReason, str] = {
     AccessDeniedReason.UNKNOWN: "no reason was given",

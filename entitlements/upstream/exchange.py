@@ -132,14 +132,14 @@ class Exchange:
 
     async def _ask(self, request: httpx.Request) -> JsonObject:
         response = await self._http.handle_async_request(request)
-        reading = _Reading(self.transport, self._http.large)
+        reader = _Reading(self.transport, self._http.large)
         try:
             error = error_of_status(self.transport, response, now_ms=self._clock.now_ms())
             if error is not None:
                 raise error
-            return self._data_of(response, await reading.body_of(response))
+            return self._data_of(response, await reader.body_of(response))
         finally:
-            reading.end()
+            reader.end()
             await response.aclose()
 
     def _data_of(self, response: httpx.Response, body: bytearray) -> JsonObject:

@@ -154,12 +154,12 @@ async def test_usage_told_during_a_read_of_the_shared_tier_keeps_it_out_of_memor
     """The read may be older than the usage, which found nothing in memory to move."""
     shared.held[CUSTOMER] = cached(entity(metered(current=3)))
     tiers = Tiers(a_memory(), shared)
-    reading = asyncio.create_task(tiers.find(CUSTOMER))
+    reader = asyncio.create_task(tiers.find(CUSTOMER))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
 
     await tiers.apply_usage(CUSTOMER, usage_update(), already_shared=True)
-    found = await reading
+    found = await reader
 
     assert (cached(entity(metered(current=3))), Source.REDIS) == found
     assert tiers.peek(CUSTOMER) is None
@@ -213,12 +213,12 @@ async def test_what_was_dropped_during_a_read_of_the_shared_tier_does_not_come_b
 ) -> None:
     tiers = Tiers(a_memory(), shared)
     shared.held[CUSTOMER] = cached(entity(metered()))
-    reading = asyncio.create_task(tiers.find(CUSTOMER))
+    reader = asyncio.create_task(tiers.find(CUSTOMER))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
 
     await tiers.drop(CUSTOMER)
-    await reading
+    await reader
 
     assert tiers.peek(CUSTOMER) is None
 

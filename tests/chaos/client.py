@@ -44,11 +44,11 @@ class Line:
         self.is_serving = False
         self._channel = grpc.aio.insecure_channel(instance.address, options=_OPTIONS)
         self.stub: Client = Client(self._channel)
-        self._following: asyncio.Task[None] | None = None
+        self._feed_applier: asyncio.Task[None] | None = None
         self._serving = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        self._following = asyncio.create_task(self._follow())
+        self._feed_applier = asyncio.create_task(self._follow())
         async with asyncio.timeout(30):
             await self._serving.wait()
         return self
@@ -56,9 +56,9 @@ class Line:
     async def __aexit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
+        if self._feed_applier is not None:
+            self._feed_applier.cancel()
+            await asyncio.gather(self._feed_applier, return_exceptions=True)
         await self._channel.close()
 
     async def _follow(self) -> None:

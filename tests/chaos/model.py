@@ -23,10 +23,10 @@ from entitlements.domain.freshness import EntityState
 from entitlements.domain.ports import Source
 from entitlements.fallbacks import ConfiguredRules
 from entitlements.service.circuits import Circuits
-from entitlements.service.fetching import Fetching, FetchLimits
-from entitlements.service.following import Following
-from entitlements.service.reading import Reading
-from entitlements.service.rechecking import Rechecking
+from entitlements.service.feed_applier import FeedApplier
+from entitlements.service.fetcher import EntityFetcher, FetchLimits
+from entitlements.service.reader import EntitlementReader
+from entitlements.service.revalidator import Revalidator
 from tests.builders import a_metered_feature, a_usage, an_entity, an_enum_feature
 from tests.fakes import FakeClock
 
@@ -130,49 +130,49 @@ class Process:
         clock = self.cloud.clock
         self.memory = MemoryTier(max_size_bytes=MEMORY_BYTES)
         self.store = Tiers(self.memory, self.shared)
-        self.fetching = Fetching(
+        self.fetcher = EntityFetcher(
             sources=[self.cloud],
             circuits=Circuits([self.cloud.source], clock=clock),
             store=self.store,
             clock=clock,
             limits=LIMITS,
         )
-        self.rechecking = Rechecking(
-            fetching=self.fetching,
+        self.revalidator = Revalidator(
+            fetcher=self.fetcher,
             store=self.store,
             clock=clock,
             random=Random(1),
             refreshes_per_second=1_000_000,
             background=Background(clock.monotonic),
         )
-        self.following = Following(
+        self.feed_applier = FeedApplier(
             store=self.store,
-            fetching=self.fetching,
-            rechecking=self.rechecking,
+            fetcher=self.fetcher,
+            revalidator=self.revalidator,
             clock=clock,
             max_unverified_seconds=MAX_UNVERIFIED_SECONDS,
         )
-        self.reading = Reading(
+        self.reader = EntitlementReader(
             store=self.store,
-            fetching=self.fetching,
-            rechecking=self.rechecking,
-            following=self.following,
+            fetcher=self.fetcher,
+            revalidator=self.revalidator,
+            feed_applier=self.feed_applier,
             rules=ConfiguredRules({}),
             clock=clock,
         )
         self.pending.clear()
         self.told.clear()
         self.followed_since, self.lost_at = None, float("-inf")  # of before it began it heard nothing
-        await self.rechecking.__aenter__()
+        await self.revalidator.__aenter__()
 
     async def end(self) -> None:
         """It is no more."""
-        await self.rechecking.__aexit__()
-        await self.fetching.stop()
+        await self.revalidator.__aexit__()
+        await self.fetcher.stop()
 
     async def apply(self, event: FeedEvent) -> None:
         """Tell it one change, in whatever order."""
-        await self.following.apply(event, already_shared=not self.leads)
+        await self.feed_applier.apply(event, already_shared=not self.leads)
         key = cast("EntitlementsChanged | UsageChanged", event).key
         number, used = _told_by(event)
         before = self.told.get(key, Version(0, 0, 0.0))
@@ -182,8 +182,8 @@ class Process:
 
     async def read(self, key: EntityKey) -> tuple[Version | None, EntityState | None]:
         """What it answers of this key, and how sure it is; None for a fallback."""
-        whose = await self.reading.check(Query(key=key, feature_id="whose"))
-        meter = await self.reading.check(Query(key=key, feature_id="m"))
+        whose = await self.reader.check(Query(key=key, feature_id="whose"))
+        meter = await self.reader.check(Query(key=key, feature_id="m"))
         if whose.decision.is_fallback or meter.decision.is_fallback:
             assert whose.decision.is_fallback or self.memory.look(key) is None
             return None, None
@@ -195,7 +195,7 @@ class Process:
 
     async def settled(self) -> None:
         """Returns once nothing is done in the background any more."""
-        while self.rechecking.waiting or len(self.rechecking._tasks) > 1 or self.fetching._flights:  # noqa: ASYNC110
+        while self.revalidator.waiting or len(self.revalidator._tasks) > 1 or self.fetcher._flights:  # noqa: ASYNC110
             await asyncio.sleep(0)  # nothing tells when the last of them is done
 
 

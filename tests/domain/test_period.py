@@ -205,12 +205,12 @@ def test_consecutive_periods_tile(case: tuple[int, int, ResetPeriod]) -> None:
     period = period_containing(now_ms, anchor_ms=anchor_ms, reset_period=reset_period)
     assert period is not None
 
-    following = period_containing(period.end_ms, anchor_ms=anchor_ms, reset_period=reset_period)
+    feed_applier = period_containing(period.end_ms, anchor_ms=anchor_ms, reset_period=reset_period)
     first = period_containing(period.start_ms, anchor_ms=anchor_ms, reset_period=reset_period)
     last = period_containing(period.end_ms - 1, anchor_ms=anchor_ms, reset_period=reset_period)
 
-    assert following is not None
-    assert period.end_ms == following.start_ms
+    assert feed_applier is not None
+    assert period.end_ms == feed_applier.start_ms
     assert (period, period) == (first, last)
 
 

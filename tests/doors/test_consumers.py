@@ -44,12 +44,12 @@ def states() -> list[str]:
 
 
 @pytest.fixture
-async def frames(following: ScriptedFollowing, states: list[str]) -> FrameChannel:
+async def frames(feed_applier: ScriptedFollowing, states: list[str]) -> FrameChannel:
     async def tell_state() -> None:
         states.append("told")
 
     await get_channel_layer().flush()
-    return FrameChannel(following, tell_state=tell_state)  # type: ignore[arg-type]
+    return FrameChannel(feed_applier, tell_state=tell_state)  # type: ignore[arg-type]
 
 
 async def test_frames_arrive_in_order_with_their_numbers(frames: FrameChannel) -> None:
@@ -61,16 +61,18 @@ async def test_frames_arrive_in_order_with_their_numbers(frames: FrameChannel) -
     assert [(1, "a"), (2, "b")] == [(message["number"], message["frame"]) for message in received]
 
 
-async def test_a_number_that_is_left_out_is_a_gap(frames: FrameChannel, following: ScriptedFollowing) -> None:
+async def test_a_number_that_is_left_out_is_a_gap(
+    frames: FrameChannel, feed_applier: ScriptedFollowing
+) -> None:
     """A channel layer may lose messages: it says so nowhere."""
     frames.take(1)
     frames.take(3)
 
-    assert ["lost_message"] == following.told
+    assert ["lost_message"] == feed_applier.told
 
 
 async def test_a_full_channel_is_a_gap_and_no_silent_loss(
-    frames: FrameChannel, following: ScriptedFollowing, monkeypatch: pytest.MonkeyPatch
+    frames: FrameChannel, feed_applier: ScriptedFollowing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumers, "PATIENCE_SECONDS", 0.05)
     for _ in range(MAX_FRAMES_UNDER_WAY):
@@ -78,10 +80,10 @@ async def test_a_full_channel_is_a_gap_and_no_silent_loss(
 
     await frames.delivered("usageUpdatedV2", "one too many")
 
-    assert ["overflow"] == following.told
+    assert ["overflow"] == feed_applier.told
 
 
-async def test_the_socket_waits_for_room(frames: FrameChannel, following: ScriptedFollowing) -> None:
+async def test_the_socket_waits_for_room(frames: FrameChannel, feed_applier: ScriptedFollowing) -> None:
     for _ in range(MAX_FRAMES_UNDER_WAY):
         await frames.delivered("usageUpdatedV2", "x")
     waiting = asyncio.create_task(frames.delivered("usageUpdatedV2", "next"))
@@ -91,11 +93,11 @@ async def test_the_socket_waits_for_room(frames: FrameChannel, following: Script
     frames.take(1)
     await waiting
 
-    assert [] == following.told
+    assert [] == feed_applier.told
 
 
 async def test_few_large_frames_fill_it_as_many_small_ones_do(
-    frames: FrameChannel, following: ScriptedFollowing, monkeypatch: pytest.MonkeyPatch
+    frames: FrameChannel, feed_applier: ScriptedFollowing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thousand frames of a megabyte made a gigabyte. One that is larger than the bound waits alone."""
     monkeypatch.setattr(consumers, "MAX_BYTES_UNDER_WAY", 3000)
@@ -111,17 +113,17 @@ async def test_few_large_frames_fill_it_as_many_small_ones_do(
         frames.take(number)
     await frames.delivered("usageUpdatedV2", "x")
 
-    assert [] == following.told
+    assert [] == feed_applier.told
 
 
 async def test_the_feeds_state_is_told_on(
-    frames: FrameChannel, following: ScriptedFollowing, states: list[str]
+    frames: FrameChannel, feed_applier: ScriptedFollowing, states: list[str]
 ) -> None:
     """Other processes must not learn of a gap later than this one."""
     await frames.followed()
     await frames.lost("lost")
 
-    assert (["followed", "lost"], ["told", "told"]) == (following.told, states)
+    assert (["followed", "lost"], ["told", "told"]) == (feed_applier.told, states)
 
 
 @pytest.mark.timeout(60)
@@ -142,25 +144,25 @@ class ReluctantFeed:
             self.ended.set()
 
 
-def a_sidecar(feed: ReluctantFeed, following: ScriptedFollowing) -> SimpleNamespace:
+def a_sidecar(feed: ReluctantFeed, feed_applier: ScriptedFollowing) -> SimpleNamespace:
     background = Background(FakeClock().monotonic)
-    return SimpleNamespace(open_feed=lambda _: feed, following=following, background=background)
+    return SimpleNamespace(open_feed=lambda _: feed, feed_applier=feed_applier, background=background)
 
 
 async def test_a_feed_that_does_not_close_is_not_relied_on(
-    following: ScriptedFollowing, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    feed_applier: ScriptedFollowing, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While it closes nobody reads what it tells: what is cached must not pass for fresh meanwhile."""
     monkeypatch.setattr(consumers, "CLOSING_SECONDS", 0.05)
     feed = ReluctantFeed()
-    sidecar = a_sidecar(feed, following)
+    sidecar = a_sidecar(feed, feed_applier)
     task = FeedTask(sidecar, listener=SimpleNamespace())  # type: ignore[arg-type]
     task.start()
     await feed.began.wait()
 
     stopping = asyncio.create_task(task.stop())
     await asyncio.sleep(0)
-    told_at_once = list(following.told)
+    told_at_once = list(feed_applier.told)
     await stopping
     feed.let_go.set()
     await feed.ended.wait()
@@ -169,10 +171,10 @@ async def test_a_feed_that_does_not_close_is_not_relied_on(
     assert "did not close in time" in caplog.text
 
 
-async def test_a_feed_that_was_stopped_can_be_started_again(following: ScriptedFollowing) -> None:
+async def test_a_feed_that_was_stopped_can_be_started_again(feed_applier: ScriptedFollowing) -> None:
     feed = ReluctantFeed()
     feed.let_go.set()
-    task = FeedTask(a_sidecar(feed, following), SimpleNamespace())  # type: ignore[arg-type]
+    task = FeedTask(a_sidecar(feed, feed_applier), SimpleNamespace())  # type: ignore[arg-type]
     await task.stop()
     for _ in range(2):
         task.start()
@@ -182,7 +184,7 @@ async def test_a_feed_that_was_stopped_can_be_started_again(following: ScriptedF
         feed.began.clear()
         feed.ended.clear()
 
-    assert {"lost"} == set(following.told)
+    assert {"lost"} == set(feed_applier.told)
 
 
 async def test_channels_own_worker_command_runs_the_consumer(emulator: Emulator, tmp_path: Path) -> None:

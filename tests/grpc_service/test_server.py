@@ -19,7 +19,7 @@ from entitlements.domain.entitlement import EntitlementKind
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.errors import KeyRefused, SidecarError
 from entitlements.domain.ports import Source
-from entitlements.service.reading import Answer, Provenance, Reading
+from entitlements.service.reader import Answer, EntitlementReader, Provenance
 from entitlements.service.remembering import Remembering
 from entitlements.service.reporting import Reporting
 from grpc_service.errors import UNEXPECTED
@@ -101,10 +101,10 @@ Serve = tuple[Client, GrpcServer, int]
 
 @asynccontextmanager
 async def serving(
-    reading: ScriptedReading, reporting: ScriptedReporting, limits: ServerLimits = LIMITS
+    reader: ScriptedReading, reporting: ScriptedReporting, limits: ServerLimits = LIMITS
 ) -> AsyncIterator[Serve]:
     servicer = SidecarServicer(
-        reading=cast("Reading", reading),
+        reader=cast("EntitlementReader", reader),
         remembering=cast("Remembering", NothingRemembered()),
         reporting=cast("Reporting", reporting),
         new_idempotency_key=lambda: "key",
@@ -121,7 +121,7 @@ async def serving(
 
 
 @pytest.fixture
-def reading() -> ScriptedReading:
+def reader() -> ScriptedReading:
     return ScriptedReading()
 
 
@@ -131,8 +131,8 @@ def reporting() -> ScriptedReporting:
 
 
 @pytest.fixture
-async def served(reading: ScriptedReading, reporting: ScriptedReporting) -> AsyncIterator[Serve]:
-    async with serving(reading, reporting) as served:
+async def served(reader: ScriptedReading, reporting: ScriptedReporting) -> AsyncIterator[Serve]:
+    async with serving(reader, reporting) as served:
         yield served
 
 
@@ -152,14 +152,14 @@ async def test_a_message_that_is_too_large_is_refused_and_others_go_on(served: S
     assert (await client.GetBooleanEntitlement(REQUEST)).has_access
 
 
-async def test_one_call_too_many_is_refused(served: Serve, reading: ScriptedReading) -> None:
+async def test_one_call_too_many_is_refused(served: Serve, reader: ScriptedReading) -> None:
     client, _, _ = served
-    reading.gate.clear()
+    reader.gate.clear()
     calls = [asyncio.ensure_future(client.GetBooleanEntitlement(REQUEST)) for _ in range(3)]
-    await reading.until_under_way(3)
+    await reader.until_under_way(3)
 
     code, _ = await status_of(client.GetBooleanEntitlement(REQUEST))
-    reading.gate.set()
+    reader.gate.set()
 
     assert grpc.StatusCode.RESOURCE_EXHAUSTED is code
     assert all(answer.has_access for answer in await asyncio.gather(*calls))
@@ -195,10 +195,10 @@ async def test_the_bound_of_metadata_is_where_it_is_said(served: Serve) -> None:
 
 
 async def test_a_client_that_pings_every_second_while_its_call_waits_is_served(
-    served: Serve, reading: ScriptedReading
+    served: Serve, reader: ScriptedReading
 ) -> None:
     _, _, port = served
-    reading.gate.clear()
+    reader.gate.clear()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     message = struct.pack(">BI", 0, REQUEST.ByteSize()) + REQUEST.SerializeToString()
     fields = [
@@ -212,12 +212,12 @@ async def test_a_client_that_pings_every_second_while_its_call_waits_is_served(
         DataFrame(1, message, flags=["END_STREAM"]),
     )
     writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"".join(frame.serialize() for frame in call))
-    await reading.until_under_way(1)
+    await reader.until_under_way(1)
 
     for _ in range(PINGS_TOO_MANY):
         writer.write(PingFrame(0, b"12345678").serialize())
         await asyncio.sleep(0.6)  # the pace is what is tested
-    reading.gate.set()
+    reader.gate.set()
 
     async with asyncio.timeout(5):
         answer = await reader.readuntil(b"grpc-status")
@@ -226,10 +226,10 @@ async def test_a_client_that_pings_every_second_while_its_call_waits_is_served(
     await writer.wait_closed()
 
 
-async def test_an_answer_may_be_larger_than_what_is_taken(served: Serve, reading: ScriptedReading) -> None:
+async def test_an_answer_may_be_larger_than_what_is_taken(served: Serve, reader: ScriptedReading) -> None:
     client, _, _ = served
     feature = replace(a_boolean_feature().feature, id="f" * (LIMITS.max_message_bytes * 2))
-    reading.answer = replace(
+    reader.answer = replace(
         GRANTED, decision=replace(GRANTED.decision, basis=replace(a_boolean_feature(), feature=feature))
     )
 
@@ -240,10 +240,10 @@ async def test_an_answer_may_be_larger_than_what_is_taken(served: Serve, reading
 
 @pytest.mark.parametrize("failure", [RuntimeError("secret"), KeyError("secret"), SidecarError("secret")])
 async def test_the_text_of_an_exception_never_reaches_a_caller(
-    served: Serve, reading: ScriptedReading, failure: Exception
+    served: Serve, reader: ScriptedReading, failure: Exception
 ) -> None:
     client, _, _ = served
-    reading.failure = failure
+    reader.failure = failure
 
     assert (grpc.StatusCode.INTERNAL, UNEXPECTED) == await status_of(client.GetBooleanEntitlement(REQUEST))
 
@@ -269,7 +269,7 @@ async def test_garbage_instead_of_a_message_is_refused(served: Serve) -> None:
     assert grpc.StatusCode.INTERNAL is code or grpc.StatusCode.INVALID_ARGUMENT is code
 
 
-async def test_calls_are_counted_by_method_and_code(served: Serve, reading: ScriptedReading) -> None:
+async def test_calls_are_counted_by_method_and_code(served: Serve, reader: ScriptedReading) -> None:
     client, _, _ = served
 
     def counted(code: str) -> float:
@@ -278,40 +278,40 @@ async def test_calls_are_counted_by_method_and_code(served: Serve, reading: Scri
 
     before = counted("OK"), counted("INTERNAL")
     await client.GetBooleanEntitlement(REQUEST)
-    reading.failure = RuntimeError()
+    reader.failure = RuntimeError()
     await status_of(client.GetBooleanEntitlement(REQUEST))
 
     assert (before[0] + 1, before[1] + 1) == (counted("OK"), counted("INTERNAL"))
 
 
-async def test_a_caller_that_gives_up_is_counted_as_such(served: Serve, reading: ScriptedReading) -> None:
+async def test_a_caller_that_gives_up_is_counted_as_such(served: Serve, reader: ScriptedReading) -> None:
     client, _, _ = served
-    reading.gate.clear()
+    reader.gate.clear()
 
     code, _ = await status_of(client.GetBooleanEntitlement(REQUEST, timeout=0.2))
 
     assert grpc.StatusCode.DEADLINE_EXCEEDED is code
 
 
-async def test_a_graceful_stop_lets_calls_under_way_end(served: Serve, reading: ScriptedReading) -> None:
+async def test_a_graceful_stop_lets_calls_under_way_end(served: Serve, reader: ScriptedReading) -> None:
     client, server, _ = served
-    reading.gate.clear()
+    reader.gate.clear()
     call = asyncio.ensure_future(client.GetBooleanEntitlement(REQUEST))
-    await reading.until_under_way(1)
+    await reader.until_under_way(1)
 
     stopping = asyncio.create_task(server.stop(grace_seconds=5))
-    reading.gate.set()
+    reader.gate.set()
 
     assert (await call).has_access
     await stopping
     await server.stop(grace_seconds=0)
 
 
-async def test_a_call_that_outlasts_the_grace_is_cut(served: Serve, reading: ScriptedReading) -> None:
+async def test_a_call_that_outlasts_the_grace_is_cut(served: Serve, reader: ScriptedReading) -> None:
     client, server, _ = served
-    reading.gate.clear()
+    reader.gate.clear()
     call = asyncio.ensure_future(client.GetBooleanEntitlement(REQUEST))
-    await reading.until_under_way(1)
+    await reader.until_under_way(1)
 
     await server.stop(grace_seconds=0.1)
 
@@ -320,21 +320,21 @@ async def test_a_call_that_outlasts_the_grace_is_cut(served: Serve, reading: Scr
 
 
 async def test_a_taken_port_is_one_clear_sentence(
-    reading: ScriptedReading, reporting: ScriptedReporting
+    reader: ScriptedReading, reporting: ScriptedReporting
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        async with serving(reading, reporting) as (_, server, _):
+        async with serving(reader, reporting) as (_, server, _):
             with pytest.raises(PortUnavailable, match=f"cannot listen on 127.0.0.1 port {port}: it is taken"):
                 server.listen("127.0.0.1", port)
 
 
 async def test_an_old_connection_is_asked_to_come_anew(
-    reading: ScriptedReading, reporting: ScriptedReporting
+    reader: ScriptedReading, reporting: ScriptedReporting
 ) -> None:
     """HTTP/2 says so with GOAWAY; a client opens another connection, perhaps to another instance."""
     limits = replace(LIMITS, max_connection_age_seconds=0.5)
-    async with serving(reading, reporting, limits) as (_, _, port), asyncio.timeout(15):
+    async with serving(reader, reporting, limits) as (_, _, port), asyncio.timeout(15):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
 

@@ -45,9 +45,9 @@ async def _on_a_terminal(environment: Mapping[str, str], command: str, *argument
         stderr=theirs,
     )
     os.close(theirs)
-    reading = asyncio.create_task(asyncio.to_thread(_read, ours))
+    reader = asyncio.create_task(asyncio.to_thread(_read, ours))
     code = await asyncio.wait_for(process.wait(), SECONDS)
-    return code, await reading
+    return code, await reader
 
 
 def _read(terminal: int) -> str:

@@ -81,7 +81,7 @@ async def test_every_task_has_a_parent(fleet: Sidecar, monkeypatch: pytest.Monke
     before = asyncio.all_tasks()
     async with serving_here(fleet):
         async with asyncio.timeout(20):
-            await _until(lambda: fleet.following.trust.following)
+            await _until(lambda: fleet.feed_applier.trust.following)
             await _until(lambda: fleet.key_check.verdict is KeyVerdict.VALID)
         tasks = asyncio.all_tasks() - before
         strangers = sorted(task.get_name() for task in tasks if _is_ours(task) and not _is_known(fleet, task))

@@ -144,8 +144,8 @@ def test_concurrent_usage_is_none_lost(redis: RedisServer) -> None:
             is_written = False
             while not is_written:
                 values = client.mget("u", "u#timestamp")
-                following = int(values[0]) + 1  # type: ignore[index]
-                one_more = write("u", following, str(following))
+                feed_applier = int(values[0]) + 1  # type: ignore[index]
+                one_more = write("u", feed_applier, str(feed_applier))
                 is_written = replace_usage(
                     client,
                     entity_key="e",

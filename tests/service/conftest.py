@@ -14,12 +14,12 @@ from entitlements.domain.entity import Entity
 from entitlements.domain.ports import Source
 from entitlements.fallbacks import ConfiguredRules
 from entitlements.service.circuits import Circuits
-from entitlements.service.fetching import Fetching, FetchLimits
-from entitlements.service.following import Following
-from entitlements.service.reading import Reading
-from entitlements.service.rechecking import Rechecking
+from entitlements.service.feed_applier import FeedApplier
+from entitlements.service.fetcher import EntityFetcher, FetchLimits
+from entitlements.service.reader import EntitlementReader
 from entitlements.service.remembering import Remembering
 from entitlements.service.reporting import Receipts, Reporting
+from entitlements.service.revalidator import Revalidator
 from tests.fakes import FakeClock, ScriptedSink, ScriptedSource
 
 LIMITS = FetchLimits(budget_seconds=10, concurrency=4, queue_size=8)
@@ -35,11 +35,11 @@ class House:
     api: ScriptedSource
     sink: ScriptedSink
     rules: ConfiguredRules
-    fetching: Fetching
+    fetcher: EntityFetcher
     circuits: Circuits
-    rechecking: Rechecking
-    following: Following
-    reading: Reading
+    revalidator: Revalidator
+    feed_applier: FeedApplier
+    reader: EntitlementReader
     remembering: Remembering
     reporting: Reporting
 
@@ -53,22 +53,27 @@ def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None =
     sink = ScriptedSink()
     rules = rules or ConfiguredRules({})
     circuits = Circuits([Source.EDGE, Source.API], clock=clock)
-    fetching = Fetching(sources=[edge, api], circuits=circuits, store=store, clock=clock, limits=limits)
-    rechecking = Rechecking(
-        fetching=fetching,
+    fetcher = EntityFetcher(sources=[edge, api], circuits=circuits, store=store, clock=clock, limits=limits)
+    revalidator = Revalidator(
+        fetcher=fetcher,
         store=store,
         clock=clock,
         random=Random(1),
         refreshes_per_second=100_000,
         background=Background(clock.monotonic),
     )
-    following = Following(
-        store=store, fetching=fetching, rechecking=rechecking, clock=clock, max_unverified_seconds=60
+    feed_applier = FeedApplier(
+        store=store, fetcher=fetcher, revalidator=revalidator, clock=clock, max_unverified_seconds=60
     )
-    reading = Reading(
-        store=store, fetching=fetching, rechecking=rechecking, following=following, rules=rules, clock=clock
+    reader = EntitlementReader(
+        store=store,
+        fetcher=fetcher,
+        revalidator=revalidator,
+        feed_applier=feed_applier,
+        rules=rules,
+        clock=clock,
     )
-    receipts = Receipts(store=store, fetching=fetching)
+    receipts = Receipts(store=store, fetcher=fetcher)
     reporting = Reporting(sink=sink, api=api, store=store, receipts=receipts, clock=clock)
     return House(
         clock=clock,
@@ -77,12 +82,12 @@ def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None =
         api=api,
         sink=sink,
         rules=rules,
-        fetching=fetching,
+        fetcher=fetcher,
         circuits=circuits,
-        rechecking=rechecking,
-        following=following,
-        reading=reading,
-        remembering=Remembering(replies=memory, following=following, clock=clock),
+        revalidator=revalidator,
+        feed_applier=feed_applier,
+        reader=reader,
+        remembering=Remembering(replies=memory, feed_applier=feed_applier, clock=clock),
         reporting=reporting,
     )
 
@@ -91,6 +96,6 @@ def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None =
 async def house() -> AsyncIterator[House]:
     async with AsyncExitStack() as stack:
         house = build_house()
-        await stack.enter_async_context(house.rechecking)
-        stack.push_async_callback(house.fetching.stop)
+        await stack.enter_async_context(house.revalidator)
+        stack.push_async_callback(house.fetcher.stop)
         yield house

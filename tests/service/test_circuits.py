@@ -20,7 +20,7 @@ from entitlements.domain.errors import (
 from entitlements.domain.ports import Source
 from entitlements.service import circuits as module
 from entitlements.service.circuits import Circuits
-from entitlements.service.fetching import Fetched, FetchLimits, NotFetched
+from entitlements.service.fetcher import Fetched, FetchLimits, NotFetched
 from entitlements.service.resting import MAX_RESTING, REST_SECONDS, RestingEntities
 from tests.builders import an_entity
 from tests.fakes import FakeClock
@@ -40,7 +40,7 @@ async def ask(house: House, key: EntityKey, *, times: int = 1) -> list[bool]:
     """Whether each fetch got something, one a second."""
     answers = []
     for _ in range(times):
-        answers.append(isinstance(await house.fetching.fetch(key), Fetched))
+        answers.append(isinstance(await house.fetcher.fetch(key), Fetched))
         house.clock.advance(1)
     return answers
 
@@ -69,13 +69,13 @@ async def test_one_customers_trouble_denies_nobody_else(house: House, error: Ups
 async def test_an_entity_that_failed_rests_and_is_asked_about_again(house: House) -> None:
     """Asked a hundred times a second it costs the cloud one request in REST_SECONDS."""
     house.edge.answer, house.api.answer = Garbled("edge"), Garbled("api")
-    error = (await house.fetching.fetch(TROUBLED)).error  # type: ignore[union-attr]
+    error = (await house.fetcher.fetch(TROUBLED)).error  # type: ignore[union-attr]
 
-    rested = [await house.fetching.fetch(TROUBLED) for _ in range(5)]
-    resting = house.fetching.resting
+    rested = [await house.fetcher.fetch(TROUBLED) for _ in range(5)]
+    resting = house.fetcher.resting
     house.clock.advance(REST_SECONDS)
     house.edge.answer = an_entity()
-    healed = await house.fetching.fetch(TROUBLED)
+    healed = await house.fetcher.fetch(TROUBLED)
 
     assert [NotFetched(error=error)] * 5 == rested
     assert 1 == resting
@@ -229,7 +229,7 @@ async def test_time_that_was_spent_waiting_here_is_not_the_sources(waited_second
     """A storm: each fetch waits for its slot, and what is left of its budget does not suffice."""
     house = build_house(limits=FetchLimits(budget_seconds=10, concurrency=1, queue_size=100))
     house.edge.gate = asyncio.Event()
-    first = asyncio.create_task(house.fetching.fetch(EntityKey("first")))
+    first = asyncio.create_task(house.fetcher.fetch(EntityKey("first")))
     await house.edge.reached.wait()
 
     async def too_slow(key: EntityKey, *, budget_seconds: float) -> Entity:
@@ -238,8 +238,8 @@ async def test_time_that_was_spent_waiting_here_is_not_the_sources(waited_second
         raise Unreachable("edge", "did not answer in time")
 
     house.edge.fetch = house.api.fetch = too_slow  # type: ignore[method-assign]
-    waiting = [asyncio.create_task(house.fetching.fetch(EntityKey(f"waits-{n}"))) for n in range(9)]
-    while house.fetching._queued < len(waiting):  # noqa: ASYNC110 - it tells no event
+    waiting = [asyncio.create_task(house.fetcher.fetch(EntityKey(f"waits-{n}"))) for n in range(9)]
+    while house.fetcher._queued < len(waiting):  # noqa: ASYNC110 - it tells no event
         await asyncio.sleep(0)
     house.clock.advance(waited_seconds)
     house.edge.gate.set()
@@ -247,7 +247,7 @@ async def test_time_that_was_spent_waiting_here_is_not_the_sources(waited_second
 
     assert isinstance(await first, Fetched)
     assert {BreakerState.CLOSED} == set(house.circuits.states.values())
-    assert 0 == house.fetching.resting
+    assert 0 == house.fetcher.resting
     assert not any(isinstance(answer, Fetched) for answer in answers)
 
 
@@ -255,11 +255,11 @@ async def test_a_source_that_is_not_there_is_told_as_that_also_where_we_were_lat
     """A connection that is refused at once has nothing to do with how long we waited."""
     house = build_house(limits=FetchLimits(budget_seconds=10, concurrency=1, queue_size=100))
     house.edge.gate = asyncio.Event()
-    first = asyncio.create_task(house.fetching.fetch(EntityKey("first")))
+    first = asyncio.create_task(house.fetcher.fetch(EntityKey("first")))
     await house.edge.reached.wait()
     house.edge.answer = house.api.answer = Unreachable("edge", "could not be reached")
-    waiting = [asyncio.create_task(house.fetching.fetch(EntityKey(f"waits-{n}"))) for n in range(9)]
-    while house.fetching._queued < len(waiting):  # noqa: ASYNC110 - it tells no event
+    waiting = [asyncio.create_task(house.fetcher.fetch(EntityKey(f"waits-{n}"))) for n in range(9)]
+    while house.fetcher._queued < len(waiting):  # noqa: ASYNC110 - it tells no event
         await asyncio.sleep(0)
     house.clock.advance(5)
     house.edge.gate.set()

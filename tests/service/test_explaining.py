@@ -22,7 +22,7 @@ GRANTING = FallbackValue(has_access=True)
 
 
 def explaining_of(house: House) -> Explaining:
-    return Explaining(reading=house.reading, rules=house.rules, authority=house.api, clock=house.clock)
+    return Explaining(reader=house.reader, rules=house.rules, authority=house.api, clock=house.clock)
 
 
 async def test_a_denial_is_explained_as_it_is_read(house: House) -> None:
@@ -33,7 +33,7 @@ async def test_a_denial_is_explained_as_it_is_read(house: House) -> None:
     first = await explaining.explain(a_query(requested_usage=1))
     second = await explaining.explain(a_query(requested_usage=1))
 
-    answer = await house.reading.check(a_query(requested_usage=1))
+    answer = await house.reader.check(a_query(requested_usage=1))
     assert answer.decision == first.decision == second.decision
     assert [Source.EDGE, Source.MEMORY] == [first.provenance.source, second.provenance.source]
     assert [Rule.DATA, Rule.ENTITLEMENT, Rule.CLOUD, Rule.LIMIT] == [step.rule for step in first.steps]
@@ -72,7 +72,7 @@ async def test_the_fallback_and_its_origin_are_told_though_not_needed() -> None:
     of_the_call = await explaining.explain(a_query(fallback=DEFAULT_FALLBACK))
     other = await explaining.explain(a_query("g"))
 
-    await house.fetching.stop()
+    await house.fetcher.stop()
     assert [
         (GRANTING, FallbackOrigin.ENVIRONMENT),
         (DEFAULT_FALLBACK, FallbackOrigin.CALL),

@@ -9,7 +9,7 @@ from tests.service.conftest import House
 
 
 def explaining_of(house: House) -> Explaining:
-    return Explaining(reading=house.reading, rules=house.rules, authority=house.api, clock=house.clock)
+    return Explaining(reader=house.reader, rules=house.rules, authority=house.api, clock=house.clock)
 
 
 async def test_an_outage_is_told_with_its_cause(house: House) -> None:

@@ -14,7 +14,7 @@ from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
 from entitlements.domain.events import EntitlementsChanged, FeedEvent, PackagePublished, UsageChanged
 from entitlements.domain.ports import Source
 from entitlements.domain.reason import AccessDeniedReason
-from entitlements.service.reading import RECHECK_INTERVAL_SECONDS
+from entitlements.service.reader import RECHECK_INTERVAL_SECONDS
 from tests.builders import a_metered_feature, a_usage, an_entity
 from tests.service.conftest import House, build_house
 
@@ -73,22 +73,22 @@ class Cloud:
 
     async def deliver(self) -> None:
         if self.untold:
-            await self.house.following.apply(self.untold.popleft())
+            await self.house.feed_applier.apply(self.untold.popleft())
 
     def lose_one(self) -> None:
         if self.untold:
             self.untold.popleft()
-            self.house.following.missed("test")
+            self.house.feed_applier.missed("test")
 
     def cut(self) -> None:
         self.is_connected = False
         self.untold.clear()
-        self.house.following.lost()
+        self.house.feed_applier.lost()
 
     def connect(self) -> None:
         if not self.is_connected:
             self.is_connected = True
-            self.house.following.followed()
+            self.house.feed_applier.followed()
 
     def land(self) -> None:
         if self.gates:
@@ -139,12 +139,12 @@ async def _run(steps: list[str]) -> None:
     cloud = Cloud(house)
     cloud.connect()
     house.edge.fetch = house.api.fetch = cloud.fetch  # type: ignore[method-assign]
-    async with house.rechecking:
+    async with house.revalidator:
         reads: list[asyncio.Task[object]] = []
         for action in steps:
             house.clock.advance(0.001)
             if action == "read":
-                reads.append(asyncio.create_task(house.reading.check(Query(key=KEY, feature_id="f"))))
+                reads.append(asyncio.create_task(house.reader.check(Query(key=KEY, feature_id="f"))))
             else:
                 outcome = getattr(cloud, action)()
                 if outcome is not None:
@@ -166,7 +166,7 @@ async def _read_twice(house: House, cloud: Cloud) -> Entity | None:
     """What two reads leave: the first may start a re-check, the second sees its outcome."""
     for _ in range(2):
         house.clock.advance(RECHECK_INTERVAL_SECONDS)
-        read = asyncio.create_task(house.reading.check(Query(key=KEY, feature_id="f")))
+        read = asyncio.create_task(house.reader.check(Query(key=KEY, feature_id="f")))
         await _settle(house, cloud)
         await read
     cached = house.store.peek(KEY)
@@ -181,7 +181,7 @@ async def _take_turns() -> None:
 async def _settle(house: House, cloud: Cloud) -> None:
     while True:
         await _take_turns()
-        if not cloud.gates and not house.rechecking.waiting:
+        if not cloud.gates and not house.revalidator.waiting:
             return
         while cloud.gates:
             cloud.gates.popleft().set()

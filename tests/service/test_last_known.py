@@ -9,7 +9,7 @@ from entitlements.domain.errors import KeyRefused, Offline, Rejected, Unreachabl
 from entitlements.domain.freshness import NEVER
 from entitlements.domain.ports import Source
 from entitlements.service.circuits import Circuits
-from entitlements.service.fetching import Fetched, Fetching, NotFetched
+from entitlements.service.fetcher import EntityFetcher, Fetched, NotFetched
 from tests.builders import A_KEY, a_boolean_feature, a_cached_entity, an_entity
 from tests.fakes import FakeClock, ScriptedSource
 from tests.service.conftest import LIMITS
@@ -26,7 +26,7 @@ class _Remembered:
 
 async def _fetched(answer: Entity | UpstreamError, *, store: Tiers | None = None) -> Fetched | NotFetched:
     source = ScriptedSource(answer=answer, source=Source.API)
-    fetching = Fetching(
+    fetcher = EntityFetcher(
         sources=[source],
         circuits=Circuits([Source.API], clock=FakeClock()),
         store=store or Tiers(MemoryTier(max_size_bytes=1_000_000)),
@@ -34,7 +34,7 @@ async def _fetched(answer: Entity | UpstreamError, *, store: Tiers | None = None
         limits=LIMITS,
         last_known=_Remembered(),
     )
-    return await fetching.fetch(A_KEY)
+    return await fetcher.fetch(A_KEY)
 
 
 @pytest.mark.parametrize("error", [Unreachable("api", "is away"), KeyRefused("api"), Offline("api")])

@@ -23,12 +23,12 @@ EMPTY_NOW = an_entity(updated_at_ms=0)
 
 async def told(house: House, entity: Entity) -> None:
     house.clock.advance(1)
-    await house.following.apply(EntitlementsChanged(key=A_KEY, entity=entity))
+    await house.feed_applier.apply(EntitlementsChanged(key=A_KEY, entity=entity))
 
 
 async def has_promo(house: House) -> tuple[bool, EntityState | None]:
     house.clock.advance(2)
-    answer = await house.reading.check(Query(key=A_KEY, feature_id="promo"))
+    answer = await house.reader.check(Query(key=A_KEY, feature_id="promo"))
     return answer.decision.has_access, answer.provenance.state
 
 
@@ -40,18 +40,18 @@ async def reloaded(house: House) -> None:
 @pytest.fixture
 async def following(house: House) -> House:
     """A house that follows the feed."""
-    house.following.followed()
+    house.feed_applier.followed()
     return house
 
 
 @pytest.mark.parametrize("held", [BOTH, BOTH_AHEAD], ids=["stamped today", "by a clock that was ahead"])
-async def test_a_revocation_is_applied_at_once(following: House, held: Entity) -> None:
+async def test_a_revocation_is_applied_at_once(feed_applier: House, held: Entity) -> None:
     """What was stamped last is taken away, so that the set's stamps go back."""
-    await told(following, held)
+    await told(feed_applier, held)
 
-    await told(following, REVOKED)
+    await told(feed_applier, REVOKED)
 
-    assert (False, EntityState.FRESH) == await has_promo(following)
+    assert (False, EntityState.FRESH) == await has_promo(feed_applier)
 
 
 @pytest.mark.parametrize("held", [BOTH, BOTH_AHEAD], ids=["stamped today", "by a clock that was ahead"])
@@ -68,10 +68,10 @@ async def test_reload_applies_a_revocation_that_the_feed_did_not_tell(house: Hou
 async def test_a_recheck_after_a_reconnect_asks_the_api_where_the_edge_seems_older(house: House) -> None:
     """The Edge says what is true, or what was: its stamps cannot tell, so the API is asked, once."""
     await told(house, BOTH)
-    house.following.followed()
+    house.feed_applier.followed()
     house.api.answer = house.edge.answer = REVOKED
 
-    await house.fetching.fetch(A_KEY)
+    await house.fetcher.fetch(A_KEY)
 
     assert (False, EntityState.FRESH) == await has_promo(house)
     assert [A_KEY] == house.api.asked
@@ -84,7 +84,7 @@ async def test_an_edge_that_still_shows_what_was_taken_away_is_not_believed(hous
     house.edge.answer, house.api.answer = BOTH, REVOKED
     house.clock.advance(1)
 
-    await house.fetching.fetch(A_KEY)
+    await house.fetcher.fetch(A_KEY)
 
     assert not (await has_promo(house))[0]
 
@@ -96,7 +96,7 @@ async def test_an_edge_that_lags_changes_nothing_while_the_api_is_away(house: Ho
     house.edge.answer, house.api.answer = BOTH, Unreachable("api", "is away")
     house.clock.advance(1)
 
-    await house.fetching.fetch(A_KEY)
+    await house.fetcher.fetch(A_KEY)
 
     assert not (await has_promo(house))[0]
 
@@ -106,7 +106,7 @@ async def test_an_edge_that_tells_something_newer_is_believed_alone(house: House
     house.edge.answer = BOTH
     house.clock.advance(1)
 
-    await house.fetching.fetch(A_KEY)
+    await house.fetcher.fetch(A_KEY)
 
     assert (await has_promo(house))[0]
     assert [] == house.api.asked
@@ -117,7 +117,7 @@ async def test_what_comes_while_the_api_is_asked_makes_it_be_asked_again(house: 
     await told(house, BOTH)
     house.edge.answer = Unreachable("edge", "is away")
     house.api.answer, house.api.gate = BOTH, asyncio.Event()
-    fetch = asyncio.create_task(house.fetching.fetch(A_KEY))
+    fetch = asyncio.create_task(house.fetcher.fetch(A_KEY))
     await house.api.reached.wait()
     await told(house, REVOKED)
     house.api.answer = EMPTY_NOW
@@ -151,7 +151,7 @@ async def test_a_push_for_a_period_that_is_over_moves_nothing(house: House) -> N
     await told(house, an_entity(a_metered_feature("m", usage=usage)))
     update = UsageUpdate(feature_id="m", current=0, updated_at_ms=NOW_MS - 500, period_end_ms=NOW_MS - 100)
 
-    await house.following.apply(UsageChanged(key=A_KEY, update=update))
+    await house.feed_applier.apply(UsageChanged(key=A_KEY, update=update))
 
-    answer = await house.reading.check(Query(key=A_KEY, feature_id="m"))
+    answer = await house.reader.check(Query(key=A_KEY, feature_id="m"))
     assert 10 == answer.decision.basis.usage.current  # type: ignore[union-attr]

@@ -41,14 +41,14 @@ def hold(house: House, key: EntityKey = A_KEY, cached: CachedEntity | None = Non
 
 def ask(house: House, query: Query, question: Question = QUESTION) -> None:
     """Has a query answered from memory, and its reply remembered."""
-    answer = house.reading.check_held(query)
+    answer = house.reader.check_held(query)
     assert answer is not None
     house.remembering.remember(question, b"reply", answer)
 
 
 def test_fresh_reply_stands_and_its_age_grows(house: House) -> None:
     """With the milliseconds since the entity was confirmed."""
-    house.following.followed()
+    house.feed_applier.followed()
     hold(house)
     ask(house, a_query("flag"))
     house.clock.advance(1.5)
@@ -59,7 +59,7 @@ def test_fresh_reply_stands_and_its_age_grows(house: House) -> None:
 
 def test_recall_counts_as_a_hit(house: House) -> None:
     """Once settled; a question that must be decided counts nothing."""
-    house.following.followed()
+    house.feed_applier.followed()
     hold(house)
     ask(house, a_query("flag"))
     metrics.settle_all()
@@ -74,14 +74,14 @@ def test_recall_counts_as_a_hit(house: House) -> None:
 @pytest.mark.parametrize("change", ["lost", "followed", "missed"])
 def test_change_of_the_feed_ends_a_reply(house: House, change: str) -> None:
     """A gap makes the entity suspect: it is to be re-checked, which deciding does."""
-    house.following.followed()
+    house.feed_applier.followed()
     hold(house)
     ask(house, a_query("flag"))
     match change:
         case "missed":
-            house.following.missed("test")
+            house.feed_applier.missed("test")
         case _:
-            getattr(house.following, change)()
+            getattr(house.feed_applier, change)()
 
     assert None is house.remembering.recall(QUESTION)
 
@@ -107,7 +107,7 @@ def test_unfollowed_reply_ends_with_its_freshness(house: House) -> None:
 def test_boundary_of_the_clock_ends_a_reply(house: House, feature: Any, id_: str) -> None:
     """A period's end, a valid-until; and a clock that is set back."""
     house.clock.wall_ms = NOW_MS
-    house.following.followed()
+    house.feed_applier.followed()
     hold(house, cached=a_cached_entity(an_entity(feature), confirmed_at=house.clock.seconds))
     ask(house, a_query(id_))
 
@@ -120,7 +120,7 @@ def test_boundary_of_the_clock_ends_a_reply(house: House, feature: Any, id_: str
 
 def test_fallback_is_not_remembered(house: House) -> None:
     """Its rules may change at any time."""
-    house.following.followed()
+    house.feed_applier.followed()
     hold(house)
     ask(house, a_query("absent"))
 
@@ -141,7 +141,7 @@ def test_fallback_is_not_remembered(house: House) -> None:
 )
 def test_only_fresh_answers_are_remembered(house: House, cached: CachedEntity) -> None:
     """The others carry a mark that must not outlive its reason."""
-    house.following.followed()
+    house.feed_applier.followed()
     hold(house, cached=cached)
     ask(house, a_query("flag"))
 
@@ -150,12 +150,12 @@ def test_only_fresh_answers_are_remembered(house: House, cached: CachedEntity) -
 
 def test_feed_that_changes_while_a_reply_is_made(house: House) -> None:
     """What was decided before the gap is suspect after it: it is not remembered as if it came after."""
-    house.following.followed()
+    house.feed_applier.followed()
     hold(house)
     house.clock.advance(1)
-    answer = house.reading.check_held(a_query("flag"))
+    answer = house.reader.check_held(a_query("flag"))
     assert answer is not None
-    house.following.missed("test")
+    house.feed_applier.missed("test")
     house.remembering.remember(QUESTION, b"reply", answer)
 
     assert None is house.remembering.recall(QUESTION)
@@ -163,7 +163,7 @@ def test_feed_that_changes_while_a_reply_is_made(house: House) -> None:
 
 async def test_answer_of_nothing_known_is_not_remembered(house: House) -> None:
     """There is no entity whose change would end it."""
-    answer = await house.reading.check(a_query("", key=EntityKey("")))
+    answer = await house.reader.check(a_query("", key=EntityKey("")))
     house.remembering.remember(QUESTION, b"reply", answer)
 
     assert None is house.remembering.recall(QUESTION)
@@ -171,9 +171,9 @@ async def test_answer_of_nothing_known_is_not_remembered(house: House) -> None:
 
 async def test_list_is_remembered_as_a_check_is(house: House) -> None:
     """By the earliest boundary of all that it lists."""
-    house.following.followed()
+    house.feed_applier.followed()
     hold(house)
-    answer = house.reading.list_held(A_KEY)
+    answer = house.reader.list_held(A_KEY)
     assert answer is not None
     house.remembering.remember(QUESTION, b"list", answer)
 
@@ -219,7 +219,7 @@ class RememberedIsDecided(RuleBasedStateMachine):
 
     @rule(change=st.sampled_from(["followed", "lost"]))
     def change_the_feed(self, change: str) -> None:
-        getattr(self.house.following, change)()
+        getattr(self.house.feed_applier, change)()
 
     @rule(has_access=st.booleans())
     def change_the_fallback(self, has_access: bool) -> None:
@@ -230,7 +230,7 @@ class RememberedIsDecided(RuleBasedStateMachine):
         query = a_query(id_, key=key, requested_usage=usage)
         question = ("/s/Ask", repr(query).encode())
         recalled = self.house.remembering.recall(question)
-        answer = self.house.reading.check_held(query)
+        answer = self.house.reader.check_held(query)
         if recalled is not None:
             assert answer is not None
             assert (repr(answer.decision).encode(), answer.provenance.age_ms) == recalled

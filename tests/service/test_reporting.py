@@ -31,7 +31,7 @@ def _receipt(current: float, *, updated_at_ms: int) -> UsageReceipt:
 
 
 async def _usage(house: House) -> float:
-    answer = await house.reading.check(Query(key=KEY, feature_id="f"))
+    answer = await house.reader.check(Query(key=KEY, feature_id="f"))
     return answer.decision.basis.usage.current  # type: ignore[union-attr]
 
 

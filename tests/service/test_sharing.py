@@ -27,7 +27,7 @@ def dropped() -> Dropped:
 
 @pytest.fixture
 def sharing(house: House, dropped: Dropped) -> Sharing:
-    return Sharing(following=house.following, clock=house.clock, dropped_writes=dropped)
+    return Sharing(feed_applier=house.feed_applier, clock=house.clock, dropped_writes=dropped)
 
 
 def a_word(*, sender: str = "one", number: int = 0, is_following: bool = True, told: bool = False) -> Word:
@@ -44,7 +44,7 @@ def a_word(*, sender: str = "one", number: int = 0, is_following: bool = True, t
 
 def gap(house: House) -> float:
     """When the last gap was."""
-    return house.following.trust.since
+    return house.feed_applier.trust.since
 
 
 async def test_a_word_survives_the_channel_layer() -> None:
@@ -72,7 +72,7 @@ async def test_what_is_no_word_is_none(message: dict[str, object]) -> None:
 async def test_who_hears_a_holder_follows(house: House, sharing: Sharing) -> None:
     assert not sharing.hear(a_word())
 
-    assert house.following.trust.following
+    assert house.feed_applier.trust.following
 
 
 async def test_a_change_is_to_be_applied(sharing: Sharing) -> None:
@@ -112,7 +112,7 @@ async def test_another_holder_is_a_gap(house: House, sharing: Sharing) -> None:
     sharing.hear(a_word(sender="two", number=4))
 
     assert house.clock.monotonic() == gap(house)
-    assert house.following.trust.following
+    assert house.feed_applier.trust.following
 
 
 async def test_a_holder_that_lost_the_feed_takes_the_others_along(house: House, sharing: Sharing) -> None:
@@ -120,7 +120,7 @@ async def test_a_holder_that_lost_the_feed_takes_the_others_along(house: House, 
 
     sharing.hear(a_word(is_following=False))
 
-    assert not house.following.trust.following
+    assert not house.feed_applier.trust.following
 
 
 async def test_a_silent_holder_is_lost_after_a_while(
@@ -129,12 +129,12 @@ async def test_a_silent_holder_is_lost_after_a_while(
     sharing.hear(a_word())
     house.clock.advance(SILENCE_SECONDS)
     sharing.lose_silent_holder()
-    was_following = house.following.trust.following
+    was_following = house.feed_applier.trust.following
 
     house.clock.advance(0.1)
     sharing.lose_silent_holder()
 
-    assert (True, False) == (was_following, house.following.trust.following)
+    assert (True, False) == (was_following, house.feed_applier.trust.following)
     assert 1 == caplog.text.count("is not heard")
 
 
@@ -143,12 +143,12 @@ async def test_who_leads_does_not_listen(house: House, sharing: Sharing) -> None
     sharing.take_role(Role.LEADING)
 
     assert not sharing.hear(a_word(told=True))
-    assert not house.following.trust.following
+    assert not house.feed_applier.trust.following
 
 
 async def test_changes_told_are_numbered(house: House, sharing: Sharing) -> None:
     sharing.take_role(Role.LEADING)
-    house.following.followed()
+    house.feed_applier.followed()
 
     words = [sharing.sign_of_life(), sharing.change(*CHANGE), sharing.change(*CHANGE), sharing.sign_of_life()]
 
@@ -169,27 +169,27 @@ async def test_each_turn_as_the_holder_has_its_own_name(sharing: Sharing) -> Non
 @pytest.mark.parametrize("role", [Role.LEADING, Role.ALONE])
 async def test_giving_the_feed_up_is_a_gap(house: House, sharing: Sharing, role: Role) -> None:
     sharing.take_role(role)
-    house.following.followed()
+    house.feed_applier.followed()
 
     sharing.take_role(Role.HEARING)
 
-    assert not house.following.trust.following
+    assert not house.feed_applier.trust.following
 
 
 async def test_losing_redis_while_leading_is_no_gap(house: House, sharing: Sharing) -> None:
     """The feed goes on: what is in memory stays fresh."""
     sharing.take_role(Role.LEADING)
-    house.following.followed()
+    house.feed_applier.followed()
 
     sharing.take_role(Role.ALONE)
 
-    assert house.following.trust.following
+    assert house.feed_applier.trust.following
 
 
 async def test_what_redis_missed_while_it_was_away_is_not_vouched_for(house: House, sharing: Sharing) -> None:
     """A process that followed the feed for itself wrote nothing there meanwhile."""
     sharing.take_role(Role.ALONE)
-    house.following.followed()
+    house.feed_applier.followed()
     house.clock.advance(10)
 
     sharing.take_role(Role.LEADING)
@@ -201,7 +201,7 @@ async def test_what_redis_holds_is_vouched_for_while_it_is_kept_up_to_date(
     house: House, sharing: Sharing
 ) -> None:
     sharing.take_role(Role.LEADING)
-    house.following.followed()
+    house.feed_applier.followed()
     followed_at = house.clock.monotonic()
     house.clock.advance(100)
 
@@ -238,7 +238,7 @@ async def test_a_write_that_redis_did_not_take_ends_the_vouching_for_what_was_be
     house: House, sharing: Sharing, dropped: Dropped
 ) -> None:
     sharing.take_role(Role.LEADING)
-    house.following.followed()
+    house.feed_applier.followed()
     followed_at = house.clock.monotonic()
     house.clock.advance(10)
 
@@ -256,12 +256,12 @@ async def test_a_write_that_redis_did_not_take_ends_the_vouching_for_what_was_be
 async def test_a_gap_of_the_holder_is_one_for_all(house: House, sharing: Sharing) -> None:
     """Also when its feed is back before it says anything."""
     sharing.take_role(Role.LEADING)
-    house.following.followed()
+    house.feed_applier.followed()
     before = sharing.sign_of_life().number
     house.clock.advance(1)
 
-    house.following.lost()
-    house.following.followed()
+    house.feed_applier.lost()
+    house.feed_applier.followed()
 
     assert before + 1 == sharing.sign_of_life().number
     assert before + 1 == sharing.sign_of_life().number
@@ -277,7 +277,7 @@ async def test_a_holder_that_misses_changes_itself_says_so(house: House, sharing
 
 async def test_a_process_for_itself_vouches_for_nothing(house: House, sharing: Sharing) -> None:
     sharing.take_role(Role.ALONE)
-    house.following.followed()
+    house.feed_applier.followed()
     now = house.clock.monotonic()
 
     assert now - 1 == sharing.vouch(now - 1)

@@ -15,7 +15,7 @@ from entitlements.domain.reason import AccessDeniedReason
 from entitlements.fallbacks import ConfiguredRules
 from entitlements.service.explaining import Explaining
 from entitlements.service.explanation_document import explanation_document
-from entitlements.service.reading import Provenance
+from entitlements.service.reader import Provenance
 from entitlements.service.wording import (
     REASONS,
     amount,
@@ -123,7 +123,7 @@ HEADLINES: list[tuple[Entity, Query, str]] = [
 
 
 def explaining_of(house: House) -> Explaining:
-    return Explaining(reading=house.reading, rules=house.rules, authority=house.api, clock=house.clock)
+    return Explaining(reader=house.reader, rules=house.rules, authority=house.api, clock=house.clock)
 
 
 @pytest.mark.parametrize(("entity", "query", "expected"), HEADLINES)
@@ -133,7 +133,7 @@ async def test_the_headline_says_what_decided(entity: Entity, query: Query, expe
 
     explained = await explaining_of(house).explain(query)
 
-    await house.fetching.stop()
+    await house.fetcher.stop()
     assert headline(explained).startswith(expected)
     assert "headline" in json.loads(json.dumps(explanation_document(explained)))
 

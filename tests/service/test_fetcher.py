@@ -19,14 +19,14 @@ from entitlements.domain.errors import (
 )
 from entitlements.domain.freshness import NEVER
 from entitlements.domain.ports import Claim, Source, Turn
-from entitlements.service import fetching as fetching_module
+from entitlements.service import fetcher as fetching_module
 from entitlements.service.circuits import KEY_REFUSED_PAUSE_SECONDS, PROBE_BUDGET_SECONDS, Circuits
-from entitlements.service.fetching import (
+from entitlements.service.fetcher import (
     FIRST_SOURCE_SHARE,
     TURN_SECONDS,
     TURN_SHARE,
+    EntityFetcher,
     Fetched,
-    Fetching,
     FetchLimits,
     NotFetched,
 )
@@ -41,7 +41,7 @@ async def test_answer_of_the_edge_is_kept(house: House) -> None:
     """What the Edge answers is merged into the tiers and returned."""
     house.edge.answer = an_entity(a_boolean_feature())
 
-    fetched = await house.fetching.fetch(KEY)
+    fetched = await house.fetcher.fetch(KEY)
 
     assert Fetched(cached=house.store.peek(KEY), source=Source.EDGE) == fetched  # type: ignore[arg-type]
     assert not house.api.asked
@@ -50,23 +50,23 @@ async def test_answer_of_the_edge_is_kept(house: House) -> None:
 async def test_waiting_callers_share_one_fetch(house: House) -> None:
     """However many wait for an entity, the cloud is asked once."""
     house.edge.gate = asyncio.Event()
-    callers = [asyncio.create_task(house.fetching.fetch(KEY)) for _ in range(200)]
+    callers = [asyncio.create_task(house.fetcher.fetch(KEY)) for _ in range(200)]
     await house.edge.reached.wait()
-    assert house.fetching.is_fetching(KEY)
+    assert house.fetcher.is_fetching(KEY)
     house.edge.gate.set()
 
     answers = await asyncio.gather(*callers)
 
     assert len(house.edge.asked) == 1
     assert all(isinstance(answer, Fetched) for answer in answers)
-    assert not house.fetching.is_fetching(KEY)
+    assert not house.fetcher.is_fetching(KEY)
 
 
 async def test_caller_that_leaves_does_not_end_the_fetch(house: House) -> None:
     """A cancelled caller leaves the fetch to the others."""
     house.edge.gate = asyncio.Event()
-    leaving = asyncio.create_task(house.fetching.fetch(KEY))
-    staying = asyncio.create_task(house.fetching.fetch(KEY))
+    leaving = asyncio.create_task(house.fetcher.fetch(KEY))
+    staying = asyncio.create_task(house.fetcher.fetch(KEY))
     await house.edge.reached.wait()
 
     leaving.cancel()
@@ -80,7 +80,7 @@ async def test_api_answers_within_the_budget_when_the_edge_fails(house: House) -
     """Edge fails, GraphQL works: the fetch falls over within the same budget."""
     house.edge.answer = Unreachable("edge")
 
-    fetched = await house.fetching.fetch(KEY)
+    fetched = await house.fetcher.fetch(KEY)
 
     assert isinstance(fetched, Fetched)
     assert fetched.source is Source.API
@@ -94,14 +94,14 @@ async def test_last_failure_is_told_when_all_fail(house: House) -> None:
     refused = KeyRefused("api")
     house.api.answer = refused
 
-    assert NotFetched(error=refused) == await house.fetching.fetch(KEY)
+    assert NotFetched(error=refused) == await house.fetcher.fetch(KEY)
 
 
 async def test_circuit_opens_after_failures_in_a_row(house: House) -> None:
     """In an outage uncached callers cost the cloud nothing, and themselves no time-out."""
     await _fail(house, Unreachable("edge"), Garbled("api"))
 
-    answer = await house.fetching.fetch(KEY)
+    answer = await house.fetcher.fetch(KEY)
 
     assert isinstance(answer, NotFetched)
     assert isinstance(answer.error, CircuitOpen)
@@ -115,7 +115,7 @@ async def test_open_circuit_heals_by_itself(house: House) -> None:
     house.edge.answer = an_entity()
     house.clock.advance(FIRST_PAUSE_SECONDS)
 
-    fetched = await house.fetching.fetch(KEY)
+    fetched = await house.fetcher.fetch(KEY)
 
     assert isinstance(fetched, Fetched)
     assert house.edge.budgets[-1] == PROBE_BUDGET_SECONDS
@@ -126,12 +126,12 @@ async def test_refused_key_pauses_at_once(house: House) -> None:
     """A refused key is not tried with every customer, but again after a pause."""
     house.edge.answer = KeyRefused("edge")
     house.api.answer = KeyRefused("api")
-    await house.fetching.fetch(KEY)
-    await house.fetching.fetch(EntityKey("customer-2"))
+    await house.fetcher.fetch(KEY)
+    await house.fetcher.fetch(EntityKey("customer-2"))
     assert house.edge.asked == [KEY]
 
     house.clock.advance(KEY_REFUSED_PAUSE_SECONDS)
-    await house.fetching.fetch(KEY)
+    await house.fetcher.fetch(KEY)
 
     assert house.edge.asked == [KEY, KEY]
 
@@ -143,11 +143,11 @@ async def test_throttled_source_is_left_alone_as_long_as_it_asks(
     """429 for several customers is about the key: Retry-After is honoured; without one, a short pause."""
     await _fail(house, Throttled("edge", retry_after_seconds=told), Unreachable("api"))
     house.clock.advance(pause - 0.01)
-    await house.fetching.fetch(EntityKey("another"))
+    await house.fetcher.fetch(EntityKey("another"))
     assert len(house.edge.asked) == FAILURES_TO_OPEN
 
     house.clock.advance(0.02)
-    await house.fetching.fetch(EntityKey("a third"))
+    await house.fetcher.fetch(EntityKey("a third"))
 
     assert len(house.edge.asked) == FAILURES_TO_OPEN + 1
 
@@ -164,13 +164,13 @@ async def test_full_queue_is_overload_not_a_wait() -> None:
     """Fetches that wait are bounded; one more is told at once."""
     house = build_house(limits=FetchLimits(budget_seconds=10, concurrency=1, queue_size=1))
     house.edge.gate = asyncio.Event()
-    flying = asyncio.create_task(house.fetching.fetch(KEY))
+    flying = asyncio.create_task(house.fetcher.fetch(KEY))
     await house.edge.reached.wait()
-    queued = asyncio.create_task(house.fetching.fetch(EntityKey("customer-2")))
+    queued = asyncio.create_task(house.fetcher.fetch(EntityKey("customer-2")))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
 
-    answer = await house.fetching.fetch(EntityKey("customer-3"))
+    answer = await house.fetcher.fetch(EntityKey("customer-3"))
 
     assert isinstance(answer, NotFetched)
     assert isinstance(answer.error, Overloaded)
@@ -183,10 +183,10 @@ async def test_turn_that_does_not_come_within_the_budget_is_overload() -> None:
     """The budget holds for the waiting as well."""
     house = build_house(limits=FetchLimits(budget_seconds=0.01, concurrency=1, queue_size=1))
     house.edge.gate = asyncio.Event()
-    flying = asyncio.create_task(house.fetching.fetch(KEY))
+    flying = asyncio.create_task(house.fetcher.fetch(KEY))
     await house.edge.reached.wait()
 
-    answer = await house.fetching.fetch(EntityKey("customer-2"))
+    answer = await house.fetcher.fetch(EntityKey("customer-2"))
 
     assert isinstance(answer, NotFetched)
     assert isinstance(answer.error, Overloaded)
@@ -200,10 +200,10 @@ async def test_doubted_fetch_that_may_not_ask_again_ends_suspect(
     """What the feed told during a fetch may be newer than its answer."""
     monkeypatch.setattr(fetching_module, "MAX_ASKS", 1)
     house.edge.gate = asyncio.Event()
-    flying = asyncio.create_task(house.fetching.fetch(KEY))
+    flying = asyncio.create_task(house.fetcher.fetch(KEY))
     await house.edge.reached.wait()
-    house.fetching.doubt(KEY)
-    house.fetching.doubt(EntityKey("nobody fetches this one"))
+    house.fetcher.doubt(KEY)
+    house.fetcher.doubt(EntityKey("nobody fetches this one"))
     house.edge.gate.set()
 
     fetched = await flying
@@ -215,10 +215,10 @@ async def test_doubted_fetch_that_may_not_ask_again_ends_suspect(
 async def test_fetch_does_not_show_older_usage_than_was_told(house: House) -> None:
     """A report answered before a slow fetch shows in what that fetch leaves behind."""
     house.edge.answer = an_entity(a_metered_feature("f", usage=a_usage(1, updated_at_ms=10)))
-    house.fetching.note_usage(KEY, UsageUpdate(feature_id="f", current=2, updated_at_ms=20))
-    house.fetching.note_usage(KEY, UsageUpdate(feature_id="unknown", current=2, updated_at_ms=20))
+    house.fetcher.note_usage(KEY, UsageUpdate(feature_id="f", current=2, updated_at_ms=20))
+    house.fetcher.note_usage(KEY, UsageUpdate(feature_id="unknown", current=2, updated_at_ms=20))
 
-    fetched = await house.fetching.fetch(KEY)
+    fetched = await house.fetcher.fetch(KEY)
 
     assert isinstance(fetched, Fetched)
     assert fetched.cached.entity.features["f"].usage.current == 2  # type: ignore[union-attr]
@@ -230,10 +230,10 @@ async def test_stopping_ends_the_fetches_under_way(house: House) -> None:
     house.clock.advance(FIRST_PAUSE_SECONDS)
     house.edge.gate = asyncio.Event()
     house.edge.reached.clear()
-    flying = asyncio.create_task(house.fetching.fetch(KEY))
+    flying = asyncio.create_task(house.fetcher.fetch(KEY))
     await house.edge.reached.wait()
 
-    await house.fetching.stop()
+    await house.fetcher.stop()
 
     with pytest.raises(asyncio.CancelledError):
         await flying
@@ -244,7 +244,7 @@ async def _fail(house: House, edge: UpstreamError, api: UpstreamError) -> None:
     house.edge.answer = edge
     house.api.answer = api
     for number in range(FAILURES_TO_OPEN):
-        await house.fetching.fetch(EntityKey(f"failing-{number}"))
+        await house.fetcher.fetch(EntityKey(f"failing-{number}"))
 
 
 class SlowTurns:
@@ -276,7 +276,7 @@ async def test_waiting_for_another_process_leaves_time_to_fetch(
     """
     turns = SlowTurns(house)
     limits = FetchLimits(budget_seconds=budget_seconds, concurrency=4, queue_size=8)
-    fetching = Fetching(
+    fetcher = EntityFetcher(
         circuits=Circuits([Source.EDGE, Source.API], clock=FakeClock()),
         sources=[house.edge, house.api],
         store=house.store,
@@ -285,7 +285,7 @@ async def test_waiting_for_another_process_leaves_time_to_fetch(
         turns=turns,
     )
 
-    fetched = await fetching.fetch(KEY)
+    fetched = await fetcher.fetch(KEY)
 
     assert [expected] == turns.waited
     assert isinstance(fetched, Fetched)

@@ -15,9 +15,9 @@ from entitlements.domain.freshness import UNKNOWN_CUSTOMER_SECONDS, EntityState
 from entitlements.domain.ports import Source
 from entitlements.domain.reason import AccessDeniedReason
 from entitlements.fallbacks import ConfiguredRules
-from entitlements.service import fetching as fetching_module
-from entitlements.service.fetching import FetchLimits
-from entitlements.service.reading import RECHECK_INTERVAL_SECONDS, Provenance
+from entitlements.service import fetcher as fetching_module
+from entitlements.service.fetcher import FetchLimits
+from entitlements.service.reader import RECHECK_INTERVAL_SECONDS, Provenance
 from tests.builders import a_boolean_feature, an_entity
 from tests.service.conftest import House, build_house
 
@@ -40,8 +40,8 @@ async def test_first_read_asks_the_cloud_and_the_second_does_not(house: House) -
     """The cloud is asked once; the answer comes from memory from then on."""
     house.edge.answer = an_entity(a_boolean_feature("f"))
 
-    first = await house.reading.check(QUERY)
-    second = await house.reading.check(QUERY)
+    first = await house.reader.check(QUERY)
+    second = await house.reader.check(QUERY)
 
     assert (first.decision, second.decision) == (second.decision, first.decision)
     assert first.decision.has_access
@@ -52,14 +52,14 @@ async def test_first_read_asks_the_cloud_and_the_second_does_not(house: House) -
 async def test_better_ws_disabled_still_caches_in_memory(house: House) -> None:
     """Without a feed, a second read within the re-check age costs no upstream call; a later one re-checks."""
     house.edge.answer = an_entity(a_boolean_feature("f"))
-    await house.reading.check(QUERY)
+    await house.reader.check(QUERY)
     house.clock.advance(59)
-    await house.reading.check(QUERY)
+    await house.reader.check(QUERY)
     assert len(house.edge.asked) == 1
 
     house.clock.advance(2)
     house.edge.reached.clear()
-    answer = await house.reading.check(QUERY)
+    answer = await house.reader.check(QUERY)
 
     assert answer.provenance == Provenance(source=Source.MEMORY, state=EntityState.SUSPECT, age_ms=61_000)
     await asyncio.wait_for(house.edge.reached.wait(), 1)
@@ -67,41 +67,41 @@ async def test_better_ws_disabled_still_caches_in_memory(house: House) -> None:
 
 async def test_followed_feed_keeps_an_entity_fresh_for_ever(house: House) -> None:
     """While the feed is followed without a gap, age alone changes nothing."""
-    house.following.followed()
+    house.feed_applier.followed()
     await _hold(house)
     house.clock.advance(1_000_000)
 
-    answer = await house.reading.check(QUERY)
+    answer = await house.reader.check(QUERY)
 
     assert answer.provenance.state is EntityState.FRESH
-    assert house.rechecking.waiting == 0
+    assert house.revalidator.waiting == 0
 
 
 async def test_suspect_answers_at_once_and_is_checked_in_the_background(house: House) -> None:
     """After a gap the held answer is given without waiting for the cloud."""
-    house.following.followed()
+    house.feed_applier.followed()
     await _hold(house)
     house.clock.advance(2)
-    house.following.missed("test")
+    house.feed_applier.missed("test")
     house.edge.gate = asyncio.Event()
 
-    answer = await house.reading.check(QUERY)
+    answer = await house.reader.check(QUERY)
 
     assert answer.decision.has_access
     assert answer.provenance.state is EntityState.SUSPECT
-    assert house.rechecking.waiting == 1
+    assert house.revalidator.waiting == 1
 
 
 async def test_entity_is_not_rechecked_more_often_than_the_interval(house: House) -> None:
     """A busy suspect does not eat the rate of all the others."""
     await _hold(house)
-    house.following.missed("test")
+    house.feed_applier.missed("test")
     house.clock.advance(RECHECK_INTERVAL_SECONDS / 2)
-    house.following.missed("test")
+    house.feed_applier.missed("test")
 
-    await house.reading.check(QUERY)
+    await house.reader.check(QUERY)
 
-    assert house.rechecking.waiting == 0
+    assert house.revalidator.waiting == 0
 
 
 async def test_failed_recheck_leaves_a_stale_answer(house: House) -> None:
@@ -110,7 +110,7 @@ async def test_failed_recheck_leaves_a_stale_answer(house: House) -> None:
     await house.store.mark_recheck_failed(KEY, at=house.clock.monotonic())
     before = _metric("sidecar_stale_answers_total")
 
-    answer = await house.reading.check(QUERY)
+    answer = await house.reader.check(QUERY)
 
     assert answer.decision.has_access
     assert not answer.decision.is_fallback
@@ -120,14 +120,14 @@ async def test_failed_recheck_leaves_a_stale_answer(house: House) -> None:
 
 async def test_unknown_customer_is_known_as_unknown_for_a_short_time(house: House) -> None:
     """better.md: an unknown customer is short-lived."""
-    house.following.followed()
+    house.feed_applier.followed()
     await _hold(house, Entity(denied_reason=AccessDeniedReason.CUSTOMER_NOT_FOUND))
     house.clock.advance(UNKNOWN_CUSTOMER_SECONDS + 0.1)
 
-    answer = await house.reading.check(QUERY)
+    answer = await house.reader.check(QUERY)
 
     assert answer.provenance.state is EntityState.SUSPECT
-    assert house.rechecking.waiting == 1
+    assert house.revalidator.waiting == 1
 
 
 class TestExpired:
@@ -139,7 +139,7 @@ class TestExpired:
             a_boolean_feature("f", denied_reason=AccessDeniedReason.REVOKED), updated_at_ms=9
         )
 
-        answer = await house.reading.check(QUERY)
+        answer = await house.reader.check(QUERY)
 
         assert answer.decision.reason is AccessDeniedReason.REVOKED
         assert answer.provenance.source is Source.EDGE
@@ -148,7 +148,7 @@ class TestExpired:
         await self._hold_expired(house)
         house.edge.answer = house.api.answer = Unreachable("edge")
 
-        answer = await house.reading.check(QUERY)
+        answer = await house.reader.check(QUERY)
 
         assert answer.decision.has_access
         assert not answer.decision.is_fallback
@@ -159,28 +159,28 @@ class TestExpired:
     ) -> None:
         await self._hold_expired(house)
         house.edge.answer = house.api.answer = Unreachable("edge")
-        await house.reading.check(QUERY)
-        await house.reading.check(QUERY)
-        assert (len(house.edge.asked), house.rechecking.waiting) == (1, 0)
+        await house.reader.check(QUERY)
+        await house.reader.check(QUERY)
+        assert (len(house.edge.asked), house.revalidator.waiting) == (1, 0)
 
         house.clock.advance(RECHECK_INTERVAL_SECONDS)
-        await house.reading.check(QUERY)
+        await house.reader.check(QUERY)
 
-        assert (len(house.edge.asked), house.rechecking.waiting) == (1, 1)
+        assert (len(house.edge.asked), house.revalidator.waiting) == (1, 1)
 
     async def test_cloud_that_does_not_recalculate_settles_it_for_a_while(self, house: House) -> None:
         await self._hold_expired(house)
         house.edge.answer = self._expired(house)
-        await house.reading.check(QUERY)
+        await house.reader.check(QUERY)
 
-        await house.reading.check(QUERY)
+        await house.reader.check(QUERY)
 
         assert len(house.edge.asked) == 1
 
     async def test_another_feature_may_be_expired(self, house: House) -> None:
         await self._hold_expired(house)
 
-        answer = await house.reading.check(Query(key=KEY, feature_id="g"))
+        answer = await house.reader.check(Query(key=KEY, feature_id="g"))
 
         assert answer.provenance.source is Source.MEMORY
 
@@ -188,7 +188,7 @@ class TestExpired:
         await self._hold_expired(house)
         house.edge.answer = an_entity(a_boolean_feature("new"), updated_at_ms=9)
 
-        answer = await house.reading.list(KEY)
+        answer = await house.reader.list(KEY)
 
         assert ["new"] == [decision.id for decision in answer.entitlements.decisions]
 
@@ -211,7 +211,7 @@ class TestFallbacks:
         house.edge.answer = house.api.answer = Unreachable("edge")
         before = _metric("sidecar_fallbacks_total", cause="unreachable", feature="f")
 
-        answer = await house.reading.check(QUERY)
+        answer = await house.reader.check(QUERY)
 
         assert answer.decision.is_fallback
         assert answer.decision.has_access
@@ -222,18 +222,18 @@ class TestFallbacks:
         house.edge.answer = house.api.answer = CircuitOpen("edge")
         before = _metric("sidecar_fallbacks_total", cause="circuit_open", feature="other")
 
-        await house.reading.check(QUERY)
+        await house.reader.check(QUERY)
 
         assert _metric("sidecar_fallbacks_total", cause="circuit_open", feature="other") == before + 1
 
     async def test_overload_is_a_cause_of_its_own(self) -> None:
         house = build_house(limits=FetchLimits(budget_seconds=0.01, concurrency=1, queue_size=0))
         house.edge.gate = asyncio.Event()
-        flying = asyncio.create_task(house.reading.check(QUERY))
+        flying = asyncio.create_task(house.reader.check(QUERY))
         await house.edge.reached.wait()
         before = _metric("sidecar_fallbacks_total", cause="overloaded", feature="other")
 
-        answer = await house.reading.list(EntityKey("customer-2"))
+        answer = await house.reader.list(EntityKey("customer-2"))
 
         assert answer.entitlements.decisions == ()
         assert _metric("sidecar_fallbacks_total", cause="overloaded", feature="other") == before + 1
@@ -243,7 +243,7 @@ class TestFallbacks:
     async def test_offline_is_told_as_the_source(self, house: House) -> None:
         house.edge.answer = house.api.answer = Offline("api")
 
-        answer = await house.reading.check(QUERY)
+        answer = await house.reader.check(QUERY)
 
         assert Provenance(source=Source.OFFLINE) == answer.provenance
 
@@ -251,7 +251,7 @@ class TestFallbacks:
         house = build_house(rules=ConfiguredRules({"f": FallbackValue(has_access=True)}))
         house.edge.answer = house.api.answer = Unreachable("edge")
 
-        answer = await house.reading.list(KEY)
+        answer = await house.reader.list(KEY)
 
         assert ["f"] == [decision.id for decision in answer.entitlements.decisions]
 
@@ -259,7 +259,7 @@ class TestFallbacks:
         await _hold(house)
         before = _metric("sidecar_fallbacks_total", cause="no_match", feature="other")
 
-        answer = await house.reading.check(Query(key=KEY, feature_id="missing"))
+        answer = await house.reader.check(Query(key=KEY, feature_id="missing"))
 
         assert answer.decision.is_fallback
         assert answer.decision.reason is AccessDeniedReason.NO_FEATURE_ENTITLEMENT_IN_SUBSCRIPTION
@@ -279,7 +279,7 @@ class TestFallbacks:
         before = _metric("sidecar_invalid_reads_total", field=field)
 
         with caplog.at_level(logging.WARNING):
-            answers = [await house.reading.check(query) for _ in range(3)]
+            answers = [await house.reader.check(query) for _ in range(3)]
 
         assert all(answer.decision.is_fallback for answer in answers)
         assert _metric("sidecar_invalid_reads_total", field=field) == before + 3
@@ -287,7 +287,7 @@ class TestFallbacks:
         assert not house.edge.asked
 
     async def test_list_of_nobody_is_answered_by_fallbacks(self, house: House) -> None:
-        answer = await house.reading.list(EntityKey(""))
+        answer = await house.reader.list(EntityKey(""))
 
         assert answer.entitlements.decisions == ()
         assert not house.edge.asked
@@ -297,7 +297,7 @@ async def test_list_of_a_held_entity_comes_from_memory(house: House) -> None:
     """Lists use the same tiers as checks."""
     await _hold(house)
 
-    answer = await house.reading.list(KEY)
+    answer = await house.reader.list(KEY)
 
     assert ["f"] == [decision.id for decision in answer.entitlements.decisions]
     assert answer.provenance.source is Source.MEMORY
@@ -309,12 +309,12 @@ async def test_age_is_unknown_when_nothing_ever_confirmed_it(
     """A doubted fetch has no moment of confirmation to count from."""
     monkeypatch.setattr(fetching_module, "MAX_ASKS", 1)
     house.edge.gate = asyncio.Event()
-    reading = asyncio.create_task(house.reading.check(QUERY))
+    reader = asyncio.create_task(house.reader.check(QUERY))
     await house.edge.reached.wait()
-    house.fetching.doubt(KEY)
+    house.fetcher.doubt(KEY)
     house.edge.gate.set()
 
-    answer = await reading
+    answer = await reader
 
     assert answer.provenance == Provenance(source=Source.EDGE, state=EntityState.SUSPECT, age_ms=None)
 
@@ -327,11 +327,11 @@ def test_overload_has_a_sentence() -> None:
 async def test_held_answer_needs_no_loop(house: House) -> None:
     """What memory knows is answered on any thread; what it does not know is left to `check`, uncounted."""
     misses = _metric("sidecar_cache_misses_total")
-    unknown = await asyncio.to_thread(house.reading.check_held, QUERY)
+    unknown = await asyncio.to_thread(house.reader.check_held, QUERY)
     await _hold(house)
-    held = await asyncio.to_thread(house.reading.check_held, QUERY)
+    held = await asyncio.to_thread(house.reader.check_held, QUERY)
 
     assert unknown is None
-    assert held == await house.reading.check(QUERY)
+    assert held == await house.reader.check(QUERY)
     assert misses == _metric("sidecar_cache_misses_total")
     assert house.edge.asked == []

@@ -9,28 +9,28 @@ from entitlements.domain.entity import EntityKey
 from entitlements.domain.events import EntitlementsChanged, FeedEvent, PackagePublished, UsageChanged
 from entitlements.domain.freshness import Trust
 from entitlements.domain.ports import Clock, EntityStore
-from entitlements.service.fetching import Fetching
-from entitlements.service.rechecking import Rechecking
+from entitlements.service.fetcher import EntityFetcher
+from entitlements.service.revalidator import Revalidator
 
 logger = logging.getLogger(__name__)
 
 
-class Following:
+class FeedApplier:
     """The feed's reader; `trust` says since when it can be relied on."""
 
     def __init__(
         self,
         *,
         store: EntityStore,
-        fetching: Fetching,
-        rechecking: Rechecking,
+        fetcher: EntityFetcher,
+        revalidator: Revalidator,
         clock: Clock,
         max_unverified_seconds: float,
     ) -> None:
         self.trust = Trust(max_unverified_seconds=max_unverified_seconds)
         self._store = store
-        self._fetching = fetching
-        self._rechecking = rechecking
+        self._fetcher = fetcher
+        self._revalidator = revalidator
         self._clock = clock
 
     def followed(self) -> None:
@@ -68,7 +68,7 @@ class Following:
 
     async def _replace(self, event: EntitlementsChanged, *, already_shared: bool) -> None:
         if event.entity is None:
-            self._fetching.doubt(event.key)
+            self._fetcher.doubt(event.key)
             await self._store.drop(event.key, already_shared=already_shared)
             metrics.FEED_EVENTS.labels("entitlements", "dropped_entity").inc()
         else:
@@ -84,8 +84,8 @@ class Following:
             self._recheck_now(key)
 
     def _recheck_now(self, key: EntityKey) -> None:
-        self._fetching.doubt(key)
-        if not self._rechecking.recheck(key):
+        self._fetcher.doubt(key)
+        if not self._revalidator.recheck(key):
             self.missed("too_many_suspects")
 
     async def _move_meter(self, event: UsageChanged, *, already_shared: bool) -> None:
@@ -93,8 +93,8 @@ class Following:
         if await self._store.apply_usage(event.key, update, already_shared=already_shared):
             metrics.FEED_EVENTS.labels("usage", "applied").inc()
             return
-        if self._fetching.is_fetching(event.key):
-            self._fetching.note_usage(event.key, update)
+        if self._fetcher.is_fetching(event.key):
+            self._fetcher.note_usage(event.key, update)
         metrics.FEED_EVENTS.labels("usage", "dropped").inc()
 
     def _doubt_everything(self, event: PackagePublished) -> None:

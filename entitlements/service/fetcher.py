@@ -80,7 +80,7 @@ class _Flight:
     """So many more callers wait for it."""
 
 
-class Fetching:
+class EntityFetcher:
     """Fetches entities and keeps what it fetched."""
 
     def __init__(  # noqa: PLR0913 - each a part of its own

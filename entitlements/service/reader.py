@@ -26,8 +26,8 @@ from entitlements.domain.ports import Clock, EntityStore, FallbackRules, Source,
 from entitlements.domain.reason import AccessDeniedReason
 from entitlements.domain.steps import NO_TRAIL, Rule, Trail
 from entitlements.occasional_log import OccasionalLog
-from entitlements.service.fetching import Fetching, NotFetched
-from entitlements.service.rechecking import Rechecking
+from entitlements.service.fetcher import EntityFetcher, NotFetched
+from entitlements.service.revalidator import Revalidator
 
 logger = logging.getLogger(__name__)
 
@@ -87,23 +87,23 @@ class ListAnswer:
         return self.entitlements.decisions
 
 
-class Reading:
+class EntitlementReader:
     """Reads never fail for reasons of content or upstream (contract/grpc.md, Status codes)."""
 
     def __init__(
         self,
         *,
         store: EntityStore,
-        fetching: Fetching,
-        rechecking: Rechecking,
-        following: Trusted,
+        fetcher: EntityFetcher,
+        revalidator: Revalidator,
+        feed_applier: Trusted,
         rules: FallbackRules,
         clock: Clock,
     ) -> None:
         self._store = store
-        self._fetching = fetching
-        self._rechecking = rechecking
-        self._following = following
+        self._fetcher = fetcher
+        self._revalidator = revalidator
+        self._feed_applier = feed_applier
         self._rules = rules
         self._clock = clock
         self._invalid_log = OccasionalLog(logger, clock.monotonic)
@@ -190,11 +190,11 @@ class Reading:
             return False
         if expired and cached.failed_at is None:
             return True
-        self._rechecking.recheck(key)
+        self._revalidator.recheck(key)
         return False
 
     async def _fetch(self, key: EntityKey) -> Known | NotFetched:
-        fetched = await self._fetching.fetch(key)
+        fetched = await self._fetcher.fetch(key)
         if isinstance(fetched, NotFetched):
             return fetched
         return Known(key=key, cached=fetched.cached, source=fetched.source)
@@ -213,7 +213,7 @@ class Reading:
         return self._clock.monotonic() - asked_at < RECHECK_INTERVAL_SECONDS
 
     def _state(self, cached: CachedEntity) -> EntityState:
-        return state_of(cached, trust=self._following.trust, now=self._clock.monotonic())
+        return state_of(cached, trust=self._feed_applier.trust, now=self._clock.monotonic())
 
     def _provenance(self, known: Known, *decisions: Decision) -> Provenance:
         state = self._state(known.cached)

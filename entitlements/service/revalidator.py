@@ -10,7 +10,7 @@ from entitlements import metrics
 from entitlements.background import Background, ended
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.ports import Clock, EntityStore
-from entitlements.service.fetching import Fetching, NotFetched
+from entitlements.service.fetcher import EntityFetcher, NotFetched
 
 MAX_SUSPECTS_WAITING = 10_000
 """So many re-checks may wait for their turn; past it a suspect waits for its next read."""
@@ -19,20 +19,20 @@ LATEST_JITTER = 1.5
 """Between two re-checks pass this many times the mean interval, so that a fleet does not ask in step."""
 
 
-class Rechecking:
+class Revalidator:
     """Re-checks suspects in turn while entered as an async context manager."""
 
     def __init__(
         self,
         *,
-        fetching: Fetching,
+        fetcher: EntityFetcher,
         store: EntityStore,
         clock: Clock,
         random: Random,
         refreshes_per_second: float,
         background: Background,
     ) -> None:
-        self._fetching = fetching
+        self._fetcher = fetcher
         self._store = store
         self._clock = clock
         self._random = random
@@ -88,7 +88,7 @@ class Rechecking:
             self._arrived.clear()
 
     async def _recheck(self, key: EntityKey) -> None:
-        outcome = await self._fetching.fetch(key)
+        outcome = await self._fetcher.fetch(key)
         if isinstance(outcome, NotFetched):
             await self._store.mark_recheck_failed(key, at=self._clock.monotonic())
             metrics.RECHECKS.labels("failed").inc()

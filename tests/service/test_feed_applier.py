@@ -9,8 +9,8 @@ from entitlements.domain.decision import Query
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
 from entitlements.domain.events import EntitlementsChanged, PackagePublished, UsageChanged
 from entitlements.domain.freshness import EntityState
-from entitlements.service import rechecking as rechecking_module
-from entitlements.service.fetching import Fetched
+from entitlements.service import revalidator as rechecking_module
+from entitlements.service.fetcher import Fetched
 from tests.builders import a_boolean_feature, a_metered_feature, a_usage, an_entity
 from tests.service.conftest import House
 
@@ -33,14 +33,14 @@ def _usage(house: House) -> float:
 
 
 async def _state(house: House) -> EntityState | None:
-    return (await house.reading.check(Query(key=KEY, feature_id="f"))).provenance.state
+    return (await house.reader.check(Query(key=KEY, feature_id="f"))).provenance.state
 
 
 async def test_entitlements_event_replaces_the_entity(house: House) -> None:
     """The whole set is new."""
     await _hold(house, an_entity(a_boolean_feature("old"), updated_at_ms=1))
 
-    await house.following.apply(
+    await house.feed_applier.apply(
         EntitlementsChanged(key=KEY, entity=an_entity(a_boolean_feature("new"), updated_at_ms=2))
     )
 
@@ -49,9 +49,9 @@ async def test_entitlements_event_replaces_the_entity(house: House) -> None:
 
 async def test_entitlements_event_warms_the_cache(house: House) -> None:
     """An entity that is not held yet is held from then on: its first read costs no fetch."""
-    await house.following.apply(EntitlementsChanged(key=KEY, entity=an_entity(a_boolean_feature("f"))))
+    await house.feed_applier.apply(EntitlementsChanged(key=KEY, entity=an_entity(a_boolean_feature("f"))))
 
-    answer = await house.reading.check(Query(key=KEY, feature_id="f"))
+    answer = await house.reader.check(Query(key=KEY, feature_id="f"))
 
     assert answer.decision.has_access
     assert not house.edge.asked
@@ -61,9 +61,9 @@ async def test_unspecified_entity_is_dropped_and_fetched_on_next_use(house: Hous
     """An empty entitlements event without a reason says: unknown."""
     await _hold(house, an_entity(a_boolean_feature("f")))
 
-    await house.following.apply(EntitlementsChanged(key=KEY, entity=None))
+    await house.feed_applier.apply(EntitlementsChanged(key=KEY, entity=None))
     assert house.store.peek(KEY) is None
-    await house.reading.check(Query(key=KEY, feature_id="f"))
+    await house.reader.check(Query(key=KEY, feature_id="f"))
 
     assert house.edge.asked == [KEY]
 
@@ -72,9 +72,9 @@ async def test_drop_during_a_fetch_has_it_asked_again(house: House) -> None:
     """The fetch may have been answered before the change."""
     house.edge.gate = asyncio.Event()
     house.edge.answer = an_entity(a_boolean_feature("f"))
-    flying = asyncio.create_task(house.fetching.fetch(KEY))
+    flying = asyncio.create_task(house.fetcher.fetch(KEY))
     await house.edge.reached.wait()
-    await house.following.apply(EntitlementsChanged(key=KEY, entity=None))
+    await house.feed_applier.apply(EntitlementsChanged(key=KEY, entity=None))
     house.edge.gate.set()
     assert isinstance(await flying, Fetched)
 
@@ -86,9 +86,9 @@ async def test_revocation_of_what_was_stamped_last_is_applied(house: House) -> N
     await _hold(house, an_entity(a_boolean_feature("promo"), a_boolean_feature("sso"), updated_at_ms=20))
 
     left = an_entity(a_boolean_feature("sso"), updated_at_ms=10)
-    await house.following.apply(EntitlementsChanged(key=KEY, entity=left))
+    await house.feed_applier.apply(EntitlementsChanged(key=KEY, entity=left))
 
-    answer = await house.reading.check(Query(key=KEY, feature_id="promo"))
+    answer = await house.reader.check(Query(key=KEY, feature_id="promo"))
     assert not answer.decision.has_access
     assert left == _entity(house)
 
@@ -97,11 +97,11 @@ async def test_change_during_a_fetch_outlives_its_answer(house: House) -> None:
     """The fetch is asked again, and what the feed told is not undone by what was answered before."""
     house.edge.gate = asyncio.Event()
     house.edge.answer = an_entity(a_boolean_feature("promo"), updated_at_ms=20)
-    flying = asyncio.create_task(house.fetching.fetch(KEY))
+    flying = asyncio.create_task(house.fetcher.fetch(KEY))
     await house.edge.reached.wait()
     house.clock.advance(1)
     told = an_entity(a_boolean_feature("sso"), updated_at_ms=10)
-    await house.following.apply(EntitlementsChanged(key=KEY, entity=told))
+    await house.feed_applier.apply(EntitlementsChanged(key=KEY, entity=told))
     house.edge.answer = told
     house.edge.gate.set()
 
@@ -118,7 +118,7 @@ async def test_edge_that_lags_behind_is_not_believed(house: House) -> None:
     house.api.answer = an_entity(a_boolean_feature("restored"), updated_at_ms=5)
     house.clock.advance(1)
 
-    await house.fetching.fetch(KEY)
+    await house.fetcher.fetch(KEY)
 
     assert (house.edge.asked, house.api.asked) == ([KEY], [KEY])
     assert ["restored"] == list(_entity(house).features)
@@ -128,7 +128,7 @@ async def test_usage_event_moves_one_meter(house: House) -> None:
     """A newer usage of a held entity is applied."""
     await _hold(house, an_entity(a_metered_feature("f", usage=a_usage(1, updated_at_ms=10))))
 
-    await house.following.apply(_usage_changed(5, updated_at_ms=11))
+    await house.feed_applier.apply(_usage_changed(5, updated_at_ms=11))
 
     assert _usage(house) == 5
 
@@ -137,7 +137,7 @@ async def test_better_older_usage_event_does_not_win(house: House) -> None:
     """In memory the newest timestamp wins, not the last arrival."""
     await _hold(house, an_entity(a_metered_feature("f", usage=a_usage(5, updated_at_ms=11))))
 
-    await house.following.apply(_usage_changed(1, updated_at_ms=10))
+    await house.feed_applier.apply(_usage_changed(1, updated_at_ms=10))
 
     assert _usage(house) == 5
 
@@ -146,9 +146,9 @@ async def test_usage_event_during_a_fetch_shows_in_its_outcome(house: House) -> 
     """The fetch may have been answered before the usage moved."""
     house.edge.gate = asyncio.Event()
     house.edge.answer = an_entity(a_metered_feature("f", usage=a_usage(1, updated_at_ms=10)))
-    flying = asyncio.create_task(house.fetching.fetch(KEY))
+    flying = asyncio.create_task(house.fetcher.fetch(KEY))
     await house.edge.reached.wait()
-    await house.following.apply(_usage_changed(5, updated_at_ms=11))
+    await house.feed_applier.apply(_usage_changed(5, updated_at_ms=11))
     house.edge.gate.set()
     await flying
 
@@ -157,48 +157,48 @@ async def test_usage_event_during_a_fetch_shows_in_its_outcome(house: House) -> 
 
 async def test_usage_event_of_an_entity_that_is_not_held_is_dropped(house: House) -> None:
     """It is fetched whole when somebody asks."""
-    await house.following.apply(_usage_changed(5, updated_at_ms=11))
+    await house.feed_applier.apply(_usage_changed(5, updated_at_ms=11))
 
     assert house.store.peek(KEY) is None
 
 
 async def test_published_package_of_all_customers_makes_everything_suspect(house: House) -> None:
     """`ALL_CUSTOMERS` says that everything cached is out of date; it still answers."""
-    house.following.followed()
+    house.feed_applier.followed()
     await _hold(house, an_entity(a_boolean_feature("f")))
     house.clock.advance(1)
-    await house.following.apply(PackagePublished(affects_all_customers=False))
+    await house.feed_applier.apply(PackagePublished(affects_all_customers=False))
     assert await _state(house) is EntityState.FRESH
 
-    await house.following.apply(PackagePublished(affects_all_customers=True))
+    await house.feed_applier.apply(PackagePublished(affects_all_customers=True))
 
     assert await _state(house) is EntityState.SUSPECT
 
 
 async def test_better_lost_feed_empties_nothing(house: House) -> None:
     """A lost feed leaves every answer, suspect until it is re-checked."""
-    house.following.followed()
+    house.feed_applier.followed()
     await _hold(house, an_entity(a_boolean_feature("f")))
     house.clock.advance(1)
 
-    house.following.lost()
+    house.feed_applier.lost()
 
-    answer = await house.reading.check(Query(key=KEY, feature_id="f"))
+    answer = await house.reader.check(Query(key=KEY, feature_id="f"))
     assert answer.decision.has_access
     assert answer.provenance.state is EntityState.SUSPECT
 
 
 async def test_recheck_after_a_loss_counts_until_the_feed_is_back(house: House) -> None:
     """What was confirmed during the gap was unfollowed since, so the feed's return makes it suspect."""
-    house.following.followed()
+    house.feed_applier.followed()
     house.clock.advance(1)
-    house.following.lost()
+    house.feed_applier.lost()
     house.clock.advance(1)
     await _hold(house, an_entity(a_boolean_feature("f")))
     assert await _state(house) is EntityState.FRESH
 
     house.clock.advance(1)
-    house.following.followed()
+    house.feed_applier.followed()
 
     assert await _state(house) is EntityState.SUSPECT
 
@@ -208,7 +208,7 @@ async def test_customers_change_has_its_resources_checked_again(house: House) ->
     await _hold(house, an_entity(a_boolean_feature("f")), key=RESOURCE)
     house.edge.answer = an_entity(a_boolean_feature("new"), updated_at_ms=9_000_000_000_000)
 
-    await house.following.apply(EntitlementsChanged(key=KEY, entity=an_entity(a_boolean_feature("f"))))
+    await house.feed_applier.apply(EntitlementsChanged(key=KEY, entity=an_entity(a_boolean_feature("f"))))
     await house.edge.reached.wait()
 
     assert house.edge.asked == [RESOURCE]
@@ -219,13 +219,13 @@ async def test_too_many_resources_to_check_make_everything_suspect(
 ) -> None:
     """What cannot be checked now is checked on its next use."""
     monkeypatch.setattr(rechecking_module, "MAX_SUSPECTS_WAITING", 0)
-    house.following.followed()
+    house.feed_applier.followed()
     await _hold(house, an_entity(a_boolean_feature("f")), key=RESOURCE)
     house.clock.advance(1)
 
-    await house.following.apply(EntitlementsChanged(key=KEY, entity=None))
+    await house.feed_applier.apply(EntitlementsChanged(key=KEY, entity=None))
 
-    assert house.following.trust.since == house.clock.monotonic()
+    assert house.feed_applier.trust.since == house.clock.monotonic()
 
 
 def _usage_changed(current: float, *, updated_at_ms: int) -> UsageChanged:

@@ -10,8 +10,8 @@ from entitlements.background import Background
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.errors import Unreachable
-from entitlements.service import rechecking as module
-from entitlements.service.rechecking import Rechecking
+from entitlements.service import revalidator as module
+from entitlements.service.revalidator import Revalidator
 from tests.builders import an_entity
 from tests.service.conftest import House, build_house
 
@@ -21,12 +21,12 @@ KEY = EntityKey("customer-1")
 async def test_suspect_is_asked_for_once_however_often_it_is_named(house: House) -> None:
     """A hundred reads of one suspect are one re-check."""
     for _ in range(100):
-        assert house.rechecking.recheck(KEY)
+        assert house.revalidator.recheck(KEY)
 
     await house.edge.reached.wait()
 
     assert house.edge.asked == [KEY]
-    assert house.rechecking.waiting == 0
+    assert house.revalidator.waiting == 0
 
 
 async def test_failed_recheck_is_noted_on_the_entity(house: House) -> None:
@@ -34,7 +34,7 @@ async def test_failed_recheck_is_noted_on_the_entity(house: House) -> None:
     await house.store.store(KEY, CachedEntity(entity=an_entity(), confirmed_at=0))
     house.edge.answer = house.api.answer = Unreachable("edge")
 
-    house.rechecking.recheck(KEY)
+    house.revalidator.recheck(KEY)
     async with asyncio.timeout(1):
         while (held := house.store.peek(KEY)) and held.failed_at is None:  # noqa: ASYNC110 - the store tells nobody
             await asyncio.sleep(0)
@@ -48,8 +48,8 @@ async def test_failed_recheck_is_noted_on_the_entity(house: House) -> None:
 async def test_rechecks_keep_to_their_rate() -> None:
     """Two re-checks a second: the second of three waits for its turn."""
     house = build_house()
-    slow = Rechecking(
-        fetching=house.fetching,
+    slow = Revalidator(
+        fetcher=house.fetcher,
         store=house.store,
         clock=house.clock,
         random=Random(1),
@@ -70,7 +70,7 @@ async def test_too_many_suspects_are_counted(house: House, monkeypatch: pytest.M
     monkeypatch.setattr(module, "MAX_SUSPECTS_WAITING", 1)
     before = REGISTRY.get_sample_value("sidecar_rechecks_total", {"outcome": "dropped"}) or 0
 
-    accepted = [house.rechecking.recheck(EntityKey(f"customer-{number}")) for number in (1, 1, 2)]
+    accepted = [house.revalidator.recheck(EntityKey(f"customer-{number}")) for number in (1, 1, 2)]
 
     assert [True, True, False] == accepted
     assert REGISTRY.get_sample_value("sidecar_rechecks_total", {"outcome": "dropped"}) == before + 1
@@ -78,7 +78,7 @@ async def test_too_many_suspects_are_counted(house: House, monkeypatch: pytest.M
 
 async def test_suspect_may_be_named_by_any_thread(house: House) -> None:
     """The transport's thread finds suspects too; the loop wakes and asks."""
-    assert await asyncio.to_thread(house.rechecking.recheck, KEY)
+    assert await asyncio.to_thread(house.revalidator.recheck, KEY)
 
     await asyncio.wait_for(house.edge.reached.wait(), 5)
     assert house.edge.asked == [KEY]
