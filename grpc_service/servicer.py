@@ -13,8 +13,8 @@ from entitlements.domain.evaluation import EntitlementList
 from entitlements.domain.freshness import EntityState
 from entitlements.domain.ports import Source
 from entitlements.service.reader import Answer, EntitlementReader, ListAnswer, Provenance
-from entitlements.service.remembering import Remembering
 from entitlements.service.reporting import Reporting
+from entitlements.service.response_cache import ResponseCache
 from grpc_service.errors import DEADLINE_SPENT, PublicStatus
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.methods import Call, Metadata, Refused, Reply, UnaryMethod
@@ -41,13 +41,13 @@ class SidecarServicer:
         self,
         *,
         reader: EntitlementReader,
-        remembering: Remembering,
+        response_cache: ResponseCache,
         reporting: Reporting,
         new_idempotency_key: Callable[[], str],
         tells_provenance: bool,
     ) -> None:
         self._reader = reader
-        self._remembering = remembering
+        self._response_cache = response_cache
         self._reporting = reporting
         self._new_idempotency_key = new_idempotency_key
         self._tells_provenance = tells_provenance
@@ -128,11 +128,15 @@ class SidecarServicer:
         respond: Callable[[Answered, Asked], Message],
     ) -> UnaryMethod:
         """A read: what was answered already, what memory holds, and only then what must be waited for."""
-        path, remembering, tells_provenance = _path(request_type), self._remembering, self._tells_provenance
+        path, response_cache, tells_provenance = (
+            _path(request_type),
+            self._response_cache,
+            self._tells_provenance,
+        )
 
         def answer_now(request: bytes) -> Reply | None:
             question = (path, request)
-            recalled = remembering.recall(question)
+            recalled = response_cache.recall(question)
             if recalled is not None:
                 message, age_ms = recalled
                 return message, (*_FRESH_IN_MEMORY, (_AGE_MS, b"%d" % age_ms)) if tells_provenance else ()
@@ -141,7 +145,7 @@ class SidecarServicer:
             if answer is None:
                 return None
             message = respond(answer, asked).SerializeToString()
-            remembering.remember(question, message, answer)
+            response_cache.remember(question, message, answer)
             return message, self._told(answer.provenance)
 
         async def answer(request: bytes, _: Call) -> Reply:

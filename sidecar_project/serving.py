@@ -133,7 +133,7 @@ class _Process:
     async def _grpc(self, *, around: Sequence[Around]) -> AsyncIterator[GrpcServer]:
         servicer = SidecarServicer(
             reader=self._sidecar.reader,
-            remembering=self._sidecar.remembering,
+            response_cache=self._sidecar.response_cache,
             reporting=self._sidecar.reporting,
             new_idempotency_key=lambda: str(uuid.uuid4()),
             tells_provenance=self._config.sidecar_provenance,

@@ -13,8 +13,8 @@ from typing import NamedTuple, TypeVar
 from entitlements import metrics
 from entitlements.cache.sizing import growth_by_numbers, size_of
 from entitlements.domain.cached_entity import CachedEntity
+from entitlements.domain.cached_response import CachedResponse, ResponseKey
 from entitlements.domain.entity import EntityKey
-from entitlements.domain.reply import Question, StandingReply
 
 Held = TypeVar("Held", CachedEntity, CachedEntity | None)
 
@@ -40,7 +40,7 @@ class _Node:
     def __init__(self, key: EntityKey, cached: CachedEntity, size_bytes: int) -> None:
         self.key = key
         self.cached = cached
-        self.questions: list[Question] | None = None
+        self.questions: list[ResponseKey] | None = None
         self.size_bytes = size_bytes
         self.is_marked = False
         self.newer: _Node | None = None
@@ -51,7 +51,7 @@ class _HeldReply(NamedTuple):
     """A standing reply beside the entity that it was decided from."""
 
     node: _Node
-    reply: StandingReply
+    reply: CachedResponse
 
 
 _NODE_BYTES = 104 + _DICT_SLOT_BYTES
@@ -73,7 +73,7 @@ class MemoryTier:
         self._max_size_bytes = max_size_bytes
         self._size_bytes = 0
         self._nodes: dict[EntityKey, _Node] = {}
-        self._replies: dict[Question, _HeldReply] = {}
+        self._replies: dict[ResponseKey, _HeldReply] = {}
         self._resources: dict[str, dict[EntityKey, None]] = {}
         self._newest: _Node | None = None
         self._oldest: _Node | None = None
@@ -106,7 +106,7 @@ class MemoryTier:
         node = self._nodes.get(key)
         return None if node is None else node.cached
 
-    def recall(self, question: Question) -> StandingReply | None:
+    def recall(self, question: ResponseKey) -> CachedResponse | None:
         """The reply to this question, while what it was decided from is held; the read is marked."""
         held = self._replies.get(question)
         if held is None:
@@ -115,7 +115,7 @@ class MemoryTier:
         node.is_marked = True
         return reply
 
-    def remember(self, key: EntityKey, question: Question, reply: StandingReply) -> None:
+    def remember(self, key: EntityKey, question: ResponseKey, reply: CachedResponse) -> None:
         """Keeps a reply until the entity it was decided from is replaced or given up; its bytes count.
 
         It is not kept when another entity is held by now, or when it is past a bound.
@@ -230,7 +230,7 @@ class MemoryTier:
             self._make_room(size_bytes, keep=None)
             self._insert(_Node(key, cached, size_bytes))
 
-    def _attach(self, node: _Node, question: Question, size_bytes: int) -> None:
+    def _attach(self, node: _Node, question: ResponseKey, size_bytes: int) -> None:
         if node.questions is None or len(node.questions) >= MAX_REPLIES_PER_ENTITY:
             self._forget_replies(node)
             node.questions = []
@@ -303,7 +303,7 @@ class MemoryTier:
             del self._resources[key.customer_id]
 
 
-def _size_of_reply(question: Question, reply: StandingReply) -> int:
+def _size_of_reply(question: ResponseKey, reply: CachedResponse) -> int:
     _, request = question
     return getsizeof(request) + getsizeof(reply.message) + _REPLY_BYTES
 

@@ -27,8 +27,8 @@ from entitlements.service.health import Health
 from entitlements.service.keeping import StoreAndForwardSink
 from entitlements.service.pacing import PacedSource, Pacing
 from entitlements.service.reader import EntitlementReader
-from entitlements.service.remembering import Remembering
 from entitlements.service.reporting import Receipts, Reporting
+from entitlements.service.response_cache import ResponseCache
 from entitlements.service.revalidator import Revalidator
 from entitlements.service.sharing import Sharing
 from entitlements.upstream.offline import OfflineCloud
@@ -132,7 +132,7 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         sharing=sharing,
         rules=rules,
         reader=reader,
-        remembering=Remembering(replies=memory, feed_applier=feed_applier, clock=clock),
+        response_cache=ResponseCache(replies=memory, feed_applier=feed_applier, clock=clock),
         explaining=Explaining(reader=reader, rules=rules, authority=sources[-1], clock=clock),
         reporting=reporting,
         key_check=cloud.key_check,

@@ -26,8 +26,8 @@ from entitlements.service.health import Health
 from entitlements.service.key_check import KeyCheck, KeyChecker
 from entitlements.service.pacing import Pacing
 from entitlements.service.reader import EntitlementReader
-from entitlements.service.remembering import Remembering
 from entitlements.service.reporting import Reporting
+from entitlements.service.response_cache import ResponseCache
 from entitlements.service.revalidator import Revalidator
 from entitlements.service.sharing import Sharing
 from entitlements.upstream.feed import Feed, FeedTimings
@@ -55,7 +55,7 @@ class Sidecar:
     sharing: Sharing
     rules: StoredRules
     reader: EntitlementReader
-    remembering: Remembering
+    response_cache: ResponseCache
     explaining: Explaining
     reporting: Reporting
     key_check: KeyCheck

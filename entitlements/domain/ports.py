@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from entitlements.domain.cached_entity import CachedEntity
+from entitlements.domain.cached_response import CachedResponse, ResponseKey
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
 from entitlements.domain.fallback import FallbackOrigin, FallbackValue
 from entitlements.domain.freshness import Trust
 from entitlements.domain.outbox import DeadLetter, OutboxEntry, OutboxState, Write
-from entitlements.domain.reply import Question, StandingReply
 from entitlements.domain.usage import UsageEvent, UsageReceipt, UsageReport
 
 
@@ -108,14 +108,14 @@ class EntityStore(Protocol):
         ...
 
 
-class ReplyStore(Protocol):
+class ResponseStore(Protocol):
     """Standing replies beside the entities that they were decided from; bounded, and safe from any thread."""
 
-    def recall(self, question: Question) -> StandingReply | None:
+    def recall(self, question: ResponseKey) -> CachedResponse | None:
         """The reply to this question, while memory holds what it was decided from; the read is marked."""
         ...
 
-    def remember(self, key: EntityKey, question: Question, reply: StandingReply) -> None:
+    def remember(self, key: EntityKey, question: ResponseKey, reply: CachedResponse) -> None:
         """Keeps a reply for as long as the entity it was decided from is held, if its bounds allow."""
         ...
 

@@ -13,9 +13,9 @@ from prometheus_client import REGISTRY
 from entitlements.cache import memory as memory_module
 from entitlements.cache.memory import MAX_REPLIES_PER_ENTITY, MAX_REPLY_BYTES, MAX_REQUEST_BYTES, MemoryTier
 from entitlements.domain.cached_entity import CachedEntity
+from entitlements.domain.cached_response import CachedResponse
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.freshness import Trust
-from entitlements.domain.reply import StandingReply
 from tests.cache.samples import CUSTOMER, RESOURCE, big_entity, cached, customer_key, entity, metered
 
 
@@ -389,8 +389,8 @@ METHOD, REQUEST = "/s/Ask", b"flag of customer-1"
 QUESTION = (METHOD, REQUEST)
 
 
-def a_reply(cached: CachedEntity, message: bytes = b"yes") -> StandingReply:
-    return StandingReply(
+def a_reply(cached: CachedEntity, message: bytes = b"yes") -> CachedResponse:
+    return CachedResponse(
         message=message,
         cached=cached,
         trust=Trust(max_unverified_seconds=60),

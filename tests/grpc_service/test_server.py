@@ -20,8 +20,8 @@ from entitlements.domain.entity import EntityKey
 from entitlements.domain.errors import KeyRefused, SidecarError
 from entitlements.domain.ports import Source
 from entitlements.service.reader import Answer, EntitlementReader, Provenance
-from entitlements.service.remembering import Remembering
 from entitlements.service.reporting import Reporting
+from entitlements.service.response_cache import ResponseCache
 from grpc_service.errors import UNEXPECTED
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.server import MAX_METADATA_BYTES, GrpcServer, PortUnavailable, ServerLimits
@@ -79,7 +79,7 @@ class ScriptedReading:
             await self.news.wait_for(lambda: self.under_way >= count)
 
 
-class NothingRemembered:
+class EmptyResponseCache:
     """Has every call decided."""
 
     def recall(self, _question: object) -> None:
@@ -105,7 +105,7 @@ async def serving(
 ) -> AsyncIterator[Serve]:
     servicer = SidecarServicer(
         reader=cast("EntitlementReader", reader),
-        remembering=cast("Remembering", NothingRemembered()),
+        response_cache=cast("ResponseCache", EmptyResponseCache()),
         reporting=cast("Reporting", reporting),
         new_idempotency_key=lambda: "key",
         tells_provenance=True,

@@ -17,8 +17,8 @@ from entitlements.service.circuits import Circuits
 from entitlements.service.feed_applier import FeedApplier
 from entitlements.service.fetcher import EntityFetcher, FetchLimits
 from entitlements.service.reader import EntitlementReader
-from entitlements.service.remembering import Remembering
 from entitlements.service.reporting import Receipts, Reporting
+from entitlements.service.response_cache import ResponseCache
 from entitlements.service.revalidator import Revalidator
 from tests.fakes import FakeClock, ScriptedSink, ScriptedSource
 
@@ -40,7 +40,7 @@ class House:
     revalidator: Revalidator
     feed_applier: FeedApplier
     reader: EntitlementReader
-    remembering: Remembering
+    response_cache: ResponseCache
     reporting: Reporting
 
 
@@ -87,7 +87,7 @@ def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None =
         revalidator=revalidator,
         feed_applier=feed_applier,
         reader=reader,
-        remembering=Remembering(replies=memory, feed_applier=feed_applier, clock=clock),
+        response_cache=ResponseCache(replies=memory, feed_applier=feed_applier, clock=clock),
         reporting=reporting,
     )
 

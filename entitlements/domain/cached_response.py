@@ -6,12 +6,12 @@ from typing import TypeAlias
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.freshness import Trust
 
-Question: TypeAlias = tuple[str, bytes]
+ResponseKey: TypeAlias = tuple[str, bytes]
 """The method's path and the request as it came: the same bytes to the same method ask the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StandingReply:
+class CachedResponse:
     """The bytes that answered a question, what they were decided from, and until when they stand."""
 
     message: bytes

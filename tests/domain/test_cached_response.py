@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from entitlements.domain.cached_response import CachedResponse
 from entitlements.domain.freshness import Trust
-from entitlements.domain.reply import StandingReply
 from tests.builders import NOW_MS, a_cached_entity
 
 TRUST = Trust(max_unverified_seconds=60).followed(100)
-REPLY = StandingReply(
+REPLY = CachedResponse(
     message=b"yes",
     cached=a_cached_entity(),
     trust=TRUST,

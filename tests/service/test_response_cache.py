@@ -10,12 +10,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from entitlements import metrics
 from entitlements.domain.cached_entity import CachedEntity
+from entitlements.domain.cached_response import ResponseKey
 from entitlements.domain.decision import Query
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.fallback import FallbackValue
 from entitlements.domain.freshness import EntityState
 from entitlements.domain.ports import Source
-from entitlements.domain.reply import Question
 from tests.builders import (
     A_KEY,
     NOW_MS,
@@ -39,11 +39,11 @@ def hold(house: House, key: EntityKey = A_KEY, cached: CachedEntity | None = Non
     return held
 
 
-def ask(house: House, query: Query, question: Question = QUESTION) -> None:
+def ask(house: House, query: Query, question: ResponseKey = QUESTION) -> None:
     """Has a query answered from memory, and its reply remembered."""
     answer = house.reader.check_held(query)
     assert answer is not None
-    house.remembering.remember(question, b"reply", answer)
+    house.response_cache.remember(question, b"reply", answer)
 
 
 def test_fresh_reply_stands_and_its_age_grows(house: House) -> None:
@@ -53,8 +53,8 @@ def test_fresh_reply_stands_and_its_age_grows(house: House) -> None:
     ask(house, a_query("flag"))
     house.clock.advance(1.5)
 
-    assert (b"reply", 1500) == house.remembering.recall(QUESTION)
-    assert None is house.remembering.recall(("/s/Ask", b"another"))
+    assert (b"reply", 1500) == house.response_cache.recall(QUESTION)
+    assert None is house.response_cache.recall(("/s/Ask", b"another"))
 
 
 def test_recall_counts_as_a_hit(house: House) -> None:
@@ -64,8 +64,8 @@ def test_recall_counts_as_a_hit(house: House) -> None:
     ask(house, a_query("flag"))
     metrics.settle_all()
     before = metrics.CACHE_HITS._value.get()
-    house.remembering.recall(QUESTION)
-    house.remembering.recall(("/s/Ask", b"another"))
+    house.response_cache.recall(QUESTION)
+    house.response_cache.recall(("/s/Ask", b"another"))
     metrics.settle_all()
 
     assert before + 1 == metrics.CACHE_HITS._value.get()
@@ -83,7 +83,7 @@ def test_change_of_the_feed_ends_a_reply(house: House, change: str) -> None:
         case _:
             getattr(house.feed_applier, change)()
 
-    assert None is house.remembering.recall(QUESTION)
+    assert None is house.response_cache.recall(QUESTION)
 
 
 def test_unfollowed_reply_ends_with_its_freshness(house: House) -> None:
@@ -91,10 +91,10 @@ def test_unfollowed_reply_ends_with_its_freshness(house: House) -> None:
     hold(house)
     ask(house, a_query("flag"))
     house.clock.advance(60)
-    assert (b"reply", 60_000) == house.remembering.recall(QUESTION)
+    assert (b"reply", 60_000) == house.response_cache.recall(QUESTION)
     house.clock.advance(0.001)
 
-    assert None is house.remembering.recall(QUESTION)
+    assert None is house.response_cache.recall(QUESTION)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_boundary_of_the_clock_ends_a_reply(house: House, feature: Any, id_: str
     stands = []
     for wall_ms in (NOW_MS - 1, NOW_MS, NOW_MS + 999, NOW_MS + 1000):
         house.clock.wall_ms = wall_ms
-        stands.append(house.remembering.recall(QUESTION) is not None)
+        stands.append(house.response_cache.recall(QUESTION) is not None)
     assert [False, True, True, False] == stands
 
 
@@ -124,7 +124,7 @@ def test_fallback_is_not_remembered(house: House) -> None:
     hold(house)
     ask(house, a_query("absent"))
 
-    assert None is house.remembering.recall(QUESTION)
+    assert None is house.response_cache.recall(QUESTION)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_only_fresh_answers_are_remembered(house: House, cached: CachedEntity) -
     hold(house, cached=cached)
     ask(house, a_query("flag"))
 
-    assert None is house.remembering.recall(QUESTION)
+    assert None is house.response_cache.recall(QUESTION)
 
 
 def test_feed_that_changes_while_a_reply_is_made(house: House) -> None:
@@ -156,17 +156,17 @@ def test_feed_that_changes_while_a_reply_is_made(house: House) -> None:
     answer = house.reader.check_held(a_query("flag"))
     assert answer is not None
     house.feed_applier.missed("test")
-    house.remembering.remember(QUESTION, b"reply", answer)
+    house.response_cache.remember(QUESTION, b"reply", answer)
 
-    assert None is house.remembering.recall(QUESTION)
+    assert None is house.response_cache.recall(QUESTION)
 
 
 async def test_answer_of_nothing_known_is_not_remembered(house: House) -> None:
     """There is no entity whose change would end it."""
     answer = await house.reader.check(a_query("", key=EntityKey("")))
-    house.remembering.remember(QUESTION, b"reply", answer)
+    house.response_cache.remember(QUESTION, b"reply", answer)
 
-    assert None is house.remembering.recall(QUESTION)
+    assert None is house.response_cache.recall(QUESTION)
 
 
 async def test_list_is_remembered_as_a_check_is(house: House) -> None:
@@ -175,9 +175,9 @@ async def test_list_is_remembered_as_a_check_is(house: House) -> None:
     hold(house)
     answer = house.reader.list_held(A_KEY)
     assert answer is not None
-    house.remembering.remember(QUESTION, b"list", answer)
+    house.response_cache.remember(QUESTION, b"list", answer)
 
-    assert (b"list", 0) == house.remembering.recall(QUESTION)
+    assert (b"list", 0) == house.response_cache.recall(QUESTION)
 
 
 class RememberedIsDecided(RuleBasedStateMachine):
@@ -229,14 +229,14 @@ class RememberedIsDecided(RuleBasedStateMachine):
     def ask(self, key: EntityKey, id_: str, usage: float | None) -> None:
         query = a_query(id_, key=key, requested_usage=usage)
         question = ("/s/Ask", repr(query).encode())
-        recalled = self.house.remembering.recall(question)
+        recalled = self.house.response_cache.recall(question)
         answer = self.house.reader.check_held(query)
         if recalled is not None:
             assert answer is not None
             assert (repr(answer.decision).encode(), answer.provenance.age_ms) == recalled
             assert (Source.MEMORY, EntityState.FRESH) == (answer.provenance.source, answer.provenance.state)
         elif answer is not None:
-            self.house.remembering.remember(question, repr(answer.decision).encode(), answer)
+            self.house.response_cache.remember(question, repr(answer.decision).encode(), answer)
 
 
 TestRememberedIsDecided = RememberedIsDecided.TestCase

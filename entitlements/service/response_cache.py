@@ -1,27 +1,27 @@
 """Answers that stand: the same question about the same state is not decided twice."""
 
 from entitlements import metrics
+from entitlements.domain.cached_response import CachedResponse, ResponseKey
 from entitlements.domain.evaluation import next_boundary_ms
 from entitlements.domain.freshness import EntityState, fresh_until, state_of
-from entitlements.domain.ports import Clock, ReplyStore, Trusted
-from entitlements.domain.reply import Question, StandingReply
+from entitlements.domain.ports import Clock, ResponseStore, Trusted
 from entitlements.service.reader import Answer, ListAnswer
 
 
-class Remembering:
+class ResponseCache:
     """Recalls what was answered; from any thread, without waiting.
 
     Only what was fresh is remembered, and no fallback: so a reply depends on nothing but the entity, the
     state of the feed and the clock, and each of them ends it.
     """
 
-    def __init__(self, *, replies: ReplyStore, feed_applier: Trusted, clock: Clock) -> None:
+    def __init__(self, *, replies: ResponseStore, feed_applier: Trusted, clock: Clock) -> None:
         self._replies = replies
         self._feed_applier = feed_applier
         self._clock = clock
         self._count_hit = metrics.CACHE_HITS_OF_REPLIES.count
 
-    def recall(self, question: Question) -> tuple[bytes, int] | None:
+    def recall(self, question: ResponseKey) -> tuple[bytes, int] | None:
         """The reply that stands and how long ago its entity was confirmed (ms); None: it must be decided.
 
         It counts as a read answered from a tier.
@@ -35,7 +35,7 @@ class Remembering:
         self._count_hit()
         return reply.message, int((now - reply.cached.confirmed_at) * 1000.0)
 
-    def remember(self, question: Question, message: bytes, answer: Answer | ListAnswer) -> None:
+    def remember(self, question: ResponseKey, message: bytes, answer: Answer | ListAnswer) -> None:
         """Keeps the reply to a question, if it is one that can stand."""
         trust, (now, now_ms) = self._feed_applier.trust, self._clock.both()
         known = answer.known
@@ -45,7 +45,7 @@ class Remembering:
             return
         if any(decision.is_fallback for decision in answer.decisions):
             return
-        reply = StandingReply(
+        reply = CachedResponse(
             message=message,
             cached=known.cached,
             trust=trust,
