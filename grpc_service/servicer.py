@@ -13,8 +13,8 @@ from entitlements.domain.evaluation import EntitlementList
 from entitlements.domain.freshness import EntityState
 from entitlements.domain.ports import Source
 from entitlements.service.reader import Answer, EntitlementReader, ListAnswer, Provenance
-from entitlements.service.reporting import Reporting
 from entitlements.service.response_cache import ResponseCache
+from entitlements.service.usage_reporter import UsageReporter
 from grpc_service.errors import DEADLINE_SPENT, PublicStatus
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.methods import Call, Metadata, Refused, Reply, UnaryMethod
@@ -42,13 +42,13 @@ class SidecarServicer:
         *,
         reader: EntitlementReader,
         response_cache: ResponseCache,
-        reporting: Reporting,
+        usage_reporter: UsageReporter,
         new_idempotency_key: Callable[[], str],
         tells_provenance: bool,
     ) -> None:
         self._reader = reader
         self._response_cache = response_cache
-        self._reporting = reporting
+        self._usage_reporter = usage_reporter
         self._new_idempotency_key = new_idempotency_key
         self._tells_provenance = tells_provenance
 
@@ -171,7 +171,7 @@ class SidecarServicer:
         """Reports usage of one feature."""
         report = requests.usage_report(request, idempotency_key=self._new_idempotency_key())
         return responses.usage_response(
-            await self._reporting.report_usage(report, budget_seconds=budget_seconds)
+            await self._usage_reporter.report_usage(report, budget_seconds=budget_seconds)
         )
 
     async def _report_usage_bulk(
@@ -182,20 +182,22 @@ class SidecarServicer:
             requests.usage_report(usage, idempotency_key=self._new_idempotency_key())
             for usage in request.usages
         ]
-        receipts = await self._reporting.report_usage_bulk(reports, budget_seconds=budget_seconds)
+        receipts = await self._usage_reporter.report_usage_bulk(reports, budget_seconds=budget_seconds)
         return responses.bulk_response(receipts)
 
     async def _report_events(self, request: pb.ReportEventsRequest, budget_seconds: float) -> empty_pb2.Empty:
         """Reports raw events."""
         events = [requests.usage_event(event) for event in request.events]
-        await self._reporting.report_events(events, budget_seconds=budget_seconds)
+        await self._usage_reporter.report_events(events, budget_seconds=budget_seconds)
         return empty_pb2.Empty()
 
     async def _reload(
         self, request: pb.ReloadEntitlementsRequest, budget_seconds: float
     ) -> pb.ReloadEntitlementsResponse:
         """Fetches an entity from the API, past every cache."""
-        exists = await self._reporting.reload(requests.entity_key(request), budget_seconds=budget_seconds)
+        exists = await self._usage_reporter.reload(
+            requests.entity_key(request), budget_seconds=budget_seconds
+        )
         return pb.ReloadEntitlementsResponse(entitled_entity_exists=exists)
 
     def _told(self, provenance: Provenance) -> Metadata:

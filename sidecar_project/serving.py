@@ -134,7 +134,7 @@ class _Process:
         servicer = SidecarServicer(
             reader=self._sidecar.reader,
             response_cache=self._sidecar.response_cache,
-            reporting=self._sidecar.reporting,
+            usage_reporter=self._sidecar.usage_reporter,
             new_idempotency_key=lambda: str(uuid.uuid4()),
             tells_provenance=self._config.sidecar_provenance,
         )

@@ -20,7 +20,7 @@ from entitlements.domain.errors import OutboxUnavailable
 from entitlements.domain.outbox import OutboxEntry as Entry
 from entitlements.domain.usage import UsageEvent
 from entitlements.models import OutboxEntry
-from entitlements.service.delivering import OutboxDispatcher
+from entitlements.service.outbox_dispatcher import OutboxDispatcher
 from entitlements.service.wording import duration
 
 SHOWN = 100
@@ -62,8 +62,8 @@ def _act(request: HttpRequest, parts: OutboxParts) -> HttpResponse | None:
     if act == "discard" and "sure" not in request.POST:
         context = {"title": "Discard dead letters", "ids": ids, "is_all": is_all}
         return site.render(request, "entitlements/outbox_discard.html", context)
-    delivering = parts.dispatcher
-    work = delivering.replay if act == "replay" else delivering.discard
+    dispatcher = parts.dispatcher
+    work = dispatcher.replay if act == "replay" else dispatcher.discard
     try:
         count = async_to_sync(work)(None if is_all else ids)
     except OutboxUnavailable:
@@ -102,8 +102,8 @@ def _shown(request: HttpRequest, parts: OutboxParts) -> dict[str, Any]:
     }
 
 
-async def _read(delivering: OutboxDispatcher) -> tuple[Any, Sequence[Any], Sequence[Any]]:
-    return await delivering.look(), await delivering.waiting(SHOWN), await delivering.dead_letters(SHOWN)
+async def _read(dispatcher: OutboxDispatcher) -> tuple[Any, Sequence[Any], Sequence[Any]]:
+    return await dispatcher.look(), await dispatcher.waiting(SHOWN), await dispatcher.dead_letters(SHOWN)
 
 
 def _row(entry: Entry) -> dict[str, Any]:

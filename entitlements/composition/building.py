@@ -24,13 +24,13 @@ from entitlements.service.explaining import Explaining
 from entitlements.service.feed_applier import FeedApplier
 from entitlements.service.fetcher import EntityFetcher, FetchLimits
 from entitlements.service.health import Health
-from entitlements.service.keeping import StoreAndForwardSink
 from entitlements.service.pacing import PacedSource, Pacing
 from entitlements.service.reader import EntitlementReader
-from entitlements.service.reporting import Receipts, Reporting
 from entitlements.service.response_cache import ResponseCache
 from entitlements.service.revalidator import Revalidator
 from entitlements.service.sharing import Sharing
+from entitlements.service.store_and_forward import StoreAndForwardSink
+from entitlements.service.usage_reporter import Receipts, UsageReporter
 from entitlements.upstream.offline import OfflineCloud
 from entitlements.upstream.offline_file import OfflineFile
 
@@ -114,7 +114,7 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
             clock=clock,
             keeps_usage=config.sidecar_outbox == "all",
         )
-    reporting = Reporting(sink=sink, api=reports, store=store, receipts=receipts, clock=clock)
+    usage_reporter = UsageReporter(sink=sink, api=reports, store=store, receipts=receipts, clock=clock)
     built = Sidecar(
         config=config,
         clock=clock,
@@ -134,7 +134,7 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         reader=reader,
         response_cache=ResponseCache(replies=memory, feed_applier=feed_applier, clock=clock),
         explaining=Explaining(reader=reader, rules=rules, authority=sources[-1], clock=clock),
-        reporting=reporting,
+        usage_reporter=usage_reporter,
         key_check=cloud.key_check,
         key_checker=reports,
         health=Health(clock),

@@ -17,7 +17,7 @@ from entitlements.domain.usage import UsageReceipt
 from entitlements.outbox.local_file import LocalFileOutbox
 from entitlements.outbox.redis_stream import RedisStreamOutbox
 from entitlements.redis.lease import Hold, Lease
-from entitlements.service.delivering import OutboxDispatcher
+from entitlements.service.outbox_dispatcher import OutboxDispatcher
 
 OUTBOX_FILE = "outbox.sqlite3"
 """In SIDECAR_DATA_DIR, where there is no Redis."""

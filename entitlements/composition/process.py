@@ -26,10 +26,10 @@ from entitlements.service.health import Health
 from entitlements.service.key_check import KeyCheck, KeyChecker
 from entitlements.service.pacing import Pacing
 from entitlements.service.reader import EntitlementReader
-from entitlements.service.reporting import Reporting
 from entitlements.service.response_cache import ResponseCache
 from entitlements.service.revalidator import Revalidator
 from entitlements.service.sharing import Sharing
+from entitlements.service.usage_reporter import UsageReporter
 from entitlements.upstream.feed import Feed, FeedTimings
 from entitlements.upstream.offline_file import OfflineFile
 from entitlements.upstream.transport import CloudTransport
@@ -57,7 +57,7 @@ class Sidecar:
     reader: EntitlementReader
     response_cache: ResponseCache
     explaining: Explaining
-    reporting: Reporting
+    usage_reporter: UsageReporter
     key_check: KeyCheck
     key_checker: KeyChecker
     health: Health

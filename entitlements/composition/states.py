@@ -13,9 +13,9 @@ from entitlements.domain.freshness import Trust
 from entitlements.domain.ports import Clock
 from entitlements.redis.causes import Trouble
 from entitlements.redis.examination import Examination
-from entitlements.service.delivering import OutboxDispatcher
 from entitlements.service.health import PartState
 from entitlements.service.key_check import KeyVerdict
+from entitlements.service.outbox_dispatcher import OutboxDispatcher
 from entitlements.service.sharing import Role
 from entitlements.upstream.feed import FeedState
 from entitlements.upstream.offline_file import OfflineFile

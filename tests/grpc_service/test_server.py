@@ -20,8 +20,8 @@ from entitlements.domain.entity import EntityKey
 from entitlements.domain.errors import KeyRefused, SidecarError
 from entitlements.domain.ports import Source
 from entitlements.service.reader import Answer, EntitlementReader, Provenance
-from entitlements.service.reporting import Reporting
 from entitlements.service.response_cache import ResponseCache
+from entitlements.service.usage_reporter import UsageReporter
 from grpc_service.errors import UNEXPECTED
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.server import MAX_METADATA_BYTES, GrpcServer, PortUnavailable, ServerLimits
@@ -101,12 +101,12 @@ Serve = tuple[Client, GrpcServer, int]
 
 @asynccontextmanager
 async def serving(
-    reader: ScriptedReading, reporting: ScriptedReporting, limits: ServerLimits = LIMITS
+    reader: ScriptedReading, usage_reporter: ScriptedReporting, limits: ServerLimits = LIMITS
 ) -> AsyncIterator[Serve]:
     servicer = SidecarServicer(
         reader=cast("EntitlementReader", reader),
         response_cache=cast("ResponseCache", EmptyResponseCache()),
-        reporting=cast("Reporting", reporting),
+        usage_reporter=cast("UsageReporter", usage_reporter),
         new_idempotency_key=lambda: "key",
         tells_provenance=True,
     )
@@ -126,13 +126,13 @@ def reader() -> ScriptedReading:
 
 
 @pytest.fixture
-def reporting() -> ScriptedReporting:
+def usage_reporter() -> ScriptedReporting:
     return ScriptedReporting()
 
 
 @pytest.fixture
-async def served(reader: ScriptedReading, reporting: ScriptedReporting) -> AsyncIterator[Serve]:
-    async with serving(reader, reporting) as served:
+async def served(reader: ScriptedReading, usage_reporter: ScriptedReporting) -> AsyncIterator[Serve]:
+    async with serving(reader, usage_reporter) as served:
         yield served
 
 
@@ -320,21 +320,21 @@ async def test_a_call_that_outlasts_the_grace_is_cut(served: Serve, reader: Scri
 
 
 async def test_a_taken_port_is_one_clear_sentence(
-    reader: ScriptedReading, reporting: ScriptedReporting
+    reader: ScriptedReading, usage_reporter: ScriptedReporting
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        async with serving(reader, reporting) as (_, server, _):
+        async with serving(reader, usage_reporter) as (_, server, _):
             with pytest.raises(PortUnavailable, match=f"cannot listen on 127.0.0.1 port {port}: it is taken"):
                 server.listen("127.0.0.1", port)
 
 
 async def test_an_old_connection_is_asked_to_come_anew(
-    reader: ScriptedReading, reporting: ScriptedReporting
+    reader: ScriptedReading, usage_reporter: ScriptedReporting
 ) -> None:
     """HTTP/2 says so with GOAWAY; a client opens another connection, perhaps to another instance."""
     limits = replace(LIMITS, max_connection_age_seconds=0.5)
-    async with serving(reader, reporting, limits) as (_, _, port), asyncio.timeout(15):
+    async with serving(reader, usage_reporter, limits) as (_, _, port), asyncio.timeout(15):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
 

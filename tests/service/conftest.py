@@ -17,9 +17,9 @@ from entitlements.service.circuits import Circuits
 from entitlements.service.feed_applier import FeedApplier
 from entitlements.service.fetcher import EntityFetcher, FetchLimits
 from entitlements.service.reader import EntitlementReader
-from entitlements.service.reporting import Receipts, Reporting
 from entitlements.service.response_cache import ResponseCache
 from entitlements.service.revalidator import Revalidator
+from entitlements.service.usage_reporter import Receipts, UsageReporter
 from tests.fakes import FakeClock, ScriptedSink, ScriptedSource
 
 LIMITS = FetchLimits(budget_seconds=10, concurrency=4, queue_size=8)
@@ -41,7 +41,7 @@ class House:
     feed_applier: FeedApplier
     reader: EntitlementReader
     response_cache: ResponseCache
-    reporting: Reporting
+    usage_reporter: UsageReporter
 
 
 def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None = None) -> House:
@@ -74,7 +74,7 @@ def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None =
         clock=clock,
     )
     receipts = Receipts(store=store, fetcher=fetcher)
-    reporting = Reporting(sink=sink, api=api, store=store, receipts=receipts, clock=clock)
+    usage_reporter = UsageReporter(sink=sink, api=api, store=store, receipts=receipts, clock=clock)
     return House(
         clock=clock,
         store=store,
@@ -88,7 +88,7 @@ def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None =
         feed_applier=feed_applier,
         reader=reader,
         response_cache=ResponseCache(replies=memory, feed_applier=feed_applier, clock=clock),
-        reporting=reporting,
+        usage_reporter=usage_reporter,
     )
 
 

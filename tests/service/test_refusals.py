@@ -63,7 +63,7 @@ def holds(*keys: str) -> Callable[[Sequence[Write]], bool]:
 async def delivered(office: Office, *, turns: int = TURNS) -> list[str]:
     """The keys of what arrives in so many turns, time passing as told."""
     for _ in range(turns):
-        office.clock.advance(min(await office.delivering.deliver_once(), 0.01))
+        office.clock.advance(min(await office.dispatcher.deliver_once(), 0.01))
     return [write.idempotency_key for write in office.cloud.took]
 
 
@@ -75,15 +75,15 @@ async def test_what_fails_without_a_word_rests_and_lets_others_pass(
     """No answer for one of twenty: the other nineteen arrive, once each, and the one is not given up."""
     names = [f"e{number}" for number in range(20)]
     fail_for(office, error, of=holds(names[place]))
-    await office.delivering.accept(events(*names))
+    await office.dispatcher.accept(events(*names))
 
     arrived = await delivered(office)
-    await office.delivering.accept(events("later"))
+    await office.dispatcher.accept(events("later"))
     later = await delivered(office, turns=5)
 
     assert [name for name in names if name != names[place]] == sorted(arrived, key=names.index)
     assert "later" in later
-    assert [names[place]] == [e.write.idempotency_key for e in await office.delivering.waiting(10)]
+    assert [names[place]] == [e.write.idempotency_key for e in await office.dispatcher.waiting(10)]
 
 
 @pytest.mark.parametrize("error", WITH_A_WORD, ids=str)
@@ -92,11 +92,11 @@ async def test_what_is_refused_alone_is_set_aside_with_its_reason(
 ) -> None:
     names = [f"e{number}" for number in range(20)]
     fail_for(office, error, of=holds("e7", "e13"))
-    await office.delivering.accept(events(*names))
+    await office.dispatcher.accept(events(*names))
 
     arrived = await delivered(office, turns=3)
 
-    letters = await office.delivering.dead_letters(10)
+    letters = await office.dispatcher.dead_letters(10)
     assert [name for name in names if name not in {"e7", "e13"}] == arrived
     assert ["e7", "e13"] == [letter.entry.write.idempotency_key for letter in letters]
     assert {str(error)} == {letter.reason for letter in letters}
@@ -111,32 +111,32 @@ async def test_a_gateway_with_a_bound_on_bodies_is_sent_smaller_batches(
     """1,500 events of 1.1 kB behind 1 MB: all arrive, whether it says 413 or shows a page."""
     fail_for(office, error, of=lambda writes: len(writes) * 1100 > 1_000_000)
     names = [str(number) for number in range(1500)]
-    await office.delivering.accept(events(*names))
+    await office.dispatcher.accept(events(*names))
 
     arrived = await delivered(office, turns=30)
 
     assert names == arrived
-    assert [] == await office.delivering.dead_letters(10)
+    assert [] == await office.dispatcher.dead_letters(10)
 
 
 async def test_what_rested_is_tried_alone_later_and_later(office: Office) -> None:
     """And arrives when its trouble is over, with nothing held up meanwhile."""
     fail_for(office, Garbled("api"), of=holds("bad"))
-    await office.delivering.accept(events("bad", "good"))
+    await office.dispatcher.accept(events("bad", "good"))
     await delivered(office, turns=10)
-    await office.delivering.accept(events("better"))
+    await office.dispatcher.accept(events("better"))
     await delivered(office, turns=10)
     tries = []
 
     for seconds in (FIRST_REST_SECONDS, 2 * FIRST_REST_SECONDS, LONGEST_REST_SECONDS):
         office.cloud.saw.clear()
         office.clock.advance(seconds)
-        await office.delivering.accept(events("next"))
+        await office.dispatcher.accept(events("next"))
         await delivered(office, turns=6)
         tries.append([write.idempotency_key for write in office.cloud.saw].count("bad"))
 
     assert [1, 1, 1] == tries
-    assert ["bad"] == [e.write.idempotency_key for e in await office.delivering.waiting(10)]
+    assert ["bad"] == [e.write.idempotency_key for e in await office.dispatcher.waiting(10)]
 
 
 async def test_reports_of_a_meter_keep_their_order(office: Office) -> None:
@@ -144,7 +144,7 @@ async def test_reports_of_a_meter_keep_their_order(office: Office) -> None:
     fail_for(office, Garbled("api"), of=holds("first"))
     other = replace(REPORT, feature_id="other", idempotency_key="other")
     first, second = replace(REPORT, idempotency_key="first"), replace(REPORT, idempotency_key="second")
-    await office.delivering.accept([first, second, other])
+    await office.dispatcher.accept([first, second, other])
 
     assert ["other"] == await delivered(office)
 
@@ -158,9 +158,9 @@ async def test_in_an_outage_nothing_is_found_out_about_any_write(
     """When it ends, all arrive in order, none rests, and none was set aside."""
     names = [str(number) for number in range(50)]
     office.cloud.failure = error
-    await office.delivering.accept(events(*names))
+    await office.dispatcher.accept(events(*names))
     await delivered(office, turns=60)
-    suspects = len(office.delivering._resting._suspects)
+    suspects = len(office.dispatcher._resting._suspects)
     office.cloud.failure = None
 
     at_once = len(await delivered(office, turns=1))
@@ -169,18 +169,18 @@ async def test_in_an_outage_nothing_is_found_out_about_any_write(
     assert suspects <= MAX_SUSPECTS
     assert (1 if type(error) is Unreachable else len(names)) == at_once
     assert names == sorted(arrived, key=int)
-    assert [] == await office.delivering.dead_letters(10)
-    assert 0 == office.delivering._resting.count
+    assert [] == await office.dispatcher.dead_letters(10)
+    assert 0 == office.dispatcher._resting.count
 
 
 async def test_what_the_cloud_may_have_forgotten_is_not_sent_by_itself(office: Office) -> None:
     """After seven days a key protects nothing: a person decides."""
-    await office.delivering.accept(events("old"))
+    await office.dispatcher.accept(events("old"))
     office.clock.advance(KEY_MEMORY_MS / 1000 + 1)
-    await office.delivering.accept(events("new"))
+    await office.dispatcher.accept(events("new"))
 
     arrived = await delivered(office, turns=3)
 
-    letters = await office.delivering.dead_letters(10)
+    letters = await office.dispatcher.dead_letters(10)
     assert ["new"] == arrived
     assert [("old", TOO_OLD)] == [(each.entry.write.idempotency_key, each.reason) for each in letters]

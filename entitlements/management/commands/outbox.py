@@ -57,14 +57,14 @@ class Command(BaseCommand):
 
 
 async def _acted(outbox: OutboxParts, printer: Printer, options: dict[str, Any]) -> None:
-    delivering = outbox.dispatcher
+    dispatcher = outbox.dispatcher
     ids = None if options["all"] else options["ids"]
     try:
         match options["act"]:
             case "replay":
-                _print_count(printer, "replayed", await delivering.replay(ids))
+                _print_count(printer, "replayed", await dispatcher.replay(ids))
             case "discard":
-                _print_count(printer, "discarded", await delivering.discard(ids))
+                _print_count(printer, "discarded", await dispatcher.discard(ids))
             case _:
                 await _list(outbox, printer, options["limit"])
     finally:

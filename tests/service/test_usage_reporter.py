@@ -45,7 +45,7 @@ async def test_report_moves_the_cached_meter_at_once(house: House) -> None:
     )
     house.sink.receipts = [_receipt(2, updated_at_ms=2)]
 
-    receipt = await house.reporting.report_usage(_report(), budget_seconds=1)
+    receipt = await house.usage_reporter.report_usage(_report(), budget_seconds=1)
 
     assert receipt == _receipt(2, updated_at_ms=2)
     assert await _usage(house) == 2
@@ -55,7 +55,7 @@ async def test_report_shows_although_the_edge_lags_behind(house: House) -> None:
     """better.md: a caller that reported reads its own write, also when the entity was not cached."""
     house.edge.answer = an_entity(a_metered_feature("f", usage=a_usage(1, updated_at_ms=1)))
     house.sink.receipts = [_receipt(2, updated_at_ms=2)]
-    await house.reporting.report_usage(_report(), budget_seconds=1)
+    await house.usage_reporter.report_usage(_report(), budget_seconds=1)
 
     assert await _usage(house) == 2
 
@@ -65,7 +65,7 @@ async def test_bulk_moves_every_meter(house: House) -> None:
     house.sink.receipts = [_receipt(2, updated_at_ms=2), _receipt(3, updated_at_ms=3)]
     house.edge.answer = an_entity(a_metered_feature("f", usage=a_usage(1, updated_at_ms=1)))
 
-    receipts = await house.reporting.report_usage_bulk([_report(), _report()], budget_seconds=1)
+    receipts = await house.usage_reporter.report_usage_bulk([_report(), _report()], budget_seconds=1)
 
     assert receipts == house.sink.receipts
     assert await _usage(house) == 3
@@ -75,7 +75,7 @@ async def test_empty_bulk_asks_nobody(house: House) -> None:
     """Nothing to report is reported at once."""
     house.sink.failure = Unreachable("api")
 
-    assert [] == await house.reporting.report_usage_bulk([], budget_seconds=1)
+    assert [] == await house.usage_reporter.report_usage_bulk([], budget_seconds=1)
 
 
 async def test_failed_report_fails_loudly(house: House) -> None:
@@ -83,7 +83,7 @@ async def test_failed_report_fails_loudly(house: House) -> None:
     house.sink.failure = Throttled("api")
 
     with pytest.raises(Throttled):
-        await house.reporting.report_usage(_report(), budget_seconds=1)
+        await house.usage_reporter.report_usage(_report(), budget_seconds=1)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ async def test_failed_report_fails_loudly(house: House) -> None:
 async def test_unusable_report_is_not_sent(house: House, changes: dict[str, object], field: str) -> None:
     """The sentence names the field."""
     with pytest.raises(InvalidRequest, match=field):
-        await house.reporting.report_usage(_report(**changes), budget_seconds=1)
+        await house.usage_reporter.report_usage(_report(**changes), budget_seconds=1)
 
     assert not house.sink.reports
 
@@ -109,7 +109,7 @@ async def test_events_are_sent_in_order_within_the_clouds_bound(house: House) ->
         for number in range(MAX_EVENTS_PER_CALL + 1)
     ]
 
-    await house.reporting.report_events(events, budget_seconds=1)
+    await house.usage_reporter.report_events(events, budget_seconds=1)
 
     assert [events[:MAX_EVENTS_PER_CALL], events[MAX_EVENTS_PER_CALL:]] == house.sink.batches
 
@@ -119,7 +119,7 @@ async def test_a_bare_event_is_stamped_and_named_before_the_first_attempt(house:
     named = UsageEvent(event_name="e", key=KEY, idempotency_key="mine", timestamp_ms=7)
     bare = UsageEvent(event_name="e", key=KEY, idempotency_key=" ")
 
-    await house.reporting.report_events([named, bare, bare], budget_seconds=1)
+    await house.usage_reporter.report_events([named, bare, bare], budget_seconds=1)
 
     [sent] = house.sink.batches
     assert named == sent[0]
@@ -132,7 +132,7 @@ async def test_unusable_event_is_not_sent(house: House) -> None:
     events = [UsageEvent(event_name="", key=KEY, idempotency_key="i")]
 
     with pytest.raises(InvalidRequest, match=r"events\[0\]\.event_name"):
-        await house.reporting.report_events(events, budget_seconds=1)
+        await house.usage_reporter.report_events(events, budget_seconds=1)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ async def test_reload_asks_the_api_and_never_the_edge(
     """It answers whether the cloud knows the entity, and keeps what it learnt."""
     house.api.answer = Entity(denied_reason=reason)
 
-    assert exists is await house.reporting.reload(KEY, budget_seconds=1)
+    assert exists is await house.usage_reporter.reload(KEY, budget_seconds=1)
     assert not house.edge.asked
     assert house.store.peek(KEY) is not None
 
@@ -158,7 +158,7 @@ async def test_failed_reload_says_false_and_keeps_what_is_held(house: House) -> 
     """An outage is no news of a customer."""
     house.api.answer = Unreachable("api")
 
-    assert not await house.reporting.reload(KEY, budget_seconds=1)
+    assert not await house.usage_reporter.reload(KEY, budget_seconds=1)
     assert house.store.peek(KEY) is None
 
 
@@ -166,10 +166,10 @@ async def test_offline_reload_says_true(house: House) -> None:
     """contract/evaluation.md, section 3."""
     house.api.answer = Offline("api")
 
-    assert await house.reporting.reload(KEY, budget_seconds=1)
+    assert await house.usage_reporter.reload(KEY, budget_seconds=1)
 
 
 async def test_reload_of_nobody_is_invalid(house: House) -> None:
     """The sentence names the field."""
     with pytest.raises(InvalidRequest, match="customer_id"):
-        await house.reporting.reload(EntityKey(""), budget_seconds=1)
+        await house.usage_reporter.reload(EntityKey(""), budget_seconds=1)

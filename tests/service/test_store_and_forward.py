@@ -1,4 +1,4 @@
-"""A report that the cloud answers passes straight through; the rest is in test_delivering.py."""
+"""A report that the cloud answers passes straight through; the rest is in test_outbox_dispatcher.py."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +26,7 @@ async def test_answers_of_the_cloud_pass(office: Office) -> None:
 
     assert "m" == receipt.measurement_id
     assert [EVENT, REPORT] == office.cloud.took
-    assert 0 == (await office.delivering.look()).waiting
+    assert 0 == (await office.dispatcher.look()).waiting
 
 
 @pytest.mark.parametrize(("is_overtaken", "expected"), [(False, (4, True)), (True, (4, False))])
@@ -43,7 +43,7 @@ async def test_an_estimate_does_not_count_what_was_delivered_meanwhile(
     await office.store.store(REPORT.key, arrived)
     office.cloud.failure = Unreachable("api")
     report = replace(REPORT, value=1, update_behavior=UpdateBehavior.DELTA)
-    keep = office.delivering.accept
+    keep = office.dispatcher.accept
 
     async def accept(writes: Sequence[Write]) -> None:
         await keep(writes)
@@ -51,7 +51,7 @@ async def test_an_estimate_does_not_count_what_was_delivered_meanwhile(
             delivered = UsageUpdate(feature_id=REPORT.feature_id, current=4, updated_at_ms=2_000)
             await office.store.apply_usage(REPORT.key, delivered)
 
-    office.delivering.accept = accept  # type: ignore[method-assign]
+    office.dispatcher.accept = accept  # type: ignore[method-assign]
 
     await office.keeping().report_usage(report, budget_seconds=1)
 

@@ -34,7 +34,7 @@ class Receipts:
                 self._fetcher.note_usage(receipt.key, update)
 
 
-class Reporting:
+class UsageReporter:
     """Writes fail loudly, with a domain error (contract/grpc.md, Status codes)."""
 
     def __init__(

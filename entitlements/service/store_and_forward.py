@@ -14,7 +14,7 @@ from entitlements.domain.estimation import estimated
 from entitlements.domain.outbox import Write
 from entitlements.domain.ports import Clock, EntityStore, ReportSink
 from entitlements.domain.usage import UsageEvent, UsageReceipt, UsageReport
-from entitlements.service.delivering import OutboxDispatcher
+from entitlements.service.outbox_dispatcher import OutboxDispatcher
 
 DIRECT_SHARE = 0.5
 """Of the caller's time for asking the cloud; the rest is for keeping what it did not take."""

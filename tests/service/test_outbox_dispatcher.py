@@ -23,12 +23,12 @@ from entitlements.domain.errors import (
 from entitlements.domain.outbox import OutboxLimits, Write
 from entitlements.domain.usage import UsageEvent, UsageReceipt, UsageReport
 from entitlements.outbox.local_file import LocalFileOutbox
-from entitlements.service.delivering import (
+from entitlements.service.outbox_dispatcher import (
     LONGEST_PAUSE_SECONDS,
     LOOK_SECONDS,
     OutboxDispatcher,
 )
-from entitlements.service.keeping import StoreAndForwardSink
+from entitlements.service.store_and_forward import StoreAndForwardSink
 from tests.fakes import FakeClock
 from tests.outbox.outbox_contract import EVENT, REPORT, events
 
@@ -82,7 +82,7 @@ class Ours:
 class Office:
     cloud: Cloud
     clock: FakeClock
-    delivering: OutboxDispatcher
+    dispatcher: OutboxDispatcher
     ours: Ours
     shown: list[UsageReceipt] = field(default_factory=list)
     store: Tiers = field(default_factory=lambda: Tiers(MemoryTier(max_size_bytes=10_000_000)))
@@ -90,7 +90,7 @@ class Office:
     def keeping(self, *, keeps_usage: bool = True) -> StoreAndForwardSink:
         return StoreAndForwardSink(
             sink=self.cloud,
-            dispatcher=self.delivering,
+            dispatcher=self.dispatcher,
             store=self.store,
             clock=self.clock,
             keeps_usage=keeps_usage,
@@ -110,10 +110,10 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
     async def show(receipt: UsageReceipt) -> None:
         shown.append(receipt)
 
-    delivering = OutboxDispatcher(
+    dispatcher = OutboxDispatcher(
         outbox=outbox, sink=cloud, clock=clock, random=Random(1), may_deliver=ours, show=show
     )
-    office = Office(cloud=cloud, clock=clock, delivering=delivering, ours=ours, shown=shown)
+    office = Office(cloud=cloud, clock=clock, dispatcher=dispatcher, ours=ours, shown=shown)
     yield office
     await outbox.stop()
 
@@ -121,43 +121,43 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
 async def test_everything_is_delivered_in_order(office: Office) -> None:
     """Events and reports in calls of their own; receipts are shown."""
     writes = [*events("a", "b"), REPORT, *events("c")]
-    await office.delivering.accept(writes)
+    await office.dispatcher.accept(writes)
 
-    pauses = [await office.delivering.deliver_once() for _ in range(4)]
+    pauses = [await office.dispatcher.deliver_once() for _ in range(4)]
 
     assert [0, 0, 0, LOOK_SECONDS] == pauses
     assert writes == office.cloud.took
     assert ["m"] == [receipt.measurement_id for receipt in office.shown]
-    assert {"accepted": 4, "delivered": 4, "retried": 0, "refused": 0, "lost": 0} == office.delivering.counts
+    assert {"accepted": 4, "delivered": 4, "retried": 0, "refused": 0, "lost": 0} == office.dispatcher.counts
 
 
 async def test_only_poison_is_refused(office: Office) -> None:
     """A refused batch is halved until the culprit stands alone; the order of the others holds."""
     names = [str(number) for number in range(100)]
     office.cloud.poison = frozenset({"3", "57"})
-    await office.delivering.accept(events(*names))
+    await office.dispatcher.accept(events(*names))
 
-    assert await office.delivering.deliver_once() == 0
+    assert await office.dispatcher.deliver_once() == 0
 
     assert events(*(name for name in names if name not in {"3", "57"})) == office.cloud.took
-    letters = await office.delivering.dead_letters(10)
+    letters = await office.dispatcher.dead_letters(10)
     assert ["3", "57"] == [letter.entry.write.idempotency_key for letter in letters]
     assert "no such customer" in letters[0].reason
-    assert 2 == (await office.delivering.look()).dead
+    assert 2 == (await office.dispatcher.look()).dead
 
 
 async def test_replayed_letter_is_delivered(office: Office) -> None:
     """Once the cloud knows the customer."""
     office.cloud.poison = frozenset({"a"})
-    await office.delivering.accept(events("a"))
-    await office.delivering.deliver_once()
+    await office.dispatcher.accept(events("a"))
+    await office.dispatcher.deliver_once()
     office.cloud.poison = frozenset()
 
-    assert await office.delivering.replay() == 1
-    await office.delivering.deliver_once()
+    assert await office.dispatcher.replay() == 1
+    await office.dispatcher.deliver_once()
 
     assert events("a") == office.cloud.took
-    assert await office.delivering.discard() == 0
+    assert await office.dispatcher.discard() == 0
 
 
 @pytest.mark.parametrize(
@@ -174,40 +174,40 @@ async def test_replayed_letter_is_delivered(office: Office) -> None:
 async def test_entries_stay_while_the_cloud_fails(office: Office, failure: UpstreamError) -> None:
     """The pause grows within its bound, and nothing is refused for it."""
     office.cloud.failure = failure
-    await office.delivering.accept(events("a"))
+    await office.dispatcher.accept(events("a"))
 
-    pauses = [await office.delivering.deliver_once() for _ in range(12)]
+    pauses = [await office.dispatcher.deliver_once() for _ in range(12)]
 
     assert all(0 < pause <= LONGEST_PAUSE_SECONDS for pause in pauses)
     assert pauses[-1] > LONGEST_PAUSE_SECONDS / 3
-    assert ["a"] == [entry.write.idempotency_key for entry in await office.delivering.waiting(10)]
+    assert ["a"] == [entry.write.idempotency_key for entry in await office.dispatcher.waiting(10)]
     office.cloud.failure = None
-    assert await office.delivering.deliver_once() == 0
+    assert await office.dispatcher.deliver_once() == 0
     assert events("a") == office.cloud.took
 
 
 async def test_clouds_own_pause_is_kept(office: Office) -> None:
     """Retry-After, within the bound."""
-    await office.delivering.accept(events("a"))
+    await office.dispatcher.accept(events("a"))
     office.cloud.failure = Throttled("api", 7.0)
-    assert await office.delivering.deliver_once() == 7.0
+    assert await office.dispatcher.deliver_once() == 7.0
     office.cloud.failure = Throttled("api", 9999.0)
-    assert await office.delivering.deliver_once() == LONGEST_PAUSE_SECONDS
+    assert await office.dispatcher.deliver_once() == LONGEST_PAUSE_SECONDS
 
 
 async def test_one_process_delivers(office: Office) -> None:
     """The others leave the entries alone."""
     office.ours.are = False
-    await office.delivering.accept(events("a"))
+    await office.dispatcher.accept(events("a"))
 
-    assert await office.delivering.deliver_once() == LOOK_SECONDS
+    assert await office.dispatcher.deliver_once() == LOOK_SECONDS
     assert not office.cloud.saw
 
 
 async def test_running_delivers_what_arrives(office: Office) -> None:
     """Without being asked."""
-    task = asyncio.create_task(office.delivering.run())
-    await office.delivering.accept(events("a"))
+    task = asyncio.create_task(office.dispatcher.run())
+    await office.dispatcher.accept(events("a"))
     async with asyncio.timeout(10):
         while not office.cloud.took:  # noqa: ASYNC110 - the cloud tells no events
             await asyncio.sleep(0.01)
@@ -217,14 +217,14 @@ async def test_running_delivers_what_arrives(office: Office) -> None:
 
 async def test_drain_delivers_the_rest_and_gives_up_on_failure(office: Office) -> None:
     """Before the process ends."""
-    await office.delivering.accept(events(*(str(number) for number in range(2500))))
-    await office.delivering.drain(grace_seconds=10)
+    await office.dispatcher.accept(events(*(str(number) for number in range(2500))))
+    await office.dispatcher.drain(grace_seconds=10)
     assert 2500 == len(office.cloud.took)
 
     office.cloud.failure = Unreachable("api")
-    await office.delivering.accept(events("later"))
-    await office.delivering.drain(grace_seconds=10)
-    assert 1 == (await office.delivering.look()).waiting
+    await office.dispatcher.accept(events("later"))
+    await office.dispatcher.drain(grace_seconds=10)
+    assert 1 == (await office.dispatcher.look()).waiting
 
 
 @pytest.mark.parametrize("failure", [Unreachable("api"), Garbled("api"), Throttled("api")])
@@ -237,7 +237,7 @@ async def test_kept_event_is_delivered_exactly_as_it_was_tried(
     tried = list(office.cloud.saw)
     office.clock.advance(3600)
     office.cloud.failure = None
-    await office.delivering.deliver_once()
+    await office.dispatcher.deliver_once()
     assert tried == office.cloud.took
 
 
@@ -249,7 +249,7 @@ async def test_what_waits_is_not_overtaken(office: Office) -> None:
 
     await office.keeping().report_events([replace(EVENT, idempotency_key="second")], budget_seconds=1)
     assert not office.cloud.took
-    await office.delivering.deliver_once()
+    await office.dispatcher.deliver_once()
 
     assert ["k", "second"] == [write.idempotency_key for write in office.cloud.took]
 
@@ -262,7 +262,7 @@ async def test_refusal_is_told_and_not_kept(office: Office, failure: UpstreamErr
     with pytest.raises(type(failure)):
         await office.keeping().report_events([EVENT], budget_seconds=1)
 
-    assert 0 == (await office.delivering.look()).waiting
+    assert 0 == (await office.dispatcher.look()).waiting
 
 
 async def test_usage_is_kept_in_mode_all(office: Office) -> None:
@@ -275,7 +275,7 @@ async def test_usage_is_kept_in_mode_all(office: Office) -> None:
     assert UsageReceipt(measurement_id="r", key=REPORT.key, feature_id="f") == receipt
     assert [receipt] == receipts
     office.cloud.failure = None
-    await office.delivering.deliver_once()
+    await office.dispatcher.deliver_once()
     assert [REPORT, REPORT] == office.cloud.took
 
 
@@ -302,12 +302,12 @@ async def test_full_outbox_is_told(office: Office) -> None:
 async def test_arrivals_do_not_shorten_the_clouds_pause(office: Office) -> None:
     """Retry-After holds for all that waits."""
     office.cloud.failure = Throttled("api", 1.0)
-    await office.delivering.accept(events("a"))
-    task = asyncio.create_task(office.delivering.run())
+    await office.dispatcher.accept(events("a"))
+    task = asyncio.create_task(office.dispatcher.run())
     async with asyncio.timeout(10):
         while not office.cloud.saw:  # noqa: ASYNC110 - the cloud tells no events
             await asyncio.sleep(0.01)
-    await office.delivering.accept(events("b"))
+    await office.dispatcher.accept(events("b"))
 
     await asyncio.wait([task], timeout=0.3)
 
