@@ -68,7 +68,7 @@ class DecisionLog:
         self._window_began = float("-inf")
         self._written = 0
 
-    def around(self, method: UnaryMethod) -> UnaryMethod:
+    def middlewares(self, method: UnaryMethod) -> UnaryMethod:
         """The same method, whose decisions are logged; what decides nothing is returned as it is."""
         name = method.path.rpartition("/")[2]
         types = _CHECKS.get(name)

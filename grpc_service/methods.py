@@ -71,5 +71,5 @@ class StreamMethod:
 
 
 Method: TypeAlias = UnaryMethod | StreamMethod
-Around: TypeAlias = Callable[[UnaryMethod], UnaryMethod]
+Middleware: TypeAlias = Callable[[UnaryMethod], UnaryMethod]
 """The same method with something done around every call, which then is always answered on the event loop."""

@@ -7,14 +7,14 @@ from functools import reduce
 from grpc_health.v1 import health
 
 from entitlements.clock import SystemClock
+from grpc_service.call_limiter import CallLimiter
 from grpc_service.engines.aio import AioEngine
 from grpc_service.engines.interface import EngineSettings, MakeEngine
 from grpc_service.health import GrpcHealth
-from grpc_service.intake import Intake
-from grpc_service.methods import Around, UnaryMethod
+from grpc_service.interceptors import intercepted, intercepted_unary
+from grpc_service.methods import Middleware, UnaryMethod
 from grpc_service.reflection import reflection_methods
 from grpc_service.servicer import SERVICE, SidecarServicer
-from grpc_service.supervision import supervised, supervised_unary
 from grpc_service.tls import TlsFiles, reloading_credentials
 
 MAX_STREAMS_PER_CONNECTION = 1000
@@ -67,7 +67,7 @@ class GrpcServer:
         limits: ServerLimits,
         shares_port: bool = False,
         make_engine: MakeEngine = AioEngine,
-        around: Sequence[Around] = (),
+        middlewares: Sequence[Middleware] = (),
         monotonic: Callable[[], float] = _MONOTONIC,
     ) -> None:
         """Serves nothing yet.
@@ -81,12 +81,12 @@ class GrpcServer:
             monotonic: seconds, for the pauses in the log.
         """
         self._health = GrpcHealth(SERVICE)
-        self.intake = Intake(max_calls=limits.max_concurrent_calls, monotonic=monotonic)
+        self.call_limiter = CallLimiter(max_calls=limits.max_concurrent_calls, monotonic=monotonic)
         own = (*self._health.methods(), *reflection_methods((SERVICE, health.SERVICE_NAME)))
-        asked = [_supervised_within(method, self.intake, around) for method in servicer.methods()]
+        asked = [_intercepted_within(method, self.call_limiter, middlewares) for method in servicer.methods()]
         self._engine = make_engine(
             EngineSettings(
-                methods=[*asked, *(supervised(method, self.intake) for method in own)],
+                methods=[*asked, *(intercepted(method, self.call_limiter) for method in own)],
                 options=_options(limits, shares_port=shares_port),
                 max_concurrent_calls=limits.max_concurrent_calls * ENGINE_MARGIN,
             )
@@ -126,8 +126,10 @@ class GrpcServer:
         await self._engine.stop(grace_seconds=grace_seconds)
 
 
-def _supervised_within(method: UnaryMethod, intake: Intake, around: Sequence[Around]) -> UnaryMethod:
-    return reduce(lambda inner, outer: outer(inner), around, supervised_unary(method, intake))
+def _intercepted_within(
+    method: UnaryMethod, call_limiter: CallLimiter, middlewares: Sequence[Middleware]
+) -> UnaryMethod:
+    return reduce(lambda inner, outer: outer(inner), middlewares, intercepted_unary(method, call_limiter))
 
 
 def _streams_per_connection(limits: ServerLimits) -> int:

@@ -10,7 +10,7 @@ from opentelemetry.propagate import extract
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 
 from entitlements.correlation import TRACEPARENT
-from grpc_service.methods import Around, Call, Refused, Reply, UnaryMethod, answered
+from grpc_service.methods import Call, Middleware, Refused, Reply, UnaryMethod, answered
 
 STATUS = "rpc.grpc.status_code"
 _FAULTS_OF_OURS = frozenset(
@@ -26,10 +26,10 @@ _FAULTS_OF_OURS = frozenset(
 """Codes that make a server's span an error, by the convention; the others are a matter of the caller."""
 
 
-def spans_around(tracer: Tracer) -> Around:
+def spans_around(tracer: Tracer) -> Middleware:
     """Has a span made around every call of a method, with the provenance of a read as attributes."""
 
-    def around(method: UnaryMethod) -> UnaryMethod:
+    def middlewares(method: UnaryMethod) -> UnaryMethod:
         service, _, name = method.path.removeprefix("/").rpartition("/")
 
         async def answer(request: bytes, call: Call) -> Reply:
@@ -45,7 +45,7 @@ def spans_around(tracer: Tracer) -> Around:
 
         return UnaryMethod(path=method.path, answer=answer)
 
-    return around
+    return middlewares
 
 
 async def _answered_within(span: Span, method: UnaryMethod, request: bytes, call: Call) -> Reply:

@@ -24,7 +24,7 @@ from entitlements.consumers import FEED_CHANNEL
 from entitlements.control_socket import name_of
 from grpc_service.decision_log import DecisionLog, id_key
 from grpc_service.engines.selection import choose_engine
-from grpc_service.methods import Around
+from grpc_service.methods import Middleware
 from grpc_service.server import GrpcServer, ServerLimits
 from grpc_service.servicer import SidecarServicer
 from sidecar_project.asgi import application
@@ -112,7 +112,7 @@ class _Process:
         async with (
             self._sidecar.running(),
             traced(self._sidecar.http_client, wanted=TRACES_WANTED) as spans,
-            self._grpc(around=[*self._decision_log(), *spans]) as grpc_server,
+            self._grpc(middlewares=[*self._decision_log(), *spans]) as grpc_server,
             self._worker(),
             commands,
             self._history(),
@@ -130,7 +130,7 @@ class _Process:
             await asyncio.sleep(self._pause_seconds)
 
     @asynccontextmanager
-    async def _grpc(self, *, around: Sequence[Around]) -> AsyncIterator[GrpcServer]:
+    async def _grpc(self, *, middlewares: Sequence[Middleware]) -> AsyncIterator[GrpcServer]:
         servicer = SidecarServicer(
             reader=self._sidecar.reader,
             response_cache=self._sidecar.response_cache,
@@ -147,10 +147,10 @@ class _Process:
             servicer,
             limits=limits,
             shares_port=self._is_worker,
-            around=around,
+            middlewares=middlewares,
             make_engine=await choose_engine(self._config.sidecar_grpc_engine),
         )
-        self._sidecar.health.add_part("grpc", server.intake.state)
+        self._sidecar.health.add_part("grpc", server.call_limiter.state)
         host = self._config.sidecar_listen_host
         self._ports["gRPC"] = server.listen(host, self._config.grpc_port)
         tls = tls_files(self._config)
@@ -158,18 +158,18 @@ class _Process:
             self._ports["gRPC over TLS"] = server.listen(host, self._config.port, tls=tls)
         await server.start()
         if server.hits_thread is not None:
-            self._sidecar.pacing.watch(ThreadClocks(server.hits_thread))
+            self._sidecar.fetch_throttle.watch(ThreadClocks(server.hits_thread))
         try:
             yield server
         finally:
-            self._sidecar.pacing.watch(None)  # the thread that was watched ends with the server
+            self._sidecar.fetch_throttle.watch(None)  # the thread that was watched ends with the server
             grace_seconds = (
                 self._config.sidecar_shutdown_grace_seconds - self._pause_seconds - CLOSING_SECONDS
             )
             await server.stop(grace_seconds=max(grace_seconds, 0))
             self._last_resort.calls_ended()
 
-    def _decision_log(self) -> Sequence[Around]:
+    def _decision_log(self) -> Sequence[Middleware]:
         config = self._config
         if not config.sidecar_decision_log:
             return ()
@@ -182,7 +182,7 @@ class _Process:
             monotonic=self._sidecar.clock.monotonic,
             random=self._sidecar.random,
         )
-        return (log.around,)
+        return (log.middlewares,)
 
     @property
     def _pause_seconds(self) -> float:

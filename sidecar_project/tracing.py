@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 
-from grpc_service.methods import Around
+from grpc_service.methods import Middleware
 
 logger = logging.getLogger(__name__)
 
@@ -15,7 +15,7 @@ _VARIABLE = re.compile("OTEL_[A-Z_]+")
 
 
 @asynccontextmanager
-async def traced(transport: httpx.AsyncBaseTransport, *, wanted: bool) -> AsyncIterator[Sequence[Around]]:
+async def traced(transport: httpx.AsyncBaseTransport, *, wanted: bool) -> AsyncIterator[Sequence[Middleware]]:
     """While entered, its requests are traced; gives what is to be done around methods."""
     if not wanted:
         yield ()

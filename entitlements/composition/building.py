@@ -22,9 +22,9 @@ from entitlements.domain.ports import Clock, ReportSink
 from entitlements.fallbacks import StoredRules
 from entitlements.service.explaining import Explaining
 from entitlements.service.feed_applier import FeedApplier
+from entitlements.service.fetch_throttle import FetchThrottle, ThrottledSource
 from entitlements.service.fetcher import EntityFetcher, FetchLimits
 from entitlements.service.health import Health
-from entitlements.service.pacing import PacedSource, Pacing
 from entitlements.service.reader import EntitlementReader
 from entitlements.service.response_cache import ResponseCache
 from entitlements.service.revalidator import Revalidator
@@ -62,10 +62,10 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         None if redis is None else redis.tier,
         vouch=lambda confirmed_at: sharing.vouch(confirmed_at),  # noqa: PLW0108 - made below, of the store itself
     )
-    pacing = Pacing(clock=clock)
+    fetch_throttle = FetchThrottle(clock=clock)
     sources = cloud.sources(offline)
     fetcher = EntityFetcher(
-        sources=[PacedSource(source, pacing) for source in sources],
+        sources=[ThrottledSource(source, fetch_throttle) for source in sources],
         circuits=cloud.circuits,
         store=store,
         clock=clock,
@@ -119,7 +119,7 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         config=config,
         clock=clock,
         background=background,
-        pacing=pacing,
+        fetch_throttle=fetch_throttle,
         random=random,
         http_client=cloud.http,
         memory=memory,

@@ -21,10 +21,10 @@ from entitlements.fallbacks import StoredRules
 from entitlements.service.circuits import Circuits, Probe
 from entitlements.service.explaining import Explaining
 from entitlements.service.feed_applier import FeedApplier
+from entitlements.service.fetch_throttle import FetchThrottle
 from entitlements.service.fetcher import EntityFetcher
 from entitlements.service.health import Health
 from entitlements.service.key_check import KeyCheck, KeyChecker
-from entitlements.service.pacing import Pacing
 from entitlements.service.reader import EntitlementReader
 from entitlements.service.response_cache import ResponseCache
 from entitlements.service.revalidator import Revalidator
@@ -42,7 +42,7 @@ class Sidecar:
     config: SidecarConfig
     clock: Clock
     background: Background
-    pacing: Pacing
+    fetch_throttle: FetchThrottle
     random: Random
     http_client: CloudTransport
     memory: MemoryTier

@@ -191,7 +191,7 @@ def _upstream_state(built: Sidecar) -> PartState:
         entities_resting=fetcher.resting,
         fetches_under_way=fetcher.under_way,
         fetches_joined=fetcher.joined,
-        fetches_paced=built.pacing.paced,
+        fetches_paced=built.fetch_throttle.paced,
     )
 
 

@@ -62,7 +62,7 @@ async def decide(
 
     name = request.DESCRIPTOR.name.removesuffix("Request")
     method = UnaryMethod(path=PATH + name, answer=answer, answer_now=lambda _: reply if at_once else None)
-    wrapped = log.around(method)
+    wrapped = log.middlewares(method)
     assert reply == await wrapped.answer(request.SerializeToString(), Call())
     return wrapped
 
@@ -153,7 +153,7 @@ async def test_what_decides_nothing_is_left_alone(decisions: Decisions) -> None:
 
     method = UnaryMethod(path=f"{PATH}ReportUsage", answer=answer)
 
-    assert method is a_log().around(method)
+    assert method is a_log().middlewares(method)
 
 
 @pytest.mark.parametrize("log_format_name", ["json", "console"])

@@ -35,7 +35,7 @@ ELSEWHERE = {
     "grpc_service/tracing.py": "tests/project/test_otlp.py",
     "sidecar_project/tracing.py": "tests/project/test_otlp.py",
     "sidecar_project/tracing_wanted.py": "tests/project/test_otlp.py",
-    "grpc_service/supervision.py": "tests/grpc_service/test_server.py",
+    "grpc_service/interceptors.py": "tests/grpc_service/test_server.py",
     "grpc_service/engines/aio.py": "tests/grpc_service/test_server.py",
     "grpc_service/engines/interface.py": "tests/grpc_service/test_server.py",
     "sidecar_project/admin_settings.py": "tests/admin/test_access.py",

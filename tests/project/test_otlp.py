@@ -172,10 +172,10 @@ async def test_a_missing_extra_is_one_clear_line(
 ) -> None:
     """And no reason not to answer."""
     monkeypatch.setitem(sys.modules, "sidecar_project.otlp", None)
-    async with a_transport() as transport, traced(transport, wanted=True) as around:
+    async with a_transport() as transport, traced(transport, wanted=True) as middlewares:
         pass
 
-    assert () == around
+    assert () == middlewares
     assert [
         "OTEL_* asks for traces, and the extra `tracing` is not installed: none are made"
     ] == caplog.messages
@@ -204,10 +204,10 @@ async def test_a_variable_that_cannot_be_used_is_one_clear_line(
 ) -> None:
     """It ended the process; nobody answered checks for want of traces."""
     monkeypatch.setenv(name, value)
-    async with a_transport() as transport, traced(transport, wanted=True) as around:
+    async with a_transport() as transport, traced(transport, wanted=True) as middlewares:
         pass
 
-    assert () == around
+    assert () == middlewares
     assert [f"{name} cannot be used: no traces are made"] == caplog.messages
 
 

@@ -5,23 +5,23 @@ import logging
 import pytest
 
 from entitlements import metrics
-from grpc_service.intake import TOO_MANY, UNREADABLE, Intake
+from grpc_service.call_limiter import TOO_MANY, UNREADABLE, CallLimiter
 from grpc_service.methods import Refused
 
 
 def test_one_call_too_many_is_refused_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     """There is room again once a call has ended."""
-    intake = Intake(max_calls=1, monotonic=lambda: 0.0)
+    call_limiter = CallLimiter(max_calls=1, monotonic=lambda: 0.0)
     before = metrics.GRPC_REFUSED.labels(TOO_MANY)._value.get()
 
-    with caplog.at_level(logging.WARNING), intake.taken():
+    with caplog.at_level(logging.WARNING), call_limiter.taken():
         for _ in range(2):
-            with pytest.raises(Refused, match="RESOURCE_EXHAUSTED: too many calls"), intake.taken():
+            with pytest.raises(Refused, match="RESOURCE_EXHAUSTED: too many calls"), call_limiter.taken():
                 pass
-        full = intake.state()
-    with intake.taken():
+        full = call_limiter.state()
+    with call_limiter.taken():
         pass
-    empty = intake.state()
+    empty = call_limiter.state()
 
     assert before + 2 == metrics.GRPC_REFUSED.labels(TOO_MANY)._value.get()
     assert ["calls are refused unseen cause=too_many_calls"] == [each.getMessage() for each in caplog.records]
@@ -35,8 +35,8 @@ def test_one_call_too_many_is_refused_and_counted(caplog: pytest.LogCaptureFixtu
 
 
 def test_what_cannot_be_read_is_counted() -> None:
-    intake = Intake(max_calls=1, monotonic=lambda: 0.0)
+    call_limiter = CallLimiter(max_calls=1, monotonic=lambda: 0.0)
 
-    intake.refuse(UNREADABLE)
+    call_limiter.refuse(UNREADABLE)
 
-    assert {UNREADABLE: 1, TOO_MANY: 0} == intake.state().details["refused"]
+    assert {UNREADABLE: 1, TOO_MANY: 0} == call_limiter.state().details["refused"]

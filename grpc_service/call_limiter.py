@@ -24,7 +24,7 @@ _MEANING_FULL = (
 _FULL = Refused(PublicStatus(grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_MANY_CALLS))
 
 
-class Intake:
+class CallLimiter:
     """The calls of one server that cannot be answered at once; counts what it refuses."""
 
     def __init__(self, *, max_calls: int, monotonic: Callable[[], float]) -> None:

@@ -7,15 +7,15 @@ import pytest
 
 from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.errors import Unreachable
-from entitlements.service.pacing import (
+from entitlements.service.fetch_throttle import (
     FIRST_INTERVAL_SECONDS,
     LONGEST_PAUSE_SECONDS,
     LOOP_SHARE,
     PAUSE_SHARE,
     SAMPLE_SECONDS,
     STORM,
-    PacedSource,
-    Pacing,
+    FetchThrottle,
+    ThrottledSource,
 )
 from tests.fakes import FakeClock, ScriptedSource
 
@@ -42,7 +42,7 @@ class Machine:
 
     clock: FakeClock
     processor: ScriptedProcessor
-    pacing: Pacing
+    fetch_throttle: FetchThrottle
 
     def spend(self, seconds: float = SAMPLE_SECONDS, *, hits: float, loop: float) -> None:
         """Lets time pass in which the threads use these shares of a processor."""
@@ -51,15 +51,15 @@ class Machine:
         self.processor.loop += loop * seconds
 
     def pause(self, *, under_way: int = STORM, budget_seconds: float = BUDGET_SECONDS) -> float:
-        return self.pacing.pause_seconds(under_way=under_way, budget_seconds=budget_seconds)
+        return self.fetch_throttle.pause_seconds(under_way=under_way, budget_seconds=budget_seconds)
 
 
 @pytest.fixture
 def machine() -> Machine:
     clock, processor = FakeClock(), ScriptedProcessor()
-    pacing = Pacing(clock=clock)
-    pacing.watch(processor)
-    return Machine(clock, processor, pacing)
+    fetch_throttle = FetchThrottle(clock=clock)
+    fetch_throttle.watch(processor)
+    return Machine(clock, processor, fetch_throttle)
 
 
 def test_in_a_storm_beside_busy_hits_fetches_start_one_after_the_other(machine: Machine) -> None:
@@ -68,7 +68,7 @@ def test_in_a_storm_beside_busy_hits_fetches_start_one_after_the_other(machine: 
     pauses = [machine.pause() for _ in range(3)]
 
     assert [0.0, FIRST_INTERVAL_SECONDS, 2 * FIRST_INTERVAL_SECONDS] == pytest.approx(pauses)
-    assert 2 == machine.pacing.paced
+    assert 2 == machine.fetch_throttle.paced
 
 
 def test_their_interval_is_what_one_costs_over_the_loops_share(machine: Machine) -> None:
@@ -97,7 +97,7 @@ def test_a_few_fetches_never_wait(machine: Machine) -> None:
     machine.spend(hits=0.5, loop=0.5)
 
     assert {0.0} == {machine.pause(under_way=STORM - 1) for _ in range(100)}
-    assert 0 == machine.pacing.paced
+    assert 0 == machine.fetch_throttle.paced
 
 
 def test_it_ends_when_hits_rest(machine: Machine) -> None:
@@ -134,10 +134,12 @@ def test_no_fetch_waits_too_long(machine: Machine, budget_seconds: float, longes
 def test_without_a_thread_for_hits_nobody_waits() -> None:
     """On grpc.aio everything is on the loop."""
     clock = FakeClock()
-    pacing = Pacing(clock=clock)
+    fetch_throttle = FetchThrottle(clock=clock)
     clock.advance(10)
 
-    assert {0.0} == {pacing.pause_seconds(under_way=STORM, budget_seconds=BUDGET_SECONDS) for _ in range(100)}
+    assert {0.0} == {
+        fetch_throttle.pause_seconds(under_way=STORM, budget_seconds=BUDGET_SECONDS) for _ in range(100)
+    }
 
 
 def test_when_the_thread_is_about_to_end_nobody_waits_nor_asks(machine: Machine) -> None:
@@ -146,7 +148,7 @@ def test_when_the_thread_is_about_to_end_nobody_waits_nor_asks(machine: Machine)
     machine.pause()
     assert machine.pause() > 0
 
-    machine.pacing.watch(None)
+    machine.fetch_throttle.watch(None)
     machine.spend(hits=0.5, loop=0.5)
 
     assert {0.0} == {machine.pause() for _ in range(3)}
@@ -155,7 +157,7 @@ def test_when_the_thread_is_about_to_end_nobody_waits_nor_asks(machine: Machine)
 async def test_the_pause_is_part_of_the_budget(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     source = ScriptedSource(answer=Entity(), gate=asyncio.Event())
-    paced = PacedSource(source, machine.pacing)
+    paced = ThrottledSource(source, machine.fetch_throttle)
     machine.spend(hits=0.5, loop=0.5)
 
     fetches = [
@@ -176,11 +178,11 @@ async def test_the_pause_is_part_of_the_budget(machine: Machine, caplog: pytest.
 async def test_what_has_ended_is_not_under_way(machine: Machine) -> None:
     """Whether it ended well or not."""
     source = ScriptedSource(answer=Unreachable("edge", "is away"))
-    paced = PacedSource(source, machine.pacing)
+    paced = ThrottledSource(source, machine.fetch_throttle)
     machine.spend(hits=0.5, loop=0.5)
 
     for number in range(3 * STORM):
         with pytest.raises(Unreachable):
             await paced.fetch(EntityKey(f"c{number}"), budget_seconds=1.0)
 
-    assert 0 == machine.pacing.paced
+    assert 0 == machine.fetch_throttle.paced

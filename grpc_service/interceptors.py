@@ -11,33 +11,33 @@ from google.protobuf.message import DecodeError
 from entitlements import metrics
 from entitlements.correlation import CALL_METADATA
 from entitlements.domain.errors import SidecarError
+from grpc_service.call_limiter import UNREADABLE, CallLimiter
 from grpc_service.errors import public_status
-from grpc_service.intake import UNREADABLE, Intake
 from grpc_service.methods import AnswerStream, Call, Method, Refused, Reply, StreamMethod, UnaryMethod
 
 logger = logging.getLogger(__name__)
 
 
-def supervised(method: Method, intake: Intake) -> Method:
+def intercepted(method: Method, call_limiter: CallLimiter) -> Method:
     """The same method; the text of its exceptions is kept from callers, unary calls are in the metrics.
 
     Only methods that are served get a label: what callers name is unbounded.
     """
     if isinstance(method, StreamMethod):
         return StreamMethod(path=method.path, answer=_supervised_stream(method))
-    return supervised_unary(method, intake)
+    return intercepted_unary(method, call_limiter)
 
 
-def supervised_unary(method: UnaryMethod, intake: Intake) -> UnaryMethod:
+def intercepted_unary(method: UnaryMethod, call_limiter: CallLimiter) -> UnaryMethod:
     """As `supervised`."""
-    calls = _Calls(_name(method), intake)
+    calls = _Calls(_name(method), call_limiter)
     answer_at_once, ok_seconds = method.answer_now, calls.ok_seconds
 
     async def answer(request: bytes, call: Call) -> Reply:
         started = time.perf_counter()
         CALL_METADATA.set(call.metadata)  # each call is a task of its own, so that nobody else sees it
         try:
-            with intake.taken():
+            with call_limiter.taken():
                 reply = await method.answer(request, call)
         except asyncio.CancelledError:
             calls.count(grpc.StatusCode.CANCELLED, started)
@@ -92,9 +92,9 @@ def _refused(error: Exception, name: str) -> Refused:
 class _Calls:
     """What the metrics hold of one method's calls."""
 
-    def __init__(self, name: str, intake: Intake) -> None:
+    def __init__(self, name: str, call_limiter: CallLimiter) -> None:
         self.name = name
-        self._intake = intake
+        self._call_limiter = call_limiter
         self._duration = metrics.GRPC_DURATION.labels(name)
         self._ok = metrics.GRPC_REQUESTS.labels(name, grpc.StatusCode.OK.name)
         self.ok_seconds = metrics.Notes(self._add_ok)
@@ -112,7 +112,7 @@ class _Calls:
     def refused(self, error: Exception, started: float) -> Refused:
         """Notes a call that an error ended; returns what its caller is told."""
         if isinstance(error, DecodeError):
-            self._intake.refuse(UNREADABLE)
+            self._call_limiter.refuse(UNREADABLE)
         refused = _refused(error, self.name)
         self.count(refused.status.code, started)
         return refused

@@ -33,7 +33,7 @@ FIRST_INTERVAL_SECONDS = 0.02
 """Between two fetches, until it is known what one costs."""
 
 
-class Pacing:
+class FetchThrottle:
     """When fetches start; its methods belong to the event loop."""
 
     def __init__(self, *, clock: Clock) -> None:
@@ -94,20 +94,22 @@ class Pacing:
         self._log.info("paced", "fetches start slowly: hits have work for the whole processor")
 
 
-class PacedSource:
+class ThrottledSource:
     """An EntitySource that is asked when its turn comes."""
 
-    def __init__(self, source: EntitySource, pacing: Pacing) -> None:
+    def __init__(self, source: EntitySource, fetch_throttle: FetchThrottle) -> None:
         self.source = source.source
         self._inner = source
-        self._pacing = pacing
+        self._fetch_throttle = fetch_throttle
         self._under_way = 0
 
     async def fetch(self, key: EntityKey, *, budget_seconds: float) -> Entity:
         """As the source's own; the pause is part of the budget."""
         self._under_way += 1
         try:
-            pause = self._pacing.pause_seconds(under_way=self._under_way, budget_seconds=budget_seconds)
+            pause = self._fetch_throttle.pause_seconds(
+                under_way=self._under_way, budget_seconds=budget_seconds
+            )
             if pause:
                 await asyncio.sleep(pause)
             return await self._inner.fetch(key, budget_seconds=budget_seconds - pause)
