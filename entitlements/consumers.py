@@ -25,7 +25,7 @@ from entitlements import metrics
 from entitlements.background import ended
 from entitlements.composition import SharedRedis, Sidecar, sidecar
 from entitlements.domain.ports import FeedListener
-from entitlements.redis.lease import RENEW_SECONDS, Hold
+from entitlements.redis.lease import RENEW_SECONDS, LeaseStatus
 from entitlements.service.feed_applier import FeedApplier
 from entitlements.service.sharing import BEAT_SECONDS, SILENCE_SECONDS, Role, Word, word_of
 from entitlements.upstream.feed_payloads import event_from_frame
@@ -48,7 +48,11 @@ CLOSING_SECONDS = 3.0
 TELL_SECONDS = 0.5
 """Telling the others takes no longer; what could not be told they miss by its number."""
 
-_ROLES = {Hold.OURS: Role.LEADING, Hold.OTHERS: Role.HEARING, Hold.UNKNOWN: Role.ALONE}
+_ROLES = {
+    LeaseStatus.OURS: Role.LEADER,
+    LeaseStatus.OTHERS: Role.FOLLOWER,
+    LeaseStatus.UNKNOWN: Role.STANDALONE,
+}
 
 
 class FrameChannel:
@@ -217,17 +221,17 @@ class FeedGroup:
 
     @property
     def _leads(self) -> bool:
-        return self._sidecar.sharing.role is Role.LEADING and self._redis.lease.is_held
+        return self._sidecar.sharing.role is Role.LEADER and self._redis.lease.is_held
 
     async def _take(self, role: Role) -> None:
         before = self._sidecar.sharing.role
         if role is not before:
             logger.info("changes are learned in another way", extra={"role": role.value, "was": before.value})
-        metrics.FEED_LEASE_HELD.set(role is Role.LEADING)
-        if role is Role.HEARING:
+        metrics.FEED_LEASE_HELD.set(role is Role.LEADER)
+        if role is Role.FOLLOWER:
             await self._feed.stop()
         self._sidecar.sharing.take_role(role)
-        if role is not Role.HEARING:
+        if role is not Role.FOLLOWER:
             self._feed.start()
 
     async def _tell(self, word: Word) -> None:

@@ -16,7 +16,7 @@ from entitlements.domain.ports import Clock, ReportSink
 from entitlements.domain.usage import UsageReceipt
 from entitlements.outbox.local_file import LocalFileOutbox
 from entitlements.outbox.redis_stream import RedisStreamOutbox
-from entitlements.redis.lease import Hold, Lease
+from entitlements.redis.lease import Lease, LeaseStatus
 from entitlements.service.outbox_dispatcher import OutboxDispatcher
 
 OUTBOX_FILE = "outbox.sqlite3"
@@ -85,7 +85,7 @@ def outbox_parts(
         lease = Lease(redis.connection, name=f"{name}:lease", holder=lease_holder(), clock=clock)
 
     async def may_deliver() -> bool:
-        return lease is None or await lease.try_hold() is Hold.OURS
+        return lease is None or await lease.try_hold() is LeaseStatus.OURS
 
     dispatcher = OutboxDispatcher(
         outbox=store,

@@ -212,7 +212,7 @@ def _upstream_problem(built: Sidecar) -> str | None:
 def _feed_state(built: Sidecar) -> PartState:
     state = built.feed.state if built.feed is not None else FeedState()
     trust: Trust = built.feed_applier.trust
-    hears = built.redis is not None and built.sharing.role is Role.HEARING
+    hears = built.redis is not None and built.sharing.role is Role.FOLLOWER
     return _state(
         "feed",
         _feed_problem(state, follows=built.config.follows_feed, trust=trust, hears=hears),
@@ -222,7 +222,7 @@ def _feed_state(built: Sidecar) -> PartState:
         since_ms=state.since_ms,
         last_event_ms=state.last_event_ms,
         failed_attempts=state.failed_attempts,
-        role=built.sharing.role.value if built.redis is not None else Role.ALONE.value,
+        role=built.sharing.role.value if built.redis is not None else Role.STANDALONE.value,
         feed_applier=trust.following,
         suspects_waiting=built.revalidator.waiting,
     )

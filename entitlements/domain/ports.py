@@ -120,37 +120,37 @@ class ResponseStore(Protocol):
         ...
 
 
-class Turn(enum.Enum):
+class FetchLockOutcome(enum.Enum):
     """What a process that misses an entity does next."""
 
-    OURS = "ours"
+    ACQUIRED = "acquired"
     """Fetch, store, and say `done`: the others wait for it."""
-    ALONE = "alone"
+    UNCOORDINATED = "uncoordinated"
     """Fetch: the others cannot be asked, or take too long."""
-    ELSEWHERE = "elsewhere"
+    FETCHED_ELSEWHERE = "fetched_elsewhere"
     """Another process has fetched it, or has given up: look again, and fetch if it is still missing."""
     FAILED_ELSEWHERE = "failed_elsewhere"
     """Another process could not fetch it just now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class FetchClaim:
     """A process's turn at one entity."""
 
     key: EntityKey
-    turn: Turn
+    turn: FetchLockOutcome
     token: bytes = b""
     """What marks it as ours, also when it is not known to be."""
 
 
-class FetchTurns(Protocol):
+class FetchCoordinator(Protocol):
     """One fetch per entity among several processes."""
 
-    async def claim(self, key: EntityKey, *, wait_seconds: float) -> Claim:
+    async def claim(self, key: EntityKey, *, wait_seconds: float) -> FetchClaim:
         """This process's turn; returns at once when nobody else fetches, else within `wait_seconds`."""
         ...
 
-    async def done(self, claim: Claim, *, error: str | None = None) -> None:
+    async def done(self, claim: FetchClaim, *, error: str | None = None) -> None:
         """Lets the others go on; `error` is a short reason why there is nothing."""
         ...
 

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable
 
 from entitlements.domain.entity import EntityKey
-from entitlements.domain.ports import Claim, Clock, Turn
+from entitlements.domain.ports import Clock, FetchClaim, FetchLockOutcome
 from entitlements.json_fields import written
 from entitlements.redis.connection import UNAVAILABLE, Client, RedisConnection
 from entitlements.redis.keys import KeySpace, raw
@@ -21,7 +21,7 @@ LOOK_SECONDS = 0.25
 
 
 class FetchLock:
-    """`FetchTurns` by a lock for each entity, in Redis."""
+    """`FetchCoordinator` by a lock for each entity, in Redis."""
 
     def __init__(
         self,
@@ -47,18 +47,18 @@ class FetchLock:
         self._clock = clock
         self._hold_ms = int(hold_seconds * 1000)
 
-    async def claim(self, key: EntityKey, *, wait_seconds: float) -> Claim:
+    async def claim(self, key: EntityKey, *, wait_seconds: float) -> FetchClaim:
         """This process's turn; returns at once when nobody else fetches, else within `wait_seconds`."""
         token = secrets.token_hex(16).encode()
         with self._notifications.listening(self._keys.fetch_channel(key)) as told:
             taken = await self._connection.run(lambda client: self._take(client, key, token))
             if taken is UNAVAILABLE:
-                return Claim(key=key, turn=Turn.ALONE, token=token)
+                return FetchClaim(key=key, turn=FetchLockOutcome.UNCOORDINATED, token=token)
             if taken:
-                return Claim(key=key, turn=Turn.OURS, token=token)
-            return Claim(key=key, turn=await self._wait(key, told, wait_seconds))
+                return FetchClaim(key=key, turn=FetchLockOutcome.ACQUIRED, token=token)
+            return FetchClaim(key=key, turn=await self._wait(key, told, wait_seconds))
 
-    async def done(self, claim: Claim, *, error: str | None = None) -> None:
+    async def done(self, claim: FetchClaim, *, error: str | None = None) -> None:
         """Gives the lock back and tells the others; `error` is a short reason why there is nothing."""
         if not claim.token:
             return
@@ -70,11 +70,13 @@ class FetchLock:
         taken = client.set(lock, token, nx=True, px=self._hold_ms)
         return bool(taken) or client.get(lock) == token  # it was ours already: the first answer got lost
 
-    def _give_back(self, client: Client, claim: Claim, message: bytes) -> None:
+    def _give_back(self, client: Client, claim: FetchClaim, message: bytes) -> None:
         if delete_if_own(client, self._keys.fetch_lock(claim.key), claim.token):
             client.publish(raw(self._keys.fetch_channel(claim.key)), message)
 
-    async def _wait(self, key: EntityKey, told: "asyncio.Future[bytes]", wait_seconds: float) -> Turn:
+    async def _wait(
+        self, key: EntityKey, told: "asyncio.Future[bytes]", wait_seconds: float
+    ) -> FetchLockOutcome:
         deadline = self._clock.monotonic() + wait_seconds
         while (remaining := deadline - self._clock.monotonic()) > 0:
             done, _ = await asyncio.wait({told}, timeout=min(remaining, LOOK_SECONDS))
@@ -82,21 +84,21 @@ class FetchLock:
                 return _turn_told(told.result())
             stands = await self._connection.run(_exists(self._keys.fetch_lock(key)))
             if stands is UNAVAILABLE:
-                return Turn.ALONE
+                return FetchLockOutcome.UNCOORDINATED
             if not stands:
-                return Turn.ELSEWHERE
-        return Turn.ALONE
+                return FetchLockOutcome.FETCHED_ELSEWHERE
+        return FetchLockOutcome.UNCOORDINATED
 
 
 def _exists(name: str) -> Callable[[Client], bool]:
     return lambda client: bool(client.exists(raw(name)))
 
 
-def _turn_told(message: bytes) -> Turn:
+def _turn_told(message: bytes) -> FetchLockOutcome:
     """What a message means; one that makes no sense means at least that something happened."""
     try:
         document = json.loads(message)
     except (ValueError, RecursionError):
-        return Turn.ELSEWHERE
+        return FetchLockOutcome.FETCHED_ELSEWHERE
     has_failed = isinstance(document, dict) and document.get("error") is not None
-    return Turn.FAILED_ELSEWHERE if has_failed else Turn.ELSEWHERE
+    return FetchLockOutcome.FAILED_ELSEWHERE if has_failed else FetchLockOutcome.FETCHED_ELSEWHERE

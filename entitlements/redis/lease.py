@@ -17,7 +17,7 @@ RENEW_SECONDS = 2.0
 """So often everybody tries: the holder to keep it, the others to get it."""
 
 
-class Hold(enum.Enum):
+class LeaseStatus(enum.Enum):
     """Who has the lease."""
 
     OURS = "ours"
@@ -61,19 +61,19 @@ class Lease:
         """True while no other process can have it; a process that was stopped for long finds it lost."""
         return self._clock.monotonic() < self._held_until
 
-    async def try_hold(self) -> Hold:
+    async def try_hold(self) -> LeaseStatus:
         """Renews the lease, or takes it when nobody has it."""
         asked_at = self._clock.monotonic()
         token = self._token or self._new_token()
         held = await self._connection.run(lambda client: self._renew_or_take(client, token))
         if held is UNAVAILABLE:
-            return Hold.OURS if self.is_held else Hold.UNKNOWN
+            return LeaseStatus.OURS if self.is_held else LeaseStatus.UNKNOWN
         if not held:
             self._forget()
-            return Hold.OTHERS
+            return LeaseStatus.OTHERS
         self._token = token
         self._held_until = asked_at + LEASE_SECONDS
-        return Hold.OURS
+        return LeaseStatus.OURS
 
     async def release(self) -> None:
         """Gives the lease back, so that the next one need not wait; nothing happens when it is another's."""

@@ -21,7 +21,15 @@ from entitlements.domain.errors import (
     UpstreamError,
 )
 from entitlements.domain.freshness import NEVER
-from entitlements.domain.ports import Clock, EntitySource, EntityStore, FetchTurns, LastKnown, Source, Turn
+from entitlements.domain.ports import (
+    Clock,
+    EntitySource,
+    EntityStore,
+    FetchCoordinator,
+    FetchLockOutcome,
+    LastKnown,
+    Source,
+)
 from entitlements.occasional_log import OccasionalLog
 from entitlements.service.circuits import PROBE_BUDGET_SECONDS, Circuits
 from entitlements.service.resting import RestingEntities
@@ -91,7 +99,7 @@ class EntityFetcher:
         store: EntityStore,
         clock: Clock,
         limits: FetchLimits,
-        turns: FetchTurns | None = None,
+        turns: FetchCoordinator | None = None,
         last_known: LastKnown | None = None,
     ) -> None:
         """Fetches from the sources, in this order.
@@ -197,15 +205,15 @@ class EntityFetcher:
         return await self._fetch_in_turn(key, self._turns, deadline=deadline)
 
     async def _fetch_in_turn(
-        self, key: EntityKey, turns: FetchTurns, *, deadline: float
+        self, key: EntityKey, turns: FetchCoordinator, *, deadline: float
     ) -> Fetched | NotFetched:
         """Fetches, unless another process does so at this moment: then what it found is shared."""
         held = self._store.peek(key)
         wait_seconds = min(TURN_SECONDS, self._limits.budget_seconds * TURN_SHARE)
         claim = await turns.claim(key, wait_seconds=wait_seconds)
-        if claim.turn is Turn.FAILED_ELSEWHERE:
+        if claim.turn is FetchLockOutcome.FAILED_ELSEWHERE:
             return NotFetched(error=FailedElsewhere(self._sources[-1].source.value))
-        if claim.turn is Turn.ELSEWHERE:
+        if claim.turn is FetchLockOutcome.FETCHED_ELSEWHERE:
             found = await self._store.find_shared(key)
             if found is not None and (held is None or found.confirmed_at > held.confirmed_at):
                 return Fetched(cached=found, source=Source.REDIS)

@@ -25,11 +25,11 @@ SILENCE_SECONDS = 3.5
 class Role(enum.Enum):
     """How this process learns what changes."""
 
-    LEADING = "leading"
+    LEADER = "leader"
     """It holds the lease: it follows the feed for all."""
-    ALONE = "alone"
+    STANDALONE = "standalone"
     """Redis does not answer: it follows the feed for itself."""
-    HEARING = "hearing"
+    FOLLOWER = "follower"
     """Another process follows the feed and tells."""
 
 
@@ -84,7 +84,7 @@ class Sharing:
             clock: for silences.
             dropped_writes: how many writes Redis did not take so far.
         """
-        self.role = Role.HEARING
+        self.role = Role.FOLLOWER
         self._feed_applier = feed_applier
         self._clock = clock
         self._dropped_writes = dropped_writes
@@ -109,9 +109,9 @@ class Sharing:
         """Leads, follows for itself, or hears from now on; a change of role is a gap."""
         if role is self.role:
             return
-        if Role.HEARING in {role, self.role}:
+        if Role.FOLLOWER in {role, self.role}:
             self._feed_applier.lost()
-        if role is Role.LEADING:
+        if role is Role.LEADER:
             self._word = Word(sender=secrets.token_hex(8), number=0, is_following=False, kept_seconds=None)
             self._complete_since = self._clock.monotonic()
         self.role = role
@@ -138,7 +138,7 @@ class Sharing:
 
     def hear(self, word: Word) -> bool:
         """Takes in what the holder says; True when its change is to be applied."""
-        if self.role is not Role.HEARING:
+        if self.role is not Role.FOLLOWER:
             return False
         before, self._word, self._heard_at = self._word, word, self._clock.monotonic()
         is_next = word.sender == before.sender and word.number - before.number == (word.frame is not None)
@@ -153,7 +153,7 @@ class Sharing:
     def lose_silent_holder(self) -> None:
         """Notes a gap when the holder has been silent for too long."""
         is_silent = self._clock.monotonic() - self._heard_at > SILENCE_SECONDS
-        if self.role is Role.HEARING and is_silent and self._feed_applier.trust.following:
+        if self.role is Role.FOLLOWER and is_silent and self._feed_applier.trust.following:
             self._log.warning(
                 "silent",
                 "the process that follows the feed is not heard; what is cached is checked again on use",
@@ -165,10 +165,10 @@ class Sharing:
         if not self._feed_applier.trust.following:
             return None
         match self.role:
-            case Role.LEADING:
+            case Role.LEADER:
                 self._note_dropped_writes()
                 return max(self._feed_applier.trust.since, self._complete_since)
-            case Role.HEARING if self._word.kept_seconds is not None:
+            case Role.FOLLOWER if self._word.kept_seconds is not None:
                 return self._heard_at - self._word.kept_seconds
             case _:
                 return None

@@ -160,7 +160,7 @@ async def test_offline_and_without_a_feed_is_no_problem() -> None:
     assert (None, None) == (told["upstream"]["problem"], told["feed"]["problem"])
     assert MEANINGS["upstream"]["offline"] == told["upstream"]["meaning"]
     assert MEANINGS["feed"]["disabled"] == told["feed"]["meaning"]
-    assert Role.ALONE.value == told["feed"]["role"]
+    assert Role.STANDALONE.value == told["feed"]["role"]
 
 
 def test_every_meaning_is_whole_sentences() -> None:

@@ -143,7 +143,7 @@ async def test_the_line_of_the_start_names_the_commands_that_are_refused(
 
 
 async def _leads(built: Sidecar, *, is_leading: bool) -> None:
-    await _until(lambda: (built.sharing.role is Role.LEADING) is is_leading)
+    await _until(lambda: (built.sharing.role is Role.LEADER) is is_leading)
 
 
 async def _until(state: Callable[[], object]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from entitlements.redis.connection import UNAVAILABLE
 from entitlements.redis.examination import NEEDED, SPARED, Examination, examine
-from entitlements.redis.lease import Hold, Lease
+from entitlements.redis.lease import Lease, LeaseStatus
 from tests.cache.samples import CUSTOMER, entity, metered
 from tests.fakes import FakeClock
 from tests.redis.parts import KEYS, a_connection, a_tier, put, stopping, taken
@@ -86,6 +86,6 @@ async def test_what_can_go_on_goes_on(redis: RedisServer, refused: str) -> None:
         lease = Lease(connection, name=KEYS.feed_lease, holder="us", clock=FakeClock())
 
         assert entity(metered()) == await taken(tier, CUSTOMER)
-        assert await lease.try_hold() is Hold.OURS
-        assert await lease.try_hold() is Hold.OURS
+        assert await lease.try_hold() is LeaseStatus.OURS
+        assert await lease.try_hold() is LeaseStatus.OURS
         assert connection.last_refusal is None

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from entitlements.domain.ports import Claim, Turn
+from entitlements.domain.ports import FetchClaim, FetchLockOutcome
 from entitlements.redis.connection import RedisConnection
 from entitlements.redis.fetch_lock import LOOK_SECONDS, FetchLock
 from entitlements.redis.notifications import Notifications
@@ -49,7 +49,7 @@ async def process(own_redis: RedisServer) -> AsyncIterator[MakeLock]:
 async def test_the_first_one_takes_the_contracts_lock(own_redis: RedisServer, process: MakeLock) -> None:
     claim = await process(hold_seconds=5).claim(CUSTOMER, wait_seconds=1)
 
-    assert claim.turn is Turn.OURS
+    assert claim.turn is FetchLockOutcome.ACQUIRED
     assert claim.token.decode() == own_redis.text(LOCK)
     assert 4000 < own_redis.command("PTTL", LOCK) <= 5000
 
@@ -66,7 +66,7 @@ async def test_the_others_wait_until_it_is_done(own_redis: RedisServer, process:
     await holder.done(held)
 
     assert waited
-    assert Claim(key=CUSTOMER, turn=Turn.ELSEWHERE) == await waiting
+    assert FetchClaim(key=CUSTOMER, turn=FetchLockOutcome.FETCHED_ELSEWHERE) == await waiting
     assert time.monotonic() - started_at < LOOK_SECONDS
     assert own_redis.text(LOCK) is None
 
@@ -74,18 +74,18 @@ async def test_the_others_wait_until_it_is_done(own_redis: RedisServer, process:
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        ("{}", Turn.ELSEWHERE),
-        ('{"error": "timeout"}', Turn.FAILED_ELSEWHERE),
-        ('{"error": {"message": "timeout"}}', Turn.FAILED_ELSEWHERE),
-        ('{"error": null}', Turn.ELSEWHERE),
-        ("junk", Turn.ELSEWHERE),
-        ("[]", Turn.ELSEWHERE),
-        ("[" * 100_000, Turn.ELSEWHERE),
+        ("{}", FetchLockOutcome.FETCHED_ELSEWHERE),
+        ('{"error": "timeout"}', FetchLockOutcome.FAILED_ELSEWHERE),
+        ('{"error": {"message": "timeout"}}', FetchLockOutcome.FAILED_ELSEWHERE),
+        ('{"error": null}', FetchLockOutcome.FETCHED_ELSEWHERE),
+        ("junk", FetchLockOutcome.FETCHED_ELSEWHERE),
+        ("[]", FetchLockOutcome.FETCHED_ELSEWHERE),
+        ("[" * 100_000, FetchLockOutcome.FETCHED_ELSEWHERE),
     ],
     ids=["done", "error", "error object", "no error", "junk", "list", "deep"],
 )
 async def test_what_another_program_tells_is_understood(
-    own_redis: RedisServer, process: MakeLock, message: str, expected: Turn
+    own_redis: RedisServer, process: MakeLock, message: str, expected: FetchLockOutcome
 ) -> None:
     own_redis.command("SET", LOCK, "another program's")
     lock = process()
@@ -95,7 +95,7 @@ async def test_what_another_program_tells_is_understood(
 
     own_redis.command("PUBLISH", CHANNEL, message)
 
-    assert Claim(key=CUSTOMER, turn=expected) == await waiting
+    assert FetchClaim(key=CUSTOMER, turn=expected) == await waiting
 
 
 @pytest.mark.parametrize(("error", "message"), [(None, b"{}"), ("timeout", b'{"error":"timeout"}')])
@@ -122,7 +122,7 @@ async def test_a_lost_message_costs_little(own_redis: RedisServer, process: Make
     started_at = time.monotonic()
     await holder.done(held)
 
-    assert (await waiting).turn is Turn.ELSEWHERE
+    assert (await waiting).turn is FetchLockOutcome.FETCHED_ELSEWHERE
     assert time.monotonic() - started_at < 2 * LOOK_SECONDS
 
 
@@ -133,7 +133,7 @@ async def test_a_holder_that_died_holds_nobody_up_for_long(process: MakeLock) ->
     first = await other.claim(CUSTOMER, wait_seconds=5)
     second = await other.claim(CUSTOMER, wait_seconds=5)
 
-    assert (Turn.ELSEWHERE, Turn.OURS) == (first.turn, second.turn)
+    assert (FetchLockOutcome.FETCHED_ELSEWHERE, FetchLockOutcome.ACQUIRED) == (first.turn, second.turn)
 
 
 async def test_nobody_waits_longer_than_its_bound(process: MakeLock) -> None:
@@ -142,7 +142,7 @@ async def test_nobody_waits_longer_than_its_bound(process: MakeLock) -> None:
     started_at = time.monotonic()
     claim = await process().claim(CUSTOMER, wait_seconds=0.3)
 
-    assert claim == Claim(key=CUSTOMER, turn=Turn.ALONE)
+    assert claim == FetchClaim(key=CUSTOMER, turn=FetchLockOutcome.UNCOORDINATED)
     assert 0.25 < time.monotonic() - started_at < 0.6
 
 
@@ -153,7 +153,7 @@ async def test_without_redis_everybody_fetches_alone(own_redis: RedisServer, pro
     claim = await lock.claim(CUSTOMER, wait_seconds=5)
     await lock.done(claim)
 
-    assert claim.turn is Turn.ALONE
+    assert claim.turn is FetchLockOutcome.UNCOORDINATED
 
 
 async def test_a_redis_that_dies_while_one_waits_ends_the_wait(
@@ -166,7 +166,7 @@ async def test_a_redis_that_dies_while_one_waits_ends_the_wait(
     own_redis.stop()
 
     async with asyncio.timeout(2):
-        assert (await waiting).turn is Turn.ALONE
+        assert (await waiting).turn is FetchLockOutcome.UNCOORDINATED
 
 
 async def test_a_lock_that_another_took_meanwhile_is_left_to_it(
@@ -193,7 +193,7 @@ async def test_a_lock_that_was_taken_without_an_answer_is_given_back(
 
     await lock.done(claim)
 
-    assert claim.turn is Turn.ALONE
+    assert claim.turn is FetchLockOutcome.UNCOORDINATED
     assert own_redis.text(LOCK) is None
 
 
@@ -202,17 +202,17 @@ async def test_a_customer_and_its_resource_do_not_wait_for_each_other(process: M
 
     turns = [(await lock.claim(key, wait_seconds=1)).turn for key in (CUSTOMER, RESOURCE)]
 
-    assert [Turn.OURS, Turn.OURS] == turns
+    assert [FetchLockOutcome.ACQUIRED, FetchLockOutcome.ACQUIRED] == turns
 
 
 async def test_of_many_one_fetches(own_redis: RedisServer, process: MakeLock) -> None:
     locks = [process() for _ in range(4)]
     fetches = 0
 
-    async def miss(lock: FetchLock) -> Turn:
+    async def miss(lock: FetchLock) -> FetchLockOutcome:
         nonlocal fetches
         claim = await lock.claim(CUSTOMER, wait_seconds=5)
-        if claim.turn is Turn.OURS:
+        if claim.turn is FetchLockOutcome.ACQUIRED:
             fetches += 1
             await asyncio.sleep(0.2)
             await lock.done(claim)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from entitlements.redis.lease import LEASE_SECONDS, RENEW_SECONDS, Hold, Lease, LeaseState
+from entitlements.redis.lease import LEASE_SECONDS, RENEW_SECONDS, Lease, LeaseState, LeaseStatus
 from tests.cache.samples import NOW_MS
 from tests.redis.parts import KEYS, ShiftedClock, a_connection
 from tests.redis_server import RedisServer
@@ -36,7 +36,7 @@ async def test_the_first_one_holds_it(process: MakeLease) -> None:
 
     holds = [await one.try_hold(), await other.try_hold()]
 
-    assert [Hold.OURS, Hold.OTHERS] == holds
+    assert [LeaseStatus.OURS, LeaseStatus.OTHERS] == holds
     assert (True, False) == (one.is_held, other.is_held)
 
 
@@ -47,7 +47,7 @@ async def test_the_holder_keeps_it_by_asking(own_redis: RedisServer, process: Ma
 
     holds = [await one.try_hold(), await other.try_hold()]
 
-    assert [Hold.OURS, Hold.OTHERS] == holds
+    assert [LeaseStatus.OURS, LeaseStatus.OTHERS] == holds
     assert own_redis.command("PTTL", KEYS.feed_lease) > 5000
 
 
@@ -58,7 +58,7 @@ async def test_another_takes_over_within_ten_seconds(own_redis: RedisServer, pro
 
     holds = [await other.try_hold(), await one.try_hold()]
 
-    assert [Hold.OURS, Hold.OTHERS] == holds
+    assert [LeaseStatus.OURS, LeaseStatus.OTHERS] == holds
     assert LEASE_SECONDS + RENEW_SECONDS < 10
 
 
@@ -85,7 +85,7 @@ async def test_a_holder_keeps_it_through_a_short_outage_and_not_a_long_one(
     clock.shift_seconds += LEASE_SECONDS
     late = await lease.try_hold()
 
-    assert (Hold.OURS, Hold.UNKNOWN) == (soon, late)
+    assert (LeaseStatus.OURS, LeaseStatus.UNKNOWN) == (soon, late)
 
 
 async def test_a_lease_that_was_given_back_is_free(process: MakeLease) -> None:
@@ -95,7 +95,7 @@ async def test_a_lease_that_was_given_back_is_free(process: MakeLease) -> None:
     await one.release()
 
     assert not one.is_held
-    assert await other.try_hold() is Hold.OURS
+    assert await other.try_hold() is LeaseStatus.OURS
 
 
 async def test_only_the_holder_can_give_it_back(process: MakeLease) -> None:
@@ -104,7 +104,7 @@ async def test_only_the_holder_can_give_it_back(process: MakeLease) -> None:
 
     await other.release()
 
-    assert await other.try_hold() is Hold.OTHERS
+    assert await other.try_hold() is LeaseStatus.OTHERS
 
 
 async def test_it_tells_people_who_holds_it_and_since_when(
@@ -127,7 +127,7 @@ async def test_junk_in_its_place_is_another_holder_without_a_name(
     own_redis.command("SET", KEYS.feed_lease, junk, "PX", 1000)
     lease = process("one")
 
-    assert await lease.try_hold() is Hold.OTHERS
+    assert await lease.try_hold() is LeaseStatus.OTHERS
     assert await lease.state() is None
 
 
@@ -135,5 +135,5 @@ async def test_without_redis_nobody_is_known_to_hold_it(own_redis: RedisServer, 
     lease = process("one")
     own_redis.stop()
 
-    assert await lease.try_hold() is Hold.UNKNOWN
+    assert await lease.try_hold() is LeaseStatus.UNKNOWN
     assert await lease.state() is None

@@ -18,7 +18,7 @@ from entitlements.domain.errors import (
     UpstreamError,
 )
 from entitlements.domain.freshness import NEVER
-from entitlements.domain.ports import Claim, Source, Turn
+from entitlements.domain.ports import FetchClaim, FetchLockOutcome, Source
 from entitlements.service import fetcher as fetching_module
 from entitlements.service.circuits import KEY_REFUSED_PAUSE_SECONDS, PROBE_BUDGET_SECONDS, Circuits
 from entitlements.service.fetcher import (
@@ -254,12 +254,12 @@ class SlowTurns:
         self._clock = house.clock
         self.waited: list[float] = []
 
-    async def claim(self, key: EntityKey, *, wait_seconds: float) -> Claim:
+    async def claim(self, key: EntityKey, *, wait_seconds: float) -> FetchClaim:
         self.waited.append(wait_seconds)
         self._clock.advance(wait_seconds)
-        return Claim(key=key, turn=Turn.ALONE)
+        return FetchClaim(key=key, turn=FetchLockOutcome.UNCOORDINATED)
 
-    async def done(self, claim: Claim, *, error: str | None = None) -> None:
+    async def done(self, claim: FetchClaim, *, error: str | None = None) -> None:
         pass
 
 

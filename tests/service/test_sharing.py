@@ -140,14 +140,14 @@ async def test_a_silent_holder_is_lost_after_a_while(
 
 async def test_who_leads_does_not_listen(house: House, sharing: Sharing) -> None:
     """A holder that was replaced and does not know it yet must not confuse the new one."""
-    sharing.take_role(Role.LEADING)
+    sharing.take_role(Role.LEADER)
 
     assert not sharing.hear(a_word(told=True))
     assert not house.feed_applier.trust.following
 
 
 async def test_changes_told_are_numbered(house: House, sharing: Sharing) -> None:
-    sharing.take_role(Role.LEADING)
+    sharing.take_role(Role.LEADER)
     house.feed_applier.followed()
 
     words = [sharing.sign_of_life(), sharing.change(*CHANGE), sharing.change(*CHANGE), sharing.sign_of_life()]
@@ -158,41 +158,41 @@ async def test_changes_told_are_numbered(house: House, sharing: Sharing) -> None
 
 
 async def test_each_turn_as_the_holder_has_its_own_name(sharing: Sharing) -> None:
-    sharing.take_role(Role.LEADING)
+    sharing.take_role(Role.LEADER)
     first = sharing.sign_of_life()
-    sharing.take_role(Role.HEARING)
-    sharing.take_role(Role.LEADING)
+    sharing.take_role(Role.FOLLOWER)
+    sharing.take_role(Role.LEADER)
 
     assert first.sender != sharing.sign_of_life().sender
 
 
-@pytest.mark.parametrize("role", [Role.LEADING, Role.ALONE])
+@pytest.mark.parametrize("role", [Role.LEADER, Role.STANDALONE])
 async def test_giving_the_feed_up_is_a_gap(house: House, sharing: Sharing, role: Role) -> None:
     sharing.take_role(role)
     house.feed_applier.followed()
 
-    sharing.take_role(Role.HEARING)
+    sharing.take_role(Role.FOLLOWER)
 
     assert not house.feed_applier.trust.following
 
 
 async def test_losing_redis_while_leading_is_no_gap(house: House, sharing: Sharing) -> None:
     """The feed goes on: what is in memory stays fresh."""
-    sharing.take_role(Role.LEADING)
+    sharing.take_role(Role.LEADER)
     house.feed_applier.followed()
 
-    sharing.take_role(Role.ALONE)
+    sharing.take_role(Role.STANDALONE)
 
     assert house.feed_applier.trust.following
 
 
 async def test_what_redis_missed_while_it_was_away_is_not_vouched_for(house: House, sharing: Sharing) -> None:
     """A process that followed the feed for itself wrote nothing there meanwhile."""
-    sharing.take_role(Role.ALONE)
+    sharing.take_role(Role.STANDALONE)
     house.feed_applier.followed()
     house.clock.advance(10)
 
-    sharing.take_role(Role.LEADING)
+    sharing.take_role(Role.LEADER)
 
     assert 0 == sharing.sign_of_life().kept_seconds
 
@@ -200,7 +200,7 @@ async def test_what_redis_missed_while_it_was_away_is_not_vouched_for(house: Hou
 async def test_what_redis_holds_is_vouched_for_while_it_is_kept_up_to_date(
     house: House, sharing: Sharing
 ) -> None:
-    sharing.take_role(Role.LEADING)
+    sharing.take_role(Role.LEADER)
     house.feed_applier.followed()
     followed_at = house.clock.monotonic()
     house.clock.advance(100)
@@ -237,7 +237,7 @@ async def test_nothing_is_vouched_for_without_a_feed(house: House, sharing: Shar
 async def test_a_write_that_redis_did_not_take_ends_the_vouching_for_what_was_before(
     house: House, sharing: Sharing, dropped: Dropped
 ) -> None:
-    sharing.take_role(Role.LEADING)
+    sharing.take_role(Role.LEADER)
     house.feed_applier.followed()
     followed_at = house.clock.monotonic()
     house.clock.advance(10)
@@ -255,7 +255,7 @@ async def test_a_write_that_redis_did_not_take_ends_the_vouching_for_what_was_be
 
 async def test_a_gap_of_the_holder_is_one_for_all(house: House, sharing: Sharing) -> None:
     """Also when its feed is back before it says anything."""
-    sharing.take_role(Role.LEADING)
+    sharing.take_role(Role.LEADER)
     house.feed_applier.followed()
     before = sharing.sign_of_life().number
     house.clock.advance(1)
@@ -268,7 +268,7 @@ async def test_a_gap_of_the_holder_is_one_for_all(house: House, sharing: Sharing
 
 
 async def test_a_holder_that_misses_changes_itself_says_so(house: House, sharing: Sharing) -> None:
-    sharing.take_role(Role.LEADING)
+    sharing.take_role(Role.LEADER)
 
     word = sharing.sign_of_life()
 
@@ -276,7 +276,7 @@ async def test_a_holder_that_misses_changes_itself_says_so(house: House, sharing
 
 
 async def test_a_process_for_itself_vouches_for_nothing(house: House, sharing: Sharing) -> None:
-    sharing.take_role(Role.ALONE)
+    sharing.take_role(Role.STANDALONE)
     house.feed_applier.followed()
     now = house.clock.monotonic()
 
