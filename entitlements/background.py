@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from entitlements import metrics
-from entitlements.occasional_log import OccasionalLog
+from entitlements.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Background:
         self._monotonic = monotonic
         self._tasks: set[asyncio.Task[Any]] = set()
         self._states: dict[str, TaskState] = {}
-        self._log = OccasionalLog(logger, monotonic)
+        self._log = RateLimitedLog(logger, monotonic)
 
     @property
     def states(self) -> Mapping[str, TaskState]:

@@ -15,7 +15,7 @@ from entitlements.background import Background
 from entitlements.domain.fallback import FallbackOrigin, FallbackValue
 from entitlements.domain.ports import Clock
 from entitlements.models import FallbackRule
-from entitlements.occasional_log import OccasionalLog
+from entitlements.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class StoredRules:
         self._current = configured
         self._stored: Mapping[str, FallbackValue] = MappingProxyType({})
         self._poll_seconds = poll_seconds
-        self._log = OccasionalLog(logger, clock.monotonic)
+        self._log = RateLimitedLog(logger, clock.monotonic)
 
     def current(self) -> Mapping[str, FallbackValue]:
         """By feature id; a snapshot that is never changed in place."""

@@ -1,4 +1,4 @@
-"""JSON of others, read field by field: what has not the type it should have is `Junk`."""
+"""JSON of others, read field by field: what has not the type it should have is `Malformed`."""
 
 import json
 import math
@@ -16,7 +16,7 @@ LATEST_MS = 253_402_300_799_999
 
 
 @dataclass(eq=False)
-class Junk(SidecarError):
+class Malformed(SidecarError):
     """A value that cannot be used; holds what it should have been and where."""
 
     where: str
@@ -27,7 +27,7 @@ class Junk(SidecarError):
         return f"{self.where} is not {self.expected}"
 
 
-class Unwritable(Junk):
+class Unwritable(Malformed):
     """A value of ours that JSON has no form for; nobody else is to blame."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Fields:
 
     def __init__(self, values: object, where: str) -> None:
         if not isinstance(values, dict):
-            raise Junk(where, "an object")
+            raise Malformed(where, "an object")
         self._values: dict[str, Any] = values
         self._where = where
 
@@ -58,7 +58,7 @@ class Fields:
         """A string that is not empty.
 
         Raises:
-            Junk: also when it is missing.
+            Malformed: also when it is missing.
         """
         text = self.text(name)
         if not text or text != self._values[name]:  # what is almost an id is almost another's
@@ -113,20 +113,20 @@ class Fields:
             raise self._junk(name, expected)
         return value
 
-    def _junk(self, name: str, expected: str) -> Junk:
-        return Junk(f"{self._where}.{name}", expected)
+    def _junk(self, name: str, expected: str) -> Malformed:
+        return Malformed(f"{self._where}.{name}", expected)
 
 
 def parsed(text: bytes, where: str) -> Fields:
     """The JSON object that the bytes are.
 
     Raises:
-        Junk: they are none.
+        Malformed: they are none.
     """
     try:
         return Fields(json.loads(text), where)
     except (ValueError, RecursionError) as error:  # bad UTF-8 and too many digits are ValueErrors too
-        raise Junk(where, "JSON") from error
+        raise Malformed(where, "JSON") from error
 
 
 def written(value: object) -> bytes:

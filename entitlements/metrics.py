@@ -20,7 +20,7 @@ MAX_NOTED = 1000
 """So many notes of one kind are kept before they are settled at once."""
 
 
-class Notes:
+class DeferredObservations:
     """What a path that may cost next to nothing observed; added to its metrics later, many at a time.
 
     Any thread may note and settle; nothing is lost or counted twice.
@@ -48,7 +48,7 @@ class Notes:
             self._add(values)
 
 
-class Tally:
+class DeferredCounter:
     """How often something happened on a path that may cost next to nothing; added to its metric later.
 
     Any thread may count and settle; nothing is lost or counted twice.
@@ -122,7 +122,7 @@ INVALID_API_KEY_ERRORS = Counter("sidecar_invalid_api_key_errors", "Times the cl
 NETWORK_REQUEST_ERRORS = Counter("sidecar_network_request_errors", "Requests to the cloud that failed.")
 REDIS_CLIENT_ERRORS = Counter("sidecar_redis_client_errors", "Redis calls that failed.")
 CACHE_HITS = Counter("sidecar_cache_hits", "Reads answered from a tier.")
-CACHE_HITS_OF_REPLIES = Tally(CACHE_HITS)
+CACHE_HITS_OF_REPLIES = DeferredCounter(CACHE_HITS)
 """Hits that were answered by a reply that stands."""
 CACHE_MISSES = Counter("sidecar_cache_misses", "Reads that no tier could answer.")
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import grpc
 
 from entitlements import metrics
-from entitlements.occasional_log import OccasionalLog
+from entitlements.rate_limited_log import RateLimitedLog
 from entitlements.service.health import PartState
 from grpc_service.errors import TOO_MANY_CALLS, PublicStatus
 from grpc_service.methods import Refused
@@ -37,7 +37,7 @@ class CallLimiter:
         self._max_calls = max_calls
         self._under_way = 0
         self._refused = {UNREADABLE: 0, TOO_MANY: 0}
-        self._log = OccasionalLog(logger, monotonic)
+        self._log = RateLimitedLog(logger, monotonic)
 
     @contextmanager
     def taken(self) -> Iterator[None]:

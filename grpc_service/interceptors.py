@@ -97,7 +97,7 @@ class _Calls:
         self._call_limiter = call_limiter
         self._duration = metrics.GRPC_DURATION.labels(name)
         self._ok = metrics.GRPC_REQUESTS.labels(name, grpc.StatusCode.OK.name)
-        self.ok_seconds = metrics.Notes(self._add_ok)
+        self.ok_seconds = metrics.DeferredObservations(self._add_ok)
         """How long each call took that ended well."""
 
     def count(self, code: grpc.StatusCode, started: float) -> None:

@@ -18,10 +18,10 @@ from twisted.web.http import HTTPChannel
 
 from entitlements import metrics
 from entitlements.clock import SystemClock
-from entitlements.occasional_log import OccasionalLog
+from entitlements.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
-_log = OccasionalLog(logger, SystemClock().monotonic)
+_log = RateLimitedLog(logger, SystemClock().monotonic)
 
 MAX_BODY_BYTES = 128 * 1024
 """A longer body is refused before it is read: the longest form of the admin sends a fifth of it."""

@@ -20,7 +20,7 @@ from entitlements import metrics
 from entitlements.addresses import is_loopback
 from entitlements.clock import SystemClock
 from entitlements.composition import VERSION
-from entitlements.occasional_log import OccasionalLog
+from entitlements.rate_limited_log import RateLimitedLog
 from grpc_service.tracing import spans_around
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class CountingExporter(SpanExporter):
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
-        self._log = OccasionalLog(logger, SystemClock().monotonic)
+        self._log = RateLimitedLog(logger, SystemClock().monotonic)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """See SpanExporter."""

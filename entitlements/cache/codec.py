@@ -1,7 +1,7 @@
 """Entities as the JSON documents of the shared Redis, and back (contract/redis.md).
 
 What is unknown is left out (a new kind of entitlement) or taken as unknown (a new reason); what is of the
-wrong type is `Junk`.
+wrong type is `Malformed`.
 """
 
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from entitlements.cache.encoding import credit_entry, feature_entry, usage_docum
 from entitlements.domain.entitlement import CreditEntitlement, FeatureEntitlement, Usage
 from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.reason import AccessDeniedReason
-from entitlements.json_fields import LATEST_MS, Junk, parsed, written
+from entitlements.json_fields import LATEST_MS, Malformed, parsed, written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ def decode_entity(text: bytes) -> Entity:
     """The entitlements, without reason and timestamp; usage as it stood when the map was written.
 
     Raises:
-        Junk: the text is no such map.
+        Malformed: the text is no such map.
     """
     features: dict[str, FeatureEntitlement] = {}
     credits_: dict[str, CreditEntitlement] = {}
@@ -72,7 +72,7 @@ def decode_metadata(text: bytes | None) -> Metadata:
     """What stands beside the map; nothing does where an older writer wrote.
 
     Raises:
-        Junk: the text is no such document.
+        Malformed: the text is no such document.
     """
     if text is None:
         return Metadata()
@@ -91,7 +91,7 @@ def decode_usage(text: bytes, *, updated_at_ms: int) -> Usage:
     """The live usage of one meter or balance.
 
     Raises:
-        Junk: the text is no usage.
+        Malformed: the text is no usage.
     """
     return replace(usage_from(parsed(text, "usage")), updated_at_ms=updated_at_ms)
 
@@ -100,8 +100,8 @@ def decode_timestamp(text: bytes) -> int:
     """Epoch milliseconds.
 
     Raises:
-        Junk: the text is no moment before the year 10000.
+        Malformed: the text is no moment before the year 10000.
     """
     if not text.isdigit() or len(text) > len(str(LATEST_MS)) or int(text) > LATEST_MS:
-        raise Junk("timestamp", "epoch milliseconds")
+        raise Malformed("timestamp", "epoch milliseconds")
     return int(text)

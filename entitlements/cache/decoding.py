@@ -33,7 +33,7 @@ def entitlement_from(entry: Fields) -> Entitlement | None:
     """What an entry of an entity's map says; None for what is neither a feature nor a credit of a known kind.
 
     Raises:
-        Junk: a field is of the wrong type.
+        Malformed: a field is of the wrong type.
     """
     terms = entry.nested("calculatedEntitlement")
     usage = entry.nested("usageData") or entry.nested("featureUsage") or Fields({}, "usageData")

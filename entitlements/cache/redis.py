@@ -16,8 +16,8 @@ from entitlements.domain.entitlement import NO_TIMESTAMP_MS, Usage
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
 from entitlements.domain.freshness import NEVER, UNKNOWN_CUSTOMER_SECONDS, is_unknown_customer
 from entitlements.domain.ports import Clock
-from entitlements.json_fields import Junk, Unwritable
-from entitlements.occasional_log import OccasionalLog
+from entitlements.json_fields import Malformed, Unwritable
+from entitlements.rate_limited_log import RateLimitedLog
 from entitlements.redis.clocks import TwoClocks
 from entitlements.redis.connection import UNAVAILABLE, Client, RedisConnection, values_of
 from entitlements.redis.keys import KeySpace, customer_of, raw, timestamp_of
@@ -54,7 +54,7 @@ class RedisTier:
         self._clock = clock
         self._ttl_seconds = ttl_seconds
         self._clocks = TwoClocks(clock.monotonic)
-        self._occasional = OccasionalLog(logger, clock.monotonic)
+        self._occasional = RateLimitedLog(logger, clock.monotonic)
         self.dropped_writes = 0
         """So many writes Redis did not take."""
         self.takes_writes = True
@@ -74,7 +74,7 @@ class RedisTier:
         found = await self._connection.run(lambda client: read_entity(client, self._keys, key))
         if found is UNAVAILABLE:
             return Miss.UNAVAILABLE
-        if isinstance(found, Junk):
+        if isinstance(found, Malformed):
             self._note_junk(found)
             return Miss.JUNK
         if isinstance(found, Miss):
@@ -146,7 +146,7 @@ class RedisTier:
             self._drop_write()
             self._occasional.warning("unwritable", "an entity has no JSON form and stays out of redis")
             return None
-        except Junk as junk:
+        except Malformed as junk:
             self._note_junk(junk)
             return None
         if answer is UNAVAILABLE:
@@ -167,7 +167,7 @@ class RedisTier:
         metrics.REDIS_AMBIGUOUS_IDS.inc()
         return True
 
-    def _note_junk(self, junk: Junk) -> None:
+    def _note_junk(self, junk: Malformed) -> None:
         metrics.CACHE_JUNK.labels("redis").inc()
         self.junk_values += 1
         self.junk_found_at = self._clock.monotonic()
@@ -227,7 +227,7 @@ class RedisTier:
         (text,) = values_of(client, [timestamp_of(customer)])
         try:
             customer_ms = NO_TIMESTAMP_MS if text is None else decode_timestamp(text)
-        except Junk:
+        except Malformed:
             text = None
             customer_ms = NO_TIMESTAMP_MS
         if text is None:

@@ -13,7 +13,7 @@ from entitlements.cache.codec import decode_entity, decode_metadata, decode_time
 from entitlements.cache.tiers import Miss
 from entitlements.domain.entitlement import CreditEntitlement, MeteredEntitlement, Usage
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate, with_usage
-from entitlements.json_fields import Junk
+from entitlements.json_fields import Malformed
 from entitlements.redis.connection import Client, values_of
 from entitlements.redis.keys import KeySpace, customer_of, raw, timestamp_of
 
@@ -29,7 +29,7 @@ class Found:
     """Until its timestamp expires; infinite when it never does."""
 
 
-def read_entity(client: Client, keys: KeySpace, key: EntityKey) -> Found | Miss | Junk:
+def read_entity(client: Client, keys: KeySpace, key: EntityKey) -> Found | Miss | Malformed:
     """The entity as Redis has it, each usage from its own key, or why it is a miss."""
     documents = [keys.entity(key), keys.metadata(key)]
     try:
@@ -40,7 +40,7 @@ def read_entity(client: Client, keys: KeySpace, key: EntityKey) -> Found | Miss 
         documents += [usage_key for usage_key, _ in usages_of(keys, key, entity)]
         current = _with_live_usages(client, keys, key, entity)
         return current if isinstance(current, Miss) else Found(entity=current, lives_seconds=lives_seconds)
-    except Junk as junk:
+    except Malformed as junk:
         # Without its timestamp, junk gives way to whatever is written next, and not only to what is newer.
         with suppress(ResponseError):
             client.delete(*(raw(timestamp_of(each)) for each in documents))
@@ -76,13 +76,13 @@ def moved_usage(
         held: the usage key's value and its timestamp's.
 
     Raises:
-        Junk: the entity's document cannot be read; a usage that cannot is as good as none.
+        Malformed: the entity's document cannot be read; a usage that cannot is as good as none.
     """
     usage_key = usage_key_of(keys, key, update)
     entity = decode_entity(entitlements)
     usage_text, stamp = held
     if usage_text is not None and stamp is not None:
-        with suppress(Junk):
+        with suppress(Malformed):
             usage = decode_usage(usage_text, updated_at_ms=decode_timestamp(stamp))
             entity = _with_usages(keys, key, entity, {usage_key: usage})
     moved = with_usage(entity, update)

@@ -21,8 +21,8 @@ from entitlements.cache.snapshot_file import Place, entity_of, header, is_header
 from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.errors import SidecarError
 from entitlements.domain.ports import Clock
-from entitlements.json_fields import Junk
-from entitlements.occasional_log import OccasionalLog
+from entitlements.json_fields import Malformed
+from entitlements.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Snapshot:
         self._file: BinaryIO | None = None
         self._places: dict[EntityKey, Place] = {}
         self._writing = threading.Lock()
-        self._log = OccasionalLog(logger, clock.monotonic)
+        self._log = RateLimitedLog(logger, clock.monotonic)
         self._open()
 
     @property
@@ -76,7 +76,7 @@ class Snapshot:
             return None
         try:
             return entity_of(os.pread(file.fileno(), place.size_bytes, place.offset))
-        except (Junk, OSError):
+        except (Malformed, OSError):
             self._note_junk(1)
             return None
 

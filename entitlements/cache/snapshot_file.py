@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from entitlements.cache.codec import Metadata, decode_entity, decode_metadata, encode_entity, encode_metadata
 from entitlements.domain.entity import Entity, EntityKey
-from entitlements.json_fields import Junk
+from entitlements.json_fields import Malformed
 
 FORMAT = "stigg-sidecar-snapshot"
 VERSION = 1
@@ -48,7 +48,7 @@ def entity_of(line: bytes) -> Entity:
         head, metadata, entitlements = parts
         updated_at_ms = int(json.loads(head)["updated_at_ms"])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise Junk("snapshot", "three documents") from error
+        raise Malformed("snapshot", "three documents") from error
     return replace(
         decode_entity(entitlements),
         denied_reason=decode_metadata(metadata).denied_reason,

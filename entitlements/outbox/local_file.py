@@ -16,9 +16,9 @@ from typing import TypeVar
 from entitlements.domain.errors import OutboxUnavailable, Overloaded, SidecarError
 from entitlements.domain.outbox import DeadLetter, OutboxEntry, OutboxLimits, OutboxState, Write
 from entitlements.domain.ports import Clock
-from entitlements.occasional_log import OccasionalLog
 from entitlements.outbox.codec import Unreadable, decode, encode
 from entitlements.outbox.outbox_file import OutboxFile
+from entitlements.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class LocalFileOutbox:
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
         self._is_stopped = False
-        self._log = OccasionalLog(logger, clock.monotonic)
+        self._log = RateLimitedLog(logger, clock.monotonic)
         self._requests: deque[_Request] = deque()
 
     async def accept(self, writes: Sequence[Write]) -> None:

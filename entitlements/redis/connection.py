@@ -17,8 +17,8 @@ from redis.exceptions import RedisError, ResponseError
 from entitlements import metrics
 from entitlements.domain.breaker import Breaker, BreakerState
 from entitlements.domain.ports import Clock
-from entitlements.json_fields import Junk
-from entitlements.occasional_log import OccasionalLog
+from entitlements.json_fields import Malformed
+from entitlements.rate_limited_log import RateLimitedLog
 from entitlements.redis.causes import TIMED_OUT, Cause, cause_of, refusal_of
 from entitlements.redis.keys import raw
 from entitlements.redis.outage_log import OutageLog
@@ -75,7 +75,7 @@ class RedisConnection:
             up="redis answers again",
             monotonic=clock.monotonic,
         )
-        self._occasional = OccasionalLog(logger, clock.monotonic)
+        self._occasional = RateLimitedLog(logger, clock.monotonic)
 
     @property
     def is_answering(self) -> bool:
@@ -86,7 +86,7 @@ class RedisConnection:
         """What `work` makes of the client, on another thread; UNAVAILABLE when Redis fails it.
 
         Raises:
-            Junk: `work` did.
+            Malformed: `work` did.
         """
         if self._is_stopped:
             return UNAVAILABLE
@@ -123,7 +123,7 @@ class RedisConnection:
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             self._failed(error)
             return UNAVAILABLE
-        except Junk:
+        except Malformed:
             self._answered()
             raise
         except BaseException:  # given up by the caller, or a fault of ours: it says nothing about Redis

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from entitlements.domain.ports import Clock
-from entitlements.json_fields import Junk, parsed, written
+from entitlements.json_fields import Malformed, parsed, written
 from entitlements.redis.connection import UNAVAILABLE, Client, RedisConnection
 from entitlements.redis.keys import raw
 from entitlements.redis.scripts import delete_if_own, renew_if_own
@@ -86,7 +86,7 @@ class Lease:
         """Who holds it and since when; None when nobody does or Redis does not say."""
         try:
             state = await self._connection.run(_read(self._name))
-        except Junk:
+        except Malformed:
             return None
         if state is UNAVAILABLE or state is None:
             return None

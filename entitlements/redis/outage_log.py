@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from entitlements.occasional_log import OccasionalLog
+from entitlements.rate_limited_log import RateLimitedLog
 
 _OUTAGE = "outage"
 
@@ -13,7 +13,7 @@ class OutageLog:
 
     def __init__(self, logger: logging.Logger, *, down: str, up: str, monotonic: Callable[[], float]) -> None:
         self._logger = logger
-        self._occasional = OccasionalLog(logger, monotonic)
+        self._occasional = RateLimitedLog(logger, monotonic)
         self._down = down
         self._up = up
         self._is_down = False

@@ -10,7 +10,7 @@ import logging
 from entitlements import metrics
 from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.ports import Clock, EntitySource, Processor
-from entitlements.occasional_log import OccasionalLog
+from entitlements.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class FetchThrottle:
         """Lets every fetch start at once until it is told what to watch."""
         self._clock = clock
         self._processor: Processor | None = None
-        self._log = OccasionalLog(logger, clock.monotonic)
+        self._log = RateLimitedLog(logger, clock.monotonic)
         self._sampled_at = clock.monotonic()
         self._hits_before = 0.0
         self._loop_before = 0.0

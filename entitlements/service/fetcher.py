@@ -30,7 +30,7 @@ from entitlements.domain.ports import (
     LastKnown,
     Source,
 )
-from entitlements.occasional_log import OccasionalLog
+from entitlements.rate_limited_log import RateLimitedLog
 from entitlements.service.circuits import PROBE_BUDGET_SECONDS, Circuits
 from entitlements.service.resting import RestingEntities
 from entitlements.service.usage_notes import UsageNotes
@@ -125,7 +125,7 @@ class EntityFetcher:
         self._usage_notes = UsageNotes()
         self._slots = asyncio.Semaphore(limits.concurrency)
         self._queued = 0
-        self._log = OccasionalLog(logger, clock.monotonic)
+        self._log = RateLimitedLog(logger, clock.monotonic)
         self.joined = 0
         """So many callers waited for a fetch that another had begun."""
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from entitlements import metrics
 from entitlements.domain.ports import Clock
-from entitlements.occasional_log import OccasionalLog
+from entitlements.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Health:
         self._serving = False
         self._parts: dict[str, Callable[[], PartState]] = {}
         self._seen: dict[str, _Seen] = {}
-        self._log = OccasionalLog(logger, clock.monotonic)
+        self._log = RateLimitedLog(logger, clock.monotonic)
 
     @property
     def is_serving(self) -> bool:

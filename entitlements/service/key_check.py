@@ -11,7 +11,7 @@ from typing import Protocol
 from entitlements import metrics
 from entitlements.domain.errors import Forbidden, KeyRefused, Offline, UpstreamError
 from entitlements.domain.ports import Clock
-from entitlements.occasional_log import OccasionalLog
+from entitlements.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class KeyCheck:
         self.has_failed = False
         """True after a check that brought no verdict, until one does."""
         self._doubted = asyncio.Event()
-        self._log = OccasionalLog(logger, clock.monotonic)
+        self._log = RateLimitedLog(logger, clock.monotonic)
 
     def doubt(self) -> None:
         """Has a valid key checked again: something was refused without a word about the key."""

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from entitlements.domain.breaker import BreakerState
 from entitlements.domain.errors import Offline, Rejected, UpstreamError
 from entitlements.domain.ports import Source
-from entitlements.occasional_log import OccasionalLog
+from entitlements.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +17,7 @@ class Outages:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._causes: dict[Source, str] = {}
-        self._log = OccasionalLog(logger, monotonic)
+        self._log = RateLimitedLog(logger, monotonic)
 
     @property
     def causes(self) -> Mapping[Source, str]:

@@ -28,7 +28,7 @@ from entitlements.domain.usage import (
     UsageReceipt,
     UsageReport,
 )
-from entitlements.occasional_log import OccasionalLog
+from entitlements.rate_limited_log import RateLimitedLog
 from entitlements.service.resting_writes import RestingWrites
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class OutboxDispatcher:
         self._take = MAX_EVENTS_PER_CALL
         self._at_a_time = MAX_EVENTS_PER_CALL
         self._resting = RestingWrites()
-        self._log = OccasionalLog(logger, clock.monotonic)
+        self._log = RateLimitedLog(logger, clock.monotonic)
 
     async def accept(self, writes: Sequence[Write]) -> None:
         """Promises delivery of all of them; raises Overloaded or OutboxUnavailable instead."""

@@ -25,7 +25,7 @@ from entitlements.domain.freshness import EntityState, state_of
 from entitlements.domain.ports import Clock, EntityStore, FallbackRules, Source, Trusted
 from entitlements.domain.reason import AccessDeniedReason
 from entitlements.domain.steps import NO_TRAIL, Rule, Trail
-from entitlements.occasional_log import OccasionalLog
+from entitlements.rate_limited_log import RateLimitedLog
 from entitlements.service.fetcher import EntityFetcher, NotFetched
 from entitlements.service.revalidator import Revalidator
 
@@ -106,7 +106,7 @@ class EntitlementReader:
         self._feed_applier = feed_applier
         self._rules = rules
         self._clock = clock
-        self._invalid_log = OccasionalLog(logger, clock.monotonic)
+        self._invalid_log = RateLimitedLog(logger, clock.monotonic)
 
     async def check(self, query: Query, *, trail: Trail = NO_TRAIL) -> Answer:
         """The decision on a query, whatever happens; the trail is told every rule on the way."""

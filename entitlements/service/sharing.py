@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from entitlements.domain.ports import Clock
-from entitlements.occasional_log import OccasionalLog
+from entitlements.rate_limited_log import RateLimitedLog
 from entitlements.service.feed_applier import FeedApplier
 
 logger = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class Sharing:
         self._told_since = feed_applier.trust.since
         self._word = Word(sender="", number=0, is_following=False, kept_seconds=None)
         self._heard_at = float("-inf")
-        self._log = OccasionalLog(logger, clock.monotonic)
+        self._log = RateLimitedLog(logger, clock.monotonic)
 
     def vouch(self, confirmed_at: float) -> float:
         """Since when something in Redis can be relied on, given when it was confirmed (monotonic seconds).

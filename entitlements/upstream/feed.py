@@ -16,7 +16,7 @@ from websockets.typing import Subprotocol
 from entitlements import metrics
 from entitlements.background import awaited, ended
 from entitlements.domain.ports import Clock, FeedListener
-from entitlements.occasional_log import OccasionalLog
+from entitlements.rate_limited_log import RateLimitedLog
 from entitlements.upstream.feed_protocol import (
     Delivered,
     Event,
@@ -131,7 +131,7 @@ class Feed:
         self._clock = clock
         self._random = random
         self._timings = timings
-        self._log = OccasionalLog(logger, clock.monotonic)
+        self._log = RateLimitedLog(logger, clock.monotonic)
 
     async def run(self) -> None:
         """Follows the feed until it is cancelled; never gives up."""

@@ -36,7 +36,7 @@ from entitlements.domain.entitlement import (
 )
 from entitlements.domain.entity import Entity
 from entitlements.domain.reason import AccessDeniedReason
-from entitlements.json_fields import LATEST_MS, Junk
+from entitlements.json_fields import LATEST_MS, Malformed
 from entitlements.redis.scripts import encode_timestamp
 from tests.builders import a_boolean_feature, a_credit, a_metered_feature, an_entity
 from tests.cache.samples import CUSTOMER, RESOURCE
@@ -142,7 +142,7 @@ def test_whatever_is_found_is_read_or_is_junk(text: bytes) -> None:
     for decode in (decode_entity, decode_metadata, decode_timestamp):
         try:
             decode(text)
-        except Junk:
+        except Malformed:
             continue
 
 
@@ -182,7 +182,7 @@ def test_an_empty_map_is_an_empty_entity() -> None:
 
 @pytest.mark.parametrize("text", [b"[]", b"{", b'{"a":1}', b'{"a":{"calculatedEntitlement":1}}'])
 def test_what_is_no_map_of_entries_is_junk(text: bytes) -> None:
-    with pytest.raises(Junk):
+    with pytest.raises(Malformed):
         decode_entity(text)
 
 
@@ -207,7 +207,7 @@ def test_missing_metadata_says_nothing() -> None:
 
 @pytest.mark.parametrize("text", [b"[]", b"x", b'{"accessDeniedReason":1}'])
 def test_what_is_no_metadata_is_junk(text: bytes) -> None:
-    with pytest.raises(Junk):
+    with pytest.raises(Malformed):
         decode_metadata(text)
 
 
@@ -234,7 +234,7 @@ def test_a_timestamp_is_a_decimal_string(timestamp_ms: int) -> None:
     ],
 )
 def test_what_is_no_timestamp_is_junk(text: bytes) -> None:
-    with pytest.raises(Junk):
+    with pytest.raises(Malformed):
         decode_timestamp(text)
 
 

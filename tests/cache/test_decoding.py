@@ -21,7 +21,7 @@ from entitlements.domain.entitlement import (
     Usage,
 )
 from entitlements.domain.reason import AccessDeniedReason
-from entitlements.json_fields import Fields, Junk
+from entitlements.json_fields import Fields, Malformed
 
 METER = {"id": "seats", "featureType": "NUMBER", "meterType": "Incremental"}
 SEATS = Feature(id="seats", feature_type=FeatureType.NUMBER, meter_type=MeterType.INCREMENTAL)
@@ -161,13 +161,13 @@ def test_a_credit_of_few_words_is_read() -> None:
     ],
 )
 def test_wrong_types_are_junk(terms: dict[str, object]) -> None:
-    with pytest.raises(Junk):
+    with pytest.raises(Malformed):
         decoded(terms)
 
 
 @pytest.mark.parametrize("usage", [[], {"currentUsage": "3"}, {"usagePeriodEnd": "tomorrow"}])
 def test_wrong_types_in_usage_are_junk(usage: object) -> None:
-    with pytest.raises(Junk):
+    with pytest.raises(Malformed):
         decoded({"feature": METER}, usageData=usage)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from entitlements.cache.snapshot_file import entity_of, header, is_header, line_of, places_in
 from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.reason import AccessDeniedReason
-from entitlements.json_fields import Junk
+from entitlements.json_fields import Malformed
 from tests.builders import an_entity
 from tests.cache.samples import CUSTOMER, NOW_MS, credit, metered
 from tests.domain.strategies import entities
@@ -47,7 +47,7 @@ def test_places_are_found_between_junk() -> None:
 @pytest.mark.parametrize("line", [b"", b"{}\t{}\t{}\n", b'{"updated_at_ms": 1}\t{}\t[]\n', b"a\tb\n"])
 def test_what_is_no_entity_is_junk(line: bytes) -> None:
     """Whatever the disk made of it."""
-    with pytest.raises(Junk):
+    with pytest.raises(Malformed):
         entity_of(line)
 
 

@@ -23,7 +23,7 @@ from entitlements.cache.snapshot_file import header
 from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.evaluation import evaluate_list
 from entitlements.domain.usage import UsageEvent
-from entitlements.json_fields import Junk
+from entitlements.json_fields import Malformed
 from entitlements.outbox.codec import Unreadable, decode
 from entitlements.upstream.feed_payloads import event_from_frame
 from entitlements.upstream.feed_protocol import Delivered, FeedProtocol
@@ -61,7 +61,7 @@ def redis(data: bytes) -> None:
     ):
         try:
             read()
-        except Junk:
+        except Malformed:
             continue
 
 
@@ -143,7 +143,7 @@ def _is_sound(entity: Entity) -> None:
     key = EntityKey("customer")
     try:
         again = decode_entity(encode_entity(key, entity))
-    except Junk:
+    except Malformed:
         return
     assert set(again.features) == set(entity.features)
     assert set(again.credits) == set(entity.credits)

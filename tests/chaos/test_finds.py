@@ -18,7 +18,7 @@ from entitlements.domain.entity import EntityKey, UsageUpdate
 from entitlements.domain.errors import Garbled, InvalidRequest, Rejected
 from entitlements.domain.evaluation import evaluate_list
 from entitlements.domain.usage import UsageEvent, UsageReport, validate_events
-from entitlements.json_fields import Junk
+from entitlements.json_fields import Malformed
 from entitlements.outbox.codec import Unreadable, decode
 from entitlements.redis.keys import KeySpace
 from entitlements.service.usage_notes import UsageNotes
@@ -124,7 +124,7 @@ def test_a_snapshot_of_no_time_does_not_stop_the_start(moment: str) -> None:
     """One line with an infinite date raised OverflowError when the file was opened: no start."""
     line = b'{"customer_id":"a","resource_id":null,"confirmed_ms":%s}\t{}\t{}\n' % moment.encode()
     targets.snapshot(line)
-    with pytest.raises(Junk):
+    with pytest.raises(Malformed):
         entity_of(b'{"updated_at_ms":%s}\t{}\t{}\n' % moment.encode())
 
 

@@ -4,7 +4,7 @@ from types import MappingProxyType
 
 import pytest
 
-from entitlements.json_fields import LATEST_MS, Fields, Junk, Unwritable, parsed, plain_number, written
+from entitlements.json_fields import LATEST_MS, Fields, Malformed, Unwritable, parsed, plain_number, written
 
 NESTED = "[" * 100_000
 
@@ -15,12 +15,12 @@ NESTED = "[" * 100_000
     ids=["empty", "open", "words", "list", "number", "null", "string", "bytes", "pickle", "deep"],
 )
 def test_what_is_no_object_is_junk(text: bytes) -> None:
-    with pytest.raises(Junk, match=r"^usage is not (JSON|an object)$"):
+    with pytest.raises(Malformed, match=r"^usage is not (JSON|an object)$"):
         parsed(text, "usage")
 
 
 def test_a_number_of_too_many_digits_is_junk() -> None:
-    with pytest.raises(Junk):
+    with pytest.raises(Malformed):
         parsed(b'{"a":' + b"1" * 5000 + b"}", "usage")
 
 
@@ -60,7 +60,7 @@ def test_what_is_missing_or_null_is_none(getter: str, values: dict[str, object])
     ],
 )
 def test_a_wrong_type_is_junk_that_names_the_field(getter: str, value: object) -> None:
-    with pytest.raises(Junk, match=r"^it\.a is not "):
+    with pytest.raises(Malformed, match=r"^it\.a is not "):
         getattr(Fields({"a": value}, "it"), getter)("a")
 
 
@@ -91,7 +91,7 @@ def test_objects_are_read_one_in_another() -> None:
 
 
 def test_all_values_of_an_object_must_be_objects() -> None:
-    with pytest.raises(Junk, match=r"^it\[\] is not an object$"):
+    with pytest.raises(Malformed, match=r"^it\[\] is not an object$"):
         Fields({"a": 1}, "it").objects()
 
 

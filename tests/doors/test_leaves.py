@@ -15,7 +15,7 @@ from entitlements.checks import check_configuration
 from entitlements.clock import SystemClock, ThreadClocks
 from entitlements.domain.fallback import FallbackValue
 from entitlements.fallbacks import ConfiguredRules
-from entitlements.occasional_log import INTERVAL_SECONDS, OccasionalLog
+from entitlements.rate_limited_log import INTERVAL_SECONDS, RateLimitedLog
 from tests.fakes import FakeClock
 
 
@@ -55,7 +55,7 @@ def test_each_thread_has_its_own_clock() -> None:
 
 def test_a_condition_is_told_once_a_minute_with_a_count(caplog: pytest.LogCaptureFixture) -> None:
     clock = FakeClock()
-    occasional = OccasionalLog(logging.getLogger("test"), clock.monotonic)
+    occasional = RateLimitedLog(logging.getLogger("test"), clock.monotonic)
 
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
@@ -97,7 +97,7 @@ def test_every_metric_is_ours_and_none_is_labelled_with_an_id() -> None:
 def test_notes_are_settled_whole() -> None:
     """What is noted shows once, in order, when it is settled."""
     added: list[float] = []
-    notes = metrics.Notes(added.extend)
+    notes = metrics.DeferredObservations(added.extend)
     notes.note(1.0)
     notes.note(2.0)
     assert [] == added
@@ -110,7 +110,7 @@ def test_notes_are_settled_whole() -> None:
 def test_notes_are_bounded() -> None:
     """So many are settled without being asked for."""
     added: list[float] = []
-    notes = metrics.Notes(added.extend)
+    notes = metrics.DeferredObservations(added.extend)
     for _ in range(metrics.MAX_NOTED):
         notes.note(1.0)
 
@@ -120,7 +120,7 @@ def test_notes_are_bounded() -> None:
 def test_a_tally_is_settled_whole() -> None:
     """What is counted shows once, when it is settled; asking counts nothing."""
     counter = Counter("tallied", "", registry=None)
-    tally = metrics.Tally(counter)
+    tally = metrics.DeferredCounter(counter)
 
     def told() -> float:
         return float(counter._value.get())
@@ -139,7 +139,7 @@ def test_a_tally_is_settled_whole() -> None:
 def test_a_tally_counts_what_many_threads_count() -> None:
     """Also while it is settled again and again."""
     counter = Counter("tallied_by_many", "", registry=None)
-    tally = metrics.Tally(counter)
+    tally = metrics.DeferredCounter(counter)
     threads = [threading.Thread(target=lambda: [tally.count() for _ in range(5000)]) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -174,7 +174,7 @@ def test_many_observations_at_once_count_as_each_alone() -> None:
 def test_scrape_settles_notes() -> None:
     """A page of one process shows everything that was noted before it was asked for."""
     added: list[float] = []
-    metrics.Notes(added.extend).note(1.0)
+    metrics.DeferredObservations(added.extend).note(1.0)
     generate_latest(REGISTRY)
 
     assert [1.0] == added

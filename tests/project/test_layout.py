@@ -24,7 +24,7 @@ ELSEWHERE = {
     "entitlements/composition/meanings.py": "tests/composition/test_states.py",
     "entitlements/consumers.py": "tests/doors/test_consumers.py",
     "entitlements/metrics.py": "tests/doors/test_leaves.py",
-    "entitlements/occasional_log.py": "tests/doors/test_leaves.py",
+    "entitlements/rate_limited_log.py": "tests/doors/test_leaves.py",
     "entitlements/service/resting.py": "tests/service/test_circuits.py",
     "entitlements/service/resting_writes.py": "tests/service/test_refusals.py",
     "grpc_service/apps.py": "tests/grpc_service/test_server.py",

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from entitlements.cache.redis import RedisTier
 from entitlements.cache.tiers import Miss
 from entitlements.domain.cached_entity import CachedEntity
-from entitlements.json_fields import Junk
+from entitlements.json_fields import Malformed
 from entitlements.redis import clocks as clocks_module
 from entitlements.redis import connection as connection_module
 from entitlements.redis.address import RedisAddress
@@ -295,9 +295,9 @@ async def test_tls_is_spoken_and_certificates_are_verified(
 
 async def test_junk_passes_to_the_caller_and_says_that_redis_answers(connection: RedisConnection) -> None:
     def work(_: Client) -> None:
-        raise Junk("it", "right")
+        raise Malformed("it", "right")
 
-    with pytest.raises(Junk):
+    with pytest.raises(Malformed):
         await connection.run(work)
 
     assert connection.is_answering

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from entitlements.occasional_log import INTERVAL_SECONDS
+from entitlements.rate_limited_log import INTERVAL_SECONDS
 from entitlements.redis.outage_log import OutageLog
 
 logger = logging.getLogger("test")

@@ -14,7 +14,7 @@ class _Told:
     untold: int = 0
 
 
-class OccasionalLog:
+class RateLimitedLog:
     """Lines about conditions, each named by one of a bounded set of words."""
 
     def __init__(self, logger: logging.Logger, monotonic: Callable[[], float]) -> None:
