@@ -49,7 +49,7 @@ def listed_in_memory(memory: MemoryTier, *, search: str, after: EntityKey | None
     """A page of this process's memory, the newest first; ids hold the search, its own id comes first."""
     found: list[EntityKey] = []
     exact = EntityKey(search)
-    if search and after is None and memory.look(exact) is not None:
+    if search and after is None and memory.peek(exact) is not None:
         found.append(exact)
     last = after
     for number, key in enumerate(memory.newest_first(after=after), start=1):
@@ -87,7 +87,7 @@ def held_in_memory(memory: MemoryTier, keys: Sequence[EntityKey]) -> list[Held]:
     return [
         Held(key, cached, Source.MEMORY, memory.size_of(key))
         for key in keys
-        if (cached := memory.look(key)) is not None
+        if (cached := memory.peek(key)) is not None
     ]
 
 

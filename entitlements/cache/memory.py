@@ -101,7 +101,7 @@ class MemoryTier:
         node.is_marked = True
         return node.cached
 
-    def look(self, key: EntityKey) -> CachedEntity | None:
+    def peek(self, key: EntityKey) -> CachedEntity | None:
         """The same without a mark: for who writes all of it down, which says nothing of its use."""
         node = self._nodes.get(key)
         return None if node is None else node.cached

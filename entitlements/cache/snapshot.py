@@ -153,7 +153,7 @@ class Snapshot:
         """What memory holds, and then what only the old file knows."""
         held = self._memory.keys()
         for key in held:
-            cached = self._memory.look(key)
+            cached = self._memory.peek(key)
             if cached is None:
                 continue
             confirmed_ms = self._confirmed_ms(key, cached.confirmed_at)

@@ -92,7 +92,7 @@ class Tiers:
         self._vouch = vouch
         self._searches: dict[EntityKey, _Search] = {}
 
-    def peek(self, key: EntityKey) -> CachedEntity | None:
+    def get(self, key: EntityKey) -> CachedEntity | None:
         """What this process's memory holds, at once and from any thread."""
         return self._memory.get(key)
 

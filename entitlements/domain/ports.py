@@ -61,7 +61,7 @@ class EntityStore(Protocol):
     With `already_shared` a change stays in this process: another one has written it for all.
     """
 
-    def peek(self, key: EntityKey) -> CachedEntity | None:
+    def get(self, key: EntityKey) -> CachedEntity | None:
         """What this process's memory holds, at once and from any thread."""
         ...
 

@@ -185,7 +185,7 @@ class EntityFetcher:
 
     async def _remembered(self, key: EntityKey) -> Fetched | None:
         """What was known before this process began; stale from the start."""
-        if self._last_known is None or self._store.peek(key) is not None:
+        if self._last_known is None or self._store.get(key) is not None:
             return None
         entity = self._last_known.get(key)
         if entity is None:
@@ -208,7 +208,7 @@ class EntityFetcher:
         self, key: EntityKey, turns: FetchCoordinator, *, deadline: float
     ) -> Fetched | NotFetched:
         """Fetches, unless another process does so at this moment: then what it found is shared."""
-        held = self._store.peek(key)
+        held = self._store.get(key)
         wait_seconds = min(TURN_SECONDS, self._limits.budget_seconds * TURN_SHARE)
         claim = await turns.claim(key, wait_seconds=wait_seconds)
         if claim.turn is FetchLockOutcome.FAILED_ELSEWHERE:
@@ -251,7 +251,7 @@ class EntityFetcher:
 
     def _is_overtaken(self, key: EntityKey, asked_at: float) -> bool:
         """True when a change was told while the cloud was asked: the answer may be of before."""
-        held = self._store.peek(key)
+        held = self._store.get(key)
         return self._flights[key].is_doubted or (held is not None and held.known_since > asked_at)
 
     async def _ask_in_turn(self, key: EntityKey, *, deadline: float) -> tuple[Entity, Source]:
@@ -297,7 +297,7 @@ class EntityFetcher:
 
     def _lags_behind(self, key: EntityKey, answer: Entity) -> bool:
         """True where a cache may have answered what was before: the API's word is taken instead."""
-        held = self._store.peek(key)
+        held = self._store.get(key)
         return held is not None and answer.may_lag_behind(held.entity)
 
     async def _ask(

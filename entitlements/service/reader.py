@@ -160,7 +160,7 @@ class EntitlementReader:
 
     def _know_held(self, key: EntityKey, is_expired: "IsExpired") -> Known | None:
         """What memory holds, where it will do; it is re-checked in the background if need be."""
-        cached = self._store.peek(key)
+        cached = self._store.get(key)
         if cached is None or self._must_be_recalculated(key, cached, is_expired):
             return None
         metrics.CACHE_HITS.inc()

@@ -97,7 +97,7 @@ class StoreAndForwardSink:
         return {(each.key, each.feature_id): self._moved_at(each) for each in reports}
 
     def _moved_at(self, report: UsageReport) -> int | None:
-        cached = self._store.peek(report.key)
+        cached = self._store.get(report.key)
         held = None if cached is None else cached.entity.features.get(report.feature_id)
         return held.usage.updated_at_ms if isinstance(held, MeteredEntitlement) else None
 
@@ -107,7 +107,7 @@ class StoreAndForwardSink:
         The estimate stays in this process: in Redis it would look like the cloud's word. A meter that the
         cloud has moved since may hold this report already: another process delivers without waiting for us.
         """
-        cached = self._store.peek(report.key)
+        cached = self._store.get(report.key)
         is_overtaken = self._moved_at(report) != basis[report.key, report.feature_id]
         now_ms = self._clock.now_ms()
         update = None if cached is None or is_overtaken else estimated(cached.entity, report, now_ms=now_ms)

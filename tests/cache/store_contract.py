@@ -27,7 +27,7 @@ class EntityStoreContract:
     """Derive from it and give a fixture `store`."""
 
     async def test_what_was_never_stored_is_not_found(self, store: EntityStore) -> None:
-        assert (await store.find(CUSTOMER), store.peek(CUSTOMER)) == (None, None)
+        assert (await store.find(CUSTOMER), store.get(CUSTOMER)) == (None, None)
 
     async def test_what_was_stored_is_found(self, store: EntityStore) -> None:
         arrived = cached(entity(metered(), credit()))
@@ -35,7 +35,7 @@ class EntityStoreContract:
         stored = await store.store(CUSTOMER, arrived)
 
         assert (arrived, Source.MEMORY) == await store.find(CUSTOMER)
-        assert arrived == stored == store.peek(CUSTOMER)
+        assert arrived == stored == store.get(CUSTOMER)
 
     async def test_an_empty_entity_is_found(self, store: EntityStore) -> None:
         await store.store(CUSTOMER, cached(Entity()))
@@ -174,9 +174,9 @@ class EntityStoreContract:
     async def test_a_failed_recheck_is_noted_until_the_next_confirmation(self, store: EntityStore) -> None:
         await store.store(CUSTOMER, cached(entity(metered()), confirmed_at=100))
         await store.mark_recheck_failed(CUSTOMER, at=150)
-        marked = store.peek(CUSTOMER)
+        marked = store.get(CUSTOMER)
         await store.store(CUSTOMER, cached(entity(metered()), confirmed_at=200))
-        confirmed = store.peek(CUSTOMER)
+        confirmed = store.get(CUSTOMER)
 
         assert marked is not None
         assert confirmed is not None
@@ -185,7 +185,7 @@ class EntityStoreContract:
     async def test_a_failed_recheck_of_what_is_not_held_is_forgotten(self, store: EntityStore) -> None:
         await store.mark_recheck_failed(CUSTOMER, at=150)
 
-        assert store.peek(CUSTOMER) is None
+        assert store.get(CUSTOMER) is None
 
     async def test_concurrent_writes_leave_the_newest(self, store: EntityStore) -> None:
         await store.store(CUSTOMER, cached(entity(metered(), at_ms=NOW_MS)))

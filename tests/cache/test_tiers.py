@@ -162,7 +162,7 @@ async def test_usage_told_during_a_read_of_the_shared_tier_keeps_it_out_of_memor
     found = await reader
 
     assert (cached(entity(metered(current=3))), Source.REDIS) == found
-    assert tiers.peek(CUSTOMER) is None
+    assert tiers.get(CUSTOMER) is None
 
 
 async def test_what_another_process_shared_is_not_written_again(shared: ScriptedShared) -> None:
@@ -174,7 +174,7 @@ async def test_what_another_process_shared_is_not_written_again(shared: Scripted
     await tiers.drop(CUSTOMER, already_shared=True)
 
     assert ({CUSTOMER: cached(entity(credit()))}, []) == (shared.held, shared.moves)
-    assert tiers.peek(CUSTOMER) is None
+    assert tiers.get(CUSTOMER) is None
 
 
 async def test_what_is_in_doubt_is_kept_from_others(shared: ScriptedShared) -> None:
@@ -183,7 +183,7 @@ async def test_what_is_in_doubt_is_kept_from_others(shared: ScriptedShared) -> N
     await tiers.store(CUSTOMER, cached(entity(metered()), confirmed_at=NEVER))
 
     assert {} == shared.held
-    assert cached(entity(metered()), confirmed_at=NEVER) == tiers.peek(CUSTOMER)
+    assert cached(entity(metered()), confirmed_at=NEVER) == tiers.get(CUSTOMER)
 
 
 async def test_a_miss_in_every_tier_is_a_miss(shared: ScriptedShared) -> None:
@@ -205,7 +205,7 @@ async def test_what_was_stored_during_a_read_of_the_shared_tier_is_not_replaced(
     found = await tiers.find(CUSTOMER)
 
     assert (newer, Source.REDIS) == found
-    assert newer == tiers.peek(CUSTOMER)
+    assert newer == tiers.get(CUSTOMER)
 
 
 async def test_what_was_dropped_during_a_read_of_the_shared_tier_does_not_come_back(
@@ -220,7 +220,7 @@ async def test_what_was_dropped_during_a_read_of_the_shared_tier_does_not_come_b
     await tiers.drop(CUSTOMER)
     await reader
 
-    assert tiers.peek(CUSTOMER) is None
+    assert tiers.get(CUSTOMER) is None
 
 
 async def test_a_write_goes_through_merged(shared: ScriptedShared) -> None:
@@ -259,4 +259,4 @@ async def test_a_drop_reaches_every_tier(shared: ScriptedShared) -> None:
 
     await tiers.drop(CUSTOMER)
 
-    assert (shared.held, tiers.peek(CUSTOMER)) == ({}, None)
+    assert (shared.held, tiers.get(CUSTOMER)) == ({}, None)

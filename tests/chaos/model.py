@@ -177,7 +177,7 @@ class Process:
         number, used = _told_by(event)
         before = self.told.get(key, Version(0, 0, 0.0))
         if isinstance(event, UsageChanged):
-            used = used if self.memory.look(key) is not None else 0
+            used = used if self.memory.peek(key) is not None else 0
         self.told[key] = Version(max(before.number, number), max(before.used, used), 0.0)
 
     async def read(self, key: EntityKey) -> tuple[Version | None, EntityState | None]:
@@ -185,7 +185,7 @@ class Process:
         whose = await self.reader.check(Query(key=key, feature_id="whose"))
         meter = await self.reader.check(Query(key=key, feature_id="m"))
         if whose.decision.is_fallback or meter.decision.is_fallback:
-            assert whose.decision.is_fallback or self.memory.look(key) is None
+            assert whose.decision.is_fallback or self.memory.peek(key) is None
             return None, None
         basis, metered = whose.decision.basis, meter.decision.basis
         assert isinstance(basis, EnumEntitlement)

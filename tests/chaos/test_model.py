@@ -137,7 +137,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.read(place, [key])
 
     def _read(self, process: Process, key: EntityKey) -> None:
-        was_held = process.memory.look(key) is not None
+        was_held = process.memory.peek(key) is not None
         version, state = finished(self.loop, process.read(key))
         finished(self.loop, process.settled())
 

@@ -85,7 +85,7 @@ async def test_the_cloud_is_compared_and_nothing_that_it_says_is_kept(house: Hou
     house.edge.answer = METER
     explaining = explaining_of(house)
     await explaining.explain(a_query())
-    held = house.store.peek(a_query().key)
+    held = house.store.get(a_query().key)
     house.api.answer = an_entity(a_metered_feature("f", limit=100, usage=a_usage(3, updated_at_ms=9)))
 
     comparison = (await explaining.explain(a_query(), compares=True)).comparison
@@ -99,7 +99,7 @@ async def test_the_cloud_is_compared_and_nothing_that_it_says_is_kept(house: Hou
         Difference(name="usage.current", here=105, cloud=3),
         Difference(name="usage.updated_at_ms", here=1, cloud=9),
     ] == list(comparison.differences)
-    assert held is house.store.peek(a_query().key)
+    assert held is house.store.get(a_query().key)
 
 
 async def test_what_the_cloud_knows_no_more_is_compared(house: House) -> None:

@@ -23,7 +23,7 @@ async def _hold(house: House, entity: Entity, *, key: EntityKey = KEY) -> None:
 
 
 def _entity(house: House, key: EntityKey = KEY) -> Entity:
-    held = house.store.peek(key)
+    held = house.store.get(key)
     assert held is not None
     return held.entity
 
@@ -62,7 +62,7 @@ async def test_unspecified_entity_is_dropped_and_fetched_on_next_use(house: Hous
     await _hold(house, an_entity(a_boolean_feature("f")))
 
     await house.feed_applier.apply(EntitlementsChanged(key=KEY, entity=None))
-    assert house.store.peek(KEY) is None
+    assert house.store.get(KEY) is None
     await house.reader.check(Query(key=KEY, feature_id="f"))
 
     assert house.edge.asked == [KEY]
@@ -159,7 +159,7 @@ async def test_usage_event_of_an_entity_that_is_not_held_is_dropped(house: House
     """It is fetched whole when somebody asks."""
     await house.feed_applier.apply(_usage_changed(5, updated_at_ms=11))
 
-    assert house.store.peek(KEY) is None
+    assert house.store.get(KEY) is None
 
 
 async def test_published_package_of_all_customers_makes_everything_suspect(house: House) -> None:

@@ -43,7 +43,7 @@ async def test_answer_of_the_edge_is_kept(house: House) -> None:
 
     fetched = await house.fetcher.fetch(KEY)
 
-    assert Fetched(cached=house.store.peek(KEY), source=Source.EDGE) == fetched  # type: ignore[arg-type]
+    assert Fetched(cached=house.store.get(KEY), source=Source.EDGE) == fetched  # type: ignore[arg-type]
     assert not house.api.asked
 
 

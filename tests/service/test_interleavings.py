@@ -169,7 +169,7 @@ async def _read_twice(house: House, cloud: Cloud) -> Entity | None:
         read = asyncio.create_task(house.reader.check(Query(key=KEY, feature_id="f")))
         await _settle(house, cloud)
         await read
-    cached = house.store.peek(KEY)
+    cached = house.store.get(KEY)
     return None if cached is None else cached.entity
 
 

@@ -61,4 +61,4 @@ async def test_what_is_held_is_newer() -> None:
     held = await store.store(A_KEY, a_cached_entity(an_entity()))
 
     assert isinstance(await _fetched(Unreachable("api", "is away"), store=store), NotFetched)
-    assert held == store.peek(A_KEY)
+    assert held == store.get(A_KEY)

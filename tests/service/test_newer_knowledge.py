@@ -126,7 +126,7 @@ async def test_what_comes_while_the_api_is_asked_makes_it_be_asked_again(house: 
     await fetch
 
     assert [A_KEY, A_KEY] == house.api.asked
-    held = house.store.peek(A_KEY)
+    held = house.store.get(A_KEY)
     assert held is not None
     assert EMPTY_NOW == held.entity
 

@@ -36,10 +36,10 @@ async def test_failed_recheck_is_noted_on_the_entity(house: House) -> None:
 
     house.revalidator.recheck(KEY)
     async with asyncio.timeout(1):
-        while (held := house.store.peek(KEY)) and held.failed_at is None:  # noqa: ASYNC110 - the store tells nobody
+        while (held := house.store.get(KEY)) and held.failed_at is None:  # noqa: ASYNC110 - the store tells nobody
             await asyncio.sleep(0)
 
-    held = house.store.peek(KEY)
+    held = house.store.get(KEY)
     assert held is not None
     assert held.failed_at == house.clock.monotonic()
     assert held.entity == an_entity()

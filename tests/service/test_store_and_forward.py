@@ -55,7 +55,7 @@ async def test_an_estimate_does_not_count_what_was_delivered_meanwhile(
 
     await office.keeping().report_usage(report, budget_seconds=1)
 
-    held = office.store.peek(REPORT.key)
+    held = office.store.get(REPORT.key)
     assert held is not None
     terms = held.entity.features[REPORT.feature_id]
     assert isinstance(terms, MeteredEntitlement)

@@ -151,7 +151,7 @@ async def test_reload_asks_the_api_and_never_the_edge(
 
     assert exists is await house.usage_reporter.reload(KEY, budget_seconds=1)
     assert not house.edge.asked
-    assert house.store.peek(KEY) is not None
+    assert house.store.get(KEY) is not None
 
 
 async def test_failed_reload_says_false_and_keeps_what_is_held(house: House) -> None:
@@ -159,7 +159,7 @@ async def test_failed_reload_says_false_and_keeps_what_is_held(house: House) -> 
     house.api.answer = Unreachable("api")
 
     assert not await house.usage_reporter.reload(KEY, budget_seconds=1)
-    assert house.store.peek(KEY) is None
+    assert house.store.get(KEY) is None
 
 
 async def test_offline_reload_says_true(house: House) -> None:
