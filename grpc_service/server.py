@@ -77,7 +77,7 @@ class GrpcServer:
             limits: what is taken.
             shares_port: other processes listen on the same port; else that is an error.
             make_engine: what carries the calls.
-            around: done around what is asked of the servicer, the last one outermost.
+            middlewares: done around what is asked of the servicer, the last one outermost.
             monotonic: seconds, for the pauses in the log.
         """
         self._health = GrpcHealth(SERVICE)

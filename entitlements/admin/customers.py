@@ -235,7 +235,7 @@ def _row(built: Sidecar, held: Held) -> dict[str, Any]:
         "url": customer_url(held.key, held.tier),
         "value": key_text(held.key),
         "tier": held.tier.value,
-        "state": state_of(held.cached, trust=built.following.trust, now=now).value,
+        "state": state_of(held.cached, trust=built.feed_applier.trust, now=now).value,
         "age": "unconfirmed" if confirmed_at == NEVER else duration(max(now - confirmed_at, 0)),
         "size": "-" if held.size_bytes is None else size(held.size_bytes),
         "entitlements": len(entity.features) + len(entity.credits),

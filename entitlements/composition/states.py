@@ -223,7 +223,7 @@ def _feed_state(built: Sidecar) -> PartState:
         last_event_ms=state.last_event_ms,
         failed_attempts=state.failed_attempts,
         role=built.sharing.role.value if built.redis is not None else Role.STANDALONE.value,
-        feed_applier=trust.following,
+        following=trust.following,
         suspects_waiting=built.revalidator.waiting,
     )
 

@@ -65,7 +65,7 @@ class Explaining:
         """Explains what this process answers.
 
         Args:
-            reading: decides.
+            reader: decides.
             rules: the configured fallbacks.
             authority: whose state is compared; nothing that it answers is kept.
             clock: for people.

@@ -80,7 +80,7 @@ class Sharing:
         """Starts as one that hears.
 
         Args:
-            following: what is told to it.
+            feed_applier: what is told to it.
             clock: for silences.
             dropped_writes: how many writes Redis did not take so far.
         """

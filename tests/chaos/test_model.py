@@ -68,7 +68,7 @@ class CacheMachine(RuleBasedStateMachine):
         """The feed comes up; nothing of before is told."""
         for process in self.processes:
             process.pending.clear()
-            process.following.followed()
+            process.feed_applier.followed()
             process.followed_since = self.clock.seconds
 
     @rule()
@@ -77,7 +77,7 @@ class CacheMachine(RuleBasedStateMachine):
         """The feed goes down; what was on its way is lost."""
         for process in self.processes:
             process.pending.clear()
-            process.following.lost()
+            process.feed_applier.lost()
             process.followed_since, process.lost_at = None, self.clock.seconds
 
     @rule(key=keys, used=st.booleans())
@@ -163,12 +163,12 @@ class CacheMachine(RuleBasedStateMachine):
         finished(self.loop, process.end())
         finished(self.loop, process.start())
         if follows:
-            process.following.followed()
+            process.feed_applier.followed()
             process.followed_since = self.clock.seconds
             if process.leads:  # what the old leader did not apply, nobody will: all begin anew
                 for each in self.processes:
                     each.pending.clear()
-                    each.following.followed()
+                    each.feed_applier.followed()
                     each.followed_since = self.clock.seconds
             else:
                 process.pending.extend(pending)

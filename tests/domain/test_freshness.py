@@ -40,7 +40,7 @@ def _after(trust: Trust, changes: list[tuple[str, float]], *, now: float) -> tup
 
 def test_trust_begins_unfollowed() -> None:
     """Before the first connect nothing is told, and nothing was missed."""
-    assert Trust(feed_applier=False, since=NEVER, max_unverified_seconds=60) == UNFOLLOWED
+    assert Trust(following=False, since=NEVER, max_unverified_seconds=60) == UNFOLLOWED
 
 
 def test_followed_feed_is_trusted_from_then_on() -> None:
@@ -54,7 +54,7 @@ def test_lost_feed_makes_all_suspect_that_was_confirmed_before() -> None:
     """Nothing is emptied, and nothing from before the loss is fresh."""
     trust = FOLLOWED.lost(200)
 
-    assert Trust(feed_applier=False, since=200, max_unverified_seconds=60) == trust
+    assert Trust(following=False, since=200, max_unverified_seconds=60) == trust
     assert [False, True] == [trust.is_fresh(199, 200), trust.is_fresh(200, 200)]
 
 
@@ -67,7 +67,7 @@ def test_doubt_keeps_following() -> None:
     """After a mass change the feed goes on, and only what is confirmed later is fresh."""
     trust = FOLLOWED.doubted(200)
 
-    assert Trust(feed_applier=True, since=200, max_unverified_seconds=60) == trust
+    assert Trust(following=True, since=200, max_unverified_seconds=60) == trust
     assert [False, True] == [trust.is_fresh(199, 200), trust.is_fresh(200, 900)]
 
 

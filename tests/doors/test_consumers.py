@@ -16,7 +16,7 @@ from tests.fakes import FakeClock
 from tests.harness import environment_for, spawned
 
 
-class ScriptedFollowing:
+class ScriptedFeedApplier:
     """Notes what it is told."""
 
     def __init__(self) -> None:
@@ -34,8 +34,8 @@ class ScriptedFollowing:
 
 
 @pytest.fixture
-def following() -> ScriptedFollowing:
-    return ScriptedFollowing()
+def feed_applier() -> ScriptedFeedApplier:
+    return ScriptedFeedApplier()
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def states() -> list[str]:
 
 
 @pytest.fixture
-async def frames(feed_applier: ScriptedFollowing, states: list[str]) -> FrameChannel:
+async def frames(feed_applier: ScriptedFeedApplier, states: list[str]) -> FrameChannel:
     async def tell_state() -> None:
         states.append("told")
 
@@ -62,7 +62,7 @@ async def test_frames_arrive_in_order_with_their_numbers(frames: FrameChannel) -
 
 
 async def test_a_number_that_is_left_out_is_a_gap(
-    frames: FrameChannel, feed_applier: ScriptedFollowing
+    frames: FrameChannel, feed_applier: ScriptedFeedApplier
 ) -> None:
     """A channel layer may lose messages: it says so nowhere."""
     frames.take(1)
@@ -72,7 +72,7 @@ async def test_a_number_that_is_left_out_is_a_gap(
 
 
 async def test_a_full_channel_is_a_gap_and_no_silent_loss(
-    frames: FrameChannel, feed_applier: ScriptedFollowing, monkeypatch: pytest.MonkeyPatch
+    frames: FrameChannel, feed_applier: ScriptedFeedApplier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumers, "PATIENCE_SECONDS", 0.05)
     for _ in range(MAX_FRAMES_UNDER_WAY):
@@ -83,7 +83,7 @@ async def test_a_full_channel_is_a_gap_and_no_silent_loss(
     assert ["overflow"] == feed_applier.told
 
 
-async def test_the_socket_waits_for_room(frames: FrameChannel, feed_applier: ScriptedFollowing) -> None:
+async def test_the_socket_waits_for_room(frames: FrameChannel, feed_applier: ScriptedFeedApplier) -> None:
     for _ in range(MAX_FRAMES_UNDER_WAY):
         await frames.delivered("usageUpdatedV2", "x")
     waiting = asyncio.create_task(frames.delivered("usageUpdatedV2", "next"))
@@ -97,7 +97,7 @@ async def test_the_socket_waits_for_room(frames: FrameChannel, feed_applier: Scr
 
 
 async def test_few_large_frames_fill_it_as_many_small_ones_do(
-    frames: FrameChannel, feed_applier: ScriptedFollowing, monkeypatch: pytest.MonkeyPatch
+    frames: FrameChannel, feed_applier: ScriptedFeedApplier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thousand frames of a megabyte made a gigabyte. One that is larger than the bound waits alone."""
     monkeypatch.setattr(consumers, "MAX_BYTES_UNDER_WAY", 3000)
@@ -117,7 +117,7 @@ async def test_few_large_frames_fill_it_as_many_small_ones_do(
 
 
 async def test_the_feeds_state_is_told_on(
-    frames: FrameChannel, feed_applier: ScriptedFollowing, states: list[str]
+    frames: FrameChannel, feed_applier: ScriptedFeedApplier, states: list[str]
 ) -> None:
     """Other processes must not learn of a gap later than this one."""
     await frames.followed()
@@ -144,13 +144,13 @@ class ReluctantFeed:
             self.ended.set()
 
 
-def a_sidecar(feed: ReluctantFeed, feed_applier: ScriptedFollowing) -> SimpleNamespace:
+def a_sidecar(feed: ReluctantFeed, feed_applier: ScriptedFeedApplier) -> SimpleNamespace:
     background = Background(FakeClock().monotonic)
     return SimpleNamespace(open_feed=lambda _: feed, feed_applier=feed_applier, background=background)
 
 
 async def test_a_feed_that_does_not_close_is_not_relied_on(
-    feed_applier: ScriptedFollowing, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    feed_applier: ScriptedFeedApplier, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While it closes nobody reads what it tells: what is cached must not pass for fresh meanwhile."""
     monkeypatch.setattr(consumers, "CLOSING_SECONDS", 0.05)
@@ -171,7 +171,7 @@ async def test_a_feed_that_does_not_close_is_not_relied_on(
     assert "did not close in time" in caplog.text
 
 
-async def test_a_feed_that_was_stopped_can_be_started_again(feed_applier: ScriptedFollowing) -> None:
+async def test_a_feed_that_was_stopped_can_be_started_again(feed_applier: ScriptedFeedApplier) -> None:
     feed = ReluctantFeed()
     feed.let_go.set()
     task = FeedTask(a_sidecar(feed, feed_applier), SimpleNamespace())  # type: ignore[arg-type]

@@ -45,7 +45,7 @@ GRANTED = Answer(
 )
 
 
-class ScriptedReading:
+class ScriptedReader:
     """Answers when it is let, or fails."""
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class EmptyResponseCache:
         return None
 
 
-class ScriptedReporting:
+class ScriptedReporter:
     """Fails."""
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ Serve = tuple[Client, GrpcServer, int]
 
 @asynccontextmanager
 async def serving(
-    reader: ScriptedReading, usage_reporter: ScriptedReporting, limits: ServerLimits = LIMITS
+    reader: ScriptedReader, usage_reporter: ScriptedReporter, limits: ServerLimits = LIMITS
 ) -> AsyncIterator[Serve]:
     servicer = SidecarServicer(
         reader=cast("EntitlementReader", reader),
@@ -121,17 +121,17 @@ async def serving(
 
 
 @pytest.fixture
-def reader() -> ScriptedReading:
-    return ScriptedReading()
+def reader() -> ScriptedReader:
+    return ScriptedReader()
 
 
 @pytest.fixture
-def usage_reporter() -> ScriptedReporting:
-    return ScriptedReporting()
+def usage_reporter() -> ScriptedReporter:
+    return ScriptedReporter()
 
 
 @pytest.fixture
-async def served(reader: ScriptedReading, usage_reporter: ScriptedReporting) -> AsyncIterator[Serve]:
+async def served(reader: ScriptedReader, usage_reporter: ScriptedReporter) -> AsyncIterator[Serve]:
     async with serving(reader, usage_reporter) as served:
         yield served
 
@@ -152,7 +152,7 @@ async def test_a_message_that_is_too_large_is_refused_and_others_go_on(served: S
     assert (await client.GetBooleanEntitlement(REQUEST)).has_access
 
 
-async def test_one_call_too_many_is_refused(served: Serve, reader: ScriptedReading) -> None:
+async def test_one_call_too_many_is_refused(served: Serve, reader: ScriptedReader) -> None:
     client, _, _ = served
     reader.gate.clear()
     calls = [asyncio.ensure_future(client.GetBooleanEntitlement(REQUEST)) for _ in range(3)]
@@ -195,11 +195,11 @@ async def test_the_bound_of_metadata_is_where_it_is_said(served: Serve) -> None:
 
 
 async def test_a_client_that_pings_every_second_while_its_call_waits_is_served(
-    served: Serve, reader: ScriptedReading
+    served: Serve, reader: ScriptedReader
 ) -> None:
     _, _, port = served
     reader.gate.clear()
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    answers, writer = await asyncio.open_connection("127.0.0.1", port)
     message = struct.pack(">BI", 0, REQUEST.ByteSize()) + REQUEST.SerializeToString()
     fields = [
         *((":method", "POST"), (":scheme", "http"), (":authority", "x"), ("te", "trailers")),
@@ -220,13 +220,13 @@ async def test_a_client_that_pings_every_second_while_its_call_waits_is_served(
     reader.gate.set()
 
     async with asyncio.timeout(5):
-        answer = await reader.readuntil(b"grpc-status")
+        answer = await answers.readuntil(b"grpc-status")
     assert b"too_many_pings" not in answer
     writer.close()
     await writer.wait_closed()
 
 
-async def test_an_answer_may_be_larger_than_what_is_taken(served: Serve, reader: ScriptedReading) -> None:
+async def test_an_answer_may_be_larger_than_what_is_taken(served: Serve, reader: ScriptedReader) -> None:
     client, _, _ = served
     feature = replace(a_boolean_feature().feature, id="f" * (LIMITS.max_message_bytes * 2))
     reader.answer = replace(
@@ -240,7 +240,7 @@ async def test_an_answer_may_be_larger_than_what_is_taken(served: Serve, reader:
 
 @pytest.mark.parametrize("failure", [RuntimeError("secret"), KeyError("secret"), SidecarError("secret")])
 async def test_the_text_of_an_exception_never_reaches_a_caller(
-    served: Serve, reader: ScriptedReading, failure: Exception
+    served: Serve, reader: ScriptedReader, failure: Exception
 ) -> None:
     client, _, _ = served
     reader.failure = failure
@@ -269,7 +269,7 @@ async def test_garbage_instead_of_a_message_is_refused(served: Serve) -> None:
     assert grpc.StatusCode.INTERNAL is code or grpc.StatusCode.INVALID_ARGUMENT is code
 
 
-async def test_calls_are_counted_by_method_and_code(served: Serve, reader: ScriptedReading) -> None:
+async def test_calls_are_counted_by_method_and_code(served: Serve, reader: ScriptedReader) -> None:
     client, _, _ = served
 
     def counted(code: str) -> float:
@@ -284,7 +284,7 @@ async def test_calls_are_counted_by_method_and_code(served: Serve, reader: Scrip
     assert (before[0] + 1, before[1] + 1) == (counted("OK"), counted("INTERNAL"))
 
 
-async def test_a_caller_that_gives_up_is_counted_as_such(served: Serve, reader: ScriptedReading) -> None:
+async def test_a_caller_that_gives_up_is_counted_as_such(served: Serve, reader: ScriptedReader) -> None:
     client, _, _ = served
     reader.gate.clear()
 
@@ -293,7 +293,7 @@ async def test_a_caller_that_gives_up_is_counted_as_such(served: Serve, reader: 
     assert grpc.StatusCode.DEADLINE_EXCEEDED is code
 
 
-async def test_a_graceful_stop_lets_calls_under_way_end(served: Serve, reader: ScriptedReading) -> None:
+async def test_a_graceful_stop_lets_calls_under_way_end(served: Serve, reader: ScriptedReader) -> None:
     client, server, _ = served
     reader.gate.clear()
     call = asyncio.ensure_future(client.GetBooleanEntitlement(REQUEST))
@@ -307,7 +307,7 @@ async def test_a_graceful_stop_lets_calls_under_way_end(served: Serve, reader: S
     await server.stop(grace_seconds=0)
 
 
-async def test_a_call_that_outlasts_the_grace_is_cut(served: Serve, reader: ScriptedReading) -> None:
+async def test_a_call_that_outlasts_the_grace_is_cut(served: Serve, reader: ScriptedReader) -> None:
     client, server, _ = served
     reader.gate.clear()
     call = asyncio.ensure_future(client.GetBooleanEntitlement(REQUEST))
@@ -320,7 +320,7 @@ async def test_a_call_that_outlasts_the_grace_is_cut(served: Serve, reader: Scri
 
 
 async def test_a_taken_port_is_one_clear_sentence(
-    reader: ScriptedReading, usage_reporter: ScriptedReporting
+    reader: ScriptedReader, usage_reporter: ScriptedReporter
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -330,16 +330,16 @@ async def test_a_taken_port_is_one_clear_sentence(
 
 
 async def test_an_old_connection_is_asked_to_come_anew(
-    reader: ScriptedReading, usage_reporter: ScriptedReporting
+    reader: ScriptedReader, usage_reporter: ScriptedReporter
 ) -> None:
     """HTTP/2 says so with GOAWAY; a client opens another connection, perhaps to another instance."""
     limits = replace(LIMITS, max_connection_age_seconds=0.5)
     async with serving(reader, usage_reporter, limits) as (_, _, port), asyncio.timeout(15):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        answers, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
 
-        told = await reader.readuntil(b"max_age")
+        received = await answers.readuntil(b"max_age")
 
-        assert told.endswith(b"max_age")
+        assert received.endswith(b"max_age")
         writer.close()
         await writer.wait_closed()

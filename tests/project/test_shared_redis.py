@@ -83,7 +83,7 @@ async def _role(sidecar: SidecarProcess) -> str:
 
 async def _leads_and_follows(sidecar: SidecarProcess) -> bool:
     feed = (await sidecar.parts())["feed"]
-    return bool(feed["role"] == "leading" and feed["following"])
+    return bool(feed["role"] == "leader" and feed["following"])
 
 
 async def test_what_one_fetched_costs_the_other_no_call(emulator: Emulator, two: list[Instance]) -> None:
@@ -107,7 +107,7 @@ async def test_one_process_follows_the_feed_for_all(emulator: Emulator, two: lis
 
     parts = [await first.parts(), await second.parts()]
 
-    assert ["leading", "hearing"] == [each["feed"]["role"] for each in parts]
+    assert ["leader", "follower"] == [each["feed"]["role"] for each in parts]
     assert ["following", "following through holder"] == [each["feed"]["phase"] for each in parts]
     holders = {each["redis"]["feed_lease_holder"] for each in parts}
     assert len(holders) == 1
@@ -265,7 +265,7 @@ async def test_redis_absent_at_start(emulator: Emulator, redis: RedisServer, tmp
         assert await is_granted(other, "customer-1")
         await first.following()
         await second.following()
-        assert ["alone", "alone"] == [await _role(first), await _role(second)]
+        assert ["standalone", "standalone"] == [await _role(first), await _role(second)]
         emulator.state.put("customer-1", boolean_state(granted=False, updated_at="2026-07-01T00:00:00.000Z"))
         for client in (one, other):
             await _until(lambda client=client: _is_denied(client, "customer-1"), seconds=5)  # type: ignore[misc]
@@ -273,7 +273,7 @@ async def test_redis_absent_at_start(emulator: Emulator, redis: RedisServer, tmp
         redis.start()
 
         async def is_shared() -> bool:
-            return {await _role(first), await _role(second)} == {"leading", "hearing"}
+            return {await _role(first), await _role(second)} == {"leader", "follower"}
 
         await _until(is_shared, seconds=40)
 
@@ -395,7 +395,7 @@ async def test_a_dead_subscription_is_made_anew(
 
         await hearer.printed("is not heard")
         await hearer.following()
-        assert "hearing" == await _role(hearer)
+        assert "follower" == await _role(hearer)
         emulator.state.put("customer-1", boolean_state(updated_at="2026-06-01T00:00:01.000Z"), push=False)
         assert await is_granted(client, "customer-1")
         denied = boolean_state(granted=False, updated_at="2026-06-01T00:00:02.000Z")

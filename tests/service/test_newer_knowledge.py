@@ -45,13 +45,13 @@ async def following(house: House) -> House:
 
 
 @pytest.mark.parametrize("held", [BOTH, BOTH_AHEAD], ids=["stamped today", "by a clock that was ahead"])
-async def test_a_revocation_is_applied_at_once(feed_applier: House, held: Entity) -> None:
+async def test_a_revocation_is_applied_at_once(following: House, held: Entity) -> None:
     """What was stamped last is taken away, so that the set's stamps go back."""
-    await told(feed_applier, held)
+    await told(following, held)
 
-    await told(feed_applier, REVOKED)
+    await told(following, REVOKED)
 
-    assert (False, EntityState.FRESH) == await has_promo(feed_applier)
+    assert (False, EntityState.FRESH) == await has_promo(following)
 
 
 @pytest.mark.parametrize("held", [BOTH, BOTH_AHEAD], ids=["stamped today", "by a clock that was ahead"])

@@ -19,7 +19,7 @@ from entitlements.domain.errors import (
 from entitlements.domain.outbox import KEY_MEMORY_MS, TOO_OLD, Write
 from entitlements.service.resting_writes import FIRST_REST_SECONDS, LONGEST_REST_SECONDS, MAX_SUSPECTS
 from tests.outbox.outbox_contract import REPORT, events
-from tests.service.test_delivering import Office, office
+from tests.service.test_outbox_dispatcher import Office, office
 
 __all__ = ["office"]
 

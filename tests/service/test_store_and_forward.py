@@ -13,7 +13,7 @@ from entitlements.domain.outbox import Write
 from entitlements.domain.usage import UpdateBehavior
 from tests.builders import a_metered_feature, a_usage, an_entity
 from tests.outbox.outbox_contract import EVENT, REPORT
-from tests.service.test_delivering import Office, office
+from tests.service.test_outbox_dispatcher import Office, office
 
 __all__ = ["office"]
 
