@@ -51,6 +51,8 @@ class SharedRedis:
     lease_state: LeaseState | None = None
     """As it was seen last, for people."""
 
+    has_outbox: bool = False
+    """True where writes wait for the cloud there."""
     is_verified: bool = True
     """False where SIDECAR_REDIS_TLS_VERIFY is off."""
     examination: Examination | None = None
@@ -78,7 +80,9 @@ class SharedRedis:
 
     async def examine(self) -> None:
         """Looks what that Redis is and what we may do there; says what changed."""
-        found = await self.connection.run(lambda client: examine(client, self.keys))
+        found = await self.connection.run(
+            lambda client: examine(client, self.keys, has_outbox=self.has_outbox)
+        )
         if found is UNAVAILABLE or found == self.examination:
             return
         self.examination = found
@@ -104,6 +108,7 @@ def shared_redis(config: SidecarConfig, clock: Clock) -> SharedRedis | None:
     connection = RedisConnection(cast("RedisCache", caches[REDIS_CACHE]), clock=clock)
     notifications = Notifications(connection, pattern=keys.fetch_channels)
     return SharedRedis(
+        has_outbox=config.sidecar_outbox != "off",
         is_verified=config.sidecar_redis_tls_verify or not config.redis_tls,
         keys=keys,
         connection=connection,

@@ -3,8 +3,10 @@
 One process at a time delivers (a lease sees to that), so it takes over whatever another left unsettled.
 """
 
+import secrets
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias, TypeVar
 
 from redis import Redis
 from redis.exceptions import ResponseError
@@ -13,66 +15,42 @@ from entitlements.domain.errors import OutboxUnavailable, Overloaded
 from entitlements.domain.outbox import DeadLetter, OutboxEntry, OutboxLimits, OutboxState, Write
 from entitlements.domain.ports import Clock
 from entitlements.outbox.codec import Unreadable, decode, encode
+from entitlements.outbox.redis_scripts import ACCEPT, GROUP, MOVE, REMOVE, REPAIR, STATE
 from entitlements.redis.connection import UNAVAILABLE, RedisConnection
+from entitlements.redis.examination import outbox_probes, refused_of
 
-GROUP = "delivery"
 CONSUMER = "holder"
 """One name for whoever holds the lease: it finds what the last holder left."""
 UNREADABLE = "it could not be read"
 ACCEPTED, FULL_ENTRIES, FULL_BYTES = 0, 1, 2
 
-# KEYS: waiting, dead, bytes. Out of memory, Redis refuses the first command that writes: none is half done.
-# The group is made here, because a full Redis would not let it be made when the entries are to leave.
-_ACCEPT = f"""
-if redis.call('XLEN', KEYS[1]) + redis.call('XLEN', KEYS[2]) + #ARGV - 3 > tonumber(ARGV[1]) then return 1 end
-local size = 0
-for i = 4, #ARGV do size = size + #ARGV[i] end
-if tonumber(redis.call('GET', KEYS[3]) or 0) + size > tonumber(ARGV[2]) then return 2 end
-if redis.call('EXISTS', KEYS[1]) == 0 then
-  redis.call('XGROUP', 'CREATE', KEYS[1], '{GROUP}', '0', 'MKSTREAM')
-end
-for i = 4, #ARGV do redis.call('XADD', KEYS[1], '*', 'write', ARGV[i], 'at', ARGV[3]) end
-redis.call('INCRBY', KEYS[3], size)
-return 0
-"""
-# KEYS: the stream, bytes. ARGV: the group, or nothing for the dead; the ids.
-_REMOVE = """
-local removed = 0
-for i = 2, #ARGV do
-  local found = redis.call('XRANGE', KEYS[1], ARGV[i], ARGV[i])
-  if ARGV[1] ~= '' then redis.call('XACK', KEYS[1], ARGV[1], ARGV[i]) end
-  if found[1] and redis.call('XDEL', KEYS[1], ARGV[i]) == 1 then
-    removed = removed + 1
-    local fields = found[1][2]
-    for at = 1, #fields, 2 do
-      if fields[at] == 'write' then redis.call('DECRBY', KEYS[2], #fields[at + 1]) end
-    end
-  end
-end
-return removed
-"""
-# Removes first: a full Redis lets a script go on writing that has begun with what needs no memory.
-# KEYS: from, to. ARGV: the group of `from`, or nothing; the reason, or nothing; the ids.
-_MOVE = """
-local moved = 0
-for i = 3, #ARGV do
-  local found = redis.call('XRANGE', KEYS[1], ARGV[i], ARGV[i])
-  if found[1] then
-    local write, at = '', '0'
-    local fields = found[1][2]
-    for f = 1, #fields, 2 do
-      if fields[f] == 'write' then write = fields[f + 1] elseif fields[f] == 'at' then at = fields[f + 1] end
-    end
-    if ARGV[1] ~= '' then redis.call('XACK', KEYS[1], ARGV[1], ARGV[i]) end
-    redis.call('XDEL', KEYS[1], ARGV[i])
-    redis.call('XADD', KEYS[2], '*', 'write', write, 'at', at, 'reason', ARGV[2])
-    moved = moved + 1
-  end
-end
-return moved
-"""
-
 _Answer = TypeVar("_Answer")
+_Arguments: TypeAlias = tuple[str | bytes | int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Counts:
+    """What Redis holds, and what it says that there is meant to be (`redis_scripts`)."""
+
+    waiting: int = 0
+    dead: int = 0
+    size_bytes: int = 0
+    birth: bytes = b""
+    entries: int = 0
+    accepted: int = 0
+    oldest_at_ms: int = 0
+
+    @property
+    def held(self) -> int:
+        return self.waiting + self.dead
+
+    def are_amiss(self, known: "_Counts") -> bool:
+        """True when they contradict themselves, or what this process knew of them."""
+        if self.entries != self.held:
+            return True
+        if self.birth == known.birth:
+            return self.accepted < known.accepted
+        return known.birth != b""
 
 
 class RedisStreamOutbox:
@@ -91,19 +69,28 @@ class RedisStreamOutbox:
         self._waiting = name
         self._dead = f"{name}:dead"
         self._bytes = f"{name}:bytes"
+        self._count = f"{name}:count"
+        self._known = _Counts()
+        self._is_proven = False
         self._limits = limits
         self._clock = clock
 
     async def accept(self, writes: Sequence[Write]) -> None:
         """Keeps all of them, or none, in one step."""
-        keys = (self._waiting, self._dead, self._bytes)
-        limits = (self._limits.max_entries, self._limits.max_bytes, self._clock.now_ms())
+        await self._prove()
+        limits = (self._limits.max_entries, self._limits.max_bytes)
         texts = [encode(write) for write in writes]
-        outcome: Any = await self._run(lambda client: client.eval(_ACCEPT, len(keys), *keys, *limits, *texts))
+        arguments: _Arguments = (*limits, self._clock.now_ms(), secrets.token_hex(4), *texts)
+        answer: Any = await self._run(lambda client: client.eval(ACCEPT, 4, *self._keys, *arguments))
+        outcome, birth, accepted = answer
         if outcome == FULL_ENTRIES:
             raise Overloaded("SIDECAR_OUTBOX_MAX_ENTRIES")
         if outcome == FULL_BYTES:
             raise Overloaded("SIDECAR_OUTBOX_MAX_BYTES")
+        known = self._known
+        if birth == known.birth and accepted > known.accepted:
+            waiting = known.waiting + accepted - known.accepted
+            self._known = replace(known, waiting=waiting, accepted=accepted)
 
     async def oldest(self, count: int) -> Sequence[OutboxEntry]:
         """What was taken and not settled comes before what is new, so that the order is kept."""
@@ -147,17 +134,61 @@ class RedisStreamOutbox:
         return await self._remove(self._dead, "", await self._all_dead() if ids is None else ids)
 
     async def state(self) -> OutboxState:
-        """How full it is."""
-        return await self._run(self._state)
+        """How full it is, and what was lost since this was asked last: evicted, or gone with a restart."""
+        await self._prove()
+        found, lost = await self._counts(), 0
+        if found.are_amiss(self._known):
+            repaired = await self._repair()
+            if repaired is None:  # Redis is full, and what is here leaves all the same; it is counted later
+                return _state_of(found, lost=0)
+            found, lost = await self._counts(), repaired
+        self._known = found
+        return _state_of(found, lost=lost)
 
     async def stop(self) -> None:
         """Nothing is open here: the connection is another's."""
 
+    @property
+    def _keys(self) -> tuple[str, str, str, str]:
+        return self._waiting, self._dead, self._bytes, self._count
+
     async def _run(self, work: Callable[[Redis], _Answer]) -> _Answer:
         answer = await self._redis.run(work)
         if answer is UNAVAILABLE:
+            self._is_proven = False  # what answers next may be another Redis, or allow less
             raise OutboxUnavailable
         return answer
+
+    async def _prove(self) -> None:
+        """Nothing is promised where what delivers it is refused; raises OutboxUnavailable.
+
+        What is refused is told by the examination of that Redis, which tries the same.
+        """
+        if self._is_proven:
+            return
+        if await self._run(lambda client: refused_of(client, outbox_probes(self._waiting))):
+            raise OutboxUnavailable
+        self._is_proven = True
+
+    async def _counts(self) -> _Counts:
+        answer: Any = await self._run(lambda client: client.eval(STATE, 4, *self._keys))
+        waiting, dead, size, birth, entries, accepted, oldest = answer
+        return _Counts(
+            waiting=waiting,
+            dead=dead,
+            size_bytes=max(int(size), 0),
+            birth=birth,
+            entries=int(entries),
+            accepted=int(accepted),
+            oldest_at_ms=_milliseconds(oldest),
+        )
+
+    async def _repair(self) -> int | None:
+        """Puts the counts right; how many entries were lost, and None when that cannot be done now."""
+        known = self._known
+        arguments: _Arguments = (known.birth, known.held, known.accepted, secrets.token_hex(4))
+        answer: Any = await self._redis.run(lambda client: client.eval(REPAIR, 4, *self._keys, *arguments))
+        return None if answer is UNAVAILABLE else int(answer)
 
     def _taken(self, client: Redis, count: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
         try:
@@ -169,8 +200,17 @@ class RedisStreamOutbox:
         return self._take(client, count)
 
     def _take(self, client: Redis, count: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
-        claimed: Any = client.xautoclaim(self._waiting, GROUP, CONSUMER, 0, "0-0", count=count)
-        taken = [(id_, fields) for id_, fields in claimed[1] if fields]
+        """All take under one name: what another left unsettled is ours, and need not be claimed.
+
+        To claim (XAUTOCLAIM) is what only Redis 6.2 and newer can.
+        """
+        own: Any = client.xreadgroup(GROUP, CONSUMER, {self._waiting: "0"}, count=count)
+        taken = []
+        for id_, fields in own[0][1] if own else []:
+            if fields:
+                taken.append((id_, fields))
+            else:  # somebody else removed it without a word to the group
+                client.xack(self._waiting, GROUP, id_)
         if len(taken) < count:
             new: Any = client.xreadgroup(GROUP, CONSUMER, {self._waiting: ">"}, count=count - len(taken))
             taken += new[0][1] if new else []
@@ -182,32 +222,28 @@ class RedisStreamOutbox:
 
     async def _remove(self, stream: str, group: str, ids: Sequence[str]) -> int:
         removed: Any = await self._run(
-            lambda client: client.eval(_REMOVE, 2, stream, self._bytes, group, *ids)
+            lambda client: client.eval(REMOVE, 3, stream, self._bytes, self._count, group, *ids)
         )
+        self._known = replace(self._known, waiting=max(self._known.waiting - int(removed), 0))
         return int(removed)
 
     async def _move_to_dead(self, id_: str, reason: str) -> None:
         await self._move(self._waiting, self._dead, GROUP, reason, [id_])
 
     async def _move(self, source: str, target: str, group: str, reason: str, ids: Sequence[str]) -> int:
-        moved: Any = await self._run(
-            lambda client: client.eval(_MOVE, 2, source, target, group, reason, *ids)
-        )
-        return int(moved)
+        arguments: _Arguments = (group, reason, "", 0, 0, *ids)
+        answer: Any = await self._run(lambda client: client.eval(MOVE, 2, source, target, *arguments))
+        return int(answer[0])
 
-    def _state(self, client: Redis) -> OutboxState:
-        pipeline: Any = client.pipeline(transaction=False)  # a full Redis refuses MULTI
-        pipeline.xlen(self._waiting)
-        pipeline.xlen(self._dead)
-        pipeline.get(self._bytes)
-        pipeline.xrange(self._waiting, count=1)
-        waiting, dead, size, oldest = pipeline.execute()
-        return OutboxState(
-            waiting=waiting,
-            dead=dead,
-            size_bytes=int(size or 0),
-            oldest_accepted_at_ms=_accepted_at(oldest[0][1]) if oldest else None,
-        )
+
+def _state_of(counts: _Counts, *, lost: int) -> OutboxState:
+    return OutboxState(
+        waiting=counts.waiting,
+        dead=counts.dead,
+        size_bytes=counts.size_bytes if counts.held else 0,
+        oldest_accepted_at_ms=counts.oldest_at_ms if counts.waiting else None,
+        lost=lost,
+    )
 
 
 def _entry(id_: bytes, fields: dict[bytes, bytes]) -> OutboxEntry:
@@ -218,7 +254,10 @@ def _entry(id_: bytes, fields: dict[bytes, bytes]) -> OutboxEntry:
 
 
 def _accepted_at(fields: dict[bytes, bytes]) -> int:
-    text = fields.get(b"at", b"")
+    return _milliseconds(fields.get(b"at", b""))
+
+
+def _milliseconds(text: bytes) -> int:
     return int(text) if text.isdigit() else 0
 
 

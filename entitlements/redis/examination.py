@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from entitlements.redis.causes import refusal_of
 from entitlements.redis.connection import Client
@@ -28,10 +28,11 @@ NEEDED: Mapping[str, str] = {
     "EXISTS": "a customer that two processes miss at once is fetched by both",
     "PUBLISH": "changes show late in the other processes",
     "SUBSCRIBE": "changes show late in this process",
-    "XADD": "an outbox in Redis keeps nothing",
     "SCAN": "its customers cannot be listed",
 }
 """What does not go where a command is refused; all else goes on."""
+NEEDED_BY_OUTBOX = "the outbox keeps nothing"
+"""The same for each of `outbox_probes`: what is promised must also be found, settled and set aside."""
 SPARED = frozenset({"SCRIPT", "CLIENT"})
 """Where these are refused, all goes on: scripts are sent by EVAL, and connections need no name."""
 
@@ -45,23 +46,59 @@ class Examination:
     is_cluster: bool = False
     """True for a node of a Cluster, which a plain client cannot use."""
     refused: tuple[str, ...] = ()
-    """The commands that this user may not use, of those that are ever used."""
+    """The commands that this user may not use or this Redis does not know, of those that are ever used."""
 
     @property
     def lacking(self) -> tuple[str, ...]:
         """Those without which something does not go."""
-        return tuple(command for command in self.refused if command in NEEDED)
+        return tuple(command for command in self.refused if command not in SPARED)
 
     @property
     def sentences(self) -> list[str]:
         """What a person has to know."""
         told = [CLUSTER] if self.is_cluster else []
-        told += [f"its user may not {command}: {NEEDED[command]}" for command in self.lacking]
+        told += [lack(command) for command in self.lacking]
         spared = [command for command in self.refused if command in SPARED]
         return told + ([f"its user may not {' and '.join(spared)}, which are not needed"] if spared else [])
 
 
-def examine(client: Client, keys: KeySpace) -> Examination:
+def lack(command: str) -> str:
+    """What does not go without a command that is not allowed, or not known there."""
+    return f"its user may not {command}: {NEEDED.get(command, NEEDED_BY_OUTBOX)}"
+
+
+def outbox_probes(name: str) -> dict[str, Sequence[str | int]]:
+    """What an outbox of that name needs, each tried without effect: on a key that is not there."""
+    nothing = f"{name}:none"
+    return {
+        "EVAL": ("EVAL", "return 1", 0),
+        "EXISTS": ("EXISTS", nothing),
+        "GET": ("GET", nothing),
+        "SET": ("SET", nothing, 0, "XX"),
+        "INCRBY": ("INCRBY", nothing, "no number"),
+        "HGET": ("HGET", nothing, "field"),
+        "HSET": ("HSET", nothing, "field", 0, "odd"),
+        "HINCRBY": ("HINCRBY", nothing, "field", "no number"),
+        "XLEN": ("XLEN", nothing),
+        "XRANGE": ("XRANGE", nothing, "-", "+", "COUNT", 1),
+        "XADD": ("XADD", nothing, "0-0", "write", ""),  # an id that no entry may have
+        "XGROUP": ("XGROUP", "CREATE", nothing, "none", 0),
+        "XREADGROUP": ("XREADGROUP", "GROUP", "none", "none", "COUNT", 1, "STREAMS", nothing, ">"),
+        "XACK": ("XACK", nothing, "none", "0-1"),
+        "XDEL": ("XDEL", nothing, "0-1"),
+    }
+
+
+def refused_of(client: Client, probes: Mapping[str, Sequence[bytes | str | int]]) -> tuple[str, ...]:
+    """Which of these commands are refused or not known there, asked in one round trip."""
+    pipeline: Any = client.pipeline(transaction=False)
+    for words in probes.values():
+        pipeline.execute_command(*words)
+    answers = pipeline.execute(raise_on_error=False)
+    return tuple(name for name, answer in zip(probes, answers, strict=True) if _is_refused(answer))
+
+
+def examine(client: Client, keys: KeySpace, *, has_outbox: bool = False) -> Examination:
     """Asks in two round trips; raises RedisError where Redis does not answer."""
     probe = raw(f"{keys.prefix}:sidecar:doctor")
     commands: dict[str, Sequence[bytes | str | int]] = {
@@ -74,10 +111,11 @@ def examine(client: Client, keys: KeySpace) -> Examination:
         "TIME": ("TIME",),
         "EXISTS": ("EXISTS", probe),
         "PUBLISH": ("PUBLISH", raw(keys.fetch_channels[:-1]), "{}"),
-        "XADD": ("XADD", probe, "NOMKSTREAM", "*", "write", ""),  # onto a string: nothing is added
         "SCAN": ("SCAN", 0, "COUNT", 1),
         "DEL": ("DEL", probe),
     }
+    if has_outbox:
+        commands = {**outbox_probes(keys.outbox), **commands}
     pipeline: Any = client.pipeline(transaction=False)
     for words in commands.values():
         pipeline.execute_command(*words)
@@ -93,7 +131,9 @@ def examine(client: Client, keys: KeySpace) -> Examination:
 
 
 def _is_refused(answer: object) -> bool:
-    return isinstance(answer, NoPermissionError)
+    """Not allowed, or not known: an older Redis, or one whose owner renamed what is dangerous."""
+    is_unknown = isinstance(answer, ResponseError) and str(answer).lower().startswith("unknown command")
+    return is_unknown or isinstance(answer, NoPermissionError)
 
 
 def _is_moved(error: Any) -> bool:

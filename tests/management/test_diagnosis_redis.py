@@ -49,7 +49,8 @@ def test_a_node_of_a_cluster_is_one_fault(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("refused", "named"), [("eval", "EVAL"), ("psubscribe", "SUBSCRIBE"), ("publish", "PUBLISH")]
+    ("refused", "named"),
+    [("eval", "EVAL"), ("psubscribe", "SUBSCRIBE"), ("publish", "PUBLISH"), ("xreadgroup", "XREADGROUP")],
 )
 def test_a_command_that_is_refused_is_named(server: RedisServer, refused: str, named: str) -> None:
     with server:

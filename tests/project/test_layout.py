@@ -27,6 +27,7 @@ ELSEWHERE = {
     "entitlements/rate_limited_log.py": "tests/doors/test_leaves.py",
     "entitlements/service/resting.py": "tests/service/test_circuits.py",
     "entitlements/service/resting_writes.py": "tests/service/test_refusals.py",
+    "entitlements/outbox/redis_scripts.py": "tests/outbox/test_redis_stream.py",
     "grpc_service/apps.py": "tests/grpc_service/test_server.py",
     "grpc_service/health.py": "tests/wire/test_grpclib.py",
     "grpc_service/methods.py": "tests/grpc_service/test_server.py",

@@ -11,7 +11,7 @@ from entitlements.config import SidecarConfig
 from entitlements.management.diagnosis.finding import Finding, fault, ok, skipped, warning
 from entitlements.redis.causes import Trouble, cause_of, refusal_of
 from entitlements.redis.connection import Client
-from entitlements.redis.examination import CLUSTER, NEEDED, Examination, examine
+from entitlements.redis.examination import CLUSTER, Examination, examine, lack
 from entitlements.redis.keys import KeySpace
 from entitlements.redis.scripts import Write, redis_ms, write_newest
 
@@ -40,7 +40,7 @@ def examine_redis(config: SidecarConfig, client: Client | None) -> Iterator[Find
         yield ok("Redis", f"{address} answers")
         yield from _tls(config)
         yield from _prefix(prefix)
-        examination = examine(client, keys)
+        examination = examine(client, keys, has_outbox=config.sidecar_outbox != "off")
         if examination.is_cluster:
             yield fault("Redis", f"{address} cannot be used: {CLUSTER}", mend="see REDIS_HOST")
             return
@@ -62,9 +62,9 @@ def _tls(config: SidecarConfig) -> Iterator[Finding]:
 
 
 def _rights(examination: Examination) -> Iterator[Finding]:
-    mend = "give the user in REDIS_USERNAME the right to it (ACL SETUSER)"
+    mend = "give the user in REDIS_USERNAME the right to it (ACL SETUSER), or use a newer Redis"
     for command in examination.lacking:
-        yield fault("Redis rights", f"its user may not {command}: {NEEDED[command]}", mend=mend)
+        yield fault("Redis rights", lack(command), mend=mend)
 
 
 def _prefix(prefix: str) -> Iterator[Finding]:
