@@ -9,7 +9,7 @@ from emulator.catalogue import feature_entitlement, periodic
 from emulator.usage import Json, Scope
 
 NEW_CUSTOMERS = 20_000
-"""So many misses can be made in one run: each needs a customer that was not asked about before."""
+"""How many misses can be made in one run: each needs a customer that was not asked about before."""
 
 
 def varied_customer(number: int) -> str:

@@ -34,7 +34,7 @@ class Load:
     reply_bytes: int
     """All replies together, each with the five bytes before a gRPC message."""
     new_customers: int = 0
-    """So many customers were asked about that nobody had asked about before."""
+    """How many customers were asked about that nobody had asked about before."""
 
     @property
     def per_second(self) -> float:

@@ -50,7 +50,7 @@ class Bench:
     say: Say
     results: list[Measured] = field(default_factory=list[Measured])
     _asked_about: int = 0
-    """So many new customers were used up."""
+    """How many new customers were used up."""
 
     async def measure(self, scenarios: list[Scenario]) -> None:
         """Measures them, those that share a sidecar together."""
@@ -111,7 +111,7 @@ class Bench:
 
     @asynccontextmanager
     async def _feed(self, scenario: Scenario | None) -> AsyncIterator[None]:
-        """So many events a second while within."""
+        """How many events a second while within."""
         if scenario is None or scenario.feed_events_per_second == 0:
             yield
             return

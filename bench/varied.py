@@ -63,7 +63,7 @@ def boolean_body(customer_id: str) -> bytes:
 
 
 def zipf_order(customers: int, length: int, *, seed: int = _SEED) -> list[int]:
-    """So many numbers below `customers`, the n-th as often as 1/n says."""
+    """How many numbers below `customers`, the n-th as often as 1/n says."""
     weights = list(accumulate(1 / (rank + 1) ** ZIPF_EXPONENT for rank in range(customers)))
     return random.Random(seed).choices(range(customers), cum_weights=weights, k=length)  # noqa: S311 - a load
 

@@ -42,7 +42,7 @@ class TaskState:
     last_failure: str | None = None
     """The kind of the last one; the log has its traceback."""
     skipped: int = 0
-    """So many data it left out because they could not be used."""
+    """How many data it left out because they could not be used."""
     troubled_at: float = field(default=float("-inf"))
     """When the last of both happened, monotonic seconds."""
 

@@ -38,9 +38,9 @@ SHARED_LAYER = "shared"
 SHARED_GROUP = "feed"
 HEARING_TASK = "feed-hearing"
 MAX_FRAMES_UNDER_WAY = 1000
-"""So many frames may wait between the socket and the tiers; then the socket is not read."""
+"""How many frames may wait between the socket and the tiers; then the socket is not read."""
 MAX_BYTES_UNDER_WAY = 64 * 1024 * 1024
-"""So many bytes of them; one frame that is larger waits alone."""
+"""How many bytes of them; one frame that is larger waits alone."""
 PATIENCE_SECONDS = 5.0
 """A frame waits no longer for room; then it is given up, and counted as a gap."""
 CLOSING_SECONDS = 3.0
@@ -58,9 +58,9 @@ _ROLES = {
 class FrameChannel:
     """The feed's listener: numbers the frames and passes them on through the channel layer."""
 
-    def __init__(self, feed_applier: FeedApplier, *, tell_state: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, feed_applier: FeedApplier, *, publish_state: Callable[[], Awaitable[None]]) -> None:
         self._feed_applier = feed_applier
-        self._tell_state = tell_state
+        self._publish_state = publish_state
         self._sent = 0
         self._arrived = 0
         self._under_way: deque[tuple[int, int]] = deque()
@@ -71,12 +71,12 @@ class FrameChannel:
     async def followed(self) -> None:
         """See FeedListener."""
         self._feed_applier.followed()
-        await self._tell_state()
+        await self._publish_state()
 
     async def lost(self, _cause: str) -> None:
         """See FeedListener."""
         self._feed_applier.lost()
-        await self._tell_state()
+        await self._publish_state()
 
     async def delivered(self, subscription: str, frame: str) -> None:
         """Passes one frame on, or counts a gap when there is no room for it in time."""
@@ -168,11 +168,11 @@ class FeedGroup:
     async def beat(self) -> None:
         """Shows the others that the holder lives, or notices that it is silent, for ever."""
         while True:
-            await self.tell_state()
+            await self.publish_state()
             self._sidecar.sharing.lose_silent_holder()
             await asyncio.sleep(BEAT_SECONDS)
 
-    async def hear(self) -> None:
+    async def receive(self) -> None:
         """Applies what the holder tells, for as long as it is heard.
 
         Raises:
@@ -187,15 +187,15 @@ class FeedGroup:
             await layer.group_add(SHARED_GROUP, channel)
             while resets == self._redis.connection.resets:  # else another Redis may stand behind the name
                 async with asyncio.timeout(SILENCE_SECONDS):
-                    word = await self._heard(layer, channel)
-                if word is not None and self._sidecar.sharing.hear(word):
+                    word = await self._received(layer, channel)
+                if word is not None and self._sidecar.sharing.receive(word):
                     await apply_frame(
                         self._sidecar, word.subscription or "", word.frame or "", already_shared=True
                     )
         finally:
             await layer.flush()
 
-    async def _heard(self, layer: Any, channel: str) -> Word | None:
+    async def _received(self, layer: Any, channel: str) -> Word | None:
         """The next word; None for what is none, which anybody can publish there."""
         try:
             return word_of(await layer.receive(channel))
@@ -203,15 +203,15 @@ class FeedGroup:
             self._sidecar.background.skip(HEARING_TASK, "a message", type(error).__name__)
             return None
 
-    async def tell_state(self) -> None:
+    async def publish_state(self) -> None:
         """Tells the others how the holder is."""
         if self._leads:
-            await self._tell(self._sidecar.sharing.sign_of_life())
+            await self._publish(self._sidecar.sharing.sign_of_life())
 
-    async def tell_change(self, subscription: str, frame: str) -> None:
+    async def publish_change(self, subscription: str, frame: str) -> None:
         """Tells the others of a change that was applied here, and in Redis."""
         if self._leads:
-            await self._tell(self._sidecar.sharing.change(subscription, frame))
+            await self._publish(self._sidecar.sharing.change(subscription, frame))
 
     async def leave(self) -> None:
         """Lets another process follow the feed at once."""
@@ -226,7 +226,7 @@ class FeedGroup:
     async def _take(self, role: Role) -> None:
         before = self._sidecar.sharing.role
         if role is not before:
-            logger.info("changes are learned in another way", extra={"role": role.value, "was": before.value})
+            logger.info("feed role changed role=%s was=%s", role.value, before.value)
         metrics.FEED_LEASE_HELD.set(role is Role.LEADER)
         if role is Role.FOLLOWER:
             await self._feed.stop()
@@ -234,7 +234,7 @@ class FeedGroup:
         if role is not Role.FOLLOWER:
             self._feed.start()
 
-    async def _tell(self, word: Word) -> None:
+    async def _publish(self, word: Word) -> None:
         if not self._redis.connection.is_answering:
             return
         message = {"type": "feed.word", **asdict(word)}
@@ -251,7 +251,7 @@ class EntitlementFeedConsumer(AsyncConsumer):
     def __init__(self) -> None:
         super().__init__()
         self._sidecar = sidecar()
-        self._frames = FrameChannel(self._sidecar.feed_applier, tell_state=self._tell_state)
+        self._frames = FrameChannel(self._sidecar.feed_applier, publish_state=self._publish_state)
         self._feed = FeedTask(self._sidecar, self._frames)
         redis = self._sidecar.redis
         self._group = None if redis is None else FeedGroup(self._sidecar, redis, self._feed)
@@ -282,7 +282,7 @@ class EntitlementFeedConsumer(AsyncConsumer):
                 for name, work in (
                     ("feed-lease", self._group.contend),
                     ("feed-beat", self._group.beat),
-                    (HEARING_TASK, self._group.hear),
+                    (HEARING_TASK, self._group.receive),
                 )
             ]
 
@@ -294,16 +294,16 @@ class EntitlementFeedConsumer(AsyncConsumer):
         if self._group is not None:
             await self._group.leave()
 
-    async def _tell_state(self) -> None:
+    async def _publish_state(self) -> None:
         if self._group is not None:
-            await self._group.tell_state()
+            await self._group.publish_state()
 
     async def feed_frame(self, message: dict[str, Any]) -> None:
         """Applies one frame, and tells the other processes."""
         self._frames.take(message["number"])
         await apply_frame(self._sidecar, message["subscription"], message["frame"])
         if self._group is not None:
-            await self._group.tell_change(message["subscription"], message["frame"])
+            await self._group.publish_change(message["subscription"], message["frame"])
 
 
 async def apply_frame(

@@ -17,7 +17,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the pa
 SETTLE_SECONDS = 1.0
 """What was noted shows in the metrics of several processes no later."""
 MAX_NOTED = 1000
-"""So many notes of one kind are kept before they are settled at once."""
+"""How many notes of one kind are kept before they are settled at once."""
 
 
 class DeferredObservations:

@@ -17,13 +17,13 @@ INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 def validate_finite(number: float) -> None:
     """Refuses NaN and infinities, which JSON cannot carry."""
     if not isfinite(number):
-        raise ValidationError("It may be a finite number.")
+        raise ValidationError("It must be a finite number.")
 
 
 def validate_texts(values: object) -> None:
     """Refuses what is not a list of texts."""
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ValidationError('It may be a JSON list of texts, such as ["basic", "pro"].')
+        raise ValidationError('It must be a JSON list of texts, such as ["basic", "pro"].')
 
 
 class JsonOfAnybody(models.JSONField):

@@ -9,7 +9,7 @@ INTERVAL_SECONDS = 60.0
 
 
 @dataclass(slots=True)
-class _Told:
+class _Emitted:
     at: float
     untold: int = 0
 
@@ -20,7 +20,7 @@ class RateLimitedLog:
     def __init__(self, logger: logging.Logger, monotonic: Callable[[], float]) -> None:
         self._logger = logger
         self._monotonic = monotonic
-        self._told: dict[str, _Told] = {}
+        self._told: dict[str, _Emitted] = {}
 
     def error(
         self,
@@ -31,7 +31,7 @@ class RateLimitedLog:
         cause: str | None = None,
     ) -> None:
         """As `warning`, of what a person has to mend."""
-        self._tell(logging.ERROR, condition, message, *args, exc_info=exc_info, cause=cause)
+        self._emit(logging.ERROR, condition, message, *args, exc_info=exc_info, cause=cause)
 
     def warning(
         self,
@@ -45,13 +45,13 @@ class RateLimitedLog:
 
         The cause, or a failure among the arguments, stands under LOG_ERROR_KEY in a JSON line.
         """
-        self._tell(logging.WARNING, condition, message, *args, exc_info=exc_info, cause=cause)
+        self._emit(logging.WARNING, condition, message, *args, exc_info=exc_info, cause=cause)
 
     def info(self, condition: str, message: str, *args: object) -> None:
         """As `warning`, of what is as it should be."""
-        self._tell(logging.INFO, condition, message, *args)
+        self._emit(logging.INFO, condition, message, *args)
 
-    def _tell(
+    def _emit(
         self,
         level: int,
         condition: str,
@@ -66,7 +66,7 @@ class RateLimitedLog:
             told.untold += 1
             return
         untold = 0 if told is None else told.untold
-        self._told[condition] = _Told(at=now)
+        self._told[condition] = _Emitted(at=now)
         extra: dict[str, object] = {"condition": condition, "untold": untold}
         if cause is not None:
             extra["error"] = cause

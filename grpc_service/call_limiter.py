@@ -55,7 +55,7 @@ class CallLimiter:
         """Counts and tells a call that is refused unseen."""
         self._refused[cause] += 1
         metrics.GRPC_REFUSED.labels(cause).inc()
-        self._log.warning(cause, "calls are refused unseen cause=%s", cause)
+        self._log.warning(cause, "rejecting calls cause=%s", cause)
 
     def state(self) -> PartState:
         """For people."""

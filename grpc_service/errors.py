@@ -18,7 +18,7 @@ from entitlements.domain.errors import (
     Unreachable,
 )
 
-UNEXPECTED = "the sidecar made a mistake; its log tells which"
+UNEXPECTED = "unexpected error in the sidecar; its log has the cause"
 """What a caller is told of a defect: never the exception's text."""
 TOO_MANY_CALLS = "too many calls at a time"
 """What a call past the bound is told, with RESOURCE_EXHAUSTED."""

@@ -85,7 +85,7 @@ def _refused(error: Exception, name: str) -> Refused:
     if isinstance(error, Refused):
         return error
     if not isinstance(error, SidecarError | DecodeError):
-        logger.error("a call ended in a defect", extra={"method": name}, exc_info=error)
+        logger.error("unexpected exception from method", extra={"method": name}, exc_info=error)
     return Refused(public_status(error))
 
 

@@ -44,13 +44,13 @@ class SidecarServicer:
         response_cache: ResponseCache,
         usage_reporter: UsageReporter,
         new_idempotency_key: Callable[[], str],
-        tells_provenance: bool,
+        sends_provenance: bool,
     ) -> None:
         self._reader = reader
         self._response_cache = response_cache
         self._usage_reporter = usage_reporter
         self._new_idempotency_key = new_idempotency_key
-        self._tells_provenance = tells_provenance
+        self._sends_provenance = sends_provenance
 
     def methods(self) -> tuple[UnaryMethod, ...]:
         """What can be asked and reported."""
@@ -128,10 +128,10 @@ class SidecarServicer:
         respond: Callable[[Answered, Asked], Message],
     ) -> UnaryMethod:
         """A read: what was answered already, what memory holds, and only then what must be waited for."""
-        path, response_cache, tells_provenance = (
+        path, response_cache, sends_provenance = (
             _path(request_type),
             self._response_cache,
-            self._tells_provenance,
+            self._sends_provenance,
         )
 
         def answer_now(request: bytes) -> Reply | None:
@@ -139,7 +139,7 @@ class SidecarServicer:
             recalled = response_cache.recall(question)
             if recalled is not None:
                 message, age_ms = recalled
-                return message, (*_FRESH_IN_MEMORY, (_AGE_MS, b"%d" % age_ms)) if tells_provenance else ()
+                return message, (*_FRESH_IN_MEMORY, (_AGE_MS, b"%d" % age_ms)) if sends_provenance else ()
             asked = parse(request_type.FromString(request))
             answer = held(asked)
             if answer is None:
@@ -202,7 +202,7 @@ class SidecarServicer:
 
     def _told(self, provenance: Provenance) -> Metadata:
         """Where a reply came from, as trailing metadata: clients that do not know it pass it by."""
-        if not self._tells_provenance:
+        if not self._sends_provenance:
             return ()
         metadata = [(_SOURCE, provenance.source.value.encode())]
         if provenance.state is not None:

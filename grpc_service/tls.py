@@ -83,7 +83,7 @@ class _Follower:
         self._lock = threading.Lock()
         self._mark = _mark(files)
         material = _read(files)
-        self._tell(material)
+        self._log(material)
         self.first = material.configuration
 
     def changed(self) -> grpc.ServerCertificateConfiguration | None:
@@ -99,7 +99,7 @@ class _Follower:
                 self._refuse(error)
                 return None
         metrics.TLS_RELOADS.labels(outcome="taken").inc()
-        self._tell(material)
+        self._log(material)
         return material.configuration
 
     def _refuse(self, error: UnusableTlsFiles) -> None:
@@ -109,7 +109,7 @@ class _Follower:
             extra={"file": str(error.file), "reason": error.reason},
         )
 
-    def _tell(self, material: _Material) -> None:
+    def _log(self, material: _Material) -> None:
         metrics.TLS_CERTIFICATE_EXPIRES.set(material.expires_at.timestamp())
         details = {"file": str(self._files.certificate), "expires_at": material.expires_at.isoformat()}
         if material.expires_at <= datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC):

@@ -23,11 +23,11 @@ def main() -> None:
     from django.core.management import execute_from_command_line  # noqa: PLC0415 - not for a probe
 
     if arguments:
-        _tell_problems(arguments[0])
+        _print_problems(arguments[0])
     execute_from_command_line([Path(name).name, *arguments])
 
 
-def _tell_problems(command: str) -> None:
+def _print_problems(command: str) -> None:
     """A command goes on with what can be used of the environment, and says what cannot."""
     from django.conf import settings  # noqa: PLC0415 - not for a probe
 

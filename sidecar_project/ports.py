@@ -7,7 +7,7 @@ from grpc_service.server import PortUnavailable
 from grpc_service.tls import TlsFiles
 
 HTTP_BACKLOG = 128
-"""So many HTTP connections may wait to be accepted."""
+"""How many HTTP connections may wait to be accepted."""
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -136,7 +136,7 @@ class _Process:
             response_cache=self._sidecar.response_cache,
             usage_reporter=self._sidecar.usage_reporter,
             new_idempotency_key=lambda: str(uuid.uuid4()),
-            tells_provenance=self._config.sidecar_provenance,
+            sends_provenance=self._config.sidecar_provenance,
         )
         limits = ServerLimits(
             max_message_bytes=self._config.sidecar_max_message_bytes,

@@ -9,7 +9,7 @@ from entitlements.domain.entity import EntityKey
 from entitlements.service.fetcher import NotFetched
 
 AT_A_TIME = 8
-"""So many fetches of one page: callers' misses go first."""
+"""How many fetches of one page: callers' misses go first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

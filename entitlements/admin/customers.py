@@ -38,7 +38,7 @@ from entitlements.models import CachedCustomer
 from entitlements.upstream.state_documents import state_from_entity
 
 MAX_SELECTED = 200
-"""So many are acted upon at a time: more than a page shows."""
+"""How many are acted upon at a time: more than a page shows."""
 _NAME = "admin:entitlements_cachedcustomer"
 
 
@@ -142,7 +142,7 @@ class CachedCustomerAdmin(ModelAdmin):
             raise PermissionDenied
         act, keys = request.POST.get("act"), _selected(request)
         if act not in {"refresh", "evict"}:
-            message = "act may be refresh or evict"
+            message = "act must be refresh or evict"
             raise BadRequest(message)
         back = HttpResponseRedirect(
             customer_url(keys[0]) if len(keys) == 1 else reverse(f"{_NAME}_changelist")

@@ -17,7 +17,7 @@ from entitlements.domain.fallback import FallbackOrigin, FallbackValue
 from entitlements.models import FallbackRule
 
 SHOWN = 200
-"""So many features of the effective configuration are listed."""
+"""How many features of the effective configuration are listed."""
 
 
 class InForce(NamedTuple):

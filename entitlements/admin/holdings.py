@@ -14,14 +14,14 @@ from entitlements.domain.entity import EntityKey
 from entitlements.domain.ports import Source
 
 ROWS = 50
-"""So many on a page, at least where there are more; a page of Redis may have some more."""
+"""How many on a page, at least where there are more; a page of Redis may have some more."""
 SLICE = 2000
 """After so many ids of memory checks get their turn at the interpreter."""
 SLICE_PAUSE_SECONDS = 0.0002
 MAX_LOOKED_AT = 500_000
-"""So many ids of memory one page looks through."""
+"""How many ids of memory one page looks through."""
 SCAN_NAMES = 200
-"""So many names of Redis one SCAN looks at."""
+"""How many names of Redis one SCAN looks at."""
 SCAN_SECONDS = 0.25
 """One page asks Redis for no longer than this; the next page goes on."""
 

@@ -24,7 +24,7 @@ from entitlements.service.outbox_dispatcher import OutboxDispatcher
 from entitlements.service.wording import duration
 
 SHOWN = 100
-"""So many of each are shown, those that wait longest."""
+"""How many of each are shown, those that wait longest."""
 UNREACHABLE = "The outbox cannot be reached: its disk, or Redis, does not answer."
 _ACTS = {"replay": "Replayed", "discard": "Discarded"}
 

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 UNKNOWN_CUSTOMER_TTL_SECONDS = int(UNKNOWN_CUSTOMER_SECONDS)
 """An unknown customer may be signing up: nobody is told longer than this that it is unknown."""
 KEYS_PER_PAGE = 500
-"""So many names one SCAN looks at."""
+"""How many names one SCAN looks at."""
 MAX_USAGE_ATTEMPTS = 3
 """So often a usage is worked out anew because another wrote meanwhile; then newest wins, as everywhere."""
 
@@ -56,11 +56,11 @@ class RedisTier:
         self._clocks = TwoClocks(clock.monotonic)
         self._occasional = RateLimitedLog(logger, clock.monotonic)
         self.dropped_writes = 0
-        """So many writes Redis did not take."""
+        """How many writes Redis did not take."""
         self.takes_writes = True
         """False after a write that Redis did not take, until it takes one."""
         self.junk_values = 0
-        """So many values were found that cannot be used."""
+        """How many values were found that cannot be used."""
         self.junk_found_at = NEVER
         """When the last of them was found, monotonic seconds."""
 

@@ -83,7 +83,7 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         ),
         "certificate_refused": (
             "No trusted TLS connection to Redis comes about (`sentences` tells why, and which variable "
-            "mends it): memory and the cloud answer, and nothing is shared."
+            "fixes it): memory and the cloud answer, and nothing is shared."
         ),
         "cluster": (
             "REDIS_HOST is a node of a Redis Cluster: most keys are refused there. Point it at a Redis "
@@ -108,17 +108,17 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
     "outbox": {
         WELL: "Writes that the cloud cannot take are kept and delivered later.",
         "off": (
-            "Nothing is kept (SIDECAR_OUTBOX=off, or OFFLINE=1): a write that fails is told to its caller "
-            "alone."
+            "Nothing is kept (SIDECAR_OUTBOX=off, or OFFLINE=1): a write that fails is reported to "
+            "its caller alone."
         ),
         "unavailable": (
             "The outbox cannot be used (its file cannot be opened or written, or its Redis does not do what "
-            "is needed; the log tells why): a write that the cloud does not take is told to its caller. "
+            "is needed; the log says why): a write that the cloud does not take is reported to its caller. "
             "`manage.py doctor` examines it."
         ),
         "disk_full": (
             "The disk of SIDECAR_DATA_DIR is full: what is kept goes on being delivered, and a write that "
-            "the cloud does not take is told to its caller. It heals by itself once there is room."
+            "the cloud does not take is reported to its caller. It heals by itself once there is room."
         ),
         "lost": (
             "Writes that were promised are gone before they were delivered (`lost`, since this process "
@@ -140,7 +140,7 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
     "offline_file": {
         WELL: "Answers come from this file.",
         "broken_version": (
-            "The newest version of the file is broken and the one before it is in force; the log tells "
+            "The newest version of the file is broken and the one before it is in force; the log says "
             "what is wrong."
         ),
     },

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 REDIS_CACHE = "redis"
 """The shared Redis among Django's CACHES, where REDIS_ENVIRONMENT_PREFIX is set."""
 EXAMINE_SECONDS = 60.0
-"""So often it is looked what Redis lets us do: rights are mended while we run."""
+"""So often it is looked what Redis lets us do: rights are fixed while we run."""
 EXAMINE_SOON_SECONDS = 2.0
 """The same, before it first answered."""
 UNVERIFIED = "its certificate is not verified (SIDECAR_REDIS_TLS_VERIFY=off): anybody may play Redis"

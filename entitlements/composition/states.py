@@ -212,13 +212,13 @@ def _upstream_problem(built: Sidecar) -> str | None:
 def _feed_state(built: Sidecar) -> PartState:
     state = built.feed.state if built.feed is not None else FeedState()
     trust: Trust = built.feed_applier.trust
-    hears = built.redis is not None and built.sharing.role is Role.FOLLOWER
+    receives = built.redis is not None and built.sharing.role is Role.FOLLOWER
     return _state(
         "feed",
-        _feed_problem(state, follows=built.config.follows_feed, trust=trust, hears=hears),
+        _feed_problem(state, follows=built.config.follows_feed, trust=trust, receives=receives),
         wanted=WELL if built.config.follows_feed else "disabled",
         enabled=built.config.follows_feed,
-        phase=FOLLOWING_THROUGH_HOLDER if hears and trust.following else state.phase.value,
+        phase=FOLLOWING_THROUGH_HOLDER if receives and trust.following else state.phase.value,
         since_ms=state.since_ms,
         last_event_ms=state.last_event_ms,
         failed_attempts=state.failed_attempts,
@@ -228,9 +228,9 @@ def _feed_state(built: Sidecar) -> PartState:
     )
 
 
-def _feed_problem(state: FeedState, *, follows: bool, trust: Trust, hears: bool) -> str | None:
+def _feed_problem(state: FeedState, *, follows: bool, trust: Trust, receives: bool) -> str | None:
     if not follows or trust.following:
         return None
-    if hears:
+    if receives:
         return "holder_not_following"
     return state.problem.value if state.problem is not None else "connecting"

@@ -35,13 +35,13 @@ def parse_fallback_rules(text: str) -> Mapping[str, FallbackValue]:
     try:
         rules = json.loads(text)
     except json.JSONDecodeError as error:
-        message = f"it may be a JSON object; {error.msg} at line {error.lineno}, column {error.colno}"
+        message = f"it must be a JSON object; {error.msg} at line {error.lineno}, column {error.colno}"
         raise ValueError(message) from error
     except RecursionError as error:
-        message = "it may be a JSON object; this one is nested too deeply"
+        message = "it must be a JSON object; this one is nested too deeply"
         raise ValueError(message) from error
     if not isinstance(rules, dict):
-        message = 'it may be a JSON object of feature ids, such as {"feature-sso": {"hasAccess": true}}'
+        message = 'it must be a JSON object of feature ids, such as {"feature-sso": {"hasAccess": true}}'
         raise ValueError(message)  # noqa: TRY004 - a wrong value to whoever wrote it
     return MappingProxyType({feature_id: _rule(feature_id, rule) for feature_id, rule in rules.items()})
 

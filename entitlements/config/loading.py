@@ -57,7 +57,7 @@ class InvalidConfig(Exception):
     def __init__(self, problems: tuple[str, ...]) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
-        """One sentence for each fault: the name, what it held (secrets masked), what it may hold."""
+        """One sentence for each fault: the name, what it held (secrets masked), what it must hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,13 +140,13 @@ def _read_secret(name: str, file_name: str, values: dict[str, Any]) -> str | Non
     """Puts the secret among the values, or returns what is wrong."""
     variable = f"{name}_FILE"
     if name.lower() in values:
-        return f"{name} and {variable} are both set; one of them may be set"
+        return f"{name} and {variable} are both set; only one of them may be set"
     try:
         with Path(file_name).open("rb") as file:
             secret = file.read(MAX_SECRET_FILE_BYTES + 1).decode().rstrip("\r\n")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is not text"
-        return f"{variable} is {file_name!r}, which cannot be read ({reason}); it may name a readable file"
+        return f"{variable} is {file_name!r}, which cannot be read ({reason}); it must name a readable file"
     if not secret or len(secret) > MAX_SECRET_FILE_BYTES:
         return f"{variable} is {file_name!r}, which is empty or too large; it may name the file of a secret"
     values[name.lower()] = secret
@@ -175,7 +175,7 @@ def _held(name: str, environ: Mapping[str, str]) -> str:
 
 def _allowed(message: str) -> str:
     own = message.removeprefix("Value error, ")
-    return own if own != message else "it " + message.removeprefix("Input ").replace("should", "may", 1)
+    return own if own != message else "it " + message.removeprefix("Input ").replace("should", "must", 1)
 
 
 def _missing(config: SidecarConfig | None, values: dict[str, Any], problems: list[str]) -> list[str]:
@@ -185,26 +185,26 @@ def _missing(config: SidecarConfig | None, values: dict[str, Any], problems: lis
         config.offline if config is not None else str(values.get("offline", "")).lower() in {"1", "true"}
     )
     if "server_api_key" not in values and not offline and not any("SERVER_API_KEY" in p for p in problems):
-        found.append("SERVER_API_KEY is not set; it may hold a full access key, unless OFFLINE is true")
+        found.append("SERVER_API_KEY is not set; it must hold a full access key, unless OFFLINE is true")
     if config is None:
         return found
     if config.health_endpoint_url == config.ready_endpoint_url:
         found.append(
-            "HEALTH_ENDPOINT_URL and READY_ENDPOINT_URL are the same; they may be two different paths"
+            "HEALTH_ENDPOINT_URL and READY_ENDPOINT_URL are the same; they must be two different paths"
         )
     if config.redis_keys_ttl_in_secs == 0:
         found.append(
-            "REDIS_KEYS_TTL_IN_SECS is '0'; it may be a number of seconds, or negative for no expiry"
+            "REDIS_KEYS_TTL_IN_SECS is '0'; it must be a number of seconds, or negative for no expiry"
         )
     if (config.tls_cert_file is None) != (config.tls_key_file is None):
-        found.append("TLS_CERT_FILE and TLS_KEY_FILE belong together; both may be set, or neither")
+        found.append("TLS_CERT_FILE and TLS_KEY_FILE belong together; both must be set, or neither")
     if (config.sidecar_admin_username is None) != (config.sidecar_admin_password is None):
         found.append(
             "SIDECAR_ADMIN_USERNAME and SIDECAR_ADMIN_PASSWORD_FILE belong together; "
-            "both may be set, or neither"
+            "both must be set, or neither"
         )
     if config.sidecar_offline_file is not None and not config.offline:
-        found.append("SIDECAR_OFFLINE_FILE is set without OFFLINE; both may be set, or neither")
+        found.append("SIDECAR_OFFLINE_FILE is set without OFFLINE; both must be set, or neither")
     return found + _redis_tls(config) + _unreadable_files(config)
 
 
@@ -225,7 +225,7 @@ def _redis_tls(config: SidecarConfig) -> list[str]:
 
 def _unreadable_files(config: SidecarConfig) -> list[str]:
     return [
-        f"{name.upper()} is {str(file)!r}, which cannot be read; it may name a readable PEM file"
+        f"{name.upper()} is {str(file)!r}, which cannot be read; it must name a readable PEM file"
         for name in PEM_FILES
         if (file := getattr(config, name)) is not None and not _is_readable(file)
     ]

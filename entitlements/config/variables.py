@@ -30,7 +30,7 @@ MIN_PASSWORD_LENGTH = 12
 """Of SIDECAR_ADMIN_PASSWORD."""
 MIN_SECRET_KEY_LENGTH = 50
 MIN_SECRET_KEY_CHARACTERS = 5
-"""So many different ones; both are what Django's own check asks for."""
+"""How many different ones; both are what Django's own check asks for."""
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -40,7 +40,7 @@ def _boolean(value: object) -> object:
     word = value.strip().lower()
     if word in TRUE_WORDS | FALSE_WORDS:
         return word in TRUE_WORDS
-    message = "it may be true or false (1/0, yes/no, on/off)"
+    message = "it must be true or false (1/0, yes/no, on/off)"
     raise ValueError(message)
 
 
@@ -54,7 +54,7 @@ def _url(*schemes: str) -> BeforeValidator:
         except ValueError:
             usable = False
         if not usable:
-            message = f"it may be a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+            message = f"it must be a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}"
             raise ValueError(message)
         return str(value).rstrip("/")
 
@@ -64,7 +64,7 @@ def _url(*schemes: str) -> BeforeValidator:
 def _path(value: object) -> object:
     path = str(value).strip("/")
     if not path or path == "metrics" or path.split("/")[0] in {"admin", "static"} or "?" in path:
-        message = "it may be a path other than metrics, admin and static"
+        message = "it must be a path other than metrics, admin and static"
         raise ValueError(message)
     return path
 
@@ -72,7 +72,7 @@ def _path(value: object) -> object:
 def _port(value: object) -> object:
     if isinstance(value, str) and value.startswith("tcp://"):
         message = (
-            "it may be a number; this looks like the variable that Kubernetes makes for a service "
+            "it must be a number; this looks like the variable that Kubernetes makes for a service "
             "of that name: set it yourself, or set enableServiceLinks: false"
         )
         raise ValueError(message)
@@ -86,7 +86,7 @@ def _lower(value: object) -> object:
 def _header_value(value: object) -> object:
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     if isinstance(text, str) and not all("!" <= character <= "~" for character in text):
-        message = "it may hold printable ASCII characters without blanks"
+        message = "it must hold printable ASCII characters without blanks"
         raise ValueError(message)
     return value
 
@@ -94,7 +94,9 @@ def _header_value(value: object) -> object:
 def _database_url(value: object) -> object:
     text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     if urlsplit(text).scheme not in DATABASE_SCHEMES:
-        message = f"it may be a URL that begins with {' or '.join(f'{each}://' for each in DATABASE_SCHEMES)}"
+        message = (
+            f"it must be a URL that begins with {' or '.join(f'{each}://' for each in DATABASE_SCHEMES)}"
+        )
         raise ValueError(message)
     return value
 
@@ -102,7 +104,7 @@ def _database_url(value: object) -> object:
 def _password(value: object) -> object:
     text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     if len(text) < MIN_PASSWORD_LENGTH:
-        message = f"it may have {MIN_PASSWORD_LENGTH} characters or more"
+        message = f"it must have {MIN_PASSWORD_LENGTH} characters or more"
         raise ValueError(message)
     return value
 
@@ -122,7 +124,7 @@ def _origins(value: object) -> object:
     for each in origins:
         parts = urlsplit(each)
         if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path or parts.query:
-            message = "it may be a list of origins such as https://sidecar.example.com, with commas between"
+            message = "it must be a list of origins such as https://sidecar.example.com, with commas between"
             raise ValueError(message)
     return origins
 
@@ -238,7 +240,7 @@ class SidecarConfig(BaseModel):
         "give it by SIDECAR_SECRET_KEY_FILE; unset: made and kept in SIDECAR_DATA_DIR",
     )
     sidecar_workers: int = Field(
-        1, ge=1, le=64, description="so many processes on the same ports; more than one needs Redis"
+        1, ge=1, le=64, description="number of processes on the same ports; more than one needs Redis"
     )
     sidecar_provenance: Boolean = Field(
         True, description="tell in trailing metadata where an answer came from"
@@ -246,15 +248,15 @@ class SidecarConfig(BaseModel):
     sidecar_fetch_budget_seconds: Seconds = Field(
         10, description="one fetch takes no longer, Edge and API together"
     )
-    sidecar_fetch_concurrency: int = Field(64, ge=1, le=10_000, description="so many fetches at a time")
+    sidecar_fetch_concurrency: int = Field(64, ge=1, le=10_000, description="number of fetches at a time")
     sidecar_fetch_queue_size: int = Field(
-        1000, ge=0, le=1_000_000, description="so many more fetches may wait"
+        1000, ge=0, le=1_000_000, description="number of fetches that may wait beside those"
     )
     sidecar_max_unverified_seconds: Seconds = Field(
         60, description="unfollowed, an older answer is checked again on use"
     )
     sidecar_refreshes_per_second: float = Field(
-        20, gt=0, le=1000, allow_inf_nan=False, description="so many background re-checks a second"
+        20, gt=0, le=1000, allow_inf_nan=False, description="number of background re-checks a second"
     )
     sidecar_feed_ping_seconds: Seconds = Field(10, description="between two pings on the feed")
     sidecar_feed_idle_timeout_seconds: Seconds = Field(30, description="a feed silent for longer is cut")
@@ -281,7 +283,9 @@ class SidecarConfig(BaseModel):
     sidecar_grpc_engine: Annotated[Literal["auto", "cq", "aio"], BeforeValidator(_lower)] = Field(
         "auto", description="what carries gRPC: cq, quick for hits; aio; auto: cq where it works, else aio"
     )
-    sidecar_max_concurrent_calls: int = Field(1000, ge=1, le=1_000_000, description="so many calls at a time")
+    sidecar_max_concurrent_calls: int = Field(
+        1000, ge=1, le=1_000_000, description="number of calls at a time"
+    )
 
     sidecar_decision_log: Boolean = Field(
         False, description="a JSON line for each denial and fallback, and for a sample of what is granted"
@@ -290,7 +294,10 @@ class SidecarConfig(BaseModel):
         0.01, ge=0, le=1, allow_inf_nan=False, description="the share of granted decisions that is logged"
     )
     sidecar_decision_log_max_per_second: int = Field(
-        100, ge=1, le=100_000, description="so many lines; half of them for denials and fallbacks alone"
+        100,
+        ge=1,
+        le=100_000,
+        description="number of lines a second; half of them for denials and fallbacks alone",
     )
     sidecar_decision_log_ids: Boolean = Field(
         False, description="ids of customers and resources in clear; else they are hashed"
@@ -300,12 +307,12 @@ class SidecarConfig(BaseModel):
         "events", description="what is kept while the cloud is away: off, events, or all (usage reports too)"
     )
     sidecar_outbox_max_entries: int = Field(
-        1_000_000, ge=1, le=1_000_000_000, description="so many writes are kept, refused ones included"
+        1_000_000, ge=1, le=1_000_000_000, description="number of writes kept, refused ones included"
     )
     sidecar_outbox_max_bytes: int = Field(
         96 * 1024 * 1024,
         ge=1024,
-        description="so many bytes of writes are kept; a file takes up to twice that, and 16 MiB",
+        description="bytes of writes kept; a file takes up to twice that, and 16 MiB",
     )
 
     @property

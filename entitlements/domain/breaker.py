@@ -8,7 +8,7 @@ import enum
 from collections.abc import Hashable
 
 FAILURES_TO_OPEN = 3
-"""So many subjects that fail with no success between them open the circuit, if they do so"""
+"""How many subjects that fail with no success between them open the circuit, if they do so"""
 TOGETHER_SECONDS = 10.0
 """within this: a few that fail now and then, each by itself, say nothing about the source."""
 FIRST_PAUSE_SECONDS = 1.0

@@ -38,7 +38,7 @@ class InvalidRequest(SidecarError):
     field: str
     """The request's field, as in the proto."""
     problem: str
-    """What is wrong with it and what it may hold, to follow the field's name in a sentence."""
+    """What is wrong with it and what it must hold, to follow the field's name in a sentence."""
 
     def __str__(self) -> str:
         return f"{self.field} {self.problem}"

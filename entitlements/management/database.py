@@ -36,7 +36,7 @@ def prepared() -> None:
     except (DatabaseError, ImproperlyConfigured) as error:
         message = (
             f"the database cannot be used ({type(error).__name__}); see DATABASE_URL, or whether this user "
-            "may write to SIDECAR_DATA_DIR"
+            "must be able to write to SIDECAR_DATA_DIR"
         )
         raise CommandError(message, returncode=EXIT_NOT_ASKED) from error
 

@@ -24,6 +24,6 @@ def finite(text: str) -> float:
     """
     number = float(text)
     if not math.isfinite(number):
-        message = "it may be a finite number"
+        message = "it must be a finite number"
         raise argparse.ArgumentTypeError(message)
     return number

@@ -21,7 +21,7 @@ BUSY_SECONDS = 2.0
 RESERVE_BYTES = 8 * 1024 * 1024
 """Kept back on the disk, since to remove what was delivered needs room, too: a batch is 4 MiB at most."""
 SHRINK_PAGES = 256
-"""So many free pages leave the file at a time, each of which takes as much room in the journal first."""
+"""How many free pages leave the file at a time, each of which takes as much room in the journal first."""
 DAMAGED = ".damaged-"
 """In the name of a file that was set aside, before the moment."""
 _COMPANIONS = ("", "-wal", "-shm")

@@ -1,4 +1,4 @@
-"""Why Redis could not be used, in words for people: what is wrong, and which variable mends it.
+"""Why Redis could not be used, in words for people: what is wrong, and which variable fixes it.
 
 Texts of others are left out: they may name keys, which are ids of customers.
 """
@@ -38,7 +38,7 @@ class Cause:
 
     trouble: Trouble
     text: str
-    """One sentence, with what mends it."""
+    """One sentence, with what fixes it."""
 
 
 TIMED_OUT = Cause(trouble=Trouble.NOT_ANSWERING, text="Redis does not answer in time")
@@ -115,7 +115,7 @@ _CAUSES: Mapping[type[BaseException], Cause] = {
 def cause_of(error: BaseException) -> Cause:
     """Why a call got no answer."""
     for each in _chain(error):
-        cause = _told_by(each)
+        cause = _cause_of(each)
         if cause is not None:
             return cause
     return TIMED_OUT
@@ -137,7 +137,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     yield error
 
 
-def _told_by(error: BaseException) -> Cause | None:
+def _cause_of(error: BaseException) -> Cause | None:
     if isinstance(error, ssl.SSLCertVerificationError):
         return Cause(trouble=Trouble.CERTIFICATE_REFUSED, text=_refused_certificate(error))
     if isinstance(error, ssl.SSLError):

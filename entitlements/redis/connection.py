@@ -28,9 +28,9 @@ logger = logging.getLogger(__name__)
 CALL_SECONDS = 0.3
 """What a request may lose to one call, reconnecting and waiting for a thread included."""
 THREADS = 8
-"""So many calls at a time; each waits for the network and not for the processor."""
+"""How many calls at a time; each waits for the network and not for the processor."""
 MAX_WAITING = 512
-"""So many calls may wait for a thread; past it a call is not made, so that a flood cannot pile up here."""
+"""How many calls may wait for a thread; past it a call is not made, so that a flood cannot pile up here."""
 
 RESET_SECONDS = 1.0
 """The connections are given up no more often than this, whatever a Redis answers that stays as it is."""

@@ -86,9 +86,9 @@ class Notifications:
             message = pubsub.get_message(timeout=POLL_SECONDS)
             if message is not None and self._loop is not None:
                 channel = message["channel"].decode("utf-8", "surrogatepass")
-                self._loop.call_soon_threadsafe(self._tell, channel, message["data"])
+                self._loop.call_soon_threadsafe(self._announce, channel, message["data"])
 
-    def _tell(self, channel: str, message: bytes) -> None:
+    def _announce(self, channel: str, message: bytes) -> None:
         for told in self._waiting.get(channel, ()):
             if not told.done():
                 told.set_result(message)

@@ -27,7 +27,7 @@ from entitlements.service.outages import Outages
 logger = logging.getLogger(__name__)
 
 KEY_REFUSED_PAUSE_SECONDS = 10.0
-"""A refused key is tried again after this: it may have been mended in the cloud."""
+"""A refused key is tried again after this: it may have been fixed in the cloud."""
 THROTTLED_PAUSE_SECONDS = 2.0
 """A cloud that asks to slow down without saying how long is left alone for this."""
 LOOK_SECONDS = 0.5

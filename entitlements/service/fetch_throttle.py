@@ -49,7 +49,7 @@ class FetchThrottle:
         self._interval_seconds = FIRST_INTERVAL_SECONDS
         self._next_at = float("-inf")
         self.paced = 0
-        """So many fetches had to wait."""
+        """How many fetches had to wait."""
 
     def watch(self, processor: Processor | None) -> None:
         """Has fetches wait where the threads of this processor want more than there is; None: none waits."""

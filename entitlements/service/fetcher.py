@@ -48,7 +48,7 @@ TURN_SHARE = 0.4
 MAX_ASKS = 3
 """So often the cloud is asked anew because of a change meanwhile; then its answer is suspect, or loses."""
 CALLERS_OF_A_BURST = 10
-"""So many callers that join one fetch are told in the log."""
+"""How many callers that join one fetch are told in the log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +58,9 @@ class FetchLimits:
     budget_seconds: float
     """One fetch takes no longer, its waiting included (SIDECAR_FETCH_BUDGET_SECONDS)."""
     concurrency: int
-    """So many fetches at a time (SIDECAR_FETCH_CONCURRENCY)."""
+    """How many fetches at a time (SIDECAR_FETCH_CONCURRENCY)."""
     queue_size: int
-    """So many more may wait (SIDECAR_FETCH_QUEUE_SIZE)."""
+    """How many more may wait (SIDECAR_FETCH_QUEUE_SIZE)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ class _Flight:
     task: "asyncio.Task[Fetched | NotFetched]"
     is_doubted: bool = False
     joined: int = 0
-    """So many more callers wait for it."""
+    """How many more callers wait for it."""
 
 
 class EntityFetcher:
@@ -127,7 +127,7 @@ class EntityFetcher:
         self._queued = 0
         self._log = RateLimitedLog(logger, clock.monotonic)
         self.joined = 0
-        """So many callers waited for a fetch that another had begun."""
+        """How many callers waited for a fetch that another had begun."""
 
     @property
     def resting(self) -> int:

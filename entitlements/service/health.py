@@ -84,7 +84,7 @@ class Health:
         try:
             return state()
         except Exception as error:  # noqa: BLE001 - told and counted; one part that cannot tell must not hide the others
-            self._log.error(name, "a part could not tell its state part=%s", name, exc_info=error)
+            self._log.error(name, "a part could not report its state part=%s", name, exc_info=error)
             metrics.BACKGROUND_SKIPPED.labels("health").inc()
             return PartState(problem="untold", meaning=UNTOLD)
 

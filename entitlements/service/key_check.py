@@ -28,7 +28,7 @@ class KeyVerdict(enum.Enum):
     """The cloud could not be asked yet."""
     VALID = "valid"
     REFUSED = "refused"
-    """Checked again every RETRY_SECONDS: it may be mended in the cloud."""
+    """Checked again every RETRY_SECONDS: it may be fixed in the cloud."""
     NOT_NEEDED = "not needed"
     """Offline mode asks nobody."""
 

@@ -34,10 +34,10 @@ class Outages:
             return
         if was is BreakerState.CLOSED:
             self._log.forget(source.value)
-        self._log.warning(source.value, "upstream is not asked for a while: %s", error)
+        self._log.warning(source.value, "circuit breaker opened source=%s: %s", source.value, error)
 
     def answered(self, source: Source, *, was: BreakerState) -> None:
         """A source answered."""
         self._causes.pop(source, None)
         if was is not BreakerState.CLOSED:
-            logger.warning("upstream answers again", extra={"source": source.value})
+            logger.warning("circuit breaker closed source=%s", source.value)

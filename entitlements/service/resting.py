@@ -10,7 +10,7 @@ from entitlements.domain.errors import UpstreamError
 REST_SECONDS = 2.0
 """An entity whose fetch failed is left alone for so long (contract/upstream.md, Whose fault it is)."""
 MAX_RESTING = 10_000
-"""So many rest at a time; past it the one that has rested longest may be asked about."""
+"""How many rest at a time; past it the one that has rested longest may be asked about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,9 +16,9 @@ FIRST_REST_SECONDS = 30.0
 LONGEST_REST_SECONDS = 3600.0
 """A rest doubles with each failure, up to this."""
 MAX_RESTING = 100
-"""So many rest at a time; past it a write that fails holds the others up again."""
+"""How many rest at a time; past it a write that fails holds the others up again."""
 MAX_SUSPECTS = 3
-"""So many that fail alone one after the other are the cloud's fault."""
+"""How many that fail alone one after the other are the cloud's fault."""
 
 
 @dataclass(slots=True)

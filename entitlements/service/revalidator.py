@@ -13,7 +13,7 @@ from entitlements.domain.ports import Clock, EntityStore
 from entitlements.service.fetcher import EntityFetcher, NotFetched
 
 MAX_SUSPECTS_WAITING = 10_000
-"""So many re-checks may wait for their turn; past it a suspect waits for its next read."""
+"""How many re-checks may wait for their turn; past it a suspect waits for its next read."""
 SOONEST_JITTER = 0.5
 LATEST_JITTER = 1.5
 """Between two re-checks pass this many times the mean interval, so that a fleet does not ask in step."""

@@ -40,7 +40,7 @@ class Word:
     sender: str
     """One process's turn as the holder; another sender is another turn."""
     number: int
-    """So many changes this sender has told, this one included; its own gaps count too."""
+    """How many changes this sender has told, this one included; its own gaps count too."""
     is_following: bool
     """False while it misses changes itself."""
     kept_seconds: float | None
@@ -92,7 +92,7 @@ class Sharing:
         self._complete_since = clock.monotonic()
         self._told_since = feed_applier.trust.since
         self._word = Word(sender="", number=0, is_following=False, kept_seconds=None)
-        self._heard_at = float("-inf")
+        self._received_at = float("-inf")
         self._log = RateLimitedLog(logger, clock.monotonic)
 
     def vouch(self, confirmed_at: float) -> float:
@@ -136,11 +136,11 @@ class Sharing:
         self._word = replace(self._word, number=self._word.number + 1)
         return replace(self.sign_of_life(), subscription=subscription, frame=frame)
 
-    def hear(self, word: Word) -> bool:
+    def receive(self, word: Word) -> bool:
         """Takes in what the holder says; True when its change is to be applied."""
         if self.role is not Role.FOLLOWER:
             return False
-        before, self._word, self._heard_at = self._word, word, self._clock.monotonic()
+        before, self._word, self._received_at = self._word, word, self._clock.monotonic()
         is_next = word.sender == before.sender and word.number - before.number == (word.frame is not None)
         if not word.is_following:
             self._feed_applier.lost()
@@ -152,7 +152,7 @@ class Sharing:
 
     def lose_silent_holder(self) -> None:
         """Notes a gap when the holder has been silent for too long."""
-        is_silent = self._clock.monotonic() - self._heard_at > SILENCE_SECONDS
+        is_silent = self._clock.monotonic() - self._received_at > SILENCE_SECONDS
         if self.role is Role.FOLLOWER and is_silent and self._feed_applier.trust.following:
             self._log.warning(
                 "silent",
@@ -169,7 +169,7 @@ class Sharing:
                 self._note_dropped_writes()
                 return max(self._feed_applier.trust.since, self._complete_since)
             case Role.FOLLOWER if self._word.kept_seconds is not None:
-                return self._heard_at - self._word.kept_seconds
+                return self._received_at - self._word.kept_seconds
             case _:
                 return None
 

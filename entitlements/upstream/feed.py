@@ -42,7 +42,7 @@ SUBPROTOCOL = Subprotocol("graphql-transport-ws")
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 """A larger frame ends the connection."""
 MAX_FRAMES_BUFFERED = 1
-"""So many whole frames are read ahead, beside the one that is handled; then the cloud has to wait.
+"""How many whole frames are read ahead, beside the one that is handled; then the cloud has to wait.
 
 A bound of frames only, so it is small: with 16 a cloud of large frames took a quarter of a gigabyte here.
 """
@@ -198,7 +198,7 @@ class Feed:
         was_following = self.state.phase is FeedPhase.FOLLOWING
         if was_following or problem is not self.state.problem:
             self._log.forget(problem.value)
-        self._tell_loss(problem)
+        self._log_loss(problem)
         if problem is Problem.KEY_REFUSED:
             metrics.INVALID_API_KEY_ERRORS.inc()
         failed_attempts = 1 if self._was_stable() else self.state.failed_attempts + 1
@@ -210,7 +210,7 @@ class Feed:
         followed_ms = self._clock.now_ms() - self.state.since_ms
         return self.state.phase is FeedPhase.FOLLOWING and followed_ms >= self._timings.stable_seconds * 1000
 
-    def _tell_loss(self, problem: Problem) -> None:
+    def _log_loss(self, problem: Problem) -> None:
         """At once, and then once a minute for as long as it lasts."""
         match problem:
             case Problem.KEY_REFUSED:

@@ -23,7 +23,7 @@ class Problem(enum.Enum):
     LOST = "lost"
     """Anything that may be over with the next attempt."""
     KEY_REFUSED = "key_refused"
-    """Permanent until somebody mends the key: tried again slowly, and told loudly."""
+    """Permanent until somebody fixes the key: tried again slowly, and told loudly."""
     THROTTLED = "throttled"
     """The cloud asks to slow down."""
     UNTRUSTED = "certificate_untrusted"

@@ -17,7 +17,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 _LATEST_MS = 253_402_300_799_999
 _EARLIEST_MS = -62_135_596_800_000
 MAX_KINDS_TOLD = 100
-"""So many kinds of what is not understood are logged; all are counted."""
+"""How many kinds of what is not understood are logged; all are counted."""
 _told: set[str] = set()
 
 
@@ -46,7 +46,7 @@ def text(value: object) -> str | None:
 def identifier(value: object) -> str | None:
     """An id: a string that is not empty and all of whose characters can be sent, or None.
 
-    Nothing in it is mended: what is almost an id is almost another's.
+    Nothing in it is fixed: what is almost an id is almost another's.
     """
     return value if isinstance(value, str) and value and text(value) == value else None
 

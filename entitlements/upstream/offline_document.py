@@ -118,14 +118,14 @@ def _parsed(path: Path, content: bytes) -> object:
 def _states(document: object, problems: list[str]) -> Iterator[tuple[EntityKey, JsonObject]]:
     customers = document.get("customers") if isinstance(document, dict) else None
     if not isinstance(customers, dict):
-        problems.append('it may be {"customers": {…}}, an object of states by the customer\'s id')
+        problems.append('it must be {"customers": {…}}, an object of states by the customer\'s id')
         return
     for customer_id, state in customers.items():
         place = f"customers.{_named(customer_id)}"
         if identifier(customer_id) is None:
-            problems.append(f"{place}: the id may be a string that is not empty; quote it")
+            problems.append(f"{place}: the id must be a string that is not empty; quote it")
         elif not isinstance(state, dict):
-            problems.append(f"{place}: it may be an object with entitlementsV2")
+            problems.append(f"{place}: it must be an object with entitlementsV2")
         else:
             yield from _states_of_customer(customer_id, state, place, problems)
 
@@ -135,7 +135,7 @@ def _states_of_customer(
 ) -> Iterator[tuple[EntityKey, JsonObject]]:
     resources = state.get("resources", {})
     if not isinstance(resources, dict):
-        problems.append(f"{place}.resources: it may be an object of states by the resource's id")
+        problems.append(f"{place}.resources: it must be an object of states by the resource's id")
         resources = {}
     if "entitlementsV2" in state or not resources:
         problems.extend(_faults_of_state(state, place))
@@ -143,7 +143,7 @@ def _states_of_customer(
     for resource_id, resource in resources.items():
         resource_place = f"{place}.resources.{_named(resource_id)}"
         if identifier(resource_id) is None or not isinstance(resource, dict):
-            problems.append(f"{resource_place}: it may be a string with an object with entitlementsV2")
+            problems.append(f"{resource_place}: it must be a string with an object with entitlementsV2")
             continue
         problems.extend(_faults_of_state(resource, resource_place))
         yield EntityKey(customer_id, resource_id), resource
@@ -153,7 +153,7 @@ def _faults_of_state(state: JsonObject, place: str) -> Iterator[str]:
     yield from _unless_one_of(state.get("accessDeniedReason"), _REASONS, f"{place}.accessDeniedReason")
     entitlements = state.get("entitlementsV2")
     if not isinstance(entitlements, list):
-        yield f"{place}.entitlementsV2: it may be a list of entitlements"
+        yield f"{place}.entitlementsV2: it must be a list of entitlements"
         return
     for index, each in enumerate(entitlements):
         yield from _faults_of_entitlement(each, f"{place}.entitlementsV2[{index}]")
@@ -161,7 +161,7 @@ def _faults_of_state(state: JsonObject, place: str) -> Iterator[str]:
 
 def _faults_of_entitlement(data: object, place: str) -> Iterator[str]:
     if not isinstance(data, dict):
-        yield f"{place}: it may be an object"
+        yield f"{place}: it must be an object"
         return
     kind = data.get("__typename")
     if kind == "FeatureEntitlement":
@@ -169,15 +169,15 @@ def _faults_of_entitlement(data: object, place: str) -> Iterator[str]:
     elif kind == "CreditEntitlement":
         currency = data.get("currency")
         if not _is_named(currency, "currencyId"):
-            yield f"{place}.currency.currencyId: it may be a string that is not empty"
+            yield f"{place}.currency.currencyId: it must be a string that is not empty"
     else:
-        yield f"{place}.__typename: it may be FeatureEntitlement or CreditEntitlement"
+        yield f"{place}.__typename: it must be FeatureEntitlement or CreditEntitlement"
     yield from _faults_of_fields(data, place)
 
 
 def _faults_of_feature(feature: object, place: str) -> Iterator[str]:
     if not _is_named(feature, "refId") or not isinstance(feature, dict):
-        yield f"{place}.refId: it may be a string that is not empty"
+        yield f"{place}.refId: it must be a string that is not empty"
         return
     types = tuple(each.value for each in FeatureType)
     yield from _unless_one_of(feature.get("featureType"), types, f"{place}.featureType", may_lack=False)
@@ -189,17 +189,17 @@ def _faults_of_fields(data: JsonObject, place: str) -> Iterator[str]:
     periods = tuple(each.value for each in ResetPeriod)
     yield from _unless_one_of(data.get("accessDeniedReason"), _REASONS, f"{place}.accessDeniedReason")
     yield from _unless_one_of(data.get("resetPeriod"), periods, f"{place}.resetPeriod")
-    date = "it may be an ISO 8601 date, or epoch milliseconds"
+    date = "it must be an ISO 8601 date, or epoch milliseconds"
     yield from _unless(data, _DATES, lambda value: moment_ms(value) is not None, place, date)
-    yield from _unless(data, _NUMBERS, lambda value: number(value) is not None, place, "it may be a number")
+    yield from _unless(data, _NUMBERS, lambda value: number(value) is not None, place, "it must be a number")
     yield from _unless(
-        data, _BOOLEANS, lambda value: isinstance(value, bool), place, "it may be true or false"
+        data, _BOOLEANS, lambda value: isinstance(value, bool), place, "it must be true or false"
     )
     values = data.get("enumValues")
     if values is not None and not (
         isinstance(values, list) and all(isinstance(each, str) for each in values)
     ):
-        yield f"{place}.enumValues: it may be a list of strings"
+        yield f"{place}.enumValues: it must be a list of strings"
 
 
 def _unless(
@@ -219,7 +219,7 @@ def _unless_one_of(
 ) -> Iterator[str]:
     if value in allowed or (value is None and may_lack):
         return
-    yield f"{place}: it may be one of {', '.join(allowed)}"
+    yield f"{place}: it must be one of {', '.join(allowed)}"
 
 
 def _named(id_: object) -> str:

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 """A change is seen within this."""
 MAX_PROBLEMS_TOLD = 10
-"""So many faults of one version are logged."""
+"""How many faults of one version are logged."""
 
 
 class OfflineFile:

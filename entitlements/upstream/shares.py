@@ -18,7 +18,7 @@ WRITES_AT_A_TIME = 64
 DELIVERIES_AT_A_TIME = 8
 """Batches of the outbox."""
 MAX_WAITING = 1000
-"""So many more requests of one kind may wait for one of these."""
+"""How many more requests of one kind may wait for one of these."""
 
 
 class Share:

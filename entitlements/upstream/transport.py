@@ -39,7 +39,7 @@ MAX_FIELD_BYTES = 32 * 1024
 TURNS_TO_READ = 5
 """Of the loop: what is on a socket is read by then, and if it is TLS's end, the connection is closed."""
 MAX_SOILED = 8
-"""So many kept connections in a row may turn out to be of no use; a new one comes after them."""
+"""How many kept connections in a row may turn out to be of no use; a new one comes after them."""
 
 
 class _SoiledConnection(aiohttp.ClientError):

@@ -26,7 +26,7 @@ from grpc_service.methods import Call, Refused, Reply, StreamMethod, UnaryMethod
 logger = logging.getLogger(__name__)
 
 CALLS_AWAITED = 32
-"""So many calls can arrive at once without waiting until the core is told that one more is welcome."""
+"""How many calls can arrive at once without waiting until the core is told that one more is welcome."""
 NO_DEADLINE_SECONDS = 1e9
 """A deadline further away than this is none: the core tells the end of time instead."""
 SWITCH_INTERVAL_SECONDS = 0.0005
@@ -111,7 +111,7 @@ class CompletionQueueEngine:
             try:
                 event.tag(event)
             except Exception:  # the thread answers every caller: it must not end
-                logger.exception("the gRPC engine made a mistake")
+                logger.exception("unexpected error in the gRPC engine")
             # A call lives as long as its last event: let go of it before waiting for the next.
             event = None
         assert self._loop is not None  # noqa: S101 - it was set before this thread was started
@@ -152,7 +152,7 @@ class CompletionQueueEngine:
         except Refused as refused:
             self.refuse(accepted.call, refused)
         except Exception:  # the call must be finished
-            logger.exception("a method broke its promise", extra={"method": method.path})
+            logger.exception("unexpected exception from method", extra={"method": method.path})
             self.refuse(accepted.call, _REFUSED_DEFECT)
         else:
             if reply is None:

@@ -15,7 +15,7 @@ LAST_CALLS_SECONDS = 20.0
 """Two more calls have to be answered within this after the fire."""
 MAX_GROWTH_MB = 200
 """Under fire the process may take so much more than before."""
-DEFECTS = ("Traceback", "ended in a defect", "made a mistake", "broke its promise", "unexpectedly")
+DEFECTS = ("Traceback", "unexpected error", "unexpected exception", "unexpectedly")
 """No hostile input may make it log such a thing."""
 
 

@@ -45,7 +45,7 @@ junk = st.sampled_from(_JUNK) | st.recursive(
 
 
 def tries(count: int) -> settings:
-    """So many examples in the short form, the same ones each time; others in the long form."""
+    """How many examples in the short form, the same ones each time; others in the long form."""
     return settings(
         max_examples=count * SCALE,
         derandomize=SCALE == 1,

@@ -35,7 +35,7 @@ TASKS_SECONDS = 1.1
 DISK_BYTES = 16 * 1024 * 1024
 FETCH_BUDGET_SECONDS = 1.0
 KILLED = '"exit_code": -9'
-"""How the log tells a worker's death by our own hand."""
+"""How the log says a worker's death by our own hand."""
 QUIET_PORTS = range(15_000, 30_000)
 """Ports that no outgoing connection is given, so that a dead process finds its own free again."""
 CLOCK_FOLDER = Path(__file__).parent / "clock"

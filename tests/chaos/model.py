@@ -174,7 +174,7 @@ class Process:
         """Tell it one change, in whatever order."""
         await self.feed_applier.apply(event, already_shared=not self.leads)
         key = cast("EntitlementsChanged | UsageChanged", event).key
-        number, used = _told_by(event)
+        number, used = _cause_of(event)
         before = self.told.get(key, Version(0, 0, 0.0))
         if isinstance(event, UsageChanged):
             used = used if self.memory.peek(key) is not None else 0
@@ -199,7 +199,7 @@ class Process:
             await asyncio.sleep(0)  # nothing tells when the last of them is done
 
 
-def _told_by(event: FeedEvent) -> tuple[int, int]:
+def _cause_of(event: FeedEvent) -> tuple[int, int]:
     if isinstance(event, UsageChanged):
         return 0, int(event.update.current)
     assert isinstance(event, EntitlementsChanged)
@@ -218,7 +218,7 @@ def floor_of(cloud: Cloud, key: EntityKey, process: Process, others: list[FeedEv
     floor = cloud.now(key)
     for event in [*process.pending, *others]:
         if cast("EntitlementsChanged | UsageChanged", event).key == key:
-            number, used = _told_by(event)
+            number, used = _cause_of(event)
             floor = Version(
                 min(floor.number, (number or floor.number + 1) - 1),
                 min(floor.used, used - 1 if isinstance(event, UsageChanged) else floor.used),

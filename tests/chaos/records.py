@@ -54,7 +54,7 @@ class Answer:
     line: str
     """The connection it came by, as `a/0`: instance and number."""
     epoch: int
-    """So many times the connection had been lost before; -1: it was lost meanwhile."""
+    """How many times the connection had been lost before; -1: it was lost meanwhile."""
     started: float
     ended: float
     is_fallback: bool
@@ -119,7 +119,7 @@ class Write:
 
 @dataclass(slots=True, kw_only=True)
 class Happened:
-    """A fault from its beginning until all is mended that it broke by itself."""
+    """A fault from its beginning until all is fixed that it broke by itself."""
 
     fault: str
     family: str

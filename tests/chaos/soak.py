@@ -26,7 +26,7 @@ WARM_SHARE = 0.2
 """Caches, pools and the allocator fill in this first part of the time, which is not judged."""
 SAMPLE_SECONDS = 5.0
 BURST = 100
-"""So many misses at a time fill the pools of a worker; one by one they fill in the course of an hour."""
+"""How many misses at a time fill the pools of a worker; one by one they fill in the course of an hour."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,9 +17,9 @@ from tests.chaos.records import Happened, Run
 
 CUSTOMERS = 20
 UNSEEN = 5
-"""So many of them are asked for the first time while things break."""
+"""How many of them are asked for the first time while things break."""
 BUSY = 4
-"""So many of them take part in more than half of all that happens."""
+"""How many of them take part in more than half of all that happens."""
 METERED = 4
 MOST_READS_AT_A_TIME = 600
 CHANGE_SECONDS = 0.12

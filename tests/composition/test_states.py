@@ -71,7 +71,7 @@ async def test_how_the_cloud_fails_is_told(built: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "trust", "hears", "problem"),
+    ("state", "trust", "receives", "problem"),
     [
         (FeedState(), FOLLOWED, False, None),
         (FeedState(), FOLLOWED, True, None),
@@ -80,9 +80,11 @@ async def test_how_the_cloud_fails_is_told(built: Any) -> None:
         *((FeedState(phase=FeedPhase.WAITING, problem=each), LOST, False, each.value) for each in Problem),
     ],
 )
-def test_how_the_feed_fails_is_told(state: FeedState, trust: Trust, hears: bool, problem: str | None) -> None:
-    assert problem == _feed_problem(state, follows=True, trust=trust, hears=hears)
-    assert None is _feed_problem(state, follows=False, trust=trust, hears=hears)
+def test_how_the_feed_fails_is_told(
+    state: FeedState, trust: Trust, receives: bool, problem: str | None
+) -> None:
+    assert problem == _feed_problem(state, follows=True, trust=trust, receives=receives)
+    assert None is _feed_problem(state, follows=False, trust=trust, receives=receives)
     assert problem is None or problem in MEANINGS["feed"]
 
 

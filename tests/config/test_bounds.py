@@ -70,7 +70,7 @@ def test_one_step_beyond_is_refused_by_name(name: str, value: float) -> None:
         _read(name, str(value))
 
     (problem,) = refused.value.problems
-    assert problem.startswith(f"{name} is '{value}'; it may be "), problem
+    assert problem.startswith(f"{name} is '{value}'; it must be "), problem
 
 
 @pytest.mark.parametrize("name", FRACTIONS)

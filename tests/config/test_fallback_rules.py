@@ -31,8 +31,8 @@ def test_every_field() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("{", "it may be a JSON object; Expecting property name .* at line 1, column 2"),
-        ("[]", "it may be a JSON object of feature ids"),
+        ("{", "it must be a JSON object; Expecting property name .* at line 1, column 2"),
+        ("[]", "it must be a JSON object of feature ids"),
         ("[" * 100_000, "nested too deeply"),
         ('{"f": {}}', "at f.hasAccess: field required"),
         ('{"f": {"hasAccess": "yes"}}', "at f.hasAccess: input should be a valid boolean"),

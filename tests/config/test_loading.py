@@ -80,31 +80,37 @@ def test_all_problems_are_told_at_once() -> None:
     )
 
     assert {"ENTITLEMENTS_FALLBACK", "LOG_LEVEL", "GRPC_PORT"} == {line.split()[0] for line in found}
-    assert "GRPC_PORT is 'http'; it may be a valid integer, unable to parse string as an integer" in found
+    assert "GRPC_PORT is 'http'; it must be a valid integer, unable to parse string as an integer" in found
 
 
 @pytest.mark.parametrize(
     ("environ", "sentence"),
     [
-        ({}, "SERVER_API_KEY is not set; it may hold a full access key, unless OFFLINE is true"),
-        ({"GRPC_PORT": "65536"}, "GRPC_PORT is '65536'; it may be less than or equal to 65535"),
+        ({}, "SERVER_API_KEY is not set; it must hold a full access key, unless OFFLINE is true"),
+        ({"GRPC_PORT": "65536"}, "GRPC_PORT is '65536'; it must be less than or equal to 65535"),
         (
             {"REDIS_PORT": "tcp://10.0.0.1:80", "REDIS_ENVIRONMENT_PREFIX": "production"},
-            "REDIS_PORT is 'tcp://10.0.0.1:80'; it may be a number; this looks like the variable that "
+            "REDIS_PORT is 'tcp://10.0.0.1:80'; it must be a number; this looks like the variable that "
             "Kubernetes makes for a service of that name: set it yourself, or set enableServiceLinks: false",
         ),
-        ({"API_URL": "api.stigg.io"}, "API_URL is 'api.stigg.io'; it may be a URL that begins with http"),
-        ({"WS_URL": "https://x"}, "WS_URL is 'https://x'; it may be a URL that begins with ws:// or wss://"),
+        ({"API_URL": "api.stigg.io"}, "API_URL is 'api.stigg.io'; it must be a URL that begins with http"),
+        ({"WS_URL": "https://x"}, "WS_URL is 'https://x'; it must be a URL that begins with ws:// or wss://"),
         ({"API_URL": "http://x:0"}, "API_URL is 'http://x:0'"),
         ({"API_URL": "http://[x"}, "API_URL is 'http://[x'"),
-        ({"EDGE_ENABLED": "maybe"}, "EDGE_ENABLED is 'maybe'; it may be true or false (1/0, yes/no, on/off)"),
-        ({"REDIS_KEYS_TTL_IN_SECS": "0"}, "REDIS_KEYS_TTL_IN_SECS is '0'; it may be a number of seconds"),
-        ({"HEALTH_ENDPOINT_URL": "metrics"}, "HEALTH_ENDPOINT_URL is 'metrics'; it may be a path other than"),
+        (
+            {"EDGE_ENABLED": "maybe"},
+            "EDGE_ENABLED is 'maybe'; it must be true or false (1/0, yes/no, on/off)",
+        ),
+        ({"REDIS_KEYS_TTL_IN_SECS": "0"}, "REDIS_KEYS_TTL_IN_SECS is '0'; it must be a number of seconds"),
+        (
+            {"HEALTH_ENDPOINT_URL": "metrics"},
+            "HEALTH_ENDPOINT_URL is 'metrics'; it must be a path other than",
+        ),
         ({"HEALTH_ENDPOINT_URL": "/x", "READY_ENDPOINT_URL": "x/"}, "are the same"),
         ({"TLS_CERT_FILE": "/dev/null"}, "TLS_CERT_FILE and TLS_KEY_FILE belong together"),
         (
             {"TLS_CERT_FILE": "/none", "TLS_KEY_FILE": "/none"},
-            "TLS_KEY_FILE is '/none', which cannot be read; it may name a readable PEM file",
+            "TLS_KEY_FILE is '/none', which cannot be read; it must name a readable PEM file",
         ),
         ({"CACHE_MAX_SIZE_BYTES": "0"}, "CACHE_MAX_SIZE_BYTES is '0'"),
         ({"SIDECAR_FETCH_BUDGET_SECONDS": "nan"}, "SIDECAR_FETCH_BUDGET_SECONDS is 'nan'"),
@@ -136,7 +142,7 @@ def test_a_key_that_no_header_carries_is_refused_without_being_shown(key: str) -
     """It goes into an HTTP header: printable ASCII."""
     (problem,) = problems({"SERVER_API_KEY": key})
 
-    assert f"SERVER_API_KEY is {MASK}; it may hold printable ASCII characters without blanks" == problem
+    assert f"SERVER_API_KEY is {MASK}; it must hold printable ASCII characters without blanks" == problem
 
 
 def test_a_key_in_a_variable_may_have_blanks_around_it() -> None:
@@ -186,7 +192,7 @@ def test_a_secret_twice_is_told(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text("x")
 
-    assert ("SERVER_API_KEY and SERVER_API_KEY_FILE are both set; one of them may be set",) == problems(
+    assert ("SERVER_API_KEY and SERVER_API_KEY_FILE are both set; only one of them may be set",) == problems(
         {"SERVER_API_KEY": KEY, "SERVER_API_KEY_FILE": str(file)}
     )
 
@@ -257,7 +263,7 @@ def test_the_admins_password_is_no_short_one() -> None:
     environ = {"SERVER_API_KEY": KEY, "SIDECAR_ADMIN_USERNAME": "somebody"}
 
     load(environ | {"SIDECAR_ADMIN_PASSWORD": "a" * 12})
-    assert (f"SIDECAR_ADMIN_PASSWORD is {MASK}; it may have 12 characters or more",) == problems(
+    assert (f"SIDECAR_ADMIN_PASSWORD is {MASK}; it must have 12 characters or more",) == problems(
         environ | {"SIDECAR_ADMIN_PASSWORD": "a" * 11}
     )
 
@@ -269,7 +275,7 @@ def test_origins_are_a_list() -> None:
     assert ("https://a.example", "http://b.example:8080") == config.sidecar_admin_origins
     for wrong in ("a.example", "ftp://a.example", "https://a.example/path", "https://"):
         (problem,) = problems(environ | {"SIDECAR_ADMIN_ORIGINS": wrong})
-        assert problem.startswith(f"SIDECAR_ADMIN_ORIGINS is '{wrong}'; it may be a list of origins")
+        assert problem.startswith(f"SIDECAR_ADMIN_ORIGINS is '{wrong}'; it must be a list of origins")
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_usable_report_passes(report: UsageReport) -> None:
     ],
 )
 def test_unusable_report_names_its_field(report: UsageReport, sentence: str) -> None:
-    """The error says which field it is and what it may hold."""
+    """The error says which field it is and what it must hold."""
     with pytest.raises(InvalidRequest) as caught:
         validate_reports([report])
 

@@ -45,11 +45,11 @@ def states() -> list[str]:
 
 @pytest.fixture
 async def frames(feed_applier: ScriptedFeedApplier, states: list[str]) -> FrameChannel:
-    async def tell_state() -> None:
+    async def publish_state() -> None:
         states.append("told")
 
     await get_channel_layer().flush()
-    return FrameChannel(feed_applier, tell_state=tell_state)  # type: ignore[arg-type]
+    return FrameChannel(feed_applier, publish_state=publish_state)  # type: ignore[arg-type]
 
 
 async def test_frames_arrive_in_order_with_their_numbers(frames: FrameChannel) -> None:

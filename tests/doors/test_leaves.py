@@ -108,7 +108,7 @@ def test_notes_are_settled_whole() -> None:
 
 
 def test_notes_are_bounded() -> None:
-    """So many are settled without being asked for."""
+    """How many are settled without being asked for."""
     added: list[float] = []
     notes = metrics.DeferredObservations(added.extend)
     for _ in range(metrics.MAX_NOTED):

@@ -54,7 +54,7 @@ def test_a_row_that_is_no_fallback_is_left_out_and_named(case: str) -> None:
 
 @pytest.mark.django_db(transaction=True)
 async def test_rules_are_followed_past_a_row_that_is_no_fallback() -> None:
-    """It is there at the start already, and in force once it is mended; others do not wait for that."""
+    """It is there at the start already, and in force once it is fixed; others do not wait for that."""
     rows = FallbackRule.objects
     await rows.acreate(feature_id="bad", has_access=True, enum_values=5)
     rules, background = _rules(), Background(FakeClock().monotonic)

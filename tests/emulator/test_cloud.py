@@ -154,7 +154,7 @@ class Subscriber:
     async def say(self, **message: Any) -> None:
         await self.socket.send(json.dumps(message))
 
-    async def hear(self) -> dict[str, Any]:
+    async def receive(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(await asyncio.wait_for(self.socket.recv(), 5))
         return found
 
@@ -169,7 +169,7 @@ async def subscriber(emulator: Emulator) -> AsyncIterator[Subscriber]:
 
 async def test_a_subscription_tells_what_changes(emulator: Emulator, subscriber: Subscriber) -> None:
     await subscriber.say(type="connection_init", payload={"headers": {"X-API-KEY": emulator.api_key}})
-    assert "connection_ack" == (await subscriber.hear())["type"]
+    assert "connection_ack" == (await subscriber.receive())["type"]
     query = "subscription U { usageUpdatedV2 { customerId usage { currentUsage } } }"
     await subscriber.say(type="subscribe", id="7", payload={"query": query})
     await emulator.feed.subscribed("usageUpdatedV2")
@@ -177,7 +177,7 @@ async def test_a_subscription_tells_what_changes(emulator: Emulator, subscriber:
     emulator.state.put("c", metered_state(), push=False)
     emulator.state.set_usage("c", "m", 5)
 
-    message = await subscriber.hear()
+    message = await subscriber.receive()
     assert ("next", "7") == (message["type"], message["id"])
     assert {"customerId": "c", "usage": {"currentUsage": 5}} == message["payload"]["data"]["usageUpdatedV2"]
 
@@ -185,14 +185,14 @@ async def test_a_subscription_tells_what_changes(emulator: Emulator, subscriber:
 async def test_a_ping_is_answered(emulator: Emulator, subscriber: Subscriber) -> None:
     await subscriber.say(type="ping")
 
-    assert "pong" == (await subscriber.hear())["type"]
+    assert "pong" == (await subscriber.receive())["type"]
 
 
 async def test_a_bad_key_is_a_close_that_says_so(subscriber: Subscriber) -> None:
     await subscriber.say(type="connection_init", payload={"headers": {"X-API-KEY": "wrong"}})
 
     with pytest.raises(ConnectionClosed) as caught:
-        await subscriber.hear()
+        await subscriber.receive()
 
     assert caught.value.rcvd is not None
     assert (4403, "Invalid API key") == (caught.value.rcvd.code, caught.value.rcvd.reason)

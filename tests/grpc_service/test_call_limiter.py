@@ -24,7 +24,7 @@ def test_one_call_too_many_is_refused_and_counted(caplog: pytest.LogCaptureFixtu
     empty = call_limiter.state()
 
     assert before + 2 == metrics.GRPC_REFUSED.labels(TOO_MANY)._value.get()
-    assert ["calls are refused unseen cause=too_many_calls"] == [each.getMessage() for each in caplog.records]
+    assert ["rejecting calls cause=too_many_calls"] == [each.getMessage() for each in caplog.records]
     assert (TOO_MANY, 1, {UNREADABLE: 0, TOO_MANY: 2}) == (
         full.problem,
         full.details["calls_under_way"],

@@ -108,7 +108,7 @@ async def serving(
         response_cache=cast("ResponseCache", EmptyResponseCache()),
         usage_reporter=cast("UsageReporter", usage_reporter),
         new_idempotency_key=lambda: "key",
-        tells_provenance=True,
+        sends_provenance=True,
     )
     server = GrpcServer(servicer, limits=limits)
     port = server.listen("127.0.0.1", 0)

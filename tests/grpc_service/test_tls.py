@@ -162,7 +162,7 @@ async def test_client_ca_is_followed_too(tmp_path: Path) -> None:
 
 
 async def test_expired_certificate(folder: TlsFolder, caplog: pytest.LogCaptureFixture) -> None:
-    """Clients refuse it, the log says so, and the renewed one mends it without a restart."""
+    """Clients refuse it, the log says so, and the renewed one fixes it without a restart."""
     folder.lay(not_after=YESTERDAY)
     async with _server(folder.files) as port:
         assert not await _is_served(port, folder.authority)

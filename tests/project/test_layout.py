@@ -70,7 +70,7 @@ def test_every_module_has_its_test_file(module: str) -> None:
     if module in ELSEWHERE:
         assert (ROOT / ELSEWHERE[module]).exists()
     else:
-        assert expected & names, f"{module} has no test file; it may be called {sorted(expected)}"
+        assert expected & names, f"{module} has no test file; it must be called {sorted(expected)}"
 
 
 def _test_files() -> list[Path]:

@@ -50,7 +50,7 @@ class Balanced:
                 await asyncio.gather(watching, *self._calls, return_exceptions=True)
 
     async def call_for_ever(self) -> None:
-        """So many calls a second by the clock: a call that is slow holds up none of the others."""
+        """How many calls a second by the clock: a call that is slow holds up none of the others."""
         loop = asyncio.get_running_loop()
         started = loop.time()
         while True:

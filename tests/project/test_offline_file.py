@@ -51,8 +51,8 @@ async def test_a_broken_file_keeps_the_sidecar_from_starting(tmp_path: Path) -> 
         await process.stop()
 
     assert code == 1
-    assert "customers.json: customers.a.entitlementsV2: it may be a list of entitlements\n" in process.output
-    assert "customers.json: customers.b.entitlementsV2[0]: it may be an object\n" in process.output
+    assert "customers.json: customers.a.entitlementsV2: it must be a list of entitlements\n" in process.output
+    assert "customers.json: customers.b.entitlementsV2[0]: it must be an object\n" in process.output
     assert "Traceback" not in process.output
 
 

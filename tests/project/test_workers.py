@@ -34,7 +34,7 @@ def redis() -> Iterator[RedisServer]:
 async def workers(
     count: int, emulator: Emulator, redis: RedisServer, folder: Path
 ) -> AsyncIterator[SidecarProcess]:
-    """So many workers, all of which listen."""
+    """How many workers, all of which listen."""
     environment = environment_for(
         emulator, folder, REDIS_ENVIRONMENT_PREFIX="production", REDIS_PORT=str(redis.port)
     )

@@ -1,4 +1,4 @@
-"""Why Redis cannot be used is told as what it is, with what mends it: never as a time-out."""
+"""Why Redis cannot be used is told as what it is, with what fixes it: never as a time-out."""
 
 import asyncio
 from collections.abc import Callable

@@ -27,9 +27,9 @@ def test_an_outage_is_told_from_begin_to_end(caplog: pytest.LogCaptureFixture) -
         outages.answered(Source.EDGE, was=CLOSED)
         outages.failed(Source.EDGE, Unreachable("edge"), was=CLOSED, now=OPEN)
 
-    down = "upstream is not asked for a while: the Stigg edge could not be reached"
+    down = "circuit breaker opened source=edge: the Stigg edge could not be reached"
     told = [(each.getMessage(), each.__dict__.get("untold")) for each in caplog.records]
-    assert [(down, 0), (down, 2), ("upstream answers again", None), (down, 0)] == told
+    assert [(down, 0), (down, 2), ("circuit breaker closed source=edge", None), (down, 0)] == told
 
 
 def test_how_a_source_failed_last() -> None:

@@ -70,25 +70,25 @@ async def test_what_is_no_word_is_none(message: dict[str, object]) -> None:
 
 
 async def test_who_hears_a_holder_follows(house: House, sharing: Sharing) -> None:
-    assert not sharing.hear(a_word())
+    assert not sharing.receive(a_word())
 
     assert house.feed_applier.trust.following
 
 
 async def test_a_change_is_to_be_applied(sharing: Sharing) -> None:
-    sharing.hear(a_word(number=4))
+    sharing.receive(a_word(number=4))
 
-    assert sharing.hear(a_word(number=5, told=True))
+    assert sharing.receive(a_word(number=5, told=True))
 
 
 async def test_changes_in_order_are_no_gap(house: House, sharing: Sharing) -> None:
-    sharing.hear(a_word(number=4))
+    sharing.receive(a_word(number=4))
     before = gap(house)
     house.clock.advance(1)
 
-    sharing.hear(a_word(number=5, told=True))
-    sharing.hear(a_word(number=6, told=True))
-    sharing.hear(a_word(number=6))
+    sharing.receive(a_word(number=5, told=True))
+    sharing.receive(a_word(number=6, told=True))
+    sharing.receive(a_word(number=6))
 
     assert before == gap(house)
 
@@ -97,28 +97,28 @@ async def test_changes_in_order_are_no_gap(house: House, sharing: Sharing) -> No
     "later", [a_word(number=6, told=True), a_word(number=5), a_word(number=3)], ids=["change", "beat", "past"]
 )
 async def test_a_number_that_does_not_follow_is_a_gap(house: House, sharing: Sharing, later: Word) -> None:
-    sharing.hear(a_word(number=4))
+    sharing.receive(a_word(number=4))
     house.clock.advance(1)
 
-    sharing.hear(later)
+    sharing.receive(later)
 
     assert house.clock.monotonic() == gap(house)
 
 
 async def test_another_holder_is_a_gap(house: House, sharing: Sharing) -> None:
-    sharing.hear(a_word(sender="one", number=4))
+    sharing.receive(a_word(sender="one", number=4))
     house.clock.advance(1)
 
-    sharing.hear(a_word(sender="two", number=4))
+    sharing.receive(a_word(sender="two", number=4))
 
     assert house.clock.monotonic() == gap(house)
     assert house.feed_applier.trust.following
 
 
 async def test_a_holder_that_lost_the_feed_takes_the_others_along(house: House, sharing: Sharing) -> None:
-    sharing.hear(a_word())
+    sharing.receive(a_word())
 
-    sharing.hear(a_word(is_following=False))
+    sharing.receive(a_word(is_following=False))
 
     assert not house.feed_applier.trust.following
 
@@ -126,7 +126,7 @@ async def test_a_holder_that_lost_the_feed_takes_the_others_along(house: House, 
 async def test_a_silent_holder_is_lost_after_a_while(
     house: House, sharing: Sharing, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sharing.hear(a_word())
+    sharing.receive(a_word())
     house.clock.advance(SILENCE_SECONDS)
     sharing.lose_silent_holder()
     was_following = house.feed_applier.trust.following
@@ -142,7 +142,7 @@ async def test_who_leads_does_not_listen(house: House, sharing: Sharing) -> None
     """A holder that was replaced and does not know it yet must not confuse the new one."""
     sharing.take_role(Role.LEADER)
 
-    assert not sharing.hear(a_word(told=True))
+    assert not sharing.receive(a_word(told=True))
     assert not house.feed_applier.trust.following
 
 
@@ -210,7 +210,7 @@ async def test_what_redis_holds_is_vouched_for_while_it_is_kept_up_to_date(
 
 
 async def test_who_hears_vouches_as_far_as_the_holder_does(house: House, sharing: Sharing) -> None:
-    sharing.hear(replace(a_word(), kept_seconds=30.0))
+    sharing.receive(replace(a_word(), kept_seconds=30.0))
     heard_at = house.clock.monotonic()
     house.clock.advance(1)
 
@@ -221,7 +221,7 @@ async def test_who_hears_vouches_as_far_as_the_holder_does(house: House, sharing
 async def test_nothing_is_vouched_for_when_the_holder_does_not(
     house: House, sharing: Sharing, kept_seconds: float | None
 ) -> None:
-    sharing.hear(replace(a_word(), kept_seconds=kept_seconds))
+    sharing.receive(replace(a_word(), kept_seconds=kept_seconds))
     heard_at = house.clock.monotonic()
     house.clock.advance(1)
 

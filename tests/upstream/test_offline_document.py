@@ -72,7 +72,7 @@ def test_yaml_is_read_and_its_dates_with_it(tmp_path: Path, suffix: str) -> None
         ({"customers": {"c": {"entitlementsV2": [1]}}}, "customers.c.entitlementsV2[0]: "),
         (
             {"customers": {"c": {"entitlementsV2": [], "accessDeniedReason": "Bored"}}},
-            "customers.c.accessDeniedReason: it may be one of Unknown, ",
+            "customers.c.accessDeniedReason: it must be one of Unknown, ",
         ),
         (_of_entitlement(__typename="Wish"), "entitlementsV2[0].__typename: "),
         (_of_entitlement(__typename="CreditEntitlement"), "entitlementsV2[0].currency.currencyId: "),
@@ -84,9 +84,9 @@ def test_yaml_is_read_and_its_dates_with_it(tmp_path: Path, suffix: str) -> None
         ),
         (_of_entitlement(accessDeniedReason="Bored"), "entitlementsV2[0].accessDeniedReason: "),
         (_of_entitlement(resetPeriod="EON"), "entitlementsV2[0].resetPeriod: "),
-        (_of_entitlement(validUntil="soon"), "entitlementsV2[0].validUntil: it may be an ISO 8601 date"),
-        (_of_entitlement(usageLimit="5"), "entitlementsV2[0].usageLimit: it may be a number"),
-        (_of_entitlement(hasSoftLimit=1), "entitlementsV2[0].hasSoftLimit: it may be true or false"),
+        (_of_entitlement(validUntil="soon"), "entitlementsV2[0].validUntil: it must be an ISO 8601 date"),
+        (_of_entitlement(usageLimit="5"), "entitlementsV2[0].usageLimit: it must be a number"),
+        (_of_entitlement(hasSoftLimit=1), "entitlementsV2[0].hasSoftLimit: it must be true or false"),
         (_of_entitlement(enumValues=[1]), "entitlementsV2[0].enumValues: "),
     ],
 )
@@ -99,7 +99,7 @@ def test_a_fault_is_told_with_its_place(document: object, place: str) -> None:
 
 
 def test_all_faults_are_told_at_once() -> None:
-    """Nobody mends a file one fault a start."""
+    """Nobody fixes a file one fault a start."""
     document = {"customers": {"a": {}, "b": {"entitlementsV2": [1, 2]}}}
 
     assert len(_problems(document)) == 3

@@ -54,7 +54,7 @@ async def test_a_new_version_is_in_force(tmp_path: Path) -> None:
 async def test_a_broken_version_leaves_the_old_one_in_force(
     tmp_path: Path, content: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Said once, until it is mended."""
+    """Said once, until it is fixed."""
     path = tmp_path / "o.json"
     _write(path, "a")
     file = OfflineFile(path, clock=FakeClock())

@@ -29,7 +29,7 @@ class Command(BaseCommand):
 
     help = (
         "Examines settings, files, ports, the way to the cloud, the key, the clock, the feed and Redis, "
-        "and tells what mends each fault. Exits with 0 when there is none, 1 when there is one."
+        "and tells what fixes each fault. Exits with 0 when there is none, 1 when there is one."
     )
     requires_system_checks = ()
 

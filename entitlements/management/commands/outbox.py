@@ -16,7 +16,7 @@ from entitlements.management.printing import EXIT_NO, EXIT_NOT_ASKED, Printer
 _COLUMNS = ("state", "id", "accepted_at", "kind", "customer", "resource", "name", "idempotency_key", "reason")
 _STYLES = {"waiting": "yellow", "dead": "bold red"}
 SHOWN = 100
-"""So many of each unless told otherwise."""
+"""How many of each unless told otherwise."""
 
 
 class Command(BaseCommand):

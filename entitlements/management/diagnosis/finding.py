@@ -13,12 +13,12 @@ class Verdict(enum.Enum):
     FAULT = "fault"
     """It keeps the sidecar from working as configured."""
     SKIPPED = "skipped"
-    """It is not in use, or cannot be examined before something else is mended."""
+    """It is not in use, or cannot be examined before something else is fixed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One part, how it is, and what mends it."""
+    """One part, how it is, and what fixes it."""
 
     part: str
     verdict: Verdict

@@ -126,7 +126,7 @@ def _mend_of_port(name: str, code: int | None) -> str:
         return f"a port below 1024 needs the right to it (CAP_NET_BIND_SERVICE): grant it, or change {name}"
     if code == errno.EADDRINUSE:
         return f"end what listens there (`ss -ltnp` shows it), or change {name}"
-    return "SIDECAR_LISTEN_HOST may be an address of this machine"
+    return "SIDECAR_LISTEN_HOST must be an address of this machine"
 
 
 def _a_sidecar_answers(config: SidecarConfig) -> bool:

@@ -16,7 +16,7 @@ from entitlements.redis.keys import KeySpace
 from entitlements.redis.scripts import Write, redis_ms, write_newest
 
 MAX_KEYS_EXAMINED = 1000
-"""So many keys under the prefix are looked at."""
+"""How many keys under the prefix are looked at."""
 _PROBE_SECONDS = 5
 _OURS = ("c_", "refetchEntityEntitlementsAfterCacheMiss", "sidecar:")
 _MENDS = {

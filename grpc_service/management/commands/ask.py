@@ -77,7 +77,7 @@ def describe(entitlement: pb.EntitlementV2, provenance: dict[str, str]) -> list[
     if entitlement.is_fallback:
         lines.append(_fallback_reason(provenance))
     lines += _details(entitlement)
-    return [*lines, _told_by(provenance)]
+    return [*lines, _provenance_text(provenance)]
 
 
 def _fallback_reason(provenance: dict[str, str]) -> str:
@@ -118,7 +118,7 @@ def _metered_details(metered: pb.MeteredEntitlement) -> list[str]:
     return lines
 
 
-def _told_by(provenance: dict[str, str]) -> str:
+def _provenance_text(provenance: dict[str, str]) -> str:
     told = f"from: {provenance.get('stigg-source', 'not told')}"
     if "stigg-state" in provenance:
         told += f", {provenance['stigg-state']}"

@@ -71,7 +71,7 @@ class Command(BaseCommand):
             "--rate",
             type=float,
             default=settings.SIDECAR.config.sidecar_refreshes_per_second,
-            help="so many a second (default: SIDECAR_REFRESHES_PER_SECOND)",
+            help="number of a second (default: SIDECAR_REFRESHES_PER_SECOND)",
         )
         parser.add_argument(
             "--progress", type=Path, help="note in this file who is done; run again, those are left out"
@@ -95,9 +95,9 @@ class Command(BaseCommand):
         except grpc.RpcError as error:
             message = f"no sidecar answers at {address}; what was done is in the file of --progress"
             raise CommandError(message, returncode=EXIT_NOT_ASKED) from error
-        self._tell(tally, left_out=len(keys) - len(left), as_json=options["json"])
+        self._report(tally, left_out=len(keys) - len(left), as_json=options["json"])
 
-    def _tell(self, tally: _Tally, *, left_out: int, as_json: bool) -> None:
+    def _report(self, tally: _Tally, *, left_out: int, as_json: bool) -> None:
         printer = Printer.of(self.stdout, as_json=as_json)
         warmed = tally.by_source.total()
         values: dict[str, object] = {"warmed": warmed, "left_out": left_out, "failed": len(tally.failed)}

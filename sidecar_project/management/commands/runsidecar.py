@@ -45,7 +45,7 @@ class Command(BaseCommand):
             "--workers",
             type=int,
             metavar="N",
-            help="so many processes on the same ports (default: SIDECAR_WORKERS); more than one needs Redis",
+            help="processes on the same ports (default: SIDECAR_WORKERS); more than one needs Redis",
         )
         parser.add_argument("--worker-http-fd", type=int, help=SUPPRESS)
         parser.add_argument("--worker-restarted", action="store_true", help=SUPPRESS)
@@ -90,7 +90,7 @@ class Command(BaseCommand):
                 f"--workers {workers} needs Redis (REDIS_ENVIRONMENT_PREFIX): without it each process would "
                 "follow the feed and know of reports for itself alone"
             )
-        _tell_oddities(loaded)
+        _log_oddities(loaded)
         try:
             sys.exit(supervise(loaded.config, count=workers, data_dir=settings.DATA_DIR))
         except (PortUnavailable, UnusableTlsFiles) as error:
@@ -105,7 +105,7 @@ class Command(BaseCommand):
 
         try:
             if worker_http_fd is None:
-                _tell_oddities(loaded)
+                _log_oddities(loaded)
             elif FOLDER_VARIABLE not in os.environ:
                 logger.error("there is no room on the disk for this worker's metrics; they are not added up")
             serve(sidecar(), loaded.config, worker_http_fd=worker_http_fd)
@@ -159,7 +159,7 @@ def _prepare_database(loaded: LoadedConfig) -> None:
         connection.close()
 
 
-def _tell_oddities(loaded: LoadedConfig) -> None:
+def _log_oddities(loaded: LoadedConfig) -> None:
     for warning in loaded.warnings:
         logger.warning(warning)
     if loaded.config.node_options is not None:
