@@ -9,6 +9,7 @@ from grpc_health.v1 import health
 from entitlements.clock import SystemClock
 from grpc_service.call_limiter import CallLimiter
 from grpc_service.engines.aio import AioEngine
+from grpc_service.engines.farewell import Farewell
 from grpc_service.engines.interface import EngineSettings, MakeEngine
 from grpc_service.health import GrpcHealth
 from grpc_service.interceptors import intercepted, intercepted_unary
@@ -28,6 +29,8 @@ SHORTEST_PING_INTERVAL_MS = 500
 """A client that pings more often is cut; one that pings every second, a little early at times, is not."""
 ENGINE_MARGIN = 2
 """An engine refuses calls of its own accord, uncounted, past this many times `max_concurrent_calls`."""
+LEAVE_SECONDS = 3.0
+"""When the server stops, clients that were asked to go have so long; they do so within a round trip."""
 LONGEST_CALL_SECONDS = 60
 """A connection that is too old is cut after so long; calls under way end before."""
 
@@ -81,6 +84,9 @@ class GrpcServer:
             monotonic: seconds, for the pauses in the log.
         """
         self._health = GrpcHealth(SERVICE)
+        self._farewell = Farewell(monotonic)
+        self._monotonic = monotonic
+        self._is_started = False
         self.call_limiter = CallLimiter(max_calls=limits.max_concurrent_calls, monotonic=monotonic)
         own = (*self._health.methods(), *reflection_methods((SERVICE, health.SERVICE_NAME)))
         asked = [_intercepted_within(method, self.call_limiter, middlewares) for method in servicer.methods()]
@@ -106,13 +112,16 @@ class GrpcServer:
         """
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            return self._engine.listen(address, None if tls is None else reloading_credentials(tls))
+            bound = self._engine.listen(address, None if tls is None else reloading_credentials(tls))
         except (RuntimeError, OSError) as error:
             raise PortUnavailable(host, port, "it is taken, or this user may not open it") from error
+        self._farewell.add(bound, is_tls=tls is not None)
+        return bound
 
     async def start(self) -> None:
         """Answers from now on."""
         await self._engine.start()
+        self._is_started = True
         await self._health.set_serving(is_serving=True)
 
     async def drain(self) -> None:
@@ -120,10 +129,14 @@ class GrpcServer:
         await self._health.set_serving(is_serving=False)
 
     async def stop(self, *, grace_seconds: float) -> None:
-        """Takes no new calls, lets those under way end within the grace period; may be called twice."""
+        """Has clients leave, lets calls under way end within the grace period; may be called twice."""
+        deadline = self._monotonic() + grace_seconds
         await self.drain()
         await self._health.close()
-        await self._engine.stop(grace_seconds=grace_seconds)
+        if self._is_started:
+            await self._farewell.bid(seconds=min(grace_seconds, LEAVE_SECONDS))
+            self._is_started = False
+        await self._engine.stop(grace_seconds=max(deadline - self._monotonic(), 0))
 
 
 def _intercepted_within(

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, cast
 import grpc
 import pytest
 from hpack import Encoder
-from hyperframe.frame import DataFrame, HeadersFrame, PingFrame, SettingsFrame
+from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, PingFrame, SettingsFrame
 
 from entitlements import metrics
 from entitlements.domain.decision import Decision, Query
@@ -305,6 +305,21 @@ async def test_a_graceful_stop_lets_calls_under_way_end(served: Serve, reader: S
     assert (await call).has_access
     await stopping
     await server.stop(grace_seconds=0)
+
+
+async def test_clients_are_asked_to_go_before_the_server_stops(served: Serve) -> None:
+    """By a GOAWAY that refuses nothing and gives no reason; the core's own, with the stop, tells one."""
+    _, server, port = served
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SettingsFrame(0).serialize())
+    await reader.readexactly(9)
+
+    stopping = asyncio.create_task(server.stop(grace_seconds=5))
+    told = await asyncio.wait_for(reader.readuntil(GoAwayFrame(0, 2**31 - 1).serialize()), 5)
+    writer.close()
+    await stopping
+
+    assert b"Server shutdown" not in told
 
 
 async def test_a_call_that_outlasts_the_grace_is_cut(served: Serve, reader: ScriptedReader) -> None:

@@ -32,7 +32,12 @@ app.kubernetes.io/name: {{ include "stigg-sidecar.name" . }}
 {{- end }}
 {{- end }}
 {{- end }}
-{{- range $name, $value := .Values.env }}
+{{- $env := .Values.env }}
+{{- if eq .Values.mode "standalone" }}
+{{- /* A roll-over fails no call: clients hear of it, then are asked to go, within terminationGracePeriodSeconds. */}}
+{{- $env = merge (dict) $env (dict "SIDECAR_DRAIN_SECONDS" "5" "SIDECAR_SHUTDOWN_GRACE_SECONDS" "20") }}
+{{- end }}
+{{- range $name, $value := $env }}
 - {name: {{ $name }}, value: {{ $value | quote }}}
 {{- end }}
 {{- range $name, $secret := .Values.secretEnv }}

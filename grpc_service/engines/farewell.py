@@ -1,0 +1,99 @@
+"""Asks the clients of a port to go elsewhere, before gRPC's core stops serving it.
+
+The core cancels every call that arrives after its own shutdown began, and what a client sends before it has
+read the core's GOAWAY arrives just then. What HTTP/2 has for that (RFC 9113, 6.8), a GOAWAY that names no
+last stream and a server that goes on answering, the core only does for connections that are too old. So the
+frame is sent here, past the core, which need not know of it: a client that reads it begins no more streams,
+ends those under way and closes the connection.
+
+A frame of ours must stand between two of the core's. Writes of both are whole, one after the other, unless
+the core could not write all that it had; then something waits in the socket, and the connection is left for
+the next round. TLS connections cannot be written to past the core: theirs end as the core ends them.
+"""
+
+import asyncio
+import fcntl
+import os
+import socket
+import stat
+import struct
+import termios
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+ROUND_SECONDS = 0.02
+"""Between two looks at the connections. One that is seen a second time has had the core's first frame."""
+_GOAWAY = bytes.fromhex("000008 07 00 00000000 7fffffff 00000000")
+"""No stream is refused (the last one is the last there can be), and nothing is wrong."""
+
+
+class Farewell:
+    """The connections of this process to some of its ports."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._ports: dict[int, bool] = {}
+        """Each port, and whether it speaks TLS."""
+        self._seen: set[int] = set()
+        self._told: set[int] = set()
+
+    def add(self, port: int, *, is_tls: bool) -> None:
+        """A port that is listened on."""
+        self._ports[port] = is_tls
+
+    async def bid(self, *, seconds: float) -> int:
+        """Takes no new connections, has clients leave; returns how many are still there after so long."""
+        deadline = self._monotonic() + seconds
+        while left := self._round():
+            if self._monotonic() >= deadline:
+                return left
+            await asyncio.sleep(ROUND_SECONDS)
+        return 0
+
+    def _round(self) -> int:
+        connections = 0
+        for descriptor, each in _sockets():
+            is_tls = self._ports.get(each.getsockname()[1])
+            if is_tls is None:
+                continue
+            if each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                _take_from_core(descriptor)
+            elif not is_tls:
+                connections += 1
+                self._tell(each)
+        return connections
+
+    def _tell(self, each: socket.socket) -> None:
+        inode = os.fstat(each.fileno()).st_ino
+        if inode in self._seen and inode not in self._told and _is_at_rest(each):
+            each.send(_GOAWAY, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            self._told.add(inode)
+        self._seen.add(inode)
+
+
+def _sockets() -> Iterator[tuple[int, socket.socket]]:
+    """The TCP sockets of this process, each by a descriptor of ours as well: the core may close its one."""
+    for name in os.listdir("/dev/fd"):
+        with suppress(OSError):  # closed meanwhile, or not connected any more
+            copy = os.dup(int(name))
+            if not stat.S_ISSOCK(os.fstat(copy).st_mode):
+                os.close(copy)
+                continue
+            with socket.socket(fileno=copy) as each:
+                if each.family in {socket.AF_INET, socket.AF_INET6} and each.type == socket.SOCK_STREAM:
+                    yield int(name), each
+
+
+def _take_from_core(listener: int) -> None:
+    """Closes a listener, so that the next connection is refused and its client looks elsewhere.
+
+    The core is left a socket that never has news: of one that is shut down it complains on standard error.
+    """
+    with socket.socket() as silent:
+        os.dup2(silent.fileno(), listener, inheritable=False)
+
+
+def _is_at_rest(each: socket.socket) -> bool:
+    """True when the client's machine has all that was written so far."""
+    waiting: int = struct.unpack("i", fcntl.ioctl(each, termios.TIOCOUTQ, bytes(4)))[0]
+    return waiting == 0
