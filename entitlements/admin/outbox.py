@@ -18,6 +18,7 @@ from entitlements.admin.site import site
 from entitlements.composition import OutboxParts, sidecar
 from entitlements.domain.errors import OutboxUnavailable
 from entitlements.domain.outbox import OutboxEntry as Entry
+from entitlements.domain.outbox import Replayed
 from entitlements.domain.usage import UsageEvent
 from entitlements.models import OutboxEntry
 from entitlements.service.outbox_dispatcher import OutboxDispatcher
@@ -26,6 +27,7 @@ from entitlements.service.wording import duration
 SHOWN = 100
 """How many of each are shown, those that wait longest."""
 UNREACHABLE = "The outbox cannot be reached: its disk, or Redis, does not answer."
+ASK = "entitlements/outbox_ask.html"
 _ACTS = {"replay": "Replayed", "discard": "Discarded"}
 
 
@@ -53,25 +55,35 @@ def outbox(request: HttpRequest) -> HttpResponse:
 
 
 def _act(request: HttpRequest, parts: OutboxParts) -> HttpResponse | None:
-    """Does what was asked; to discard is asked for twice."""
+    """Does what was asked; asks again before it discards, or replays what may have been delivered."""
     act, ids = request.POST.get("act"), request.POST.getlist("id")
     is_all = "all" in request.POST
     if act not in _ACTS or (not ids and not is_all):
         messages.warning(request, "Choose dead letters first.")
         return None
-    if act == "discard" and "sure" not in request.POST:
-        context = {"title": "Discard dead letters", "ids": ids, "is_all": is_all}
-        return site.render(request, "entitlements/outbox_discard.html", context)
-    dispatcher = parts.dispatcher
-    work = dispatcher.replay if act == "replay" else dispatcher.discard
+    is_sure = "sure" in request.POST
+    asked_again = {"ids": ids, "is_all": is_all, "act": act}
+    if act == "discard" and not is_sure:
+        return site.render(request, ASK, asked_again | {"title": "Discard dead letters"})
     try:
-        count = async_to_sync(work)(None if is_all else ids)
+        done = async_to_sync(_done)(parts.dispatcher, act, None if is_all else ids, is_sure=is_sure)
     except OutboxUnavailable:
         messages.error(request, UNREACHABLE)
-    else:
-        _log(request, f"{_ACTS[act]}: {count} ({'all' if is_all else ', '.join(ids)})", ids)
-        messages.success(request, f"{_ACTS[act]}: {count}.")
+        return HttpResponseRedirect(request.path)
+    if done.count or not done.kept:
+        _log(request, f"{_ACTS[act]}: {done.count} ({'all' if is_all else ', '.join(ids)})", ids)
+        messages.success(request, f"{_ACTS[act]}: {done.count}.")
+    if done.kept:
+        return site.render(request, ASK, asked_again | {"title": "Replay dead letters", "kept": done.kept})
     return HttpResponseRedirect(request.path)
+
+
+async def _done(
+    dispatcher: OutboxDispatcher, act: str, ids: Sequence[str] | None, *, is_sure: bool
+) -> Replayed:
+    if act == "replay":
+        return await dispatcher.replay(ids, even_too_old=is_sure)
+    return Replayed(count=await dispatcher.discard(ids))
 
 
 def _log(request: HttpRequest, told: str, ids: Sequence[str]) -> None:

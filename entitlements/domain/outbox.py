@@ -9,6 +9,7 @@ Write: TypeAlias = UsageEvent | UsageReport
 KEY_MEMORY_MS = 7 * 24 * 3600 * 1000 - 3600 * 1000
 """The cloud remembers keys for seven days (contract/upstream.md); an hour before, sending ends."""
 TOO_OLD = "it waited for seven days: the cloud may have forgotten its key, and would count it twice"
+"""The reason of a dead letter that may have been delivered. It is kept in outboxes, so it must not change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,16 @@ class DeadLetter:
     entry: OutboxEntry
     reason: str
     """The cloud's own sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """What became of the dead letters that were to be replayed."""
+
+    count: int
+    """They wait for delivery again."""
+    kept: int = 0
+    """They stay dead letters: `TOO_OLD`, and nobody said that they are to be sent all the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

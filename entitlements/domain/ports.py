@@ -10,7 +10,7 @@ from entitlements.domain.cached_response import CachedResponse, ResponseKey
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
 from entitlements.domain.fallback import FallbackOrigin, FallbackValue
 from entitlements.domain.freshness import Trust
-from entitlements.domain.outbox import DeadLetter, OutboxEntry, OutboxState, Write
+from entitlements.domain.outbox import DeadLetter, OutboxEntry, OutboxState, Replayed, Write
 from entitlements.domain.usage import UsageEvent, UsageReceipt, UsageReport
 
 
@@ -270,12 +270,19 @@ class Outbox(Protocol):
         """The oldest dead letters."""
         ...
 
-    async def replay(self, ids: Sequence[str] | None = None) -> int:
-        """Has dead letters wait for delivery again, all unless named; returns how many."""
+    async def replay(self, ids: Sequence[str] | None = None, *, even_too_old: bool = False) -> Replayed:
+        """Has dead letters wait for delivery again, all unless named, page by page.
+
+        What may have been delivered (`TOO_OLD`) stays unless `even_too_old`. What is too old begins to wait
+        anew: it would be set aside again at once.
+        """
         ...
 
-    async def discard(self, ids: Sequence[str] | None = None) -> int:
-        """Removes dead letters for good, all unless named; returns how many."""
+    async def discard(self, ids: Sequence[str] | None = None, *, waiting: bool = False) -> int:
+        """Removes what is named for good, page by page, and returns how many.
+
+        Unless named, all dead letters, and with `waiting` what waits as well.
+        """
         ...
 
     async def state(self) -> OutboxState:

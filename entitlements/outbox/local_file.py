@@ -4,17 +4,28 @@ Concurrent callers share a commit, so that each waits for about one flush of the
 """
 
 import asyncio
+import json
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from entitlements.domain.errors import OutboxUnavailable, Overloaded, SidecarError
-from entitlements.domain.outbox import DeadLetter, OutboxEntry, OutboxLimits, OutboxState, Write
+from entitlements.domain.outbox import (
+    KEY_MEMORY_MS,
+    TOO_OLD,
+    DeadLetter,
+    OutboxEntry,
+    OutboxLimits,
+    OutboxState,
+    Replayed,
+    Write,
+)
 from entitlements.domain.ports import Clock
 from entitlements.outbox.codec import Unreadable, decode, encode
 from entitlements.outbox.outbox_file import OutboxFile
@@ -23,6 +34,8 @@ from entitlements.rate_limited_log import RateLimitedLog
 logger = logging.getLogger(__name__)
 
 UNREADABLE = "it could not be read"
+PAGE = 200
+"""So many entries are replayed or discarded in one transaction."""
 
 _COLUMNS = "SELECT id, write, size, accepted_at_ms, reason FROM entries"
 
@@ -83,8 +96,7 @@ class LocalFileOutbox:
 
     async def settle(self, entries: Sequence[OutboxEntry]) -> None:
         """Removes what was delivered."""
-        ids = [(entry.id,) for entry in entries]
-        await self._run(lambda db: db.executemany("DELETE FROM entries WHERE id = ?", ids).rowcount)
+        await self._run(partial(_remove, [entry.id for entry in entries]))
 
     async def bury(self, entry: OutboxEntry, *, reason: str) -> None:
         """Makes an entry a dead letter."""
@@ -99,13 +111,22 @@ class LocalFileOutbox:
         )
         return list(_readable(rows))
 
-    async def replay(self, ids: Sequence[str] | None = None) -> int:
+    async def replay(self, ids: Sequence[str] | None = None, *, even_too_old: bool = False) -> Replayed:
         """Has dead letters wait again, where they stood."""
-        return await self._on_dead("UPDATE entries SET reason = NULL WHERE reason IS NOT NULL", ids)
+        now_ms = self._clock.now_ms()
+        spared = None if even_too_old else TOO_OLD
+        count = kept = 0
+        async for page in self._pages(ids, waiting=False):
+            replayed = await self._run(partial(_replay, page, spared, now_ms))
+            count, kept = count + replayed.count, kept + replayed.kept
+        return Replayed(count=count, kept=kept)
 
-    async def discard(self, ids: Sequence[str] | None = None) -> int:
-        """Removes dead letters for good."""
-        return await self._on_dead("DELETE FROM entries WHERE reason IS NOT NULL", ids)
+    async def discard(self, ids: Sequence[str] | None = None, *, waiting: bool = False) -> int:
+        """Removes what is named for good, or all dead letters, with `waiting` what waits as well."""
+        discarded = 0
+        async for page in self._pages(ids, waiting=waiting):
+            discarded += await self._run(partial(_remove, page))
+        return discarded
 
     async def state(self) -> OutboxState:
         """How full it is, and what became of the file."""
@@ -168,11 +189,44 @@ class LocalFileOutbox:
             lambda db: db.execute("UPDATE entries SET reason = ? WHERE id = ?", [reason, id_]).rowcount
         )
 
-    async def _on_dead(self, statement: str, ids: Sequence[str] | None) -> int:
-        if ids is None:
-            return await self._run(lambda db: db.execute(statement).rowcount)
-        named = [(id_,) for id_ in ids]
-        return await self._run(lambda db: db.executemany(f"{statement} AND id = ?", named).rowcount)
+    async def _pages(self, ids: Sequence[str] | None, *, waiting: bool) -> AsyncIterator[Sequence[str]]:
+        """What is named, else all that is there now: a page takes little time, and little of the journal."""
+        if ids is not None:
+            for at in range(0, len(ids), PAGE):
+                yield ids[at : at + PAGE]
+            return
+        last = 0
+        end = (await self._run(lambda db: db.execute("SELECT max(id) FROM entries").fetchone()))[0] or 0
+        while page := await self._run(partial(_ids, waiting, last, end)):
+            yield [str(id_) for id_ in page]
+            last = page[-1]
+
+
+def _ids(waiting: bool, last: int, end: int, connection: sqlite3.Connection) -> list[int]:
+    found = connection.execute(
+        "SELECT id FROM entries WHERE id > ? AND id <= ? AND (? OR reason IS NOT NULL) ORDER BY id LIMIT ?",
+        [last, end, waiting, PAGE],
+    )
+    return [row[0] for row in found]
+
+
+def _remove(ids: Sequence[str], connection: sqlite3.Connection) -> int:
+    return connection.executemany("DELETE FROM entries WHERE id = ?", [(id_,) for id_ in ids]).rowcount
+
+
+def _replay(ids: Sequence[str], spared: str | None, now_ms: int, connection: sqlite3.Connection) -> Replayed:
+    named = json.dumps(ids)
+    kept = connection.execute(
+        "SELECT count(*) FROM entries WHERE reason = ? AND id IN (SELECT value FROM json_each(?))",
+        [spared, named],
+    )
+    moved = connection.execute(
+        "UPDATE entries SET reason = NULL,"
+        " accepted_at_ms = CASE WHEN accepted_at_ms < ? THEN ? ELSE accepted_at_ms END"
+        " WHERE reason IS NOT NULL AND reason IS NOT ? AND id IN (SELECT value FROM json_each(?))",
+        [now_ms - KEY_MEMORY_MS, now_ms, spared, named],
+    )
+    return Replayed(count=moved.rowcount, kept=kept.fetchone()[0])
 
 
 def _state(connection: sqlite3.Connection) -> OutboxState:

@@ -13,6 +13,11 @@ Out of memory, Redis refuses the first command of a script that writes, and lets
 what needs no memory: so none is half done, and what empties the outbox removes first.
 """
 
+from dataclasses import dataclass
+from typing import Any
+
+from entitlements.domain.outbox import OutboxState
+
 GROUP = "delivery"
 RECOUNTED = 1000
 """Of so many entries the bytes are summed anew after a loss; of more they are estimated by their number."""
@@ -149,3 +154,58 @@ return {{moved, kept}}
 """
 """KEYS: from, to. ARGV: the group of `from`, or nothing; the reason, or nothing; a reason that has an entry
 stay, or nothing; the time before which an entry is given another, and that; the ids."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What STATE answers: what is there, and what is meant to be."""
+
+    waiting: int = 0
+    dead: int = 0
+    size_bytes: int = 0
+    birth: bytes = b""
+    entries: int = 0
+    accepted: int = 0
+    oldest_at_ms: int = 0
+
+    @classmethod
+    def told(cls, answer: Any) -> "Counts":
+        """From Redis' answer."""
+        waiting, dead, size, birth, entries, accepted, oldest = answer
+        return cls(
+            waiting=waiting,
+            dead=dead,
+            size_bytes=max(int(size), 0),
+            birth=birth,
+            entries=int(entries),
+            accepted=int(accepted),
+            oldest_at_ms=milliseconds(oldest),
+        )
+
+    @property
+    def held(self) -> int:
+        """How many are there, dead letters included."""
+        return self.waiting + self.dead
+
+    def are_amiss(self, known: "Counts") -> bool:
+        """True when they contradict themselves, or what this process knew of them."""
+        if self.entries != self.held:
+            return True
+        if self.birth == known.birth:
+            return self.accepted < known.accepted
+        return known.birth != b""
+
+    def state(self, *, lost: int) -> OutboxState:
+        """The same for people."""
+        return OutboxState(
+            waiting=self.waiting,
+            dead=self.dead,
+            size_bytes=self.size_bytes if self.held else 0,
+            oldest_accepted_at_ms=self.oldest_at_ms if self.waiting else None,
+            lost=lost,
+        )
+
+
+def milliseconds(text: bytes) -> int:
+    """A moment as the scripts keep it; 0 where somebody else wrote it."""
+    return int(text) if text.isdigit() else 0

@@ -3,54 +3,55 @@
 One process at a time delivers (a lease sees to that), so it takes over whatever another left unsettled.
 """
 
+import re
 import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from redis import Redis
 from redis.exceptions import ResponseError
 
 from entitlements.domain.errors import OutboxUnavailable, Overloaded
-from entitlements.domain.outbox import DeadLetter, OutboxEntry, OutboxLimits, OutboxState, Write
+from entitlements.domain.outbox import (
+    KEY_MEMORY_MS,
+    TOO_OLD,
+    DeadLetter,
+    OutboxEntry,
+    OutboxLimits,
+    OutboxState,
+    Replayed,
+    Write,
+)
 from entitlements.domain.ports import Clock
 from entitlements.outbox.codec import Unreadable, decode, encode
-from entitlements.outbox.redis_scripts import ACCEPT, GROUP, MOVE, REMOVE, REPAIR, STATE
+from entitlements.outbox.redis_scripts import (
+    ACCEPT,
+    GROUP,
+    IDS,
+    MOVE,
+    REMOVE,
+    REPAIR,
+    STATE,
+    Counts,
+    milliseconds,
+)
 from entitlements.redis.connection import UNAVAILABLE, RedisConnection
 from entitlements.redis.examination import outbox_probes, refused_of
 
 CONSUMER = "holder"
 """One name for whoever holds the lease: it finds what the last holder left."""
 UNREADABLE = "it could not be read"
+DEAD_ID = "dead-"
+"""Before the ids of dead letters, for people: in its own stream one may have the id of one that waits."""
+PAGE = 200
+"""So many entries are replayed or discarded in one call."""
 ACCEPTED, FULL_ENTRIES, FULL_BYTES = 0, 1, 2
 
+_STREAM_ID = re.compile(r"[0-9]{1,18}(-[0-9]{1,18})?")
 _Answer = TypeVar("_Answer")
 _Arguments: TypeAlias = tuple[str | bytes | int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Counts:
-    """What Redis holds, and what it says that there is meant to be (`redis_scripts`)."""
-
-    waiting: int = 0
-    dead: int = 0
-    size_bytes: int = 0
-    birth: bytes = b""
-    entries: int = 0
-    accepted: int = 0
-    oldest_at_ms: int = 0
-
-    @property
-    def held(self) -> int:
-        return self.waiting + self.dead
-
-    def are_amiss(self, known: "_Counts") -> bool:
-        """True when they contradict themselves, or what this process knew of them."""
-        if self.entries != self.held:
-            return True
-        if self.birth == known.birth:
-            return self.accepted < known.accepted
-        return known.birth != b""
 
 
 class RedisStreamOutbox:
@@ -70,7 +71,7 @@ class RedisStreamOutbox:
         self._dead = f"{name}:dead"
         self._bytes = f"{name}:bytes"
         self._count = f"{name}:count"
-        self._known = _Counts()
+        self._known = Counts()
         self._is_proven = False
         self._limits = limits
         self._clock = clock
@@ -119,19 +120,36 @@ class RedisStreamOutbox:
         """The oldest dead letters that can be read."""
         found: Any = await self._run(lambda client: client.xrange(self._dead, count=count))
         return [
-            DeadLetter(entry=_entry(id_, fields), reason=fields.get(b"reason", b"").decode(errors="replace"))
+            DeadLetter(
+                entry=_entry(DEAD_ID.encode() + id_, fields),
+                reason=fields.get(b"reason", b"").decode(errors="replace"),
+            )
             for id_, fields in found
             if _is_readable(fields)
         ]
 
-    async def replay(self, ids: Sequence[str] | None = None) -> int:
+    async def replay(self, ids: Sequence[str] | None = None, *, even_too_old: bool = False) -> Replayed:
         """Has dead letters wait again, behind the others."""
-        named = await self._all_dead() if ids is None else ids
-        return await self._move(self._dead, self._waiting, "", "", named)
+        now_ms = self._clock.now_ms()
+        how: _Arguments = ("", "", "" if even_too_old else TOO_OLD, now_ms - KEY_MEMORY_MS, now_ms)
+        count = kept = 0
+        named = None if ids is None else _named(id_.removeprefix(DEAD_ID) for id_ in ids)
+        async for page in self._pages(self._dead, named):
+            replayed = await self._move(self._dead, self._waiting, how, page)
+            count, kept = count + replayed.count, kept + replayed.kept
+        return Replayed(count=count, kept=kept)
 
-    async def discard(self, ids: Sequence[str] | None = None) -> int:
-        """Removes dead letters for good."""
-        return await self._remove(self._dead, "", await self._all_dead() if ids is None else ids)
+    async def discard(self, ids: Sequence[str] | None = None, *, waiting: bool = False) -> int:
+        """Removes what is named for good, or all dead letters, with `waiting` what waits as well."""
+        dead = None if ids is None else _named(i.removeprefix(DEAD_ID) for i in ids if i.startswith(DEAD_ID))
+        waits = None if ids is None else _named(ids)
+        discarded = 0
+        async for page in self._pages(self._dead, dead):
+            discarded += await self._remove(self._dead, "", page)
+        if waiting or ids is not None:
+            async for page in self._pages(self._waiting, waits):
+                discarded += await self._remove(self._waiting, GROUP, page)
+        return discarded
 
     async def state(self) -> OutboxState:
         """How full it is, and what was lost since this was asked last: evicted, or gone with a restart."""
@@ -140,10 +158,10 @@ class RedisStreamOutbox:
         if found.are_amiss(self._known):
             repaired = await self._repair()
             if repaired is None:  # Redis is full, and what is here leaves all the same; it is counted later
-                return _state_of(found, lost=0)
+                return found.state(lost=0)
             found, lost = await self._counts(), repaired
         self._known = found
-        return _state_of(found, lost=lost)
+        return found.state(lost=lost)
 
     async def stop(self) -> None:
         """Nothing is open here: the connection is another's."""
@@ -170,18 +188,8 @@ class RedisStreamOutbox:
             raise OutboxUnavailable
         self._is_proven = True
 
-    async def _counts(self) -> _Counts:
-        answer: Any = await self._run(lambda client: client.eval(STATE, 4, *self._keys))
-        waiting, dead, size, birth, entries, accepted, oldest = answer
-        return _Counts(
-            waiting=waiting,
-            dead=dead,
-            size_bytes=max(int(size), 0),
-            birth=birth,
-            entries=int(entries),
-            accepted=int(accepted),
-            oldest_at_ms=_milliseconds(oldest),
-        )
+    async def _counts(self) -> Counts:
+        return Counts.told(await self._run(lambda client: client.eval(STATE, 4, *self._keys)))
 
     async def _repair(self) -> int | None:
         """Puts the counts right; how many entries were lost, and None when that cannot be done now."""
@@ -216,9 +224,23 @@ class RedisStreamOutbox:
             taken += new[0][1] if new else []
         return taken
 
-    async def _all_dead(self) -> list[str]:
-        found: Any = await self._run(lambda client: client.xrange(self._dead))
-        return [id_.decode() for id_, _ in found]
+    async def _pages(self, stream: str, ids: Sequence[str] | None) -> AsyncIterator[Sequence[str]]:
+        """The ids, or as many as the stream has now, a page at a time: no call takes long, and it ends."""
+        if ids is not None:
+            for at in range(0, len(ids), PAGE):
+                yield ids[at : at + PAGE]
+            return
+        left: Any = await self._run(lambda client: client.xlen(stream))
+        start = "-"
+        while left > 0:
+            where = (stream, start, min(PAGE, left))
+            found: Any = await self._run(partial(_ids, where))
+            if not found:
+                return
+            yield [id_.decode() for id_ in found]
+            left -= len(found)
+            moment, _, number = found[-1].decode().partition("-")
+            start = f"{moment}-{int(number) + 1}"
 
     async def _remove(self, stream: str, group: str, ids: Sequence[str]) -> int:
         removed: Any = await self._run(
@@ -228,22 +250,15 @@ class RedisStreamOutbox:
         return int(removed)
 
     async def _move_to_dead(self, id_: str, reason: str) -> None:
-        await self._move(self._waiting, self._dead, GROUP, reason, [id_])
+        await self._move(self._waiting, self._dead, (GROUP, reason, "", 0, 0), [id_])
 
-    async def _move(self, source: str, target: str, group: str, reason: str, ids: Sequence[str]) -> int:
-        arguments: _Arguments = (group, reason, "", 0, 0, *ids)
-        answer: Any = await self._run(lambda client: client.eval(MOVE, 2, source, target, *arguments))
-        return int(answer[0])
+    async def _move(self, source: str, target: str, how: _Arguments, ids: Sequence[str]) -> Replayed:
+        answer: Any = await self._run(lambda client: client.eval(MOVE, 2, source, target, *how, *ids))
+        return Replayed(count=answer[0], kept=answer[1])
 
 
-def _state_of(counts: _Counts, *, lost: int) -> OutboxState:
-    return OutboxState(
-        waiting=counts.waiting,
-        dead=counts.dead,
-        size_bytes=counts.size_bytes if counts.held else 0,
-        oldest_accepted_at_ms=counts.oldest_at_ms if counts.waiting else None,
-        lost=lost,
-    )
+def _ids(where: tuple[str, str, int], client: Redis) -> object:
+    return client.eval(IDS, 1, *where)
 
 
 def _entry(id_: bytes, fields: dict[bytes, bytes]) -> OutboxEntry:
@@ -254,11 +269,12 @@ def _entry(id_: bytes, fields: dict[bytes, bytes]) -> OutboxEntry:
 
 
 def _accepted_at(fields: dict[bytes, bytes]) -> int:
-    return _milliseconds(fields.get(b"at", b""))
+    return milliseconds(fields.get(b"at", b""))
 
 
-def _milliseconds(text: bytes) -> int:
-    return int(text) if text.isdigit() else 0
+def _named(ids: Iterable[str]) -> list[str]:
+    """Those that can be in a stream: Redis refuses a call for the sake of one that cannot."""
+    return [id_ for id_ in ids if _STREAM_ID.fullmatch(id_)]
 
 
 def _is_readable(fields: dict[bytes, bytes]) -> bool:

@@ -19,7 +19,15 @@ from entitlements.domain.errors import (
     Throttled,
     UpstreamError,
 )
-from entitlements.domain.outbox import KEY_MEMORY_MS, TOO_OLD, DeadLetter, OutboxEntry, OutboxState, Write
+from entitlements.domain.outbox import (
+    KEY_MEMORY_MS,
+    TOO_OLD,
+    DeadLetter,
+    OutboxEntry,
+    OutboxState,
+    Replayed,
+    Write,
+)
 from entitlements.domain.ports import Clock, Outbox, ReportSink
 from entitlements.domain.usage import (
     MAX_EVENTS_PER_CALL,
@@ -162,15 +170,15 @@ class OutboxDispatcher:
         """How many failed alone while others were delivered, and are tried again later."""
         return self._resting.count
 
-    async def replay(self, ids: Sequence[str] | None = None) -> int:
-        """Has dead letters delivered again, all unless named; returns how many."""
-        replayed = await self._outbox.replay(ids)
+    async def replay(self, ids: Sequence[str] | None = None, *, even_too_old: bool = False) -> Replayed:
+        """Has dead letters delivered again; see `Outbox.replay`."""
+        replayed = await self._outbox.replay(ids, even_too_old=even_too_old)
         self._arrived.set()
         return replayed
 
-    async def discard(self, ids: Sequence[str] | None = None) -> int:
-        """Removes dead letters for good, all unless named; returns how many."""
-        return await self._outbox.discard(ids)
+    async def discard(self, ids: Sequence[str] | None = None, *, waiting: bool = False) -> int:
+        """Removes what is named for good, or all dead letters; see `Outbox.discard`."""
+        return await self._outbox.discard(ids, waiting=waiting)
 
     async def look(self) -> OutboxState:
         """How full the outbox is."""

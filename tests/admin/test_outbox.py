@@ -10,6 +10,7 @@ from grpc_service.generated import sidecar_pb2 as pb
 from tests.admin.test_access import ADD_VIEWER, in_shell
 from tests.admin.visitor import Visitor, visiting
 from tests.harness import Client, SidecarProcess
+from tests.management.test_outbox import make_too_old
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -34,9 +35,9 @@ async def _a_dead_letter(emulator: Emulator, sidecar: SidecarProcess, client: Cl
 
 
 async def test_a_dead_letter_is_looked_at_and_replayed(
-    emulator: Emulator, sidecar: SidecarProcess, client: Client, visitor: Visitor
+    emulator: Emulator, sidecar: SidecarProcess, client: Client, visitor: Visitor, tmp_path: Path
 ) -> None:
-    """With the cloud's reason and all of it; once the cloud takes it, it is gone, and that is logged."""
+    """With the cloud's reason; asked twice where the cloud may have it; once taken it is gone, and logged."""
     await _a_dead_letter(emulator, sidecar, client)
     page = visitor.page
 
@@ -50,8 +51,12 @@ async def test_a_dead_letter_is_looked_at_and_replayed(
     await page.get_by_role("button", name="Replay").click()
     await expect(page.get_by_text("Choose dead letters first.")).to_be_visible()
     emulator.faults.clear("graphql")
+    make_too_old(tmp_path)
     await page.get_by_label("Choose event").check()
     await page.get_by_role("button", name="Replay").click()
+    await expect(page.get_by_text("Replay 1 dead letter that the cloud may have?")).to_be_visible()
+    assert 1 == (await sidecar.parts())["outbox"]["dead"]
+    await page.get_by_role("button", name="Replay all the same").click()
 
     await expect(page.get_by_text("Replayed: 1.")).to_be_visible()
     await emulator.state.ledger.events_reached(2, timeout_seconds=20)

@@ -61,7 +61,9 @@ DEMO_RUNS = "The demo runs"
 OTHER_CODES = {
     "manage.py explain customer-exhausted feature-api-calls --usage 1 --compare": 1,  # denied
     "manage.py outbox replay --all": 1,  # there is none
+    "manage.py outbox replay --all --even-too-old": 1,
     "manage.py outbox discard --all": 1,
+    "manage.py outbox discard --all --waiting": 1,
 }
 RUNS_SECONDS = 60.0
 

@@ -1,11 +1,14 @@
 """`manage.py outbox` beside a running sidecar."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from emulator.server import Emulator
+from entitlements.domain.outbox import TOO_OLD
 from grpc_service.generated import sidecar_pb2 as pb
 from tests.harness import client_of, environment_for, running_sidecar, spawned
 
@@ -49,9 +52,23 @@ async def test_refused_event_is_listed_replayed_and_discarded(emulator: Emulator
         assert ["good"] == list(emulator.state.ledger.keys())
 
         assert "discarded: 0" in await _said(environment, "discard", "999999", code=1)
+        make_too_old(tmp_path)
+        kept = await _said(environment, "replay", "--all", code=1)
+        assert "replayed: 0" in kept
+        assert "1 not replayed: they waited for seven days" in kept
         emulator.faults.clear("graphql")
-        assert "replayed: 1" in await _said(environment, "replay", refused[0]["id"])
+        assert "replayed: 1" in await _said(environment, "replay", refused[0]["id"], "--even-too-old")
         await emulator.state.ledger.events_reached(2, timeout_seconds=20)
+        emulator.faults.set("graphql", "down")
+        await client.ReportEvents(REQUEST, timeout=15)
+        assert "discarded: 2" in await _said(environment, "discard", "--all", "--waiting")
+        assert 0 == (await sidecar.parts())["outbox"]["waiting"]
+
+
+def make_too_old(folder: Path) -> None:
+    """As if it had waited for eight days."""
+    with closing(sqlite3.connect(next(folder.rglob("outbox.sqlite3")))) as file, file:
+        file.execute("UPDATE entries SET reason = ?, accepted_at_ms = accepted_at_ms - 691200000", [TOO_OLD])
 
 
 async def test_nothing_named_is_nothing_done(tmp_path: Path) -> None:
@@ -59,6 +76,7 @@ async def test_nothing_named_is_nothing_done(tmp_path: Path) -> None:
     environment = environment_for(None, tmp_path, SERVER_API_KEY="made-up")
 
     assert "--all" in await _said(environment, "discard", code=2)
+    assert "goes with discard --all" in await _said(environment, "replay", "--all", "--waiting", code=2)
 
 
 async def test_no_outbox_is_told(tmp_path: Path) -> None:

@@ -8,10 +8,19 @@ import pytest
 
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.errors import Overloaded
-from entitlements.domain.outbox import OutboxEntry, OutboxLimits, OutboxState, Write
+from entitlements.domain.outbox import (
+    KEY_MEMORY_MS,
+    TOO_OLD,
+    OutboxEntry,
+    OutboxLimits,
+    OutboxState,
+    Replayed,
+    Write,
+)
 from entitlements.domain.ports import Outbox
 from entitlements.domain.usage import UpdateBehavior, UsageEvent, UsageReport
 from entitlements.outbox.codec import encode
+from tests.fakes import FakeClock
 
 LIMITS = OutboxLimits(max_entries=10, max_bytes=2000)
 EVENT = UsageEvent(
@@ -40,7 +49,7 @@ def keys_of(entries: Iterable[OutboxEntry]) -> list[str]:
 
 
 class OutboxContract:
-    """Subclasses give a fixture `outbox`: empty, with LIMITS."""
+    """Subclasses give a fixture `outbox`: empty, with LIMITS and the fixture `clock`."""
 
     async def test_what_is_accepted_comes_out_whole_and_in_order(self, outbox: Outbox) -> None:
         """Every field survives."""
@@ -106,9 +115,9 @@ class OutboxContract:
         await self._bury_all(outbox, "a", "b")
         letters = await outbox.dead_letters(10)
 
-        assert await outbox.replay([letters[1].entry.id, "999999"]) == 1
+        assert Replayed(count=1) == await outbox.replay([letters[1].entry.id, "999999", "no id", "9" * 30])
         assert ["b"] == keys_of(await outbox.oldest(10))
-        assert await outbox.replay() == 1
+        assert Replayed(count=1) == await outbox.replay()
         assert {"a", "b"} == set(keys_of(await outbox.oldest(10)))
 
     async def test_dead_letters_are_discarded(self, outbox: Outbox) -> None:
@@ -121,6 +130,49 @@ class OutboxContract:
         assert await outbox.discard() == 2
         assert ["d"] == keys_of(await outbox.oldest(10))
         assert len(encode(EVENT)) == (await outbox.state()).size_bytes
+
+    async def test_what_waits_is_discarded_where_that_is_said(self, outbox: Outbox) -> None:
+        """By its name, or with all; taken or not."""
+        await self._bury_all(outbox, "a")
+        await outbox.accept(events("b", "c", "d"))
+        taken = await outbox.oldest(2)
+
+        assert await outbox.discard([taken[0].id, "999999", "no id", "9" * 30]) == 1
+        assert ["c", "d"] == keys_of(await outbox.oldest(10))
+        assert await outbox.discard(waiting=True) == 3
+        assert OutboxState() == await outbox.state()
+        await outbox.settle(taken)
+        assert OutboxState() == await outbox.state()
+
+    async def test_what_may_have_been_delivered_is_replayed_only_where_that_is_said(
+        self, outbox: Outbox, clock: FakeClock
+    ) -> None:
+        """Then it begins to wait anew; what was refused in so many words is replayed in any case."""
+        await outbox.accept(events("delivered?", "refused", "young"))
+        clock.advance(KEY_MEMORY_MS / 1000 + 1)
+        first, second, third = await outbox.oldest(10)
+        await outbox.bury(first, reason=TOO_OLD)
+        await outbox.bury(second, reason="no such customer")
+        await outbox.settle([third])
+
+        assert Replayed(count=1, kept=1) == await outbox.replay()
+        assert [("refused", clock.now_ms())] == await self._waiting(outbox)
+        (letter,) = await outbox.dead_letters(10)
+        assert Replayed(count=0, kept=1) == await outbox.replay([letter.entry.id])
+        assert Replayed(count=1) == await outbox.replay([letter.entry.id], even_too_old=True)
+        assert {("refused", clock.now_ms()), ("delivered?", clock.now_ms())} == set(
+            await self._waiting(outbox)
+        )
+
+    async def test_a_young_dead_letter_keeps_its_age(self, outbox: Outbox, clock: FakeClock) -> None:
+        """The cloud's memory of its key began then."""
+        await self._bury_all(outbox, "a")
+        accepted_at_ms = clock.now_ms()
+        clock.advance(3600)
+
+        await outbox.replay(even_too_old=True)
+
+        assert [("a", accepted_at_ms)] == await self._waiting(outbox)
 
     async def test_too_many_entries_are_refused_whole(self, outbox: Outbox) -> None:
         """The caller is told by the bound's name; nothing of the call is kept."""
@@ -158,6 +210,9 @@ class OutboxContract:
         taken = await outbox.oldest(1)
 
         assert taken[0].accepted_at_ms == (await outbox.state()).oldest_accepted_at_ms
+
+    async def _waiting(self, outbox: Outbox) -> list[tuple[str, int]]:
+        return [(each.write.idempotency_key, each.accepted_at_ms) for each in await outbox.waiting(10)]
 
     async def _bury_all(self, outbox: Outbox, *names: str) -> None:
         await outbox.accept(events(*names))

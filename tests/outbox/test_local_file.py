@@ -2,13 +2,14 @@
 
 import resource
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from entitlements.domain.errors import OutboxUnavailable
-from entitlements.domain.outbox import OutboxLimits
+from entitlements.domain.outbox import OutboxLimits, Replayed
+from entitlements.outbox import local_file
 from entitlements.outbox.local_file import LocalFileOutbox
 from tests.fakes import FakeClock
 from tests.outbox.outbox_contract import LIMITS, OutboxContract, events, keys_of
@@ -19,8 +20,13 @@ def an_outbox(file: Path, limits: OutboxLimits = LIMITS) -> LocalFileOutbox:
 
 
 @pytest.fixture
-async def outbox(tmp_path: Path) -> AsyncIterator[LocalFileOutbox]:
-    outbox = an_outbox(tmp_path / "outbox.sqlite3")
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def outbox(tmp_path: Path, clock: FakeClock) -> AsyncIterator[LocalFileOutbox]:
+    outbox = LocalFileOutbox(tmp_path / "outbox.sqlite3", limits=LIMITS, clock=clock)
     yield outbox
     await outbox.stop()
 
@@ -90,3 +96,28 @@ async def test_stopped_outbox_promises_nothing(outbox: LocalFileOutbox) -> None:
         await outbox.accept(events("a"))
     with pytest.raises(OutboxUnavailable):
         await outbox.state()
+
+
+async def test_all_are_acted_on_in_pages(outbox: LocalFileOutbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each a transaction of its own: the journal of all of them may be more than the disk has left."""
+    monkeypatch.setattr(local_file, "PAGE", 3)
+    pages: list[tuple[str, int]] = []
+
+    def noted(name: str) -> None:
+        work = getattr(local_file, name)
+
+        def note(ids: Sequence[str], *arguments: object) -> object:
+            pages.append((name, len(ids)))
+            return work(ids, *arguments)
+
+        monkeypatch.setattr(local_file, name, note)
+
+    noted("_replay")
+    noted("_remove")
+    await outbox.accept(events(*"abcdefghij"))
+    for entry in await outbox.oldest(7):
+        await outbox.bury(entry, reason="no")
+
+    assert Replayed(count=7) == await outbox.replay()
+    assert 10 == await outbox.discard(waiting=True)
+    assert [*[("_replay", 3)] * 2, ("_replay", 1), *[("_remove", 3)] * 3, ("_remove", 1)] == pages

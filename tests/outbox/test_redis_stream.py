@@ -1,14 +1,15 @@
 """The outbox in a real Redis."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
 
 from entitlements.domain.errors import OutboxUnavailable
-from entitlements.domain.outbox import OutboxState
+from entitlements.domain.outbox import OutboxState, Replayed
+from entitlements.outbox import redis_stream
 from entitlements.outbox.codec import encode
 from entitlements.outbox.redis_stream import RedisStreamOutbox
 from entitlements.redis.connection import UNAVAILABLE, RedisConnection
@@ -57,8 +58,13 @@ async def connect(connection: RedisConnection) -> None:
 
 
 @pytest.fixture
-def outbox(connection: RedisConnection) -> RedisStreamOutbox:
-    return RedisStreamOutbox(connection, name=KEYS.outbox, limits=LIMITS, clock=FakeClock())
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def outbox(connection: RedisConnection, clock: FakeClock) -> RedisStreamOutbox:
+    return RedisStreamOutbox(connection, name=KEYS.outbox, limits=LIMITS, clock=clock)
 
 
 class TestRedisStreamOutbox(OutboxContract):
@@ -323,7 +329,7 @@ async def test_what_an_old_or_closed_redis_refuses_is_not_needed(
     assert ["a", "b"] == keys_of(again)
     await limited.bury(again[0], reason="no")
     await limited.settle(again[1:])
-    assert 1 == await limited.replay()
+    assert Replayed(count=1) == await limited.replay()
     assert ["a"] == keys_of(await limited.oldest(10))
 
 
@@ -337,3 +343,61 @@ async def test_what_somebody_removed_under_way_stops_nothing(
 
     assert [["b"], ["b"]] == [keys_of(await outbox.oldest(10)) for _ in range(2)]
     assert 1 == redis.command("XPENDING", WAITING, "delivery")["pending"]
+
+
+async def test_all_are_acted_on_in_pages(outbox: RedisStreamOutbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No call takes long, however many there are: with 50,000 dead letters both failed for good."""
+    monkeypatch.setattr(redis_stream, "PAGE", 3)
+    await outbox.accept(events(*"abcdefghij"))
+    for entry in await outbox.oldest(7):
+        await outbox.bury(entry, reason="no")
+    move, remove, pages = outbox._move, outbox._remove, []
+
+    async def moved(source: str, target: str, how: Any, ids: Sequence[str]) -> Replayed:
+        pages.append(len(ids))
+        return await move(source, target, how, ids)
+
+    async def removed(stream: str, group: str, ids: Sequence[str]) -> int:
+        pages.append(len(ids))
+        return await remove(stream, group, ids)
+
+    monkeypatch.setattr(outbox, "_move", moved)
+    monkeypatch.setattr(outbox, "_remove", removed)
+
+    assert Replayed(count=7) == await outbox.replay()
+    assert 10 == await outbox.discard(waiting=True)
+    assert [3, 3, 1, 3, 3, 3, 1] == pages
+
+
+async def test_what_is_replayed_and_refused_again_does_not_come_round_for_ever(
+    outbox: RedisStreamOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands behind the others then; each is replayed once."""
+    monkeypatch.setattr(redis_stream, "PAGE", 1)
+    await outbox.accept(events("a", "b"))
+    for entry in await outbox.oldest(10):
+        await outbox.bury(entry, reason="no")
+    move = outbox._move
+
+    async def moved(source: str, target: str, how: Any, ids: Sequence[str]) -> Replayed:
+        replayed = await move(source, target, how, ids)
+        for entry in await outbox.oldest(10):
+            await move(target, source, ("delivery", "no", "", 0, 0), [entry.id])
+        return replayed
+
+    monkeypatch.setattr(outbox, "_move", moved)
+
+    assert Replayed(count=2) == await outbox.replay()
+
+
+async def test_an_entry_and_a_dead_letter_are_told_apart(
+    outbox: RedisStreamOutbox, redis: RedisServer
+) -> None:
+    """Each stream gives its own ids, so that both may have the same one."""
+    redis.command("XADD", WAITING, "5-1", "write", encode(events("a")[0]), "at", 1)
+    redis.command("XADD", DEAD, "5-1", "write", encode(events("b")[0]), "at", 1, "reason", "no")
+    (waiting,), (dead,) = await outbox.waiting(10), await outbox.dead_letters(10)
+
+    assert await outbox.discard([dead.entry.id]) == 1
+    assert ["a"] == keys_of(await outbox.waiting(10))
+    assert await outbox.discard([waiting.id]) == 1

@@ -20,7 +20,7 @@ from entitlements.domain.errors import (
     Unreachable,
     UpstreamError,
 )
-from entitlements.domain.outbox import OutboxLimits, Write
+from entitlements.domain.outbox import OutboxLimits, Replayed, Write
 from entitlements.domain.usage import UsageEvent, UsageReceipt, UsageReport
 from entitlements.outbox.local_file import LocalFileOutbox
 from entitlements.service.outbox_dispatcher import (
@@ -153,7 +153,7 @@ async def test_replayed_letter_is_delivered(office: Office) -> None:
     await office.dispatcher.deliver_once()
     office.cloud.poison = frozenset()
 
-    assert await office.dispatcher.replay() == 1
+    assert Replayed(count=1) == await office.dispatcher.replay()
     await office.dispatcher.deliver_once()
 
     assert events("a") == office.cloud.took

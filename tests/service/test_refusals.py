@@ -16,7 +16,7 @@ from entitlements.domain.errors import (
     Unreachable,
     UpstreamError,
 )
-from entitlements.domain.outbox import KEY_MEMORY_MS, TOO_OLD, Write
+from entitlements.domain.outbox import KEY_MEMORY_MS, TOO_OLD, Replayed, Write
 from entitlements.service.resting_writes import FIRST_REST_SECONDS, LONGEST_REST_SECONDS, MAX_SUSPECTS
 from tests.outbox.outbox_contract import REPORT, events
 from tests.service.test_outbox_dispatcher import Office, office
@@ -184,3 +184,16 @@ async def test_what_the_cloud_may_have_forgotten_is_not_sent_by_itself(office: O
     letters = await office.dispatcher.dead_letters(10)
     assert ["new"] == arrived
     assert [("old", TOO_OLD)] == [(each.entry.write.idempotency_key, each.reason) for each in letters]
+
+
+async def test_what_is_replayed_all_the_same_is_sent(office: Office) -> None:
+    """It was set aside again at once, for it was as old as before."""
+    await office.dispatcher.accept(events("old"))
+    office.clock.advance(KEY_MEMORY_MS / 1000 + 1)
+    await delivered(office, turns=1)
+
+    assert Replayed(count=0, kept=1) == await office.dispatcher.replay()
+    assert [] == await delivered(office, turns=1)
+    assert Replayed(count=1) == await office.dispatcher.replay(even_too_old=True)
+    assert ["old"] == await delivered(office, turns=1)
+    assert 0 == (await office.dispatcher.look()).dead
