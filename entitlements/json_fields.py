@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+import msgspec
+
 from entitlements.domain.errors import SidecarError
 
 _Kind = TypeVar("_Kind")
@@ -117,6 +119,22 @@ class Fields:
         return Malformed(f"{self._where}.{name}", expected)
 
 
+_decode = msgspec.json.Decoder().decode
+
+
+def decoded(text: bytes | bytearray | str) -> Any:
+    """What a JSON text holds, read quickly where it is strict JSON, and else as tolerantly as Python does.
+
+    Raises:
+        ValueError: it is no JSON; of bad UTF-8 and of numbers with too many digits as well.
+        RecursionError: it is nested too deeply.
+    """
+    try:
+        return _decode(text)
+    except (msgspec.DecodeError, ValueError):  # NaN, half a surrogate pair, a byte order mark
+        return json.loads(text)
+
+
 def parsed(text: bytes, where: str) -> Fields:
     """The JSON object that the bytes are.
 
@@ -124,7 +142,7 @@ def parsed(text: bytes, where: str) -> Fields:
         Malformed: they are none.
     """
     try:
-        return Fields(json.loads(text), where)
+        return Fields(decoded(text), where)
     except (ValueError, RecursionError) as error:  # bad UTF-8 and too many digits are ValueErrors too
         raise Malformed(where, "JSON") from error
 

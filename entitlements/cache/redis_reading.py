@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
 from types import MappingProxyType
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from redis.exceptions import ResponseError
 
@@ -33,10 +33,10 @@ def read_entity(client: Client, keys: KeySpace, key: EntityKey) -> Found | Miss 
     """The entity as Redis has it, each usage from its own key, or why it is a miss."""
     documents = [keys.entity(key), keys.metadata(key)]
     try:
-        lives_seconds = _lives_seconds(client, keys, key)
-        entity = _read_entitlements(client, keys, key)
-        if isinstance(entity, Miss):
-            return entity
+        found = _read_entitlements(client, keys, key)
+        if isinstance(found, Miss):
+            return found
+        entity, lives_seconds = found.entity, found.lives_seconds
         documents += [usage_key for usage_key, _ in usages_of(keys, key, entity)]
         current = _with_live_usages(client, keys, key, entity)
         return current if isinstance(current, Miss) else Found(entity=current, lives_seconds=lives_seconds)
@@ -89,17 +89,16 @@ def moved_usage(
     return None if moved is None else dict(usages_of(keys, key, moved))[usage_key]
 
 
-def _lives_seconds(client: Client, keys: KeySpace, key: EntityKey) -> float:
-    milliseconds = cast("int", client.pttl(raw(timestamp_of(keys.entity(key)))))
-    return milliseconds / 1000 if milliseconds >= 0 else inf
-
-
-def _read_entitlements(client: Client, keys: KeySpace, key: EntityKey) -> Entity | Miss:
+def _read_entitlements(client: Client, keys: KeySpace, key: EntityKey) -> Found | Miss:
+    """The entity with the usages that its own document says; in one round trip."""
     entity_key = keys.entity(key)
     names = [entity_key, timestamp_of(entity_key), keys.metadata(key)]
     if key.resource_id is not None:
         names.append(timestamp_of(keys.entity(customer_of(key))))
-    text, stamp, metadata_text, *customer_stamps = values_of(client, names)
+    pipeline = client.pipeline(transaction=False)
+    pipeline.pttl(raw(timestamp_of(entity_key)))
+    pipeline.mget([raw(name) for name in names])
+    lives_ms, (text, stamp, metadata_text, *customer_stamps) = pipeline.execute()
     if text is None or stamp is None:
         return Miss.ABSENT
     stamp_ms = decode_timestamp(stamp)
@@ -108,7 +107,8 @@ def _read_entitlements(client: Client, keys: KeySpace, key: EntityKey) -> Entity
         known_ms = max(stamp_ms, metadata.customer_timestamp_ms or 0)
         if customer_stamp is None or decode_timestamp(customer_stamp) > known_ms:
             return Miss.OUTDATED
-    return replace(decode_entity(text), denied_reason=metadata.denied_reason, updated_at_ms=stamp_ms)
+    entity = replace(decode_entity(text), denied_reason=metadata.denied_reason, updated_at_ms=stamp_ms)
+    return Found(entity=entity, lives_seconds=lives_ms / 1000 if lives_ms >= 0 else inf)
 
 
 def _with_live_usages(client: Client, keys: KeySpace, key: EntityKey, entity: Entity) -> Entity | Miss:

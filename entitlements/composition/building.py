@@ -4,7 +4,6 @@ import uuid
 from functools import cache
 from random import Random
 
-import stamina.instrumentation
 from django.conf import settings
 
 from entitlements.background import Background
@@ -48,7 +47,6 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         config: what is in force.
         clock: the machine's unless told otherwise.
     """
-    stamina.instrumentation.set_on_retry_hooks([])  # retries show in our own metrics
     clock = clock or SystemClock()
     background, random = Background(clock.monotonic), Random()  # noqa: S311 - for jitter
     cloud = ways_to_the_cloud(config, clock)

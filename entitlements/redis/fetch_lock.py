@@ -14,7 +14,7 @@ from entitlements.json_fields import written
 from entitlements.redis.connection import UNAVAILABLE, Client, RedisConnection
 from entitlements.redis.keys import KeySpace, raw
 from entitlements.redis.notifications import Notifications
-from entitlements.redis.scripts import delete_if_own
+from entitlements.redis.scripts import give_back
 
 LOOK_SECONDS = 0.25
 """So often a waiter looks whether the lock still stands: its holder may have died, its word may be lost."""
@@ -63,16 +63,15 @@ class FetchLock:
         if not claim.token:
             return
         message = written({} if error is None else {"error": error})
-        await self._connection.run(lambda client: self._give_back(client, claim, message))
+        lock, channel = self._keys.fetch_lock(claim.key), self._keys.fetch_channel(claim.key)
+        await self._connection.run(
+            lambda client: give_back(client, lock, claim.token, channel=channel, message=message)
+        )
 
     def _take(self, client: Client, key: EntityKey, token: bytes) -> bool:
         lock = raw(self._keys.fetch_lock(key))
         taken = client.set(lock, token, nx=True, px=self._hold_ms)
         return bool(taken) or client.get(lock) == token  # it was ours already: the first answer got lost
-
-    def _give_back(self, client: Client, claim: FetchClaim, message: bytes) -> None:
-        if delete_if_own(client, self._keys.fetch_lock(claim.key), claim.token):
-            client.publish(raw(self._keys.fetch_channel(claim.key)), message)
 
     async def _wait(
         self, key: EntityKey, told: "asyncio.Future[bytes]", wait_seconds: float

@@ -84,6 +84,12 @@ if redis.call('MGET', KEYS[1])[1] ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """
 
+_GIVE_BACK = """
+if redis.call('MGET', KEYS[1])[1] ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
+return redis.call('PUBLISH', ARGV[2], ARGV[3])
+"""
+
 _DELETE_IF_OWN = """
 if redis.call('MGET', KEYS[1])[1] ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
@@ -185,3 +191,8 @@ def renew_if_own(client: Client, key: str, token: bytes, *, milliseconds: int) -
 def delete_if_own(client: Client, key: str, token: bytes) -> bool:
     """Deletes a key that holds the token; False when it does not hold it any more."""
     return bool(_run(client, _DELETE_IF_OWN, [raw(key)], [token]))
+
+
+def give_back(client: Client, key: str, token: bytes, *, channel: str, message: bytes) -> None:
+    """Deletes a key that holds the token, and publishes that; nothing when it does not hold it any more."""
+    _run(client, _GIVE_BACK, [raw(key)], [token, raw(channel), message])

@@ -1,15 +1,16 @@
 """One HTTP exchange with the cloud: bounded in time and size, counted, its failure a domain error."""
 
 import asyncio
-import json
+import random
 import time
 import zlib
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from http import HTTPStatus
+from itertools import count
+from math import inf
 from typing import Any, TypeVar, cast
 
 import httpx
-import stamina
 
 from entitlements import metrics
 from entitlements.domain.errors import (
@@ -24,6 +25,7 @@ from entitlements.domain.errors import (
     UpstreamError,
 )
 from entitlements.domain.ports import Clock
+from entitlements.json_fields import decoded
 from entitlements.upstream.errors import error_of_errors, error_of_exception, error_of_status
 from entitlements.upstream.json_values import JsonObject
 from entitlements.upstream.shares import Share
@@ -144,7 +146,7 @@ class Exchange:
 
     def _data_of(self, response: httpx.Response, body: bytearray) -> JsonObject:
         try:
-            answer = json.loads(body)
+            answer = decoded(body)
         except (ValueError, RecursionError) as exception:
             if response.status_code in STATUSES_OF_CONTENT:  # a gateway's page, in its own words
                 raise self._refusal(response) from exception
@@ -249,26 +251,28 @@ async def retrying(
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + budget_seconds
-
-    def is_worth_retrying(error: Exception) -> bool | float:
-        if isinstance(error, Throttled) and error.retry_after_seconds is not None:
-            return error.retry_after_seconds if loop.time() + error.retry_after_seconds < deadline else False
-        return isinstance(error, Unreachable | Garbled) and not isinstance(error, Busy | TooLarge)
-
     if budget_seconds <= 0:
         raise Unreachable(transport, "did not answer in time")
     try:
-        async with asyncio.timeout(budget_seconds):
-            async for trial in stamina.retry_context(
-                on=is_worth_retrying,
-                attempts=attempts,
-                timeout=budget_seconds,
-                wait_initial=FIRST_PAUSE_SECONDS,
-                wait_max=LONGEST_PAUSE_SECONDS,
-                wait_jitter=FIRST_PAUSE_SECONDS,
-            ):
-                with trial:
+        async with asyncio.timeout_at(deadline):
+            for number in count(1):
+                try:
                     return await attempt(min(attempt_timeout_seconds, deadline - loop.time()))
+                except UpstreamError as error:
+                    pause = _pause_after(error, number)
+                    if number == attempts or loop.time() + pause >= deadline:
+                        raise
+                await asyncio.sleep(pause)
     except TimeoutError as exception:
         raise Unreachable(transport, "did not answer in time") from exception
-    raise AssertionError  # stamina returns, or raises what the last attempt raised
+    raise AssertionError  # the loop returns or raises
+
+
+def _pause_after(error: UpstreamError, number: int) -> float:
+    """Seconds until the next attempt after the n-th one failed; infinite where another would be of no use."""
+    if isinstance(error, Throttled) and error.retry_after_seconds is not None:
+        return error.retry_after_seconds
+    if not isinstance(error, Unreachable | Garbled) or isinstance(error, Busy | TooLarge):
+        return inf
+    jitter = random.uniform(0, FIRST_PAUSE_SECONDS)  # noqa: S311 - a pause is no secret
+    return min(FIRST_PAUSE_SECONDS * 2.0 ** (number - 1) + jitter, LONGEST_PAUSE_SECONDS)

@@ -1,11 +1,11 @@
 """A `next` frame of the feed → an event (contract/upstream.md, GraphQL over WebSocket)."""
 
-import json
 from sys import intern
 
 from entitlements.domain.entitlement import NO_TIMESTAMP_MS
 from entitlements.domain.entity import EntityKey, UsageUpdate
 from entitlements.domain.events import EntitlementsChanged, FeedEvent, PackagePublished, UsageChanged
+from entitlements.json_fields import decoded
 from entitlements.upstream.json_values import JsonObject, child, identifier, moment_ms, number, skipped, text
 from entitlements.upstream.payloads import entity_from_entitlements
 
@@ -35,7 +35,7 @@ def event_from_frame(subscription: str, frame: str, *, now_ms: int) -> FeedEvent
 
 def _data(subscription: str, frame: str) -> JsonObject | None:
     try:
-        message = json.loads(frame)
+        message = decoded(frame)
     except (ValueError, RecursionError):
         return None
     payload = child((child(message) or {}).get("payload")) or {}
