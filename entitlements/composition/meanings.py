@@ -128,6 +128,10 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
             "The outbox's file was damaged and set aside beside the new one (`outbox.sqlite3.damaged-…` in "
             "SIDECAR_DATA_DIR): what could be read went over. Examine it, and remove it."
         ),
+        "at_risk": (
+            "Redis may lose what waits there (`risks` tells what, and when). Set `appendonly yes` there, and "
+            "a `maxmemory-policy` that spares what does not expire."
+        ),
         "waiting": (
             "Writes wait for the cloud, in order; usage there lags behind. See `upstream`, or `manage.py "
             "outbox list`."

@@ -115,9 +115,12 @@ def _outbox_state(built: Sidecar) -> PartState:
     state = dispatcher.state
     oldest_ms = state.oldest_accepted_at_ms
     oldest_age_seconds = None if oldest_ms is None else max(0, built.clock.now_ms() - oldest_ms) / 1000
+    found = None if built.redis is None else built.redis.examination
+    durability = None if found is None else found.durability
+    risks = [] if durability is None else durability.sentences
     return _state(
         "outbox",
-        _outbox_problem(dispatcher, oldest_age_seconds),
+        _outbox_problem(dispatcher, oldest_age_seconds) or ("at_risk" if risks else None),
         mode=built.config.sidecar_outbox,
         waiting=state.waiting,
         dead=state.dead,
@@ -125,6 +128,7 @@ def _outbox_state(built: Sidecar) -> PartState:
         oldest_age_seconds=oldest_age_seconds,
         resting=dispatcher.resting,
         damaged_files=state.damaged_files,
+        risks=risks,
         **dict[str, Any](dispatcher.counts),
     )
 

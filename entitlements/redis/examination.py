@@ -9,6 +9,7 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from entitlements.redis.causes import refusal_of
 from entitlements.redis.connection import Client
+from entitlements.redis.durability import Durability, durability_of
 from entitlements.redis.keys import KeySpace, raw
 
 PROBE_MS = 5_000
@@ -45,6 +46,8 @@ class Examination:
     """Such as "redis 7.0.15"; None where it may not be asked."""
     is_cluster: bool = False
     """True for a node of a Cluster, which a plain client cannot use."""
+    durability: Durability | None = None
+    """Whether it keeps an outbox; None where it has none to keep."""
     refused: tuple[str, ...] = ()
     """The commands that this user may not use or this Redis does not know, of those that are ever used."""
 
@@ -58,6 +61,7 @@ class Examination:
         """What a person has to know."""
         told = [CLUSTER] if self.is_cluster else []
         told += [lack(command) for command in self.lacking]
+        told += [] if self.durability is None else self.durability.sentences
         spared = [command for command in self.refused if command in SPARED]
         return told + ([f"its user may not {' and '.join(spared)}, which are not needed"] if spared else [])
 
@@ -121,13 +125,21 @@ def examine(client: Client, keys: KeySpace, *, has_outbox: bool = False) -> Exam
         pipeline.execute_command(*words)
     pipeline.info("cluster")
     pipeline.info("server")
-    *answers, cluster, server = pipeline.execute(raise_on_error=False)
+    pipeline.info("persistence")
+    pipeline.info("memory")
+    pipeline.config_get("save")
+    *answers, cluster, server, persistence, memory, save = pipeline.execute(raise_on_error=False)
     refused = [name for name, answer in zip(commands, answers, strict=True) if _is_refused(answer)]
     if not _may_subscribe(client, keys):
         refused.append("SUBSCRIBE")
     enabled = isinstance(cluster, dict) and bool(cluster.get("cluster_enabled"))
     moved = any(isinstance(answer, RedisError) and _is_moved(answer) for answer in answers)
-    return Examination(server=_name(server), is_cluster=enabled or moved, refused=tuple(refused))
+    return Examination(
+        server=_name(server),
+        is_cluster=enabled or moved,
+        durability=durability_of(persistence, memory, save) if has_outbox else None,
+        refused=tuple(refused),
+    )
 
 
 def _is_refused(answer: object) -> bool:

@@ -15,6 +15,8 @@ from entitlements.domain.errors import KeyRefused, OutboxUnavailable, Unreachabl
 from entitlements.domain.freshness import Trust
 from entitlements.domain.outbox import OutboxState
 from entitlements.domain.ports import Source
+from entitlements.redis.durability import Durability
+from entitlements.redis.examination import Examination
 from entitlements.service.key_check import KeyVerdict
 from entitlements.service.sharing import Role
 from entitlements.upstream.feed import FeedPhase, FeedState
@@ -127,6 +129,29 @@ async def test_an_outbox_whose_file_cannot_be_opened_is_told(tmp_path: Path, set
     assert None is parts(sidecar)["outbox"]["problem"]
     await sidecar.http_client.aclose()
     await sidecar.outbox.store.stop()
+
+
+async def test_what_a_restart_of_redis_would_lose_is_told(settings: Any) -> None:
+    """As long as nothing worse is to be told."""
+    settings.CACHES = {
+        **settings.CACHES,
+        "redis": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://127.0.0.1:1/0"},
+    }
+    config = load({"SERVER_API_KEY": "made-up", "REDIS_ENVIRONMENT_PREFIX": "p"}).config
+    sidecar = build(config, clock=FakeClock())
+    assert sidecar.redis is not None
+    assert sidecar.outbox is not None
+    told = []
+    for durability in (None, Durability(appendonly=True), Durability(appendonly=False)):
+        sidecar.redis.examination = Examination(durability=durability)
+        told.append(parts(sidecar)["outbox"])
+    sidecar.outbox.dispatcher.state = OutboxState(dead=1)
+    told.append(parts(sidecar)["outbox"])
+    await sidecar.http_client.aclose()
+    sidecar.redis.connection.stop()
+
+    assert [None, None, "at_risk", "dead_letters"] == [each["problem"] for each in told]
+    assert Durability(appendonly=False).sentences == told[2]["risks"]
 
 
 async def test_lost_writes_are_told_and_counted(tmp_path: Path, settings: Any) -> None:

@@ -41,7 +41,7 @@ async def test_a_redis_that_allows_all_is_known_by_its_kind(
     found = await examined(server, has_outbox=True)
 
     assert found.server is not None
-    assert Examination(server=found.server) == found
+    assert Examination(server=found.server, durability=found.durability) == found
     assert found.server.replace(" ", "-") in request.node.callspec.id
 
 

@@ -45,6 +45,7 @@ def examine_redis(config: SidecarConfig, client: Client | None) -> Iterator[Find
             yield fault("Redis", f"{address} cannot be used: {CLUSTER}", mend="see REDIS_HOST")
             return
         yield from _rights(examination)
+        yield from _durability(examination)
         yield _writes(client, keys)
         yield _foreign(client, prefix)
     except ResponseError as error:
@@ -65,6 +66,21 @@ def _rights(examination: Examination) -> Iterator[Finding]:
     mend = "give the user in REDIS_USERNAME the right to it (ACL SETUSER), or use a newer Redis"
     for command in examination.lacking:
         yield fault("Redis rights", lack(command), mend=mend)
+
+
+def _durability(examination: Examination) -> Iterator[Finding]:
+    """Of a Redis that has an outbox to keep."""
+    durability = examination.durability
+    if durability is None:
+        return
+    part = "Redis durability"
+    mend = "set appendonly yes, and maxmemory-policy noeviction or volatile-lru, as deploy/compose.yaml does"
+    for sentence in durability.sentences:
+        yield warning(part, sentence, mend=mend)
+    if durability.appendonly is None or durability.maxmemory_policy is None:
+        yield skipped(part, "it may not be asked (INFO) whether it keeps the outbox over a restart")
+    elif not durability.sentences:
+        yield ok(part, "it keeps the outbox over a restart, and when its memory is full")
 
 
 def _prefix(prefix: str) -> Iterator[Finding]:
