@@ -43,8 +43,9 @@ COPY manage.py LICENSE ./
 COPY deploy/start deploy/start
 COPY entitlements entitlements
 COPY grpc_service grpc_service
+COPY http_service http_service
 COPY sidecar_project sidecar_project
-RUN /opt/venv/bin/python -m compileall -q entitlements grpc_service sidecar_project
+RUN /opt/venv/bin/python -m compileall -q entitlements grpc_service http_service sidecar_project
 ENV SIDECAR_DATA_DIR=/data PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532
 # Nothing else is written to, but /tmp when `--workers` is used.

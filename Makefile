@@ -1,7 +1,7 @@
 # The words of the README. `make help` lists them.
 BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-markers --no-header pyproject.toml
-PACKAGES := bench docs emulator entitlements grpc_service sidecar_project tests
+PACKAGES := bench docs emulator entitlements grpc_service http_service sidecar_project tests
 SEEDS := 1-5
 SECONDS := 8
 REPORT := build/chaos

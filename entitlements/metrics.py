@@ -164,6 +164,15 @@ HTTP_REFUSED = Counter(
     "sidecar_http_refused_requests", "Requests and connections that METRICS_PORT refused or cut.", ["cause"]
 )
 
+HTTP_API_REQUESTS = Counter(
+    "sidecar_http_api_requests", "Requests that SIDECAR_HTTP_PORT answered, by standard.", ["door", "status"]
+)
+HTTP_API_REFUSED = Counter(
+    "sidecar_http_api_refused_requests",
+    "Requests and connections that SIDECAR_HTTP_PORT refused unseen or cut.",
+    ["cause"],
+)
+
 # Answers.
 FALLBACKS = Counter(
     "sidecar_fallbacks",

@@ -90,6 +90,8 @@ class GrpcServer:
         self.call_limiter = CallLimiter(max_calls=limits.max_concurrent_calls, monotonic=monotonic)
         own = (*self._health.methods(), *reflection_methods((SERVICE, health.SERVICE_NAME)))
         asked = [_intercepted_within(method, self.call_limiter, middlewares) for method in servicer.methods()]
+        self.methods: Sequence[UnaryMethod] = asked
+        """What the servicer answers, with all that is done around a call: other doors call the same."""
         self._engine = make_engine(
             EngineSettings(
                 methods=[*asked, *(intercepted(method, self.call_limiter) for method in own)],

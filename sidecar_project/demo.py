@@ -16,6 +16,7 @@ from entitlements.background import awaited
 
 GRPC_PORT = "50051"
 METRICS_PORT = "8080"
+HTTP_PORT = "8081"
 START_TIMEOUT_SECONDS = 30.0
 POLL_SECONDS = 0.1
 PASSWORD_BYTES = 9
@@ -62,6 +63,7 @@ def _environment(emulator: Emulator, folder: Path) -> dict[str, str]:
     return {
         "GRPC_PORT": GRPC_PORT,
         "METRICS_PORT": METRICS_PORT,
+        "SIDECAR_HTTP_PORT": HTTP_PORT,
         "LOG_LEVEL": "info",
         **os.environ,
         "SERVER_API_KEY": emulator.api_key,
@@ -119,6 +121,7 @@ def _invite(emulator: Emulator, environment: Mapping[str, str]) -> None:
         f"""
 The demo runs. A Stigg emulator plays the cloud ({emulator.url}); the sidecar answers beside it:
   gRPC     127.0.0.1:{environment["GRPC_PORT"]}
+  HTTP     http://127.0.0.1:{environment["SIDECAR_HTTP_PORT"]} (Connect)
   health   {http}/readyz?verbose
   metrics  {http}/metrics
   admin    {http.replace("127.0.0.1", "localhost")}/admin/ as {ADMIN_USERNAME}, password {password}

@@ -10,8 +10,8 @@ HTTP_BACKLOG = 128
 """How many HTTP connections may wait to be accepted."""
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there; port 0 finds a free one.
+def listen(host: str, port: int, *, shares_port: bool = False) -> socket.socket:
+    """A socket that listens there; port 0 finds a free one; one that is shared was reserved by a parent.
 
     Raises:
         PortUnavailable: the port is taken, or may not be used.
@@ -19,7 +19,11 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family = family_of(host)
         return socket.create_server(
-            (host, port), family=family, backlog=HTTP_BACKLOG, dualstack_ipv6=serves_both_families(host)
+            (host, port),
+            family=family,
+            backlog=HTTP_BACKLOG,
+            reuse_port=shares_port,
+            dualstack_ipv6=serves_both_families(host),
         )
     except OSError as error:
         raise _unavailable(host, port, error) from error

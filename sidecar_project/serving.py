@@ -27,6 +27,9 @@ from grpc_service.engines.selection import choose_engine
 from grpc_service.methods import Middleware
 from grpc_service.server import GrpcServer, ServerLimits
 from grpc_service.servicer import SidecarServicer
+from http_service.app import HttpApi
+from http_service.connect import ConnectDoor
+from http_service.server import HttpApiServer
 from sidecar_project.asgi import application
 from sidecar_project.http_server import HttpServer, twisted_loop
 from sidecar_project.last_resort import LastResort
@@ -113,6 +116,7 @@ class _Process:
             self._sidecar.running(),
             traced(self._sidecar.http_client, wanted=TRACES_WANTED) as spans,
             self._grpc(middlewares=[*self._decision_log(), *spans]) as grpc_server,
+            self._http_api(grpc_server),
             self._worker(),
             commands,
             self._history(),
@@ -163,11 +167,33 @@ class _Process:
             yield server
         finally:
             self._sidecar.fetch_throttle.watch(None)  # the thread that was watched ends with the server
-            grace_seconds = (
-                self._config.sidecar_shutdown_grace_seconds - self._pause_seconds - CLOSING_SECONDS
-            )
-            await server.stop(grace_seconds=max(grace_seconds, 0))
+            await server.stop(grace_seconds=self._calls_grace_seconds)
             self._last_resort.calls_ended()
+
+    @asynccontextmanager
+    async def _http_api(self, grpc_server: GrpcServer) -> AsyncIterator[None]:
+        """HTTP for applications: the same methods, as gRPC serves them."""
+        config = self._config
+        if config.sidecar_http_port is None:
+            yield
+            return
+        connect = ConnectDoor(grpc_server.methods)
+        token = config.sidecar_http_token
+        api = HttpApi(
+            [(connect.serves, connect)],
+            token=None if token is None else token.get_secret_value(),
+            origins=config.sidecar_http_origins,
+            max_body_bytes=config.sidecar_max_message_bytes,
+        )
+        listener = listen(config.sidecar_listen_host, config.sidecar_http_port, shares_port=self._is_worker)
+        server = HttpApiServer(api, listener)
+        self._ports["HTTP for applications"] = server.port
+        self._sidecar.health.add_part("http", server.state)
+        await server.start()
+        try:
+            yield
+        finally:
+            await server.stop(grace_seconds=self._calls_grace_seconds)
 
     def _decision_log(self) -> Sequence[Middleware]:
         config = self._config
@@ -188,6 +214,12 @@ class _Process:
     def _pause_seconds(self) -> float:
         """The part of the grace period in which new calls are still answered."""
         return min(self._config.sidecar_drain_seconds, self._config.sidecar_shutdown_grace_seconds)
+
+    @property
+    def _calls_grace_seconds(self) -> float:
+        """The part of the grace period in which calls under way may end."""
+        left = self._config.sidecar_shutdown_grace_seconds - self._pause_seconds - CLOSING_SECONDS
+        return max(left, 0)
 
     def _history(self) -> AbstractAsyncContextManager[None]:
         """What the admin's charts show, counted from now on."""

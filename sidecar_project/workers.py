@@ -62,11 +62,16 @@ def supervise(config: SidecarConfig, *, count: int, data_dir: Path) -> int:
                 tls
             )  # unusable files are told here, once, and not by each worker again and again
             stack.enter_context(reserve(host, config.port))
+        api_port = {}
+        if config.sidecar_http_port is not None:
+            api = stack.enter_context(reserve(host, config.sidecar_http_port))
+            api_port = {"SIDECAR_HTTP_PORT": str(api.getsockname()[1])}
         folder = _metrics_folder(data_dir, stack)
         environment = {
             **os.environ,
             "GRPC_PORT": str(grpc.getsockname()[1]),
             "METRICS_PORT": str(http.getsockname()[1]),
+            **api_port,
             "CACHE_MAX_SIZE_BYTES": str(config.cache_max_size_bytes // count),
         }
         grace_seconds = config.sidecar_shutdown_grace_seconds

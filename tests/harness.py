@@ -32,6 +32,7 @@ CALL_SECONDS = 15.0
 _MEASURED = "COVERAGE_PROCESS_CONFIG"
 _LAST_WORD = signal.SIGTERM if _MEASURED in os.environ else signal.SIGKILL
 """`make coverage` needs a process to end by itself: what it counted is written at its end."""
+_API_PORT = re.compile(r"HTTP for applications on port (\d+)")
 _PORTS = re.compile(r"HTTP on port (\d+), gRPC on port (\d+)")
 
 
@@ -62,6 +63,8 @@ class SidecarProcess:
         self.lines: list[str] = []
         self.grpc_port = 0
         self.http_port = 0
+        self.api_port = 0
+        """Of SIDECAR_HTTP_PORT, where that is set."""
         self._arrived = asyncio.Condition()
         self._reader = asyncio.create_task(self._read())
 
@@ -81,6 +84,8 @@ class SidecarProcess:
         found = _PORTS.search(line)
         assert found, line
         self.http_port, self.grpc_port = int(found[1]), int(found[2])
+        if api := _API_PORT.search(line):
+            self.api_port = int(api[1])
 
     async def printed(self, words: str, *, seconds: float = START_SECONDS) -> str:
         """The first line that holds these words."""

@@ -18,6 +18,7 @@ SECRETS = frozenset(
         "REDIS_USERNAME",
         "SERVER_API_KEY",
         "SIDECAR_ADMIN_PASSWORD",
+        "SIDECAR_HTTP_TOKEN",
         "SIDECAR_SECRET_KEY",
     }
 )
@@ -28,6 +29,8 @@ LOCAL_EDGE_PORT = 3060
 """Where the Edge stands beside an API on localhost (contract/upstream.md)."""
 MIN_PASSWORD_LENGTH = 12
 """Of SIDECAR_ADMIN_PASSWORD."""
+MIN_TOKEN_LENGTH = 16
+"""Of SIDECAR_HTTP_TOKEN."""
 MIN_SECRET_KEY_LENGTH = 50
 MIN_SECRET_KEY_CHARACTERS = 5
 """How many different ones; both are what Django's own check asks for."""
@@ -115,6 +118,14 @@ def _secret_key(value: object) -> object:
         message = f"it must have {MIN_SECRET_KEY_LENGTH} random characters or more"
         raise ValueError(message)
     return value
+
+
+def _token(value: object) -> object:
+    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    if len(text) < MIN_TOKEN_LENGTH:
+        message = f"it must have {MIN_TOKEN_LENGTH} characters or more"
+        raise ValueError(message)
+    return _header_value(value)
 
 
 def _origins(value: object) -> object:
@@ -233,6 +244,18 @@ class SidecarConfig(BaseModel):
     sidecar_admin_origins: Annotated[tuple[str, ...], BeforeValidator(_origins)] = Field(
         (),
         description="what browsers see before the admin behind a TLS proxy, such as https://sidecar.example.com",
+    )
+    sidecar_http_port: Port | None = Field(
+        None, description="set: HTTP for applications: the Connect protocol and OFREP; docs/http.md"
+    )
+    sidecar_http_token: Annotated[SecretStr, BeforeValidator(_token)] | None = Field(
+        None,
+        description="what callers of SIDECAR_HTTP_PORT show as `Authorization: Bearer …`; "
+        "give it by SIDECAR_HTTP_TOKEN_FILE; unset: none is asked for",
+    )
+    sidecar_http_origins: Annotated[tuple[str, ...], BeforeValidator(_origins)] = Field(
+        (),
+        description="pages of these may ask SIDECAR_HTTP_PORT from a browser, such as https://app.example.com",
     )
     sidecar_secret_key: Annotated[SecretStr, BeforeValidator(_secret_key)] | None = Field(
         None,

@@ -204,12 +204,13 @@ def test_no_secret_is_shown_anywhere() -> None:
         DATABASE_URL="sqlite:////tmp/whispered.sqlite3",
         SIDECAR_ADMIN_USERNAME="admin",
         SIDECAR_ADMIN_PASSWORD="murmured softly",
+        SIDECAR_HTTP_TOKEN="mumbled-in-a-corner",
         SIDECAR_SECRET_KEY="breathed into nobody's ear, not even the wind's at night",
     )
 
     text = "\n".join(map(str, [*found.describe(), found.config, repr(found.config), found]))
 
-    assert not any(secret in text for secret in (KEY, "somebody", "hush", "whispered", "murmured"))
+    assert not any(secret in text for secret in (KEY, "somebody", "hush", "whispered", "murmured", "mumbled"))
     assert {MASK} == {row.value for row in found.describe() if row.name in SECRETS}
 
 

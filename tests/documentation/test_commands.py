@@ -24,6 +24,7 @@ pytestmark = pytest.mark.timeout(180)
 COMMANDS = [command for page in PAGES for command in commands(page)]
 TYPED = sorted({command.page for command in COMMANDS if "manage.py" in command.text})
 NOT_RUN = {
+    "curl": "tests/project/test_http_api.py runs them, at the port of a sidecar of its own",
     "docker": "no Docker engine runs here; tests/deploy/test_image.py runs what the Dockerfile says",
     "git": "a clone of this repository is the checkout that the tests run in",
     "helm": "there is no cluster here",

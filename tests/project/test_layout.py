@@ -39,6 +39,9 @@ ELSEWHERE = {
     "grpc_service/interceptors.py": "tests/grpc_service/test_server.py",
     "grpc_service/engines/aio.py": "tests/grpc_service/test_server.py",
     "grpc_service/engines/interface.py": "tests/grpc_service/test_server.py",
+    "http_service/messages.py": "tests/http_service/test_connect.py",
+    "http_service/app.py": "tests/http_service/test_bounds.py",
+    "http_service/server.py": "tests/http_service/test_bounds.py",
     "sidecar_project/admin_settings.py": "tests/admin/test_access.py",
     "sidecar_project/apps.py": "tests/project/test_main_job.py",
     "sidecar_project/asgi.py": "tests/project/test_main_job.py",
@@ -47,7 +50,7 @@ ELSEWHERE = {
     "sidecar_project/command.py": "tests/project/test_installed.py",
     "sidecar_project/serving.py": "tests/project/test_main_job.py",
 }
-PACKAGES = ("entitlements", "grpc_service", "sidecar_project")
+PACKAGES = ("entitlements", "grpc_service", "http_service", "sidecar_project")
 LEFT_OUT = {"generated", "proto", "management", "migrations"}
 
 

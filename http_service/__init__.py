@@ -1,0 +1,1 @@
+"""HTTP for applications: the Connect protocol and OFREP, in front of the methods that gRPC serves."""

@@ -1,0 +1,61 @@
+"""What a door is asked and answers: HTTP without its connection."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+from urllib.parse import parse_qsl
+
+from grpc_service.errors import PublicStatus
+
+JSON = "application/json"
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+class Request(NamedTuple):
+    """One request, whole."""
+
+    verb: str
+    path: str
+    """Percent-decoded."""
+    query: bytes
+    headers: Mapping[str, str]
+    """By their name in lower case; of several of one name the last."""
+    body: bytes = b""
+
+    def parameters(self) -> dict[str, str]:
+        """What the query says; of several of one name the last."""
+        pairs = parse_qsl(self.query.decode("latin-1"), keep_blank_values=True, max_num_fields=100)
+        return dict(pairs)
+
+    def metadata(self) -> Sequence[tuple[str, str]]:
+        """What the call is accompanied by, for log lines and traces."""
+        return tuple(self.headers.items())
+
+
+class Response(NamedTuple):
+    """One answer, whole."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = JSON
+    headers: Headers = ()
+
+
+class Door(Protocol):
+    """One standard: translates to the methods and back, decides nothing."""
+
+    name: str
+    """The label of its requests in the metrics."""
+
+    async def answer(self, request: Request) -> Response:
+        """The answer, whatever the request is."""
+        ...
+
+    def refusal(self, request: Request, status: PublicStatus) -> Response:
+        """How the standard says that a request is refused."""
+        ...
+
+
+def json_bytes(value: object) -> bytes:
+    """Compact JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,0 +1,195 @@
+"""The listener of SIDECAR_HTTP_PORT on real sockets: what it refuses, and that others are answered on."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from prometheus_client import REGISTRY
+
+from http_service import bounds
+from http_service.app import HttpApi
+from http_service.messages import Request
+from http_service.server import HttpApiServer
+from sidecar_project.ports import listen
+from tests.http_service.test_connect import CHECK, Scripted
+
+TOKEN = "a-token-of-the-test"
+ORIGIN = "https://app.example.com"
+MAX_BODY_BYTES = 100_000
+
+
+@pytest.fixture
+async def scripted() -> Scripted:
+    return Scripted()
+
+
+@pytest.fixture
+async def server(scripted: Scripted) -> AsyncIterator[HttpApiServer]:
+    door = scripted.door
+    api = HttpApi([(door.serves, door)], token=TOKEN, origins=[ORIGIN], max_body_bytes=MAX_BODY_BYTES)
+    server = HttpApiServer(api, listen("127.0.0.1", 0))
+    await server.start()
+    yield server
+    await server.stop(grace_seconds=0)
+
+
+@pytest.fixture
+async def client(server: HttpApiServer) -> AsyncIterator[httpx.AsyncClient]:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    url = f"http://127.0.0.1:{server.port}"
+    async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as client:
+        yield client
+
+
+def refusals(cause: str) -> float:
+    value = REGISTRY.get_sample_value("sidecar_http_api_refused_requests_total", {"cause": cause})
+    return value or 0.0
+
+
+async def sent(server: HttpApiServer, data: bytes) -> bytes:
+    """What comes back until the server ends the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    try:
+        writer.write(data)
+        async with asyncio.timeout(10):
+            return await reader.read()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
+async def test_a_check_is_answered(client: httpx.AsyncClient) -> None:
+    response = await client.post(CHECK, json={"customerId": "c", "featureId": "f"})
+
+    assert (200, {"hasAccess": True}) == (response.status_code, response.json())
+    assert "memory" == response.headers["trailer-stigg-source"]
+
+
+@pytest.mark.parametrize(
+    "given", ["", "Bearer another-token-here", f"Basic {TOKEN}", "Bearer", "Bearer \xe9"]
+)
+async def test_without_the_token_nothing_is_asked(
+    client: httpx.AsyncClient, scripted: Scripted, given: str
+) -> None:
+    response = await client.post(CHECK, json={}, headers={b"Authorization": given.encode("latin-1")})
+
+    assert (401, "unauthenticated") == (response.status_code, response.json()["code"])
+    assert "Bearer" == response.headers["www-authenticate"]
+    assert [] == scripted.calls
+
+
+async def test_nothing_else_is_served(client: httpx.AsyncClient) -> None:
+    assert 404 == (await client.get("/")).status_code
+
+
+async def test_a_named_origin_may_ask_and_no_other(client: httpx.AsyncClient) -> None:
+    named = await client.options(CHECK, headers={"Origin": ORIGIN})
+    other = await client.options(CHECK, headers={"Origin": "https://evil.example.com"})
+    asked = await client.post(CHECK, json={}, headers={"Origin": ORIGIN})
+
+    assert (204, ORIGIN) == (named.status_code, named.headers["access-control-allow-origin"])
+    assert "access-control-allow-origin" not in other.headers
+    assert ORIGIN == asked.headers["access-control-allow-origin"]
+
+
+@pytest.mark.parametrize("has_length", [True, False])
+async def test_a_huge_body_is_refused_unread(
+    client: httpx.AsyncClient, scripted: Scripted, *, has_length: bool
+) -> None:
+    before = refusals("body_too_large")
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"x" * (MAX_BODY_BYTES // 2)
+
+    content = b"x" * (MAX_BODY_BYTES + 1) if has_length else chunks()
+    response = await client.post(CHECK, content=content, headers={"Content-Type": "application/json"})
+
+    assert (429, "resource_exhausted") == (response.status_code, response.json()["code"])
+    assert [] == scripted.calls
+    assert before + 1 == refusals("body_too_large")
+
+
+async def test_a_head_without_end_is_cut(server: HttpApiServer, client: httpx.AsyncClient) -> None:
+    before = refusals("head_too_large")
+
+    assert b"" == await sent(server, b"GET / HTTP/1.1\r\nX: " + b"x" * (bounds.MAX_HEAD_BYTES + 1))
+
+    assert before + 1 == refusals("head_too_large")
+    assert 200 == (await client.post(CHECK, json={})).status_code
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"POST / HTTP/1.1\r\n",
+        b"POST /stigg.sidecar.v1.SidecarService/GetBooleanEntitlement HTTP/1.1\r\nHost: x\r\n"
+        b"Authorization: Bearer a-token-of-the-test\r\nContent-Length: 5\r\n\r\n{",
+    ],
+    ids=["nothing", "head", "body"],
+)
+async def test_a_request_that_never_ends_is_cut(
+    server: HttpApiServer, monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
+    monkeypatch.setattr(bounds, "REQUEST_SECONDS", 0.05)
+    before = refusals("slow_request")
+
+    await sent(server, data)
+
+    assert before + 1 == refusals("slow_request")
+
+
+async def test_what_is_no_http_is_counted(server: HttpApiServer) -> None:
+    before = refusals("not_http")
+
+    assert b"400" in await sent(server, b"\x16\x03\x01\r\n\r\n")
+
+    assert before + 1 == refusals("not_http")
+
+
+async def test_one_connection_too_many_is_closed(
+    server: HttpApiServer, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await client.post(CHECK, json={})
+    monkeypatch.setattr(bounds, "MAX_CONNECTIONS", 1)
+    before = refusals("too_many_connections")
+
+    assert b"" == await sent(server, b"GET / HTTP/1.1\r\n\r\n")
+
+    assert before + 1 == refusals("too_many_connections")
+    assert 200 == (await client.post(CHECK, json={})).status_code
+
+
+async def test_a_defect_is_told_without_its_text(
+    client: httpx.AsyncClient, scripted: Scripted, caplog: pytest.LogCaptureFixture
+) -> None:
+    scripted.failure = RuntimeError("secret")
+
+    response = await client.post(CHECK, json={})
+
+    assert (500, "internal") == (response.status_code, response.json()["code"])
+    assert "secret" not in response.text
+    assert "unexpected exception from door" in caplog.text
+
+
+async def test_a_call_under_way_ends_before_the_stop(
+    server: HttpApiServer, client: httpx.AsyncClient, scripted: Scripted
+) -> None:
+    scripted.gate.clear()
+    call = asyncio.create_task(client.post(CHECK, json={}))
+    while not scripted.calls:  # noqa: ASYNC110 - the call has no event
+        await asyncio.sleep(0.001)
+    stopping = asyncio.create_task(server.stop(grace_seconds=5))
+    scripted.gate.set()
+
+    assert 200 == (await call).status_code
+    await stopping
+
+
+async def test_the_query_has_a_bound(scripted: Scripted) -> None:
+    request = Request("GET", CHECK, b"&".join(b"a=1" for _ in range(200)), {})
+
+    assert 400 == (await scripted.door.answer(request)).status

@@ -1,0 +1,76 @@
+"""SIDECAR_HTTP_PORT of a whole sidecar, in front of the emulator."""
+
+import asyncio
+import json
+import shlex
+import shutil
+from asyncio.subprocess import PIPE
+from pathlib import Path
+
+import httpx
+import pytest
+
+from emulator.server import Emulator
+from grpc_service.servicer import SERVICE
+from tests.cloud_states import boolean_state
+from tests.documentation.pages import PAGES, commands
+from tests.harness import client_of, is_granted, running_sidecar
+
+pytestmark = pytest.mark.timeout(60)
+
+
+async def test_http_and_grpc_answer_the_same(emulator: Emulator, tmp_path: Path) -> None:
+    """A miss, a hit, a report, with the token; the part and the metric tell of it."""
+    token_file = tmp_path / "token"
+    token_file.write_text("a-token-of-the-test\n")
+    emulator.state.put("c", boolean_state(), push=False)
+    variables = {"SIDECAR_HTTP_PORT": "0", "SIDECAR_HTTP_TOKEN_FILE": str(token_file)}
+    async with running_sidecar(emulator, tmp_path, **variables) as sidecar:
+        url = f"http://127.0.0.1:{sidecar.api_port}/{SERVICE}"
+        headers = {"Authorization": "Bearer a-token-of-the-test"}
+        async with httpx.AsyncClient(trust_env=False, headers=headers) as client:
+            asked = {"customerId": "c", "featureId": "f"}
+            missed = await client.post(f"{url}/GetBooleanEntitlement", json=asked)
+            hit = await client.get(
+                f"{url}/GetBooleanEntitlement", params={"encoding": "json", "message": json.dumps(asked)}
+            )
+            reloaded = await client.post(f"{url}/ReloadEntitlements", json={"customerId": "c"})
+            unreadable = await client.post(
+                f"{url}/GetBooleanEntitlement",
+                content=b"\xff",
+                headers={"Content-Type": "application/proto"},
+            )
+        async with client_of(sidecar) as grpc_client:
+            granted = await is_granted(grpc_client, "c")
+        parts = await sidecar.parts()
+        requests = await sidecar.metric('sidecar_http_api_requests_total{door="connect",status="200"}')
+
+    assert granted is missed.json()["hasAccess"] is hit.json()["hasAccess"] is True
+    assert "memory" == hit.headers["trailer-stigg-source"]
+    assert {"entitledEntityExists": True} == reloaded.json()
+    assert (400, "invalid_argument") == (unreadable.status_code, unreadable.json()["code"])
+    assert (3, None) == (requests, parts["http"]["problem"])
+    assert "a-token-of-the-test" not in sidecar.output
+
+
+def curl_commands() -> list[str]:
+    return [command.text for page in PAGES for command in commands(page) if command.text.startswith("curl ")]
+
+
+async def test_curl_of_the_pages_is_answered(tmp_path: Path) -> None:
+    """Each as it is written, but for the port."""
+    if shutil.which("curl") is None:
+        pytest.skip("there is no curl on this machine")
+    async with (
+        Emulator() as emulator,
+        running_sidecar(emulator, tmp_path, SIDECAR_HTTP_PORT="0") as sidecar,
+    ):
+        for text in curl_commands():
+            words = shlex.split(text.replace("127.0.0.1:8081", f"127.0.0.1:{sidecar.api_port}"))
+            process = await asyncio.create_subprocess_exec(
+                *words, "--fail", "--silent", "--show-error", stdout=PIPE, stderr=PIPE
+            )
+            answer, trouble = await process.communicate()
+
+            assert (0, b"") == (process.returncode, trouble), text
+            assert json.loads(answer), text
