@@ -1,4 +1,7 @@
-"""How much is taken in at a time, and what is refused without looking at what it asks."""
+"""How many calls wait for the cloud at a time, and what is answered or refused unseen because of it.
+
+What memory can answer never waits and is never counted here; neither is health.
+"""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -14,42 +17,88 @@ from grpc_service.methods import Refused
 
 logger = logging.getLogger(__name__)
 
+MAX_WAITING_BYTES = 64 * 1024 * 1024
+"""The requests that wait, of reads and of writes each, hold no more; a single one may always wait."""
 UNREADABLE = "unreadable"
 TOO_MANY = "too_many_calls"
+TOO_MANY_READS = "too_many_reads"
 _MEANING = "Calls are answered."
-_MEANING_FULL = (
-    "As many calls as SIDECAR_MAX_CONCURRENT_CALLS allows wait for the cloud; one more is refused with "
-    "RESOURCE_EXHAUSTED."
+_MEANING_READS = (
+    "As many reads wait for the cloud as SIDECAR_MAX_CONCURRENT_CALLS and their bound in bytes allow; one "
+    "more that is not cached is answered by its fallback at once."
+)
+_MEANING_WRITES = (
+    "As many writes wait for the cloud as SIDECAR_MAX_CONCURRENT_CALLS and their bound in bytes allow; one "
+    "more is refused with RESOURCE_EXHAUSTED."
 )
 _FULL = Refused(PublicStatus(grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_MANY_CALLS))
+
+
+class WaitingCalls:
+    """Calls of one kind that wait for the cloud."""
+
+    def __init__(self, *, max_calls: int, max_bytes: int) -> None:
+        self._max_calls = max_calls
+        self._max_bytes = max_bytes
+        self.count = 0
+        self.size_bytes = 0
+
+    def has_room(self, size_bytes: int) -> bool:
+        """True when one more with a request of this size may wait."""
+        if self.count >= self._max_calls:
+            return False
+        return self.count == 0 or self.size_bytes + size_bytes <= self._max_bytes
+
+    @contextmanager
+    def entered(self, size_bytes: int) -> Iterator[None]:
+        """While entered, a call waits."""
+        self.count += 1
+        self.size_bytes += size_bytes
+        try:
+            yield
+        finally:
+            self.count -= 1
+            self.size_bytes -= size_bytes
 
 
 class CallLimiter:
     """The calls of one server that cannot be answered at once; counts what it refuses."""
 
-    def __init__(self, *, max_calls: int, monotonic: Callable[[], float]) -> None:
-        """Takes in as many calls at a time.
+    def __init__(
+        self, *, max_calls: int, monotonic: Callable[[], float], max_bytes: int = MAX_WAITING_BYTES
+    ) -> None:
+        """Lets as many reads wait at a time, and as many writes.
 
         Args:
             max_calls: SIDECAR_MAX_CONCURRENT_CALLS.
             monotonic: seconds, for the pauses in the log.
+            max_bytes: of their requests.
         """
         self._max_calls = max_calls
-        self._under_way = 0
+        self.reads = WaitingCalls(max_calls=max_calls, max_bytes=max_bytes)
+        self.writes = WaitingCalls(max_calls=max_calls, max_bytes=max_bytes)
         self._refused = {UNREADABLE: 0, TOO_MANY: 0}
+        self._unasked = 0
         self._log = RateLimitedLog(logger, monotonic)
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        """While entered, a call is under way; raises `Refused` when there are too many."""
-        if self._under_way >= self._max_calls:
+    def write(self, size_bytes: int) -> Iterator[None]:
+        """While entered, a write is under way; raises `Refused` when there are too many."""
+        if not self.writes.has_room(size_bytes):
             self.refuse(TOO_MANY)
             raise _FULL
-        self._under_way += 1
-        try:
+        with self.writes.entered(size_bytes):
             yield
-        finally:
-            self._under_way -= 1
+
+    def has_room_for_read(self, size_bytes: int) -> bool:
+        """True when one more read may wait; counts and tells one that may not."""
+        if self.reads.has_room(size_bytes):
+            return True
+        self._unasked += 1
+        self._log.warning(
+            TOO_MANY_READS, "answering reads by their fallback at once cause=%s", TOO_MANY_READS
+        )
+        return False
 
     def refuse(self, cause: str) -> None:
         """Counts and tells a call that is refused unseen."""
@@ -59,13 +108,20 @@ class CallLimiter:
 
     def state(self) -> PartState:
         """For people."""
-        is_full = self._under_way >= self._max_calls
+        problem, meaning = None, _MEANING
+        if not self.writes.has_room(1):
+            problem, meaning = TOO_MANY, _MEANING_WRITES
+        if not self.reads.has_room(1):
+            problem, meaning = TOO_MANY_READS, _MEANING_READS
         return PartState(
-            problem=TOO_MANY if is_full else None,
-            meaning=_MEANING_FULL if is_full else _MEANING,
+            problem=problem,
+            meaning=meaning,
             details={
-                "calls_under_way": self._under_way,
+                "calls_under_way": self.reads.count + self.writes.count,
+                "reads_waiting": self.reads.count,
+                "writes_waiting": self.writes.count,
                 "max_calls": self._max_calls,
+                "answered_unasked": self._unasked,
                 "refused": dict(self._refused),
             },
         )

@@ -1,7 +1,7 @@
 """Readiness as grpc.health.v1, for the server as a whole and for the sidecar's service."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any
 
@@ -40,18 +40,18 @@ class GrpcHealth:
     def methods(self) -> tuple[Method, ...]:
         """Check, List and Watch."""
         return (
-            UnaryMethod(path=f"/{health.SERVICE_NAME}/Check", answer=self._check),
-            UnaryMethod(path=f"/{health.SERVICE_NAME}/List", answer=self._list),
+            _at_once(f"/{health.SERVICE_NAME}/Check", self._check),
+            _at_once(f"/{health.SERVICE_NAME}/List", self._list),
             StreamMethod(path=f"/{health.SERVICE_NAME}/Watch", answer=self._watch),
         )
 
-    async def _check(self, request: bytes, _: Call) -> Reply:
+    def _check(self, request: bytes) -> Reply:
         status = self._status_of(health_pb2.HealthCheckRequest.FromString(request).service)
         if status == _Response.SERVICE_UNKNOWN:
             raise Refused(_UNKNOWN_SERVICE)
         return _Response(status=status).SerializeToString(), ()
 
-    async def _list(self, request: bytes, _: Call) -> Reply:
+    def _list(self, request: bytes) -> Reply:
         """The status of every service that Check knows."""
         _messages.HealthListRequest.FromString(request)
         statuses = {service: _Response(status=self._status_of(service)) for service in self._served}
@@ -71,3 +71,12 @@ class GrpcHealth:
 
     def _status_of(self, service: str) -> int:
         return self._status if service in self._served else _Response.SERVICE_UNKNOWN
+
+
+def _at_once(path: str, answer_now: Callable[[bytes], Reply]) -> UnaryMethod:
+    """Whatever else waits, a probe does not."""
+
+    async def answer(request: bytes, _: Call) -> Reply:
+        return answer_now(request)
+
+    return UnaryMethod(path=path, answer=answer, answer_now=answer_now)

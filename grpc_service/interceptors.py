@@ -13,7 +13,7 @@ from entitlements.correlation import CALL_METADATA
 from entitlements.domain.errors import SidecarError
 from grpc_service.call_limiter import UNREADABLE, CallLimiter
 from grpc_service.errors import public_status
-from grpc_service.methods import AnswerStream, Call, Method, Refused, Reply, StreamMethod, UnaryMethod
+from grpc_service.methods import Answer, AnswerStream, Call, Method, Refused, Reply, StreamMethod, UnaryMethod
 
 logger = logging.getLogger(__name__)
 
@@ -31,14 +31,14 @@ def intercepted(method: Method, call_limiter: CallLimiter) -> Method:
 def intercepted_unary(method: UnaryMethod, call_limiter: CallLimiter) -> UnaryMethod:
     """As `supervised`."""
     calls = _Calls(_name(method), call_limiter)
+    answer_within = _limited(method, call_limiter)
     answer_at_once, ok_seconds = method.answer_now, calls.ok_seconds
 
     async def answer(request: bytes, call: Call) -> Reply:
         started = time.perf_counter()
         CALL_METADATA.set(call.metadata)  # each call is a task of its own, so that nobody else sees it
         try:
-            with call_limiter.taken():
-                reply = await method.answer(request, call)
+            reply = await answer_within(request, call)
         except asyncio.CancelledError:
             calls.count(grpc.StatusCode.CANCELLED, started)
             raise
@@ -61,6 +61,24 @@ def intercepted_unary(method: UnaryMethod, call_limiter: CallLimiter) -> UnaryMe
         return reply
 
     return UnaryMethod(path=method.path, answer=answer, answer_now=answer_now)
+
+
+def _limited(method: UnaryMethod, call_limiter: CallLimiter) -> Answer:
+    """The answer, where one more may wait for it; else a read has its fallback, and a write is refused."""
+    unasked = method.answer_unasked
+
+    async def write(request: bytes, call: Call) -> Reply:
+        with call_limiter.write(len(request)):
+            return await method.answer(request, call)
+
+    async def read(request: bytes, call: Call) -> Reply:
+        assert unasked is not None  # noqa: S101 - what makes it a read
+        if not call_limiter.has_room_for_read(len(request)):
+            return unasked(request)
+        with call_limiter.reads.entered(len(request)):
+            return await method.answer(request, call)
+
+    return write if unasked is None else read
 
 
 def _supervised_stream(method: StreamMethod) -> AnswerStream:

@@ -35,6 +35,7 @@ class Refused(Exception):
 
 AnswerNow: TypeAlias = Callable[[bytes], Reply | None]
 Answer: TypeAlias = Callable[[bytes, Call], Awaitable[Reply]]
+AnswerUnasked: TypeAlias = Callable[[bytes], Reply]
 AnswerStream: TypeAlias = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
 
 
@@ -45,7 +46,7 @@ def never_now(_: bytes) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnaryMethod:
-    """One request, one reply; both ways to it raise `Refused` and nothing else."""
+    """One request, one reply; the ways to it raise `Refused` and nothing else."""
 
     path: str
     """As on the wire: `/package.Service/Method`."""
@@ -53,6 +54,8 @@ class UnaryMethod:
     """Answers on the event loop."""
     answer_now: AnswerNow = never_now
     """Answers from any thread without waiting; None: only `answer` can."""
+    answer_unasked: AnswerUnasked | None = None
+    """Answers without waiting where too many wait already, by a fallback; None: such a call is refused."""
 
 
 async def answered(method: UnaryMethod, request: bytes, call: Call) -> Reply:

@@ -18,17 +18,16 @@ from grpc_service.reflection import reflection_methods
 from grpc_service.servicer import SERVICE, SidecarServicer
 from grpc_service.tls import TlsFiles, reloading_credentials
 
-MAX_STREAMS_PER_CONNECTION = 1000
-FEWEST_STREAMS_PER_CONNECTION = 100
-CONNECTION_SHARE = 0.25
-"""One connection may have no larger part of all calls under way, so that others are not refused over it."""
+ROOM_FOR_STREAMS = 1000
+"""A connection may have so many more streams than calls may wait: what need not wait passes by what does, and
+the core refuses no stream of a client that counts its closed ones a moment later than we do."""
 MAX_METADATA_BYTES = 64 * 1024
 """A call with more metadata is refused, each entry counted as 32 bytes more than it has (RFC 9113, 6.5.2)."""
 _MONOTONIC = SystemClock().monotonic
 SHORTEST_PING_INTERVAL_MS = 500
 """A client that pings more often is cut; one that pings every second, a little early at times, is not."""
 ENGINE_MARGIN = 2
-"""An engine refuses calls of its own accord, uncounted, past this many times `max_concurrent_calls`."""
+"""An engine refuses calls of its own accord, uncounted, past this many times what one connection may have."""
 LEAVE_SECONDS = 3.0
 """When the server stops, clients that were asked to go have so long; they do so within a round trip."""
 LONGEST_CALL_SECONDS = 60
@@ -42,7 +41,7 @@ class ServerLimits:
     max_message_bytes: int
     """A larger message is RESOURCE_EXHAUSTED (SIDECAR_MAX_MESSAGE_BYTES)."""
     max_concurrent_calls: int
-    """One more call is RESOURCE_EXHAUSTED (SIDECAR_MAX_CONCURRENT_CALLS)."""
+    """So many reads wait, and so many writes (SIDECAR_MAX_CONCURRENT_CALLS)."""
     max_connection_age_seconds: float = 0.0
     """An older connection is asked to come anew; 0: never (SIDECAR_MAX_CONNECTION_AGE_SECONDS)."""
 
@@ -96,7 +95,7 @@ class GrpcServer:
             EngineSettings(
                 methods=[*asked, *(intercepted(method, self.call_limiter) for method in own)],
                 options=_options(limits, shares_port=shares_port),
-                max_concurrent_calls=limits.max_concurrent_calls * ENGINE_MARGIN,
+                max_concurrent_calls=_max_streams(limits) * ENGINE_MARGIN,
             )
         )
 
@@ -147,9 +146,8 @@ def _intercepted_within(
     return reduce(lambda inner, outer: outer(inner), middlewares, intercepted_unary(method, call_limiter))
 
 
-def _streams_per_connection(limits: ServerLimits) -> int:
-    share = round(limits.max_concurrent_calls * CONNECTION_SHARE)
-    return min(MAX_STREAMS_PER_CONNECTION, max(FEWEST_STREAMS_PER_CONNECTION, share))
+def _max_streams(limits: ServerLimits) -> int:
+    return 2 * limits.max_concurrent_calls + ROOM_FOR_STREAMS  # reads, and writes
 
 
 def _options(limits: ServerLimits, *, shares_port: bool) -> list[tuple[str, int]]:
@@ -163,7 +161,11 @@ def _options(limits: ServerLimits, *, shares_port: bool) -> list[tuple[str, int]
         *age,
         ("grpc.max_receive_message_length", limits.max_message_bytes),
         ("grpc.max_send_message_length", -1),  # lists have no bound here: clients have one of their own
-        ("grpc.max_concurrent_streams", _streams_per_connection(limits)),
+        ("grpc.max_concurrent_streams", _max_streams(limits)),
+        # Calls that arrive faster than they are taken over wait in the core, which by default cancels one or
+        # the other past 1,000, and each past 3,000.
+        ("grpc.server.max_pending_requests", _max_streams(limits)),
+        ("grpc.server.max_pending_requests_hard_limit", _max_streams(limits) * ENGINE_MARGIN),
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         (
             "grpc.absolute_max_metadata_size",

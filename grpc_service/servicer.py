@@ -103,6 +103,7 @@ class SidecarServicer:
             request_type,
             query_of,
             held=self._reader.check_held,
+            unasked=self._reader.check_unasked,
             ask=self._reader.check,
             respond=lambda answer, query: respond(answer.decision, query),
         )
@@ -114,6 +115,7 @@ class SidecarServicer:
             request_type,
             requests.entity_key,
             held=self._reader.list_held,
+            unasked=self._reader.list_unasked,
             ask=self._reader.list,
             respond=lambda answer, _: respond(answer.entitlements),
         )
@@ -124,6 +126,7 @@ class SidecarServicer:
         parse: Callable[[Request], Asked],
         *,
         held: Callable[[Asked], Answered | None],
+        unasked: Callable[[Asked], Answered],
         ask: Callable[[Asked], Awaitable[Answered]],
         respond: Callable[[Answered, Asked], Message],
     ) -> UnaryMethod:
@@ -153,7 +156,12 @@ class SidecarServicer:
             answer = await ask(asked)
             return respond(answer, asked).SerializeToString(), self._told(answer.provenance)
 
-        return UnaryMethod(path=path, answer=answer, answer_now=answer_now)
+        def answer_unasked(request: bytes) -> Reply:
+            asked = parse(request_type.FromString(request))
+            answer = unasked(asked)
+            return respond(answer, asked).SerializeToString(), self._told(answer.provenance)
+
+        return UnaryMethod(path=path, answer=answer, answer_now=answer_now, answer_unasked=answer_unasked)
 
     def _write(
         self, request_type: type[Request], write: Callable[[Request, float], Awaitable[Message]]

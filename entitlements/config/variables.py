@@ -271,9 +271,9 @@ class SidecarConfig(BaseModel):
     sidecar_fetch_budget_seconds: Seconds = Field(
         10, description="one fetch takes no longer, Edge and API together"
     )
-    sidecar_fetch_concurrency: int = Field(64, ge=1, le=10_000, description="number of fetches at a time")
+    sidecar_fetch_concurrency: int = Field(256, ge=1, le=10_000, description="number of fetches at a time")
     sidecar_fetch_queue_size: int = Field(
-        1000, ge=0, le=1_000_000, description="number of fetches that may wait beside those"
+        10_000, ge=0, le=1_000_000, description="number of fetches that may wait beside those"
     )
     sidecar_max_unverified_seconds: Seconds = Field(
         60, description="unfollowed, an older answer is checked again on use"
@@ -307,7 +307,7 @@ class SidecarConfig(BaseModel):
         "auto", description="what carries gRPC: cq, quick for hits; aio; auto: cq where it works, else aio"
     )
     sidecar_max_concurrent_calls: int = Field(
-        1000, ge=1, le=1_000_000, description="number of calls at a time"
+        10_000, ge=1, le=1_000_000, description="number of reads that may wait for the cloud, and of writes"
     )
 
     sidecar_decision_log: Boolean = Field(

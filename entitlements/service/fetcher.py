@@ -45,6 +45,11 @@ TURN_SECONDS = 2.0
 """So long a fetch waits for another process that fetches the same entity; then it fetches as well."""
 TURN_SHARE = 0.4
 """Of its budget it waits no larger part, so that it can still fetch."""
+QUEUE_BUDGETS = 2
+"""While the cloud answers others, a fetch waits for a slot no longer than this many budgets, and that is no
+part of its budget: a start with thousands of cold customers is our own crowd, and no failure of the cloud."""
+LONELY_SECONDS = 2.0
+"""A fetch that nobody waits for any more ends so long after it began to ask: it is nearly done, or hangs."""
 MAX_ASKS = 3
 """So often the cloud is asked anew because of a change meanwhile; then its answer is suspect, or loses."""
 CALLERS_OF_A_BURST = 10
@@ -56,7 +61,7 @@ class FetchLimits:
     """The bounds of all fetches of one process."""
 
     budget_seconds: float
-    """One fetch takes no longer, its waiting included (SIDECAR_FETCH_BUDGET_SECONDS)."""
+    """One fetch takes no longer, its waiting for a slot apart (SIDECAR_FETCH_BUDGET_SECONDS)."""
     concurrency: int
     """How many fetches at a time (SIDECAR_FETCH_CONCURRENCY)."""
     queue_size: int
@@ -85,7 +90,11 @@ class _Flight:
     task: "asyncio.Task[Fetched | NotFetched]"
     is_doubted: bool = False
     joined: int = 0
-    """How many more callers wait for it."""
+    """How many more callers have waited for it."""
+    waiting: int = 0
+    """How many callers wait for it at present."""
+    asked_at: float | None = None
+    """When it began to ask the cloud; None: it has not begun."""
 
 
 class EntityFetcher:
@@ -125,6 +134,8 @@ class EntityFetcher:
         self._usage_notes = UsageNotes()
         self._slots = asyncio.Semaphore(limits.concurrency)
         self._queued = 0
+        self._answered_at = float("-inf")
+        """When a source answered last."""
         self._log = RateLimitedLog(logger, clock.monotonic)
         self.joined = 0
         """How many callers waited for a fetch that another had begun."""
@@ -151,10 +162,32 @@ class EntityFetcher:
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = _Flight(task=asyncio.create_task(self._fly(key)))
-            flight.task.add_done_callback(lambda _: self._flights.pop(key))
+            flight.task.add_done_callback(lambda _: self._land(key, flight))
         else:
             self._join(flight)
-        return await asyncio.shield(flight.task)
+        flight.waiting += 1
+        try:
+            return await asyncio.shield(flight.task)
+        finally:
+            flight.waiting -= 1
+            if not flight.waiting and not flight.task.done():
+                self._left_alone(key, flight)
+
+    def _left_alone(self, key: EntityKey, flight: _Flight) -> None:
+        """Ends a fetch that nobody waits for: at once if it has not begun, else when it had its time."""
+        seconds = 0.0
+        if flight.asked_at is not None:
+            seconds = max(LONELY_SECONDS - (self._clock.monotonic() - flight.asked_at), 0)
+        asyncio.get_running_loop().call_later(seconds, self._end_if_alone, key, flight)
+
+    def _end_if_alone(self, key: EntityKey, flight: _Flight) -> None:
+        if not flight.waiting:
+            self._land(key, flight)  # who comes before it has ended begins another
+            flight.task.cancel()
+
+    def _land(self, key: EntityKey, flight: _Flight) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
 
     def _join(self, flight: _Flight) -> None:
         flight.joined += 1
@@ -259,18 +292,35 @@ class EntityFetcher:
             raise Overloaded("SIDECAR_FETCH_QUEUE_SIZE")
         self._queued += 1
         metrics.FETCHES_QUEUED.set(self._queued)
+        began_at = self._clock.monotonic()
         try:
-            async with asyncio.timeout(deadline - self._clock.monotonic()):
-                await self._slots.acquire()
+            await self._take_slot(began_at, within_seconds=deadline - began_at)
         except TimeoutError as error:
             raise Overloaded("SIDECAR_FETCH_CONCURRENCY") from error
         finally:
             self._queued -= 1
             metrics.FETCHES_QUEUED.set(self._queued)
+        self._flights[key].asked_at = asked_at = self._clock.monotonic()
         try:
-            return await self._ask_each_source(key, deadline=deadline)
+            waited_seconds = asked_at - began_at if self._answered_at >= began_at else 0
+            return await self._ask_each_source(key, deadline=deadline + waited_seconds)
         finally:
             self._slots.release()
+
+    async def _take_slot(self, began_at: float, *, within_seconds: float) -> None:
+        """Waits longer than told only while the cloud answers others: then our own crowd is before it."""
+        loop = asyncio.get_running_loop()
+
+        def judge() -> None:
+            extra = self._limits.budget_seconds * (QUEUE_BUDGETS - 1) if self._answered_at >= began_at else 0
+            limit.reschedule(loop.time() + extra)
+
+        async with asyncio.timeout(None) as limit:
+            judging = loop.call_later(within_seconds, judge)
+            try:
+                await self._slots.acquire()
+            finally:
+                judging.cancel()
 
     def _circuit_open(self) -> CircuitOpen:
         return CircuitOpen(self._sources[-1].source.value)
@@ -316,6 +366,7 @@ class EntityFetcher:
             self._circuits.abandoned(source.source)
             raise
         self._circuits.succeeded(source.source)
+        self._answered_at = self._clock.monotonic()
         return entity
 
 

@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 RECHECK_INTERVAL_SECONDS = 1.0
 """One entity is asked for again no sooner than this after the last time."""
+TOO_MANY_READS = "too_many_reads"
+"""The cause of a fallback: as many reads wait for the cloud as may."""
 OTHER_FEATURE = "other"
 """The metric's label for a feature that no fallback is configured for: what callers send is unbounded."""
 
@@ -127,6 +129,14 @@ class EntitlementReader:
             return self._check_by_fallback(query, cause=self._note_invalid(invalid), trail=trail)
         known = self._know_held(query.key, lambda entity, now_ms: _is_expired(entity, query, now_ms))
         return None if known is None else self._decided(query, known, trail=trail)
+
+    def check_unasked(self, query: Query) -> Answer:
+        """The fallback, where too many wait for the cloud already."""
+        return self._check_by_fallback(query, cause=TOO_MANY_READS, trail=NO_TRAIL)
+
+    def list_unasked(self, _: EntityKey) -> ListAnswer:
+        """As `check_unasked`."""
+        return self._list_by_fallback(cause=TOO_MANY_READS)
 
     async def list(self, key: EntityKey) -> ListAnswer:
         """All that an entity is entitled to, whatever happens."""

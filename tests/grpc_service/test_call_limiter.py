@@ -1,25 +1,26 @@
-"""What is taken in at a time, and what is refused unseen: counted, told, shown."""
+"""What may wait at a time, and what is refused or answered unseen: counted, told, shown."""
 
 import logging
 
 import pytest
 
 from entitlements import metrics
-from grpc_service.call_limiter import TOO_MANY, UNREADABLE, CallLimiter
+from grpc_service.call_limiter import TOO_MANY, TOO_MANY_READS, UNREADABLE, CallLimiter
 from grpc_service.methods import Refused
 
 
-def test_one_call_too_many_is_refused_and_counted(caplog: pytest.LogCaptureFixture) -> None:
-    """There is room again once a call has ended."""
+def test_one_write_too_many_is_refused_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """There is room again once a call has ended; reads have their own."""
     call_limiter = CallLimiter(max_calls=1, monotonic=lambda: 0.0)
     before = metrics.GRPC_REFUSED.labels(TOO_MANY)._value.get()
 
-    with caplog.at_level(logging.WARNING), call_limiter.taken():
+    with caplog.at_level(logging.WARNING), call_limiter.write(1):
         for _ in range(2):
-            with pytest.raises(Refused, match="RESOURCE_EXHAUSTED: too many calls"), call_limiter.taken():
+            with pytest.raises(Refused, match="RESOURCE_EXHAUSTED: too many calls"), call_limiter.write(1):
                 pass
         full = call_limiter.state()
-    with call_limiter.taken():
+        assert call_limiter.has_room_for_read(1)
+    with call_limiter.write(1):
         pass
     empty = call_limiter.state()
 
@@ -27,11 +28,43 @@ def test_one_call_too_many_is_refused_and_counted(caplog: pytest.LogCaptureFixtu
     assert ["rejecting calls cause=too_many_calls"] == [each.getMessage() for each in caplog.records]
     assert (TOO_MANY, 1, {UNREADABLE: 0, TOO_MANY: 2}) == (
         full.problem,
-        full.details["calls_under_way"],
+        full.details["writes_waiting"],
         full.details["refused"],
     )
     assert (None, 0) == (empty.problem, empty.details["calls_under_way"])
     assert full.meaning != empty.meaning
+
+
+def test_one_read_too_many_is_counted_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    """It is not refused: whoever asks answers it by its fallback. Writes have their own room."""
+    call_limiter = CallLimiter(max_calls=1, monotonic=lambda: 0.0)
+
+    with caplog.at_level(logging.WARNING), call_limiter.reads.entered(1):
+        rooms = [call_limiter.has_room_for_read(1) for _ in range(2)]
+        full = call_limiter.state()
+        with call_limiter.write(1):
+            pass
+
+    assert [False, False] == rooms
+    assert (TOO_MANY_READS, 1, 2) == (
+        full.problem,
+        full.details["reads_waiting"],
+        full.details["answered_unasked"],
+    )
+    assert ["answering reads by their fallback at once cause=too_many_reads"] == [
+        each.getMessage() for each in caplog.records
+    ]
+    assert call_limiter.state().problem is None
+
+
+@pytest.mark.parametrize(("size_bytes", "has_room"), [(6, True), (7, False)])
+def test_what_waits_is_bounded_by_bytes_too(size_bytes: int, has_room: bool) -> None:
+    call_limiter = CallLimiter(max_calls=10, monotonic=lambda: 0.0, max_bytes=10)
+
+    with call_limiter.reads.entered(4):
+        assert has_room is call_limiter.has_room_for_read(size_bytes)
+
+    assert call_limiter.has_room_for_read(11)  # alone, however large
 
 
 def test_what_cannot_be_read_is_counted() -> None:

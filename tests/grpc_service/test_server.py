@@ -10,6 +10,7 @@ from typing import Any, NoReturn, cast
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hpack import Encoder
 from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, PingFrame, SettingsFrame
 
@@ -18,10 +19,14 @@ from entitlements.domain.decision import Decision, Query
 from entitlements.domain.entitlement import EntitlementKind
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.errors import KeyRefused, SidecarError
+from entitlements.domain.fallback import FallbackValue
 from entitlements.domain.ports import Source
 from entitlements.service.reader import Answer, EntitlementReader, Provenance
 from entitlements.service.response_cache import ResponseCache
 from entitlements.service.usage_reporter import UsageReporter
+from grpc_service.engines.aio import AioEngine
+from grpc_service.engines.completion_queue import CompletionQueueEngine
+from grpc_service.engines.interface import MakeEngine
 from grpc_service.errors import UNEXPECTED
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.server import MAX_METADATA_BYTES, GrpcServer, PortUnavailable, ServerLimits
@@ -43,18 +48,39 @@ GRANTED = Answer(
     ),
     provenance=Provenance(source=Source.MEMORY),
 )
+BY_FALLBACK = Answer(
+    decision=Decision(has_access=False, kind=EntitlementKind.BOOLEAN, basis=FallbackValue(), id="flag"),
+    provenance=Provenance(source=Source.FALLBACK),
+)
 
 
-class ScriptedReader:
-    """Answers when it is let, or fails."""
+class Gated:
+    """Lets calls through when it is told."""
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
         self.gate.set()
-        self.failure: Exception | None = None
-        self.answer = GRANTED
         self.under_way = 0
         self.news = asyncio.Condition()
+
+    async def pass_gate(self) -> None:
+        async with self.news:
+            self.under_way += 1
+            self.news.notify_all()
+        await self.gate.wait()
+
+    async def until_under_way(self, count: int) -> None:
+        async with asyncio.timeout(5), self.news:
+            await self.news.wait_for(lambda: self.under_way >= count)
+
+
+class ScriptedReader(Gated):
+    """Answers when it is let, or fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failure: Exception | None = None
+        self.answer = GRANTED
 
     def check_held(self, _query: Query) -> Answer | None:
         return None
@@ -65,18 +91,17 @@ class ScriptedReader:
     async def list(self, key: EntityKey) -> NoReturn:
         raise AssertionError(key)
 
+    def check_unasked(self, _query: Query) -> Answer:
+        return BY_FALLBACK
+
+    def list_unasked(self, key: EntityKey) -> NoReturn:
+        raise AssertionError(key)
+
     async def check(self, _query: Query) -> Answer:
-        async with self.news:
-            self.under_way += 1
-            self.news.notify_all()
-        await self.gate.wait()
+        await self.pass_gate()
         if self.failure is not None:
             raise self.failure
         return self.answer
-
-    async def until_under_way(self, count: int) -> None:
-        async with asyncio.timeout(5), self.news:
-            await self.news.wait_for(lambda: self.under_way >= count)
 
 
 class EmptyResponseCache:
@@ -86,13 +111,15 @@ class EmptyResponseCache:
         return None
 
 
-class ScriptedReporter:
-    """Fails."""
+class ScriptedReporter(Gated):
+    """Fails, when it is let."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.failure: Exception = KeyRefused("api")
 
     async def report_usage(self, *_: Any, **__: Any) -> None:
+        await self.pass_gate()
         raise self.failure
 
 
@@ -101,7 +128,10 @@ Serve = tuple[Client, GrpcServer, int]
 
 @asynccontextmanager
 async def serving(
-    reader: ScriptedReader, usage_reporter: ScriptedReporter, limits: ServerLimits = LIMITS
+    reader: ScriptedReader,
+    usage_reporter: ScriptedReporter,
+    limits: ServerLimits = LIMITS,
+    make_engine: MakeEngine = AioEngine,
 ) -> AsyncIterator[Serve]:
     servicer = SidecarServicer(
         reader=cast("EntitlementReader", reader),
@@ -110,7 +140,7 @@ async def serving(
         new_idempotency_key=lambda: "key",
         sends_provenance=True,
     )
-    server = GrpcServer(servicer, limits=limits)
+    server = GrpcServer(servicer, limits=limits, make_engine=make_engine)
     port = server.listen("127.0.0.1", 0)
     await server.start()
     try:
@@ -152,17 +182,55 @@ async def test_a_message_that_is_too_large_is_refused_and_others_go_on(served: S
     assert (await client.GetBooleanEntitlement(REQUEST)).has_access
 
 
-async def test_one_call_too_many_is_refused(served: Serve, reader: ScriptedReader) -> None:
-    client, _, _ = served
+async def test_one_read_too_many_has_its_fallback_and_nobody_is_refused(
+    served: Serve, reader: ScriptedReader
+) -> None:
+    """Reads wait up to the bound; past it and beside it, on the same connection, health answers at once."""
+    client, _, port = served
     reader.gate.clear()
     calls = [asyncio.ensure_future(client.GetBooleanEntitlement(REQUEST)) for _ in range(3)]
     await reader.until_under_way(3)
 
-    code, _ = await status_of(client.GetBooleanEntitlement(REQUEST))
+    past = await client.GetBooleanEntitlement(REQUEST, timeout=5)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        checked = await health.Check(health_pb2.HealthCheckRequest(), timeout=5)
     reader.gate.set()
 
-    assert grpc.StatusCode.RESOURCE_EXHAUSTED is code
+    assert (True, False) == (past.is_fallback, past.has_access)
+    assert health_pb2.HealthCheckResponse.SERVING == checked.status
     assert all(answer.has_access for answer in await asyncio.gather(*calls))
+
+
+async def test_one_write_too_many_is_refused(served: Serve, usage_reporter: ScriptedReporter) -> None:
+    """And reads still have room."""
+    client, _, _ = served
+    usage_reporter.gate.clear()
+    request = pb.ReportUsageRequest(customer_id="c", feature_id="f", value=1)
+    calls = [asyncio.ensure_future(status_of(client.ReportUsage(request))) for _ in range(3)]
+    await usage_reporter.until_under_way(3)
+
+    code, _ = await status_of(client.ReportUsage(request))
+    answer = await client.GetBooleanEntitlement(REQUEST, timeout=5)
+    usage_reporter.gate.set()
+
+    assert grpc.StatusCode.RESOURCE_EXHAUSTED is code
+    assert answer.has_access
+    assert {grpc.StatusCode.UNAUTHENTICATED} == {code for code, _ in await asyncio.gather(*calls)}
+
+
+@pytest.mark.parametrize("make_engine", [AioEngine, CompletionQueueEngine])
+async def test_thousands_of_reads_at_once_are_all_answered(
+    reader: ScriptedReader, usage_reporter: ScriptedReporter, make_engine: MakeEngine
+) -> None:
+    """On one channel: the core neither refuses streams nor cancels what it has not handed over yet."""
+    limits = replace(LIMITS, max_concurrent_calls=5000)
+    async with serving(reader, usage_reporter, limits, make_engine) as (client, _, _):
+        codes = await asyncio.gather(
+            *(client.GetBooleanEntitlement(REQUEST, timeout=60).code() for _ in range(4000))
+        )
+
+    assert {grpc.StatusCode.OK} == set(codes)
 
 
 async def test_a_header_bomb_is_refused(served: Serve) -> None:

@@ -76,6 +76,72 @@ async def test_caller_that_leaves_does_not_end_the_fetch(house: House) -> None:
     assert len(house.edge.asked) == 1
 
 
+async def test_fetch_that_nobody_waits_for_ends(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It had its time to come to an end; whoever comes after that begins another."""
+    monkeypatch.setattr(fetching_module, "LONELY_SECONDS", 0.0)
+    house.edge.gate = asyncio.Event()
+    leaving = asyncio.create_task(house.fetcher.fetch(KEY))
+    await house.edge.reached.wait()
+
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    async with asyncio.timeout(5):
+        while house.fetcher.is_fetching(KEY):  # noqa: ASYNC110 - a timer of the loop tells nobody
+            await asyncio.sleep(0)
+    house.edge.gate.set()
+
+    assert isinstance(await house.fetcher.fetch(KEY), Fetched)
+    assert len(house.edge.asked) == 2
+
+
+async def test_fetch_that_is_nearly_done_ends_well_though_nobody_waits(house: House) -> None:
+    house.edge.gate = asyncio.Event()
+    leaving = asyncio.create_task(house.fetcher.fetch(KEY))
+    await house.edge.reached.wait()
+
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    house.edge.gate.set()
+    joined = await house.fetcher.fetch(KEY)
+
+    assert isinstance(joined, Fetched)
+    assert len(house.edge.asked) == 1
+
+
+async def test_waiting_for_a_slot_is_no_part_of_the_budget() -> None:
+    """A crowd of our own is no failure of the cloud: who waited has the whole time to ask."""
+    house = build_house(limits=FetchLimits(budget_seconds=10, concurrency=1, queue_size=1))
+    house.edge.gate = asyncio.Event()
+    first = asyncio.create_task(house.fetcher.fetch(EntityKey("first")))
+    await house.edge.reached.wait()
+    second = asyncio.create_task(house.fetcher.fetch(KEY))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    house.clock.advance(9)
+    house.edge.gate.set()
+    await first
+
+    assert isinstance(await second, Fetched)
+    assert house.edge.budgets == [10 * FIRST_SOURCE_SHARE] * 2
+
+
+async def test_hanging_cloud_makes_nobody_wait_longer_than_the_budget() -> None:
+    """Who had no slot meanwhile is not given another budget: nothing says that it would help."""
+    house = build_house(limits=FetchLimits(budget_seconds=10, concurrency=1, queue_size=1))
+    house.edge.answer = house.api.answer = Unreachable("edge")
+    house.edge.gate = asyncio.Event()
+    first = asyncio.create_task(house.fetcher.fetch(EntityKey("first")))
+    await house.edge.reached.wait()
+    second = asyncio.create_task(house.fetcher.fetch(KEY))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    house.clock.advance(10)
+    house.edge.gate.set()
+
+    assert all(isinstance(each, NotFetched) for each in await asyncio.gather(first, second))
+    assert len(house.edge.asked) == 1
+
+
 async def test_api_answers_within_the_budget_when_the_edge_fails(house: House) -> None:
     """Edge fails, GraphQL works: the fetch falls over within the same budget."""
     house.edge.answer = Unreachable("edge")
@@ -179,8 +245,8 @@ async def test_full_queue_is_overload_not_a_wait() -> None:
     assert isinstance(await queued, Fetched)
 
 
-async def test_turn_that_does_not_come_within_the_budget_is_overload() -> None:
-    """The budget holds for the waiting as well."""
+async def test_turn_that_does_not_come_in_time_is_overload() -> None:
+    """The waiting has a bound of its own, a multiple of the budget."""
     house = build_house(limits=FetchLimits(budget_seconds=0.01, concurrency=1, queue_size=1))
     house.edge.gate = asyncio.Event()
     flying = asyncio.create_task(house.fetcher.fetch(KEY))
