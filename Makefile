@@ -17,8 +17,8 @@ help: ## list these words
 demo: demo-venv ## set up, then run the emulator and the sidecar together: no account, no Redis
 	@$(BIN)/python manage.py runsidecar --demo
 
-# So many files at a time; 0: all in one process. `auto` is quicker, and on a busy machine less steady.
-AT_A_TIME := 0
+# So many files at a time, as many as there are processors; 0: all in one process.
+AT_A_TIME := auto
 PYTEST := $(BIN)/python -X dev -m pytest --numprocesses $(AT_A_TIME) --dist loadfile --durations 20
 PURE := tests/domain tests/service tests/config tests/composition tests/doors tests/wire tests/upstream tests/emulator tests/outbox
 STORMS := tests/chaos tests/bench tests/documentation/test_commands.py tests/deploy/test_image.py
@@ -80,7 +80,8 @@ chaos: dev-venv ## break things on purpose while it serves: SEEDS=1-5 SECONDS=8 
 
 fuzz: dev-venv ## feed it what is broken, hostile or random: FUZZ_SCALE=10 FUZZ_SEED=1, some minutes
 	@FUZZ_SCALE=$(FUZZ_SCALE) FUZZ_SEED=$(FUZZ_SEED) $(BIN)/python -m pytest -p no:randomly \
-		tests/chaos/test_targets.py tests/chaos/test_fuzz_*.py tests/chaos/test_model.py
+		tests/chaos/test_targets.py tests/chaos/test_fuzz_*.py tests/chaos/test_model.py \
+		tests/project/test_live_feed.py::test_better_read_after_a_report_never_shows_older_usage
 
 soak: dev-venv ## a quarter of an hour of load, to see whether anything grows
 	@$(BIN)/python -m tests.chaos.soak

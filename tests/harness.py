@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ import httpx
 from emulator.server import Emulator
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.generated.sidecar_pb2_grpc import SidecarServiceStub
+from tests.fork_server import Process, can_fork, fork
 
 if TYPE_CHECKING:
     from grpc_service.generated.sidecar_pb2_grpc import SidecarServiceAsyncStub
@@ -29,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 30.0
 STOP_SECONDS = 20.0
 CALL_SECONDS = 15.0
+DATABASE_FILE = "sidecar.sqlite3"
 _MEASURED = "COVERAGE_PROCESS_CONFIG"
 _LAST_WORD = signal.SIGTERM if _MEASURED in os.environ else signal.SIGKILL
 """`make coverage` needs a process to end by itself: what it counted is written at its end."""
@@ -58,7 +61,7 @@ def environment_for(emulator: Emulator | None, data_dir: Path, **variables: str)
 class SidecarProcess:
     """A running `manage.py runsidecar`."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: Process) -> None:
         self.process = process
         self.lines: list[str] = []
         self.grpc_port = 0
@@ -121,10 +124,14 @@ class SidecarProcess:
         """Sends a signal and returns the exit code."""
         if self.process.returncode is None:
             self.process.send_signal(number)
+        return await self.ended(after=number.name)
+
+    async def ended(self, *, seconds: float = STOP_SECONDS, after: str = "its start") -> int:
+        """The exit code, once all that it printed is there."""
         try:
-            code = await asyncio.wait_for(self.process.wait(), STOP_SECONDS)
+            code = await asyncio.wait_for(self.process.wait(), seconds)
         except TimeoutError:
-            message = f"it did not end within {STOP_SECONDS} s of {number.name}:\n{self.output}"
+            message = f"it did not end within {seconds} s of {after}:\n{self.output}"
             raise AssertionError(message) from None
         await self._reader
         return code
@@ -147,17 +154,21 @@ async def spawned(
     prefix: Sequence[str] = (),
 ) -> AsyncIterator[SidecarProcess]:
     """A process of `manage.py`, killed when left; `prefix` is a command that runs it."""
-    process = await asyncio.create_subprocess_exec(
-        *prefix,
-        sys.executable,
-        str(ROOT / "manage.py"),
-        command,
-        *arguments,
-        env=dict(environment),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        limit=1024 * 1024,
-    )
+    process: Process
+    if not prefix and can_fork(environment):
+        process = await fork(environment, [command, *arguments])
+    else:
+        process = await asyncio.create_subprocess_exec(
+            *prefix,
+            sys.executable,
+            str(ROOT / "manage.py"),
+            command,
+            *arguments,
+            env=dict(environment),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            limit=1024 * 1024,
+        )
     sidecar = SidecarProcess(process)
     try:
         yield sidecar
@@ -173,9 +184,35 @@ async def running_sidecar(
     emulator: Emulator | None, data_dir: Path, **variables: str
 ) -> AsyncIterator[SidecarProcess]:
     """A sidecar that listens, on ports of its own."""
+    if "DATABASE_URL" not in variables:
+        if not _new_database:
+            await _make_new_database()
+        _place_database(data_dir)
     async with spawned(environment_for(emulator, data_dir, **variables)) as sidecar:
         await sidecar.started()
         yield sidecar
+
+
+_new_database: list[bytes] = []
+"""The bytes of a database with its tables made, once somebody needed them."""
+
+
+async def _make_new_database() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        environment = environment_for(None, Path(folder), OFFLINE="1")
+        async with spawned(environment, "--verbosity=0", command="migrate") as migrate:
+            assert 0 == await migrate.ended(), migrate.output
+        _new_database.append((Path(folder) / DATABASE_FILE).read_bytes())
+
+
+def _place_database(data_dir: Path) -> None:
+    """Makes the tables, for which a start needs half its time; who wants to see them made uses `spawned`."""
+    file = data_dir / DATABASE_FILE
+    if file.exists() or (data_dir.exists() and not os.access(data_dir, os.W_OK)):
+        return
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file.touch(mode=0o600)
+    file.write_bytes(_new_database[0])
 
 
 @asynccontextmanager

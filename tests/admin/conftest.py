@@ -5,18 +5,28 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
+from pytest_asyncio import is_async_test
 
 from emulator.server import Emulator
 from tests.admin.visitor import PASSWORD, USERNAME, Visitor, visiting
-from tests.harness import SidecarProcess, running_sidecar
+from tests.harness import Client, SidecarProcess, client_of, running_sidecar
 
+HERE = Path(__file__).parent
 NO_CHROMIUM = "no Chromium is installed: the admin is not tested in a browser (apt-get install chromium)"
 
 
-@pytest.fixture
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of this folder share a loop: a browser answers on the one that it was started on."""
+    for item in items:
+        if HERE in item.path.parents and is_async_test(item):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """Debian's Chromium, without a window."""
+    """Debian's Chromium, without a window: one for all, each visitor of which has cookies of their own."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         pytest.skip(NO_CHROMIUM)
@@ -36,7 +46,14 @@ def password_file(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
+async def emulator() -> AsyncIterator[Emulator]:
+    """A Stigg cloud that knows nobody."""
+    async with Emulator(states={}) as emulator:
+        yield emulator
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def sidecar(emulator: Emulator, tmp_path: Path, password_file: Path) -> AsyncIterator[SidecarProcess]:
     """A sidecar with a user of the admin, following the emulator's feed."""
     async with running_sidecar(
@@ -49,7 +66,14 @@ async def sidecar(emulator: Emulator, tmp_path: Path, password_file: Path) -> As
         yield sidecar
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
+async def client(sidecar: SidecarProcess) -> AsyncIterator[Client]:
+    """A grpcio client of it."""
+    async with client_of(sidecar) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def visitor(browser: Browser, sidecar: SidecarProcess) -> AsyncIterator[Visitor]:
     """A person who has logged in; leaving fails on whatever their browser complained about."""
     async with visiting(browser, sidecar.http_port) as visitor:

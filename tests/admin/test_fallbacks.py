@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import expect
 
 from emulator.server import Emulator
@@ -23,7 +24,7 @@ GRANTED, DENIED = FallbackValue(has_access=True), FallbackValue()
 IN_FORCE_SECONDS = 1.0
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def sidecar(emulator: Emulator, tmp_path: Path, password_file: Path) -> AsyncIterator[SidecarProcess]:
     """One with fallbacks of the environment."""
     environment = {"env": {"hasAccess": True, "usageLimit": 5}, "f": {"hasAccess": False}}

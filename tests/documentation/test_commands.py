@@ -16,6 +16,7 @@ from django.core.management.base import CommandParser
 
 from emulator.server import Emulator
 from tests.documentation.pages import PAGES, Command, commands, mentions
+from tests.fork_server import fork
 from tests.harness import ROOT, STOP_SECONDS, SidecarProcess, environment_for, running_sidecar
 from tests.redis_server import RedisServer, free_port
 
@@ -141,10 +142,10 @@ async def _spawn(
 
 
 async def _to_its_end(place: Place, text: str, words: list[str], environment: Mapping[str, str]) -> None:
-    process = await _spawn(place, words, environment)
-    output, _ = await asyncio.wait_for(process.communicate(), RUNS_SECONDS)
+    process = SidecarProcess(await fork(environment, _arguments(place, words), folder=place.folder))
+    code = await process.ended(seconds=RUNS_SECONDS)
 
-    assert (OTHER_CODES.get(text, 0), False) == (process.returncode, b"Traceback" in output), output.decode()
+    assert (OTHER_CODES.get(text, 0), False) == (code, "Traceback" in process.output), process.output
 
 
 async def _until_it_runs(place: Place, words: list[str], environment: Mapping[str, str]) -> None:

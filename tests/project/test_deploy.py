@@ -1,18 +1,22 @@
 """The dashboard and the alerts ask for metrics that a running sidecar exports, by labels that they have."""
 
+import contextlib
 import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import grpc
 import promql_parser
 import pytest
 import yaml
 from prometheus_client import REGISTRY
 
 import entitlements.metrics  # noqa: F401 - registers them
-from tests.harness import ROOT, SidecarProcess
+from grpc_service.generated import sidecar_pb2 as pb
+from tests.harness import CALL_SECONDS, ROOT, Client, SidecarProcess, check
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -126,13 +130,53 @@ def test_every_alert_says_what_it_means_and_where_to_read_on(rule: dict[str, Any
     assert f"\n## {rule['alert']}\n" in (ROOT / "docs" / "operating.md").read_text()
 
 
-def test_promtool_finds_nothing_wrong() -> None:
-    """Prometheus' own word, where it is installed (Debian: prometheus); the parser above is there always."""
-    promtool = shutil.which("promtool")
-    if promtool is None:
+def promtool(*arguments: str | Path, page: str = "") -> tuple[int, str]:
+    """Prometheus' own word, where it is installed (Debian: prometheus); CI installs it."""
+    program = shutil.which("promtool")
+    if program is None:
         pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
+    done = subprocess.run(  # noqa: S603
+        [program, *arguments],
+        input=page,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
 
-    subprocess.run([promtool, "check", "rules", ALERTS], check=True)  # noqa: S603
+
+def test_promtool_finds_nothing_wrong_with_the_rules() -> None:
+    """The parser above is there always; this one is Prometheus' own."""
+    code, told = promtool("check", "rules", ALERTS)
+
+    assert (0, True) == (code, f"{len(rules())} rules found" in told), told
+
+
+def test_each_rule_tells_what_it_should_and_nothing_else() -> None:
+    """A busy service, a quiet one, one that is away, and one with everything wrong: alerts_test.yml."""
+    code, told = promtool("test", "rules", ALERTS.with_name("alerts_test.yml"))
+
+    assert 0 == code, told
+
+
+def test_every_rule_is_seen_firing() -> None:
+    """A new rule needs its lines in alerts_test.yml."""
+    tried = ALERTS.with_name("alerts_test.yml").read_text()
+
+    assert [] == [rule["alert"] for rule in rules() if f'alertname="{rule["alert"]}"' not in tried]
+
+
+async def test_promtool_finds_nothing_wrong_with_the_page(sidecar: SidecarProcess, client: Client) -> None:
+    """Names, units, help and types of a page with calls, misses and a report on it."""
+    await check(client, "customer-1")
+    request = pb.ReportUsageRequest(customer_id="customer-1", feature_id="m", value=1)
+    with contextlib.suppress(grpc.aio.AioRpcError):
+        await client.ReportUsage(request, timeout=CALL_SECONDS)
+
+    page = (await sidecar.get("/metrics")).text
+
+    assert (0, "") == promtool("check", "metrics", page=page)
 
 
 def test_panels_are_numbered_once_and_show_something() -> None:
