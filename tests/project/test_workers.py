@@ -281,7 +281,7 @@ async def test_a_stop_while_the_workers_start_is_a_clean_one(
         await _until(all_are_spawned)
         code = await sidecar.stop()
 
-    assert (0, False) == (code, "listening: " in sidecar.output)
+    assert (0, False) == (code, "Traceback" in sidecar.output)  # on a busy machine they may listen by then
 
 
 async def test_workers_serve_also_where_nothing_can_be_written(
