@@ -150,7 +150,20 @@ class FeedTask:
 
 
 class FeedGroup:
-    """The processes of one Redis prefix: contends for the lease, tells as its holder, or hears."""
+    """The processes of one Redis prefix: contends for the lease, tells as its holder, or hears.
+
+    The story of a leader that stops, by SIGSTOP or a machine that hangs, and wakes up.
+
+    1. Its lease runs out in Redis. Another process takes it, opens the feed and publishes under a new sender.
+       Until then the followers hear nothing: after `SILENCE_SECONDS` what they hold is suspect.
+    2. The followers hear another sender. What happened between the two nobody can tell: a gap, once more.
+    3. The old leader wakes up, perhaps within a frame. By its own clock the lease is over (`is_held` counts
+       from before it last asked), so it publishes nothing, even before it asks Redis again (`_leads`).
+    4. It still applies that frame, to Redis as well. No harm: there the newer write wins, whoever writes it.
+    5. Its next `contend` finds the lease another's: it stops its feed and is a follower, after a gap.
+
+    In a change that goes well Redis is written first and the others are told then: who looks finds it there.
+    """
 
     def __init__(self, sidecar: Sidecar, redis: SharedRedis, feed: FeedTask) -> None:
         self._sidecar = sidecar

@@ -67,6 +67,17 @@ class MemoryTier:
 
     `get`, `recall`, `entries` and `size_bytes` are safe from any thread and never wait; the others take one
     lock.
+
+    The story of a read beside a write. A reader, mostly the gRPC engine's thread, finds the node in the dict,
+    marks it, and takes `cached` from it. Between these steps a writer, which is alone with the lock, may
+
+    - replace `cached`: the reader gets the entity of before or of after, each whole, as none ever changes;
+    - remove the node: the reader still has it, and answers with what was held a moment ago;
+    - take the mark away that was just set: the entity is evicted a round sooner, and that is all.
+
+    A writer forgets the replies of a node before it replaces what they were decided from, so no reply stands
+    beside a newer entity. `remember` comes late, after the reader's decision: where the entity was replaced
+    in between, the node holds another than the reply was decided from, and the reply is not kept.
     """
 
     def __init__(self, *, max_size_bytes: int) -> None:

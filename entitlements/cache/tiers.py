@@ -70,7 +70,19 @@ def as_written(confirmed_at: float) -> float:
 
 
 class Tiers:
-    """An `EntityStore` of memory and, perhaps, a shared tier."""
+    """An `EntityStore` of memory and, perhaps, a shared tier.
+
+    The story of a search that is overtaken. A search waits for Redis while the loop goes on; `get` may come
+    from any thread, and sees memory before or after.
+
+    1. The search reads an entity from Redis. Before its answer is here the feed tells of usage, or that the
+       entity is gone; `apply_usage` or `drop` does it to memory, which holds nothing yet, and to Redis.
+    2. What the search brings is of before that. Put into memory it would bring back what was dropped, or show
+       a meter without that usage until the next change.
+    3. So both call `_overtake` before they do anything else. Whoever waits for the search gets what it found,
+       as if they had asked a moment sooner; memory does not, and the next read looks into Redis again.
+    4. A whole entity that is stored meanwhile needs no such mark: the merge keeps what is newer.
+    """
 
     def __init__(
         self,

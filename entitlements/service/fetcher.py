@@ -98,7 +98,21 @@ class _Flight:
 
 
 class EntityFetcher:
-    """Fetches entities and keeps what it fetched."""
+    """Fetches entities and keeps what it fetched.
+
+    The story of a change that overtakes a fetch. All of this runs on the event loop, and at every `await`
+    something else may come between.
+
+    1. The first caller begins a flight, the others join it. Each waits behind a shield: one that goes away
+       ends its own waiting and nobody else's. Who comes in the turn after its end gets its outcome, too.
+    2. While the cloud is asked the feed may tell of the same entity. What it brings whole is stored at once,
+       and is known since later than `asked_at`; where it takes something away, it calls `doubt`.
+    3. So the answer may be of before that. `_is_overtaken` looks for both, and the cloud is asked anew.
+    4. Under a steady stream of changes that would never end: after `MAX_ASKS` the answer is stored, suspect
+       where it was doubted, so that its next use asks again. Else the merge keeps what is newer.
+    5. Usage that is told meanwhile, of an entity that nobody holds yet, has no meter to move: it is noted,
+       and put into the answer before that is stored.
+    """
 
     def __init__(  # noqa: PLR0913 - each a part of its own
         self,

@@ -47,7 +47,22 @@ Operations: TypeAlias = tuple[Any, ...]
 
 
 class CompletionQueueEngine:
-    """An `Engine`."""
+    """An `Engine`.
+
+    The story of a call. The queue's thread polls, and runs every tag; tasks run on the event loop. Both may
+    start batches, but a batch's end is always told on the queue's thread: the numbers that `__init__` makes
+    last belong to that thread alone and need no lock.
+
+    1. `_accept`: a call has begun. Another is asked for in its place, then its request is.
+    2. `_received`: memory can answer (`answer_now`): one batch, on this thread, and it is done.
+    3. It cannot: `spawn` has the core watch for the caller's leaving, then sends `_start` to the loop. The
+       leaving is told on this thread, thus after `spawn`: `_cancel` reaches the loop behind `_start`.
+    4. A caller who leaves has its task cancelled. The task still ends the call by a status that nobody reads:
+       only the end of that batch, `_finished`, takes the call off `_under_way`.
+    5. `stop` shuts the server down from the loop. Each of the `_awaited` comes back without success, calls
+       under way end, or are cancelled after the grace period. When both numbers are 0 the thread ends and
+       tells the loop; only then is the server destroyed, which has nothing under way any more.
+    """
 
     def __init__(self, settings: EngineSettings) -> None:
         self._methods = {method.path.encode(): method for method in settings.methods}
