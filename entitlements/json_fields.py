@@ -9,12 +9,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from entitlements.domain.bounds import LATEST_MS
 from entitlements.domain.errors import SidecarError
 
 _Kind = TypeVar("_Kind")
-
-LATEST_MS = 253_402_300_799_999
-"""The end of the year 9999: the last moment that callers can be told."""
 
 
 @dataclass(eq=False)

@@ -8,10 +8,10 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
+from entitlements.domain.bounds import INT32_MAX, INT32_MIN
 from entitlements.domain.fallback import FallbackValue
 
 FEATURE_ID_LENGTH = 255
-INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 
 
 def validate_finite(number: float) -> None:

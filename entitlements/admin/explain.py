@@ -31,7 +31,7 @@ def _id_field(label: str, *, required: bool = False) -> forms.CharField:
     return forms.CharField(label=label, required=required, strip=False, max_length=MAX_ID_LENGTH)
 
 
-class ResponseKey(forms.Form):
+class Question(forms.Form):
     """What a caller may ask; in the address of the page, so that a colleague can be sent it."""
 
     customer = _id_field("Customer", required=True)
@@ -61,7 +61,7 @@ class ResponseKey(forms.Form):
 @site.page("explain/", name="explain", permission="entitlements.view_cachedcustomer")
 def explain(request: HttpRequest) -> HttpResponse:
     """The form, and below it the decision with all that it rests on."""
-    form = ResponseKey(request.GET or None)
+    form = Question(request.GET or None)
     context: dict[str, Any] = {"title": "Explain", "form": form}
     if form.is_bound and form.is_valid():
         context |= _explained(request, form)
@@ -71,7 +71,7 @@ def explain(request: HttpRequest) -> HttpResponse:
     return site.render(request, "entitlements/explain.html", context)
 
 
-def _explained(request: HttpRequest, form: ResponseKey) -> dict[str, Any]:
+def _explained(request: HttpRequest, form: Question) -> dict[str, Any]:
     query, built = form.query(), sidecar()
     explanation = async_to_sync(built.explaining.explain)(query, compares=form.cleaned_data["compare"])
     ids = [query.key.customer_id, query.key.resource_id or "", query.feature_id, query.currency_id or ""]

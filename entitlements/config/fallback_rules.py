@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
+from entitlements.domain.bounds import INT32_MAX, INT32_MIN
 from entitlements.domain.fallback import FallbackValue
-
-_INT32_MIN, _INT32_MAX = -(2**31), 2**31 - 1
 
 
 class _Rule(BaseModel):
@@ -20,7 +19,7 @@ class _Rule(BaseModel):
     has_access: bool = Field(alias="hasAccess")
     usage_limit: float | None = Field(None, alias="usageLimit", allow_inf_nan=False)
     is_unlimited: bool | None = Field(None, alias="isUnlimited")
-    value: int | None = Field(None, ge=_INT32_MIN, le=_INT32_MAX)
+    value: int | None = Field(None, ge=INT32_MIN, le=INT32_MAX)
     enum_values: list[str] | None = Field(None, alias="enumValues")
     current_usage: float | None = Field(None, alias="currentUsage", allow_inf_nan=False)
     has_soft_limit: bool | None = Field(None, alias="hasSoftLimit")

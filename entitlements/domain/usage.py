@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from entitlements.domain.bounds import LATEST_MS
 from entitlements.domain.entity import EntityKey, UsageUpdate
 from entitlements.domain.errors import InvalidRequest
 
@@ -18,8 +19,6 @@ MAX_EVENT_BYTES = 1_000_000
 MAX_NAME_CHARACTERS = 100
 """So much of a dimension's name is told back: a status has to fit into the metadata that clients take."""
 EARLIEST_TIMESTAMP_MS = 0
-LATEST_TIMESTAMP_MS = 253_402_300_799_999
-"""The end of the year 9999, the last that ISO 8601 and protobuf can name."""
 
 MAX_WHOLE_VALUE = 2**53 - 1
 """The API's own bound on a reported value without a fraction (contract/upstream.md), of either sign."""
@@ -136,7 +135,7 @@ def _require_sendable(
     for name, value in dimensions.items():
         if isinstance(value, float):
             _require_finite(f"{prefix}dimensions[{name[:MAX_NAME_CHARACTERS]!r}]", value)
-    if timestamp_ms is not None and not EARLIEST_TIMESTAMP_MS <= timestamp_ms <= LATEST_TIMESTAMP_MS:
+    if timestamp_ms is not None and not EARLIEST_TIMESTAMP_MS <= timestamp_ms <= LATEST_MS:
         raise InvalidRequest(prefix + "timestamp", "is out of range; it must lie in the years 1970 to 9999")
 
 

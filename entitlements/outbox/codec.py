@@ -4,11 +4,11 @@ import json
 from math import isfinite
 from typing import Any
 
+from entitlements.domain.bounds import LATEST_MS
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.outbox import Write
 from entitlements.domain.usage import (
     EARLIEST_TIMESTAMP_MS,
-    LATEST_TIMESTAMP_MS,
     DimensionValue,
     UpdateBehavior,
     UsageEvent,
@@ -93,7 +93,7 @@ def _number(value: object) -> float:
 def _moment_ms(value: object) -> int | None:
     if value is None:
         return None
-    if not isinstance(value, int) or not EARLIEST_TIMESTAMP_MS <= value <= LATEST_TIMESTAMP_MS:
+    if not isinstance(value, int) or not EARLIEST_TIMESTAMP_MS <= value <= LATEST_MS:
         raise Unreadable
     return value
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 from entitlements import metrics
+from entitlements.domain.bounds import LATEST_MS
 
 logger = logging.getLogger(__name__)
 
@@ -14,7 +15,6 @@ JsonObject: TypeAlias = Mapping[str, Any]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_LATEST_MS = 253_402_300_799_999
 _EARLIEST_MS = -62_135_596_800_000
 MAX_KINDS_TOLD = 100
 """How many kinds of what is not understood are logged; all are counted."""
@@ -77,7 +77,7 @@ def moment_ms(value: object) -> int | None:
     if value is None:
         return None
     found = _from_iso(value) if isinstance(value, str) else _from_number(number(value))
-    if found is None or not _EARLIEST_MS <= found <= _LATEST_MS:
+    if found is None or not _EARLIEST_MS <= found <= LATEST_MS:
         skipped("date", value)
         return None
     return found

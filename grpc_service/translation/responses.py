@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from google.protobuf import struct_pb2, timestamp_pb2
 from google.protobuf.json_format import ParseDict, ParseError
 
+from entitlements.domain.bounds import INT32_MAX, INT32_MIN
 from entitlements.domain.decision import NO_ENTITLEMENT, Decision, Query
 from entitlements.domain.entitlement import (
     BooleanEntitlement,
@@ -26,7 +27,6 @@ from entitlements.domain.reason import AccessDeniedReason
 from entitlements.domain.usage import UsageReceipt
 from grpc_service.generated import sidecar_pb2 as pb
 
-_INT32_MIN, _INT32_MAX = -(2**31), 2**31 - 1
 _MILLISECONDS_A_SECOND = 1000
 _NANOSECONDS_A_MILLISECOND = 1_000_000
 MAX_STRUCT_DEPTH = 16
@@ -329,7 +329,7 @@ def _reason(reason: AccessDeniedReason | None) -> pb.AccessDeniedReason.ValueTyp
 
 def _int32(value: float | None) -> int | None:
     """Rounded toward zero and clamped."""
-    return None if value is None else max(_INT32_MIN, min(_INT32_MAX, math.trunc(value)))
+    return None if value is None else max(INT32_MIN, min(INT32_MAX, math.trunc(value)))
 
 
 def _timestamp(moment_ms: int | None) -> timestamp_pb2.Timestamp | None:

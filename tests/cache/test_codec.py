@@ -17,6 +17,7 @@ from entitlements.cache.codec import (
     encode_metadata,
     encode_usage,
 )
+from entitlements.domain.bounds import LATEST_MS
 from entitlements.domain.entitlement import (
     BooleanEntitlement,
     CreditEntitlement,
@@ -36,7 +37,7 @@ from entitlements.domain.entitlement import (
 )
 from entitlements.domain.entity import Entity
 from entitlements.domain.reason import AccessDeniedReason
-from entitlements.json_fields import LATEST_MS, Malformed
+from entitlements.json_fields import Malformed
 from entitlements.redis.scripts import encode_timestamp
 from tests.builders import a_boolean_feature, a_credit, a_metered_feature, an_entity
 from tests.cache.samples import CUSTOMER, RESOURCE

@@ -4,7 +4,8 @@ from types import MappingProxyType
 
 import pytest
 
-from entitlements.json_fields import LATEST_MS, Fields, Malformed, Unwritable, parsed, plain_number, written
+from entitlements.domain.bounds import LATEST_MS
+from entitlements.json_fields import Fields, Malformed, Unwritable, parsed, plain_number, written
 
 NESTED = "[" * 100_000
 
