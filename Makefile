@@ -46,7 +46,7 @@ COVERED_WHOLLY := 'entitlements/domain/*,entitlements/upstream/feed_protocol.py'
 COVERED_NEARLY := 'entitlements/service/*,grpc_service/errors.py,grpc_service/translation/*'
 covered: dev-venv ## hold the coverage of what decides: a wrong branch there is a wrong answer
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest --quiet $(COVERING)
+	@$(BIN)/coverage run -m pytest --quiet --numprocesses $(AT_A_TIME) --dist loadfile $(COVERING)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --fail-under=100 --include=$(COVERED_WHOLLY)
 	@$(BIN)/coverage report --fail-under=95 --include=$(COVERED_NEARLY)
