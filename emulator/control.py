@@ -6,7 +6,7 @@ JSON in, JSON out, no key asked: the emulator listens on the laptop.
 |---|---|
 | GET /control/customers | who is known |
 | GET /control/state?customerId=C[&resourceId=R] | the raw state |
-| PUT /control/state `{customerId, resourceId?, state, push?}` | replaces it |
+| PUT /control/state `{customerId, resourceId?, state, push?, unchecked?}` | replaces it |
 | DELETE /control/state `{customerId, resourceId?, push?}` | forgets it |
 | POST /control/usage `{customerId, resourceId?, entitlementId, currentUsage, push?}` | sets a usage |
 | POST /control/publish `{migrationType?, packageId?}` | publishes a package |
@@ -30,6 +30,7 @@ from aiohttp import web
 from emulator.cloud import Cloud
 from emulator.faults import Transport
 from emulator.http_answers import json_response
+from emulator.state_check import check_state
 from emulator.usage import Json, RefusedError
 
 PREFIX = "/control/"
@@ -46,6 +47,8 @@ async def handle_control(request: web.Request, cloud: Cloud) -> web.Response:
         return json_response({"error": "no such control", "known": _known()}, status=_NOT_FOUND)
     try:
         body = json.loads(await request.read() or b"{}")
+        if not isinstance(body, dict):
+            return json_response({"error": "the body must be a JSON object"}, status=_BAD_REQUEST)
         result = act(cloud, dict(request.query) | body)
     except RefusedError as exc:
         return json_response({"error": exc.message, "code": exc.code}, status=_BAD_REQUEST)
@@ -70,7 +73,20 @@ def _get_state(cloud: Cloud, asked: Json) -> Any:
 
 def _put_state(cloud: Cloud, asked: Json) -> None:
     state, push = asked["state"], asked.get("push", True)
-    cloud.state.put(asked["customerId"], state, resource_id=asked.get("resourceId"), push=push)
+    if not asked.get("unchecked", False):
+        check_state(state)
+    customer_id, resource_id = _id(asked, "customerId"), _id(asked, "resourceId", may_lack=True)
+    cloud.state.put(customer_id, state, resource_id=resource_id, push=push)
+
+
+def _id(asked: Json, name: str, *, may_lack: bool = False) -> Any:
+    value = asked.get(name) if may_lack else asked[name]
+    if value is None and may_lack:
+        return None
+    if not isinstance(value, str) or not value:
+        message = f"{name} must be a string that is not empty"
+        raise RefusedError("BadUserInput", message)
+    return value
 
 
 def _delete_state(cloud: Cloud, asked: Json) -> None:
@@ -78,10 +94,14 @@ def _delete_state(cloud: Cloud, asked: Json) -> None:
 
 
 def _set_usage(cloud: Cloud, asked: Json) -> None:
+    current_usage = asked["currentUsage"]
+    if isinstance(current_usage, bool) or not isinstance(current_usage, int | float):
+        message = "currentUsage must be a number"
+        raise RefusedError("BadUserInput", message)
     cloud.state.set_usage(
-        asked["customerId"],
-        asked["entitlementId"],
-        asked["currentUsage"],
+        _id(asked, "customerId"),
+        _id(asked, "entitlementId"),
+        current_usage,
         resource_id=asked.get("resourceId"),
         push=asked.get("push", True),
     )

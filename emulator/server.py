@@ -189,17 +189,26 @@ def _reset_connections(runner: web.AppRunner) -> None:
 
 
 async def serve(
-    host: str, port: int, api_key: str | None, *, announce: Callable[[str], None] | None = None
+    host: str,
+    port: int,
+    api_key: str | None,
+    *,
+    states: Mapping[Scope, Json] | None = None,
+    announce: Callable[[str], None] | None = None,
 ) -> None:
-    """Run an emulator with the demo catalogue until cancelled.
+    """Run an emulator until cancelled.
 
     Args:
         host: The address to listen on.
         port: The port; 0 chooses a free one.
         api_key: The only key accepted; None makes one up (and announces it).
-        announce: Told in one line where it listens, once it does; None: the log is.
+        states: Who is known at the start; None: the demo catalogue.
+        announce: Told where it listens, once it does, and how a sidecar is pointed at it; None: the log is.
     """
-    async with Emulator(host=host, port=port, api_key=api_key) as emulator:
-        made_up = "" if api_key else f", API key {emulator.api_key}"
-        (announce or logger.info)(f"Stigg emulator listening on {emulator.url}{made_up}")
+    async with Emulator(host=host, port=port, api_key=api_key, states=states) as emulator:
+        key = "…" if api_key else emulator.api_key
+        (announce or logger.info)(
+            f"Stigg emulator listening on {emulator.url}; a sidecar uses it with\n"
+            f"  SERVER_API_KEY={key} API_URL={emulator.url} WS_URL={emulator.ws_url}"
+        )
         await asyncio.Event().wait()

@@ -12,6 +12,7 @@ from sidecar_project.admin_settings import LOGIN_PATH
 from sidecar_project.monitoring import (
     Answering,
     Application,
+    Entrance,
     MetricsPage,
     Monitoring,
     live,
@@ -35,11 +36,22 @@ def _pages() -> Application:
     return Admission(pages, login_path=LOGIN_PATH, monotonic=SystemClock().monotonic)
 
 
+def _links() -> dict[str, str]:
+    """What a person finds at this port."""
+    admin = {"/admin/": "who is cached, why somebody was denied, the fallbacks"}
+    return {
+        **(admin if _config.sidecar_admin_enabled else {}),
+        f"/{_config.ready_endpoint_url}?verbose": "how each part is",
+        "/metrics": "for Prometheus",
+    }
+
+
 _config = SIDECAR.config
 _answers: dict[str, Answering] = {
     f"/{_config.health_endpoint_url}": live,
     f"/{_config.ready_endpoint_url}": ready,
     "/metrics": MetricsPage(),
+    "/": Entrance(_links()),
 }
 _feed_consumer = EntitlementFeedConsumer.as_asgi()  # type: ignore[no-untyped-call]
 

@@ -13,6 +13,7 @@ from django.conf import settings
 
 from emulator.server import Emulator
 from entitlements.background import awaited
+from sidecar_project.emulating import PORT_VARIABLE, port_of, states_of, taken
 
 GRPC_PORT = "50051"
 METRICS_PORT = "8080"
@@ -29,17 +30,29 @@ PASSWORD_FILE_NAME = "admin-password"  # noqa: S105 - the name of a file
 """Holds what was made up for this folder's user of the admin; the invitation tells it."""
 
 
-def run() -> int:
-    """Runs both until SIGTERM or Ctrl-C; returns the sidecar's exit code."""
+def run(customers: Path | None) -> int:
+    """Runs both until SIGTERM or Ctrl-C; returns the sidecar's exit code.
+
+    Args:
+        customers: a file of who the emulator knows; None: its own few.
+    """
     settings.DEMO_DIR.mkdir(parents=True, exist_ok=True)
-    return asyncio.run(_run(settings.DEMO_DIR))
+    port = port_of(os.environ.get(PORT_VARIABLE))
+    emulator = Emulator(
+        host="127.0.0.1", port=port, api_key=secrets.token_urlsafe(), states=states_of(customers)
+    )
+    return asyncio.run(_run(settings.DEMO_DIR, emulator))
 
 
-async def _run(folder: Path) -> int:
+async def _run(folder: Path, emulator: Emulator) -> int:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with Emulator(host="127.0.0.1", port=0, api_key=secrets.token_urlsafe()) as emulator:
+    try:
+        await emulator.start()
+    except OSError as error:
+        sys.exit(taken(emulator.port, error.strerror))
+    async with emulator:
         environment = _environment(emulator, folder)
         sidecar = await asyncio.create_subprocess_exec(
             sys.executable, *settings.PROGRAM, "runsidecar", env=environment
@@ -48,12 +61,12 @@ async def _run(folder: Path) -> int:
         try:
             ended = awaited(sidecar.wait(), name="sidecar")
             if await _is_up(environment, ended):
-                address_file.write_text(f"127.0.0.1:{environment['GRPC_PORT']}")
+                address_file.write_text(_address(environment))
                 _invite(emulator, environment)
             asked_to_stop = awaited(stopped.wait(), name="stop")
             await asyncio.wait([ended, asked_to_stop], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            address_file.unlink(missing_ok=True)
+            _forget(address_file, environment)
             await _stop(sidecar)
     return 0 if stopped.is_set() else sidecar.returncode or 0
 
@@ -76,6 +89,16 @@ def _environment(emulator: Emulator, folder: Path) -> dict[str, str]:
         "SIDECAR_LISTEN_HOST": "127.0.0.1",
         "SIDECAR_LOG_FORMAT": "console",
     }
+
+
+def _forget(address_file: Path, environment: Mapping[str, str]) -> None:
+    """Another demo of this folder, on other ports, may have told its own address since."""
+    if address_file.exists() and address_file.read_text() == _address(environment):
+        address_file.unlink(missing_ok=True)
+
+
+def _address(environment: Mapping[str, str]) -> str:
+    return f"127.0.0.1:{environment['GRPC_PORT']}"
 
 
 def _password_file(folder: Path) -> Path:
@@ -120,7 +143,7 @@ def _invite(emulator: Emulator, environment: Mapping[str, str]) -> None:
     sys.stdout.write(
         f"""
 The demo runs. A Stigg emulator plays the cloud ({emulator.url}); the sidecar answers beside it:
-  gRPC     127.0.0.1:{environment["GRPC_PORT"]}
+  gRPC     {_address(environment)}
   HTTP     http://127.0.0.1:{environment["SIDECAR_HTTP_PORT"]} (Connect)
   health   {http}/readyz?verbose
   metrics  {http}/metrics

@@ -58,6 +58,21 @@ async def ready(query: bytes) -> Answer:
     return Answer(json.dumps(body).encode(), status, _JSON)
 
 
+class Entrance:
+    """The page at `/`, for a person who knows the port alone."""
+
+    def __init__(self, links: Mapping[str, str]) -> None:
+        """Leads to these paths, each with what is there."""
+        rows = "".join(f'<li><a href="{path}">{path}</a>: {what}</li>' for path, what in links.items())
+        self._page = (
+            f"<!doctype html><title>Stigg sidecar</title><h1>Stigg sidecar</h1><ul>{rows}</ul>".encode()
+        )
+
+    async def __call__(self, _query: bytes) -> Answer:
+        """The page."""
+        return Answer(self._page, content_type="text/html; charset=utf-8")
+
+
 class MetricsPage:
     """The page of metrics, made one at a time, in a thread of its own."""
 

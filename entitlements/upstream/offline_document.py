@@ -59,6 +59,11 @@ def read_offline_file(path: Path, *, now_ms: int) -> States:
     Raises:
         InvalidOfflineFile: it cannot be read, or something in it is not as it should be.
     """
+    return _entities(read_states(path), now_ms=now_ms)
+
+
+def read_states(path: Path) -> Mapping[EntityKey, JsonObject]:
+    """All states of the file, as they stand there; raises as `read_offline_file`."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
@@ -66,15 +71,23 @@ def read_offline_file(path: Path, *, now_ms: int) -> States:
         raise _unusable(path, f"cannot be read ({error.strerror or 'no file'})") from error
     if len(content) > MAX_FILE_BYTES:
         raise _unusable(path, f"is larger than {MAX_FILE_BYTES} bytes")
-    return states_of_document(_parsed(path, content), name=path.name, now_ms=now_ms)
+    return _checked(_parsed(path, content), name=path.name)
 
 
 def states_of_document(document: object, *, name: str, now_ms: int) -> States:
     """All entities of a document that was parsed already; raises InvalidOfflineFile."""
+    return _entities(_checked(document, name=name), now_ms=now_ms)
+
+
+def _checked(document: object, *, name: str) -> Mapping[EntityKey, JsonObject]:
     problems: list[str] = []
     states = dict(_states(document, problems))
     if problems:
         raise InvalidOfflineFile(tuple(f"{name}: {problem}" for problem in problems))
+    return states
+
+
+def _entities(states: Mapping[EntityKey, JsonObject], *, now_ms: int) -> States:
     return MappingProxyType({key: entity_from_state(state, now_ms=now_ms) for key, state in states.items()})
 
 

@@ -11,11 +11,24 @@ from tests.harness import CALL_SECONDS, environment_for, spawned
 from tests.redis_server import free_port
 
 pytestmark = pytest.mark.timeout(90)
+CUSTOMERS = """
+customers:
+  acme:
+    entitlementsV2:
+      - __typename: FeatureEntitlement
+        isGranted: true
+        feature: {refId: feature-sso, featureType: BOOLEAN}
+"""
+
+
+def free_ports() -> dict[str, str]:
+    names = ("GRPC_PORT", "METRICS_PORT", "SIDECAR_HTTP_PORT", "EMULATOR_PORT")
+    return {name: str(free_port()) for name in names}
 
 
 async def test_the_demo_answers_what_it_invites_to_ask(tmp_path: Path) -> None:
     """No account, no key, no Redis; Ctrl-C ends all of it."""
-    ports = {"GRPC_PORT": str(free_port()), "METRICS_PORT": str(free_port())}
+    ports = free_ports()
     environment = environment_for(None, tmp_path) | ports
     async with spawned(environment, "--demo") as demo:
         await demo.printed("manage.py ask customer-demo feature-api-calls")
@@ -57,3 +70,59 @@ async def test_a_demo_without_the_emulator_s_packages_is_told_in_a_sentence(tmp_
 
     assert (1, 1) == (code, sidecar.output.count("\n"))
     assert "--demo needs the emulator and its packages, and aiohttp is not installed here" in sidecar.output
+
+
+async def test_a_second_demo_says_which_variable_to_set_and_leaves_the_first_alone(tmp_path: Path) -> None:
+    """Both are told the same ports and the same folder."""
+    ports = free_ports()
+    environment = environment_for(None, tmp_path) | ports
+    async with spawned(environment, "--demo") as first:
+        await first.printed("manage.py ask customer-demo feature-api-calls")
+        async with spawned(environment, "--demo") as second:
+            code = await second.process.wait()
+            await second.stop()
+        async with spawned(environment, "customer-demo", "feature-sso", command="ask") as ask:
+            answered = await ask.process.wait()
+            await ask.stop()
+        await first.stop(signal.SIGINT)
+
+    assert code == 1
+    assert second.output.count("\n") == 1
+    assert "set EMULATOR_PORT to another port, or to 0 for a free one" in second.output
+    assert answered == 0
+
+
+async def test_the_demo_knows_the_customers_of_a_file(tmp_path: Path) -> None:
+    """In the offline file's form; a mistake in it is a sentence."""
+    ports = free_ports()
+    environment = environment_for(None, tmp_path) | ports
+    file = tmp_path / "customers.yaml"
+    file.write_text(CUSTOMERS)
+    async with spawned(environment, "--demo", "--customers", str(file)) as demo:
+        await demo.printed("manage.py ask customer-demo feature-api-calls")
+        async with spawned(environment, "acme", "feature-sso", command="ask") as ask:
+            answered = await ask.process.wait()
+            await ask.stop()
+        await demo.stop(signal.SIGINT)
+
+    assert answered == 0
+
+    file.write_text(CUSTOMERS.replace("feature-sso", "''"))
+    async with spawned(environment, "--demo", "--customers", str(file)) as refused:
+        code = await refused.process.wait()
+        await refused.stop()
+
+    assert code == 1
+    place = "customers.acme.entitlementsV2[0].feature.refId"
+    assert f"customers.yaml: {place}: it must be a string that is not empty" in refused.output
+
+
+@pytest.mark.parametrize("port", ["http", "65536", "-1"])
+async def test_a_port_of_the_emulator_that_is_none_is_told_by_its_variable(port: str, tmp_path: Path) -> None:
+    environment = environment_for(None, tmp_path, EMULATOR_PORT=port)
+    async with spawned(environment, "--demo") as demo:
+        code = await demo.process.wait()
+        await demo.stop()
+
+    assert code == 1
+    assert f"EMULATOR_PORT is '{port}'; it must be a port, or 0 for a free one" in demo.output

@@ -46,7 +46,8 @@ def environment(home: Path, **variables: str) -> dict[str, str]:
 
 async def test_demo_ask_and_admin(program: Path, tmp_path: Path) -> None:
     """From any folder; what it writes lies in the user's own."""
-    ports = {"GRPC_PORT": str(free_port()), "METRICS_PORT": str(free_port())}
+    names = ("GRPC_PORT", "METRICS_PORT", "SIDECAR_HTTP_PORT", "EMULATOR_PORT")
+    ports = {name: str(free_port()) for name in names}
     demo = await _started(program, "demo", tmp_path, **ports)
     try:
         await demo.printed("stigg-sidecar ask customer-demo feature-api-calls")

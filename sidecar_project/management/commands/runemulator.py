@@ -1,12 +1,15 @@
 """Runs a Stigg cloud on the laptop."""
 
 import asyncio
+import os
+import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-DEFAULT_PORT = 4300
+from sidecar_project.emulating import DEFAULT_PORT, PORT_VARIABLE, port_of, states_of, taken
 
 
 class Command(BaseCommand):
@@ -18,7 +21,15 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Names where it listens and which key it takes."""
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-        parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port to listen on; 0 chooses one")
+        parser.add_argument(
+            "--port",
+            type=int,
+            default=port_of(os.environ.get(PORT_VARIABLE)),
+            help=f"port to listen on; 0 chooses one (default: {PORT_VARIABLE}, or {DEFAULT_PORT})",
+        )
+        parser.add_argument(
+            "--customers", type=Path, metavar="FILE", help="who is known, as in an offline file; else a few"
+        )
         parser.add_argument(
             "--api-key", default=None, help="the key to accept; left out: one is made and shown"
         )
@@ -27,8 +38,18 @@ class Command(BaseCommand):
         """Runs until interrupted."""
         from emulator.server import serve  # noqa: PLC0415 - its packages are not on a production image
 
-        with suppress(KeyboardInterrupt):
-            asyncio.run(serve(options["host"], options["port"], options["api_key"], announce=self._announce))
+        serving = serve(
+            options["host"],
+            options["port"],
+            options["api_key"],
+            states=states_of(options["customers"]),
+            announce=self._announce,
+        )
+        try:
+            with suppress(KeyboardInterrupt):
+                asyncio.run(serving)
+        except OSError as error:
+            sys.exit(taken(options["port"], error.strerror))
 
     def _announce(self, line: str) -> None:
         self.stdout.write(line)

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from argparse import SUPPRESS
+from pathlib import Path
 from typing import Any, NoReturn
 
 from django.conf import settings
@@ -42,6 +43,12 @@ class Command(BaseCommand):
         )
 
         parser.add_argument(
+            "--customers",
+            type=Path,
+            metavar="FILE",
+            help="with --demo: who the emulator knows, as in an offline file",
+        )
+        parser.add_argument(
             "--workers",
             type=int,
             metavar="N",
@@ -53,7 +60,7 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, **options: Any) -> None:
         """Runs, or tells in one line each what keeps it from running, and exits with 1."""
         if options["demo"]:
-            sys.exit(_demo())
+            sys.exit(_demo(options["customers"]))
         loaded: LoadedConfig = settings.SIDECAR
         problems: tuple[str, ...] = settings.SIDECAR_PROBLEMS
         if problems:
@@ -128,7 +135,7 @@ def _of_offline_file(error: InvalidOfflineFile) -> str:
     return "\n".join(f"SIDECAR_OFFLINE_FILE: {problem}" for problem in error.problems)
 
 
-def _demo() -> int | str:
+def _demo(customers: Path | None) -> int | str:
     try:
         from sidecar_project import demo  # noqa: PLC0415 - only the demo needs the emulator's packages
     except ImportError as error:
@@ -136,7 +143,7 @@ def _demo() -> int | str:
             f"--demo needs the emulator and its packages, and {error.name} is not installed here: the image "
             "leaves them out; run `make demo` in a checkout"
         )
-    return demo.run()
+    return demo.run(customers)
 
 
 def _prepare_database(loaded: LoadedConfig) -> None:

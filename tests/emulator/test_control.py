@@ -1,0 +1,66 @@
+"""What a person hands to the emulator by its control API is looked at before it is kept."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from emulator.server import Emulator
+from tests.cloud_states import boolean_state
+
+FIRST = "state.entitlementsV2[0]"
+
+
+async def _put(emulator: Emulator, **body: Any) -> httpx.Response:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        return await client.put(f"{emulator.url}/control/state", json=body)
+
+
+def _of(**fields: Any) -> dict[str, Any]:
+    entitlement = {"__typename": "FeatureEntitlement", "feature": {"refId": "f"}} | fields
+    return {"entitlementsV2": [entitlement]}
+
+
+@pytest.mark.parametrize(
+    ("state", "sentence"),
+    [
+        ("junk", "state must be an object with entitlementsV2"),
+        ({"entitlements": []}, "state.entitlements must be one of accessDeniedReason, entitlementsV2"),
+        ({"entitlementsV2": {}}, "state.entitlementsV2 must be a list"),
+        ({"accessDeniedReason": 5}, "state.accessDeniedReason must be a string or null"),
+        ({"entitlementsV2": ["f"]}, "state.entitlementsV2[0] must be an object"),
+        (_of(__typename="Feature"), f"{FIRST}.__typename must be FeatureEntitlement or CreditEntitlement"),
+        (_of(feature={}), "state.entitlementsV2[0].feature.refId must be a string that is not empty"),
+        (_of(usageLimit="5"), "state.entitlementsV2[0].usageLimit must be a number or null"),
+    ],
+)  # fmt: skip
+async def test_a_state_that_no_cloud_would_say_is_refused_by_its_field(
+    emulator: Emulator, state: object, sentence: str
+) -> None:
+    answer = await _put(emulator, customerId="c", state=state)
+
+    assert answer.status_code == httpx.codes.BAD_REQUEST
+    assert answer.json()["error"] == sentence
+
+
+@pytest.mark.parametrize("customer_id", ["", 5, None])
+async def test_a_customer_without_a_name_is_refused(emulator: Emulator, customer_id: object) -> None:
+    answer = await _put(emulator, customerId=customer_id, state=boolean_state())
+
+    assert answer.json()["error"] == "customerId must be a string that is not empty"
+
+
+async def test_what_no_cloud_would_say_is_kept_where_that_is_asked_for(emulator: Emulator) -> None:
+    answer = await _put(emulator, customerId="c", state=_of(usageLimit="5"), unchecked=True)
+
+    assert answer.is_success
+    assert emulator.state.get("c")["entitlementsV2"][0]["usageLimit"] == "5"
+
+
+@pytest.mark.parametrize("usage", ["5", None, True])
+async def test_a_usage_that_is_no_number_is_refused(emulator: Emulator, usage: object) -> None:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        body = {"customerId": "c", "entitlementId": "f", "currentUsage": usage}
+        answer = await client.post(f"{emulator.url}/control/usage", json=body)
+
+    assert answer.json()["error"] == "currentUsage must be a number"
