@@ -1,6 +1,7 @@
 """The pages for people, and the commands and programs in them."""
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -35,10 +36,29 @@ def commands(page: Path) -> Iterator[Command]:
     plain = _FENCE.sub(lambda block: "\n" * len(block[0]), text)  # places stay the same
     found += [(block.start(), block[1]) for block in _INDENTED.finditer(plain)]
     for _, block in sorted(found):
-        for line in block.replace("\\\n", " ").splitlines():
-            typed = line.strip().removeprefix("$ ")
+        for typed in _whole(block.replace("\\\n", " ").splitlines()):
             if typed and not typed.startswith("#"):
                 yield Command(page.name, typed)
+
+
+def _whole(lines: list[str]) -> Iterator[str]:
+    """Each command; one goes on over the lines that a quotation spans."""
+    begun = ""
+    for line in lines:
+        begun += line.strip().removeprefix("$ ")
+        if not _is_open(begun):
+            yield begun
+            begun = ""
+    if begun:
+        yield begun
+
+
+def _is_open(text: str) -> bool:
+    try:
+        shlex.split(text, comments=True)
+    except ValueError:
+        return True
+    return False
 
 
 def mentions(page: Path) -> Iterator[str]:

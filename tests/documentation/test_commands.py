@@ -15,6 +15,7 @@ from django.core.management import get_commands, load_command_class
 from django.core.management.base import CommandParser
 
 from emulator.server import Emulator
+from tests.cloud_states import boolean_state
 from tests.documentation.pages import PAGES, Command, commands, mentions
 from tests.fork_server import fork
 from tests.harness import ROOT, STOP_SECONDS, SidecarProcess, environment_for, running_sidecar
@@ -25,8 +26,9 @@ pytestmark = pytest.mark.timeout(180)
 COMMANDS = [command for page in PAGES for command in commands(page)]
 TYPED = sorted({command.page for command in COMMANDS if "manage.py" in command.text})
 NOT_RUN = {
-    "curl": "tests/project/test_http_api.py runs them, at the port of a sidecar of its own",
+    "curl": "tests/project/test_http_api.py asks the sidecar so, tests/emulator/test_control.py the emulator",
     "docker": "no Docker engine runs here; tests/deploy/test_image.py runs what the Dockerfile says",
+    "grpcurl": "it is not on this machine; tests/wire/test_grpclib.py asks the reflection that it uses",
     "git": "a clone of this repository is the checkout that the tests run in",
     "helm": "there is no cluster here",
     "kubectl": "there is no cluster here; tests/deploy/test_manifests.py holds the files against the schemas",
@@ -56,7 +58,13 @@ MAKE = {
     "test-storms": "the tests would run themselves",
 }
 """Words of make: each is asked for its recipe; why that is not run, empty where it is run."""
-FOR_EVER = {("runsidecar",), ("runsidecar", "--demo"), ("runsidecar", "--workers"), ("runemulator", "--port")}
+FOR_EVER = {
+    ("runsidecar",),
+    ("runsidecar", "--demo"),
+    ("runsidecar", "--workers"),
+    ("runemulator", "--port"),
+    ("runemulator", "--customers"),
+}
 """What runs until it is stopped, by its first words."""
 LISTENS = "listening"
 DEMO_RUNS = "The demo runs"
@@ -81,7 +89,8 @@ class Place:
     def environment_of_another(self, folder: str) -> dict[str, str]:
         """For a second sidecar beside the one that runs."""
         data = self.folder / folder
-        ports = {"GRPC_PORT": str(free_port()), "METRICS_PORT": str(free_port())}
+        names = ("GRPC_PORT", "METRICS_PORT", "SIDECAR_HTTP_PORT", "EMULATOR_PORT")
+        ports = {name: str(free_port()) for name in names}
         return dict(self.environment) | ports | {"SIDECAR_DATA_DIR": str(data)}
 
 
@@ -93,6 +102,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
     folder.mkdir()
     (folder / "customers.txt").write_text("customer-demo\ncustomer-exhausted\n")
     (folder / "rules.json").write_text('{"feature-sso": {"hasAccess": true}}')
+    (folder / "customers.yaml").write_text("customers: {acme: {entitlementsV2: []}}")
     with RedisServer() as redis:
         redis_at = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(redis.port)}
         shared = redis_at | {"REDIS_ENVIRONMENT_PREFIX": "documented"}
@@ -101,6 +111,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
             running_sidecar(emulator, tmp_path / "data", **ports, **shared) as sidecar,
         ):
             await sidecar.following()
+            emulator.state.put("acme", boolean_state(feature_id="feature-sso"), push=False)
             environment = environment_for(emulator, tmp_path / "data", **ports, **shared)
             key_file = folder / "stigg-key"
             key_file.write_text(emulator.api_key)

@@ -16,6 +16,8 @@ from tests.cloud_states import boolean_state
 from tests.documentation.pages import PAGES, commands
 from tests.harness import client_of, is_granted, running_sidecar
 
+DEMO = "127.0.0.1:8081"
+
 pytestmark = pytest.mark.timeout(60)
 
 
@@ -54,7 +56,9 @@ async def test_http_and_grpc_answer_the_same(emulator: Emulator, tmp_path: Path)
 
 
 def curl_commands() -> list[str]:
-    return [command.text for page in PAGES for command in commands(page) if command.text.startswith("curl ")]
+    """Those that ask the demo's sidecar; its emulator is asked in tests/emulator/test_control.py."""
+    typed = [command.text for page in PAGES for command in commands(page)]
+    return [text for text in typed if text.startswith("curl ") and DEMO in text]
 
 
 async def test_curl_of_the_pages_is_answered(tmp_path: Path) -> None:
@@ -66,7 +70,7 @@ async def test_curl_of_the_pages_is_answered(tmp_path: Path) -> None:
         running_sidecar(emulator, tmp_path, SIDECAR_HTTP_PORT="0") as sidecar,
     ):
         for text in curl_commands():
-            words = shlex.split(text.replace("127.0.0.1:8081", f"127.0.0.1:{sidecar.api_port}"))
+            words = shlex.split(text.replace(DEMO, f"127.0.0.1:{sidecar.api_port}"))
             process = await asyncio.create_subprocess_exec(
                 *words, "--fail", "--silent", "--show-error", stdout=PIPE, stderr=PIPE
             )
