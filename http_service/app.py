@@ -19,6 +19,7 @@ Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 NO_TOKEN = "the Authorization header must be Bearer and the token of SIDECAR_HTTP_TOKEN_FILE"  # noqa: S105 - a sentence
+OK = 200
 _CORS_SECONDS = b"7200"
 _NOT_FOUND = Response(404, json_bytes({"message": "nothing is served at this path"}))
 _TOO_LARGE = PublicStatus(
@@ -139,7 +140,7 @@ async def _send(send: Send, response: Response, more: Headers) -> None:
         *response.headers,
         *more,
     ]
-    if response.body:
+    if response.body or response.status == OK:  # an empty message of protobuf has a type, too
         headers.append((b"content-type", response.content_type.encode()))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})

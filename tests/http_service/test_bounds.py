@@ -67,6 +67,19 @@ async def test_a_check_is_answered(client: httpx.AsyncClient) -> None:
     assert "memory" == response.headers["trailer-stigg-source"]
 
 
+async def test_an_empty_message_has_its_type(client: httpx.AsyncClient, scripted: Scripted) -> None:
+    """Clients of Connect look at the type first: without one they take the answer for another's."""
+    scripted.reply = (b"", ())
+
+    response = await client.post(CHECK, content=b"", headers={"Content-Type": "application/proto"})
+
+    assert (200, b"", "application/proto") == (
+        response.status_code,
+        response.content,
+        response.headers.get("content-type"),
+    )
+
+
 @pytest.mark.parametrize(
     "given", ["", "Bearer another-token-here", f"Basic {TOKEN}", "Bearer", "Bearer \xe9"]
 )
