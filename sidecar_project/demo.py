@@ -144,7 +144,7 @@ def _invite(emulator: Emulator, environment: Mapping[str, str]) -> None:
         f"""
 The demo runs. A Stigg emulator plays the cloud ({emulator.url}); the sidecar answers beside it:
   gRPC     {_address(environment)}
-  HTTP     http://127.0.0.1:{environment["SIDECAR_HTTP_PORT"]} (Connect)
+  HTTP     http://127.0.0.1:{environment["SIDECAR_HTTP_PORT"]} (Connect, OFREP)
   health   {http}/readyz?verbose
   metrics  {http}/metrics
   admin    {http.replace("127.0.0.1", "localhost")}/admin/ as {ADMIN_USERNAME}, password {password}

@@ -29,6 +29,7 @@ from grpc_service.server import GrpcServer, ServerLimits
 from grpc_service.servicer import SidecarServicer
 from http_service.app import HttpApi
 from http_service.connect import ConnectDoor
+from http_service.ofrep import OfrepDoor
 from http_service.server import HttpApiServer
 from sidecar_project.asgi import application
 from sidecar_project.http_server import HttpServer, twisted_loop
@@ -178,9 +179,10 @@ class _Process:
             yield
             return
         connect = ConnectDoor(grpc_server.methods)
+        ofrep = OfrepDoor(grpc_server.methods, rules=self._sidecar.rules)
         token = config.sidecar_http_token
         api = HttpApi(
-            [(connect.serves, connect)],
+            [(connect.serves, connect), (ofrep.serves, ofrep)],
             token=None if token is None else token.get_secret_value(),
             origins=config.sidecar_http_origins,
             max_body_bytes=config.sidecar_max_message_bytes,

@@ -67,15 +67,19 @@ class NothingRemembered(EmptyResponseCache):
         pass
 
 
-def door_of(vector: wire.Vector) -> ConnectDoor:
-    servicer = SidecarServicer(
+def servicer_of(vector: wire.Vector) -> SidecarServicer:
+    """The methods in front of a vector."""
+    return SidecarServicer(
         reader=cast("EntitlementReader", ReaderOfAVector(vector)),
         response_cache=cast("ResponseCache", NothingRemembered()),
         usage_reporter=cast("UsageReporter", ScriptedReporter()),
         new_idempotency_key=lambda: "key",
         sends_provenance=True,
     )
-    return ConnectDoor(servicer.methods())
+
+
+def door_of(vector: wire.Vector) -> ConnectDoor:
+    return ConnectDoor(servicer_of(vector).methods())
 
 
 class Scripted:

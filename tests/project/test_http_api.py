@@ -9,6 +9,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from openfeature import api
+from openfeature.contrib.provider.ofrep import OFREPProvider
+from openfeature.evaluation_context import EvaluationContext
+from openfeature.exception import ErrorCode
 
 from emulator.server import Emulator
 from grpc_service.servicer import SERVICE
@@ -78,3 +82,38 @@ async def test_curl_of_the_pages_is_answered(tmp_path: Path) -> None:
 
             assert (0, b"") == (process.returncode, trouble), text
             assert json.loads(answer), text
+
+
+def evaluated(url: str) -> dict[str, object]:
+    """What the published provider makes of each type."""
+    api.set_provider(OFREPProvider(url))
+    client = api.get_client()
+    customer = EvaluationContext("customer-demo")
+    asked = {
+        "sso": client.get_boolean_details("feature-sso", False, customer),
+        "denied": client.get_boolean_details("feature-audit-log", True, customer),
+        "templates": client.get_integer_details("feature-templates", 0, customer),
+        "regions": client.get_object_details("feature-regions", {}, customer),
+        "calls": client.get_boolean_details("feature-api-calls", False, customer),
+        "limit": client.get_integer_details("feature-api-calls:limit", 0, customer),
+        "unknown": client.get_boolean_details("feature-none", True, customer),
+    }
+    return {name: details.error_code or details.value for name, details in asked.items()}
+
+
+async def test_the_published_provider_evaluates_every_type(tmp_path: Path) -> None:
+    async with (
+        Emulator() as emulator,
+        running_sidecar(emulator, tmp_path, SIDECAR_HTTP_PORT="0") as sidecar,
+    ):
+        answers = await asyncio.to_thread(evaluated, f"http://127.0.0.1:{sidecar.api_port}")
+
+    assert {
+        "sso": True,
+        "denied": False,
+        "templates": 25,
+        "regions": {"values": ["eu", "us"]},
+        "calls": True,
+        "limit": 1000,
+        "unknown": ErrorCode.FLAG_NOT_FOUND,
+    } == answers
