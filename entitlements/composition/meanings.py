@@ -102,7 +102,8 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
             "replica): nothing new is shared. Look at that Redis."
         ),
         "holds_junk": (
-            "Keys under our prefix hold what nobody of us wrote: they count as misses. See whose they are."
+            "Keys under our prefix hold what cannot be used: they count as misses. `doctor` says whose "
+            "they are."
         ),
     },
     "outbox": {

@@ -34,6 +34,11 @@ async def _faults(environment: dict[str, str]) -> _Faults:
     return found
 
 
+async def _warned(environment: dict[str, str]) -> set[str]:
+    ended = await run(environment, "doctor", "--json")
+    return {each["part"] for each in ended.as_json if each["verdict"] == "warning"}
+
+
 def _parts(faults: _Faults) -> set[str]:
     return {part for part, _ in faults}
 
@@ -271,6 +276,27 @@ async def test_redis_foreign_data(emulator: Emulator, tmp_path: Path, words: tup
         )
 
         assert _parts(await _faults(environment)) == {"Redis prefix"}
+
+
+@pytest.mark.parametrize(
+    ("entitlement", "parts"),
+    [
+        ('{"feature": {"id": "f"}, "featureUsage": {"currentUsage": 1}}', {"Redis form"}),
+        ('{"featureUsage": null}', {"Redis form"}),
+        ('{"calculatedEntitlement": {"type": "FEATURE"}, "usageData": {"currentUsage": 1}}', set()),
+    ],
+)
+async def test_redis_in_the_older_form(
+    emulator: Emulator, tmp_path: Path, entitlement: str, parts: set[str]
+) -> None:
+    """An official service that writes it misreads what we write (contract/redis.md, Official services)."""
+    with RedisServer() as redis:
+        redis.command("SET", "p:c_customer-1", f'{{"f": {entitlement}}}')
+        environment = environment_for(
+            emulator, tmp_path, REDIS_ENVIRONMENT_PREFIX="p", REDIS_PORT=str(redis.port)
+        )
+
+        assert parts == await _warned(environment) & {"Redis form"}
 
 
 async def test_redis_without_writes(emulator: Emulator, tmp_path: Path) -> None:

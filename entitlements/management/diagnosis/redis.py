@@ -1,5 +1,6 @@
 """The shared Redis: whether it answers, takes writes, and holds nothing foreign under our prefix."""
 
+import enum
 import json
 from collections.abc import Iterator
 from itertools import islice
@@ -47,7 +48,7 @@ def examine_redis(config: SidecarConfig, client: Client | None) -> Iterator[Find
         yield from _rights(examination)
         yield from _durability(examination)
         yield _writes(client, keys)
-        yield _foreign(client, prefix)
+        yield from _found(client, prefix)
     except ResponseError as error:
         told = f"{address} refuses commands ({refusal_of(error)})"
         yield fault("Redis", told, mend="correct the rights of the user in REDIS_USERNAME")
@@ -103,26 +104,48 @@ def _writes(client: Client, keys: KeySpace) -> Finding:
     return ok("Redis writes", "Redis takes writes")
 
 
-def _foreign(client: Client, prefix: str) -> Finding:
+def _found(client: Client, prefix: str) -> Iterator[Finding]:
+    """What stands under the prefix: of others, or of official services that are too old for ours."""
     pattern = "".join(f"\\{each}" if each in r"\*?[]" else each for each in prefix) + ":*"
     found = client.scan_iter(match=pattern, count=MAX_KEYS_EXAMINED)
     names = cast("list[bytes]", list(islice(found, MAX_KEYS_EXAMINED)))
-    foreign = [name for name in names if not _is_ours(client, name, prefix)]
-    if foreign:
-        told = f"{len(foreign)} of {len(names)} keys under {prefix!r} are not of the Stigg layout"
-        mend = f"give Redis' other users another prefix; the first is {foreign[0].decode(errors='replace')!r}"
-        return fault("Redis prefix", told, mend=mend)
-    return ok("Redis prefix", f"{len(names)} keys under {prefix!r}, none of them foreign")
+    kinds = [_kind_of(client, name, prefix) for name in names]
+    if _Kind.FOREIGN in kinds:
+        told = (
+            f"{kinds.count(_Kind.FOREIGN)} of {len(names)} keys under {prefix!r} are not of the Stigg layout"
+        )
+        first = names[kinds.index(_Kind.FOREIGN)].decode(errors="replace")
+        mend = f"give Redis' other users another prefix; the first is {first!r}"
+        yield fault("Redis prefix", told, mend=mend)
+    else:
+        yield ok("Redis prefix", f"{len(names)} keys under {prefix!r}, none of them foreign")
+    if _Kind.OLD_FORM in kinds:
+        told = (
+            f"{kinds.count(_Kind.OLD_FORM)} of {len(names)} keys under {prefix!r} are in the older form: an "
+            "official service that writes it misreads what we write"
+        )
+        mend = "update it (sidecar 5.194.5, Node SDK 4.12.1), or give it another prefix: docs/migrating.md"
+        yield warning("Redis form", told, mend=mend)
 
 
-def _is_ours(client: Client, name: bytes, prefix: str) -> bool:
+class _Kind(enum.Enum):
+    OURS = "ours"
+    OLD_FORM = "old form"
+    FOREIGN = "foreign"
+
+
+def _kind_of(client: Client, name: bytes, prefix: str) -> _Kind:
     rest = name.decode(errors="replace").removeprefix(f"{prefix}:")
     if not rest.startswith(_OURS):
-        return False
+        return _Kind.FOREIGN
     if not rest.startswith("c_") or rest.endswith("#timestamp"):
-        return True
+        return _Kind.OURS
     try:
         text = cast("bytes | None", client.get(name))
-        return text is None or isinstance(json.loads(text), dict)
+        value = {} if text is None else json.loads(text)
     except (ResponseError, ValueError):
-        return False
+        return _Kind.FOREIGN
+    if not isinstance(value, dict):
+        return _Kind.FOREIGN
+    is_old = any(isinstance(each, dict) and "featureUsage" in each for each in value.values())
+    return _Kind.OLD_FORM if is_old else _Kind.OURS
