@@ -88,7 +88,7 @@ async def _get(sidecar: Sidecar, asked: dict[str, Any], _reader: asyncio.StreamR
     if found is None:
         yield {"found": False}
         return
-    cached, tier = found
+    cached, tier = found.cached, found.source
     age_seconds = None
     if cached.confirmed_at != NEVER:
         age_seconds = round(sidecar.clock.monotonic() - cached.confirmed_at, 1)

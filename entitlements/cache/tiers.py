@@ -19,7 +19,7 @@ from entitlements.domain.cached_entity import (
 )
 from entitlements.domain.entity import EntityKey, UsageUpdate, with_usage
 from entitlements.domain.freshness import NEVER
-from entitlements.domain.ports import Source
+from entitlements.domain.ports import Lookup, Source
 
 
 class Miss(enum.Enum):
@@ -108,13 +108,13 @@ class Tiers:
         """What this process's memory holds, at once and from any thread."""
         return self._memory.get(key)
 
-    async def find(self, key: EntityKey) -> tuple[CachedEntity, Source] | None:
+    async def find(self, key: EntityKey) -> Lookup | None:
         """What any tier holds, and which one; slower tiers fill the faster ones."""
         held = self._memory.get(key)
         if held is not None:
-            return held, Source.MEMORY
+            return Lookup(key=key, cached=held, source=Source.MEMORY)
         found = await self.find_shared(key)
-        return None if found is None else (found, Source.REDIS)
+        return None if found is None else Lookup(key=key, cached=found, source=Source.REDIS)
 
     async def find_shared(self, key: EntityKey) -> CachedEntity | None:
         """What the shared tier holds, merged into memory; one read however many ask at a time."""

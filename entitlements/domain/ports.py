@@ -55,6 +55,15 @@ class Source(enum.Enum):
     """Written before a restart, after which neither Redis nor the cloud could be asked."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookup:
+    """What is known of an entity, and who knew it."""
+
+    key: EntityKey
+    cached: CachedEntity
+    source: Source
+
+
 class EntityStore(Protocol):
     """The tiers as one: what is known here, the latest word wins (contract/upstream.md).
 
@@ -65,7 +74,7 @@ class EntityStore(Protocol):
         """What this process's memory holds, at once and from any thread."""
         ...
 
-    async def find(self, key: EntityKey) -> tuple[CachedEntity, Source] | None:
+    async def find(self, key: EntityKey) -> Lookup | None:
         """What any tier holds, and which one; slower tiers fill the faster ones."""
         ...
 

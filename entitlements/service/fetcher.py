@@ -28,6 +28,7 @@ from entitlements.domain.ports import (
     FetchCoordinator,
     FetchLockOutcome,
     LastKnown,
+    Lookup,
     Source,
 )
 from entitlements.rate_limited_log import RateLimitedLog
@@ -69,14 +70,6 @@ class FetchLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fetched:
-    """An entity as the cloud has it now, merged into what was held."""
-
-    cached: CachedEntity
-    source: Source
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class NotFetched:
     """The cloud could not be asked, or did not answer."""
 
@@ -87,7 +80,7 @@ class NotFetched:
 class _Flight:
     """One fetch under way."""
 
-    task: "asyncio.Task[Fetched | NotFetched]"
+    task: "asyncio.Task[Lookup | NotFetched]"
     is_doubted: bool = False
     joined: int = 0
     """How many more callers have waited for it."""
@@ -171,7 +164,7 @@ class EntityFetcher:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def fetch(self, key: EntityKey) -> Fetched | NotFetched:
+    async def fetch(self, key: EntityKey) -> Lookup | NotFetched:
         """The entity from the cloud, merged into what is held; joins a fetch that is under way."""
         flight = self._flights.get(key)
         if flight is None:
@@ -224,13 +217,13 @@ class EntityFetcher:
         """Has the next entity that is fetched under this key show this usage, unless it knows a newer one."""
         self._usage_notes.note(key, update)
 
-    async def _fly(self, key: EntityKey) -> Fetched | NotFetched:
+    async def _fly(self, key: EntityKey) -> Lookup | NotFetched:
         outcome = await self._fly_to_the_cloud(key)
-        if isinstance(outcome, Fetched) or isinstance(outcome.error, Rejected):
+        if isinstance(outcome, Lookup) or isinstance(outcome.error, Rejected):
             return outcome
         return await self._remembered(key) or outcome
 
-    async def _remembered(self, key: EntityKey) -> Fetched | None:
+    async def _remembered(self, key: EntityKey) -> Lookup | None:
         """What was known before this process began; stale from the start."""
         if self._last_known is None or self._store.get(key) is not None:
             return None
@@ -238,9 +231,9 @@ class EntityFetcher:
         if entity is None:
             return None
         stale = CachedEntity(entity=entity, confirmed_at=NEVER, failed_at=self._clock.monotonic())
-        return Fetched(cached=await self._store.store(key, stale), source=Source.SNAPSHOT)
+        return Lookup(key=key, cached=await self._store.store(key, stale), source=Source.SNAPSHOT)
 
-    async def _fly_to_the_cloud(self, key: EntityKey) -> Fetched | NotFetched:
+    async def _fly_to_the_cloud(self, key: EntityKey) -> Lookup | NotFetched:
         deadline = self._clock.monotonic() + self._limits.budget_seconds
         error = self._resting.error_of(key)
         if error is not None:
@@ -253,7 +246,7 @@ class EntityFetcher:
 
     async def _fetch_in_turn(
         self, key: EntityKey, turns: FetchCoordinator, *, deadline: float
-    ) -> Fetched | NotFetched:
+    ) -> Lookup | NotFetched:
         """Fetches, unless another process does so at this moment: then what it found is shared."""
         held = self._store.get(key)
         wait_seconds = min(TURN_SECONDS, self._limits.budget_seconds * TURN_SHARE)
@@ -263,12 +256,12 @@ class EntityFetcher:
         if claim.turn is FetchLockOutcome.FETCHED_ELSEWHERE:
             found = await self._store.find_shared(key)
             if found is not None and (held is None or found.confirmed_at > held.confirmed_at):
-                return Fetched(cached=found, source=Source.REDIS)
+                return Lookup(key=key, cached=found, source=Source.REDIS)
         outcome = await self._fetch_here(key, deadline=deadline)
         await turns.done(claim, error=outcome.error.outcome if isinstance(outcome, NotFetched) else None)
         return outcome
 
-    async def _fetch_here(self, key: EntityKey, *, deadline: float) -> Fetched | NotFetched:
+    async def _fetch_here(self, key: EntityKey, *, deadline: float) -> Lookup | NotFetched:
         flight = self._flights[key]
         asks = 0
         while True:
@@ -294,7 +287,7 @@ class EntityFetcher:
             CachedEntity(entity=entity, confirmed_at=confirmed_at),
             answered_at_ms=self._clock.now_ms(),
         )
-        return Fetched(cached=cached, source=source)
+        return Lookup(key=key, cached=cached, source=source)
 
     def _is_overtaken(self, key: EntityKey, asked_at: float) -> bool:
         """True when a change was told while the cloud was asked: the answer may be of before."""

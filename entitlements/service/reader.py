@@ -22,7 +22,7 @@ from entitlements.domain.evaluation import (
     needs_recalculation,
 )
 from entitlements.domain.freshness import EntityState, state_of
-from entitlements.domain.ports import Clock, EntityStore, FallbackRules, Source, Trusted
+from entitlements.domain.ports import Clock, EntityStore, FallbackRules, Lookup, Source, Trusted
 from entitlements.domain.reason import AccessDeniedReason
 from entitlements.domain.steps import NO_TRAIL, Rule, Trail
 from entitlements.rate_limited_log import RateLimitedLog
@@ -51,21 +51,12 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """What a read is decided from."""
-
-    key: EntityKey
-    cached: CachedEntity
-    source: Source
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """The answer to a check."""
 
     decision: Decision
     provenance: Provenance
-    known: Known | None = None
+    known: Lookup | None = None
     """None when nothing was known."""
 
     @property
@@ -80,7 +71,7 @@ class ListAnswer:
 
     entitlements: EntitlementList
     provenance: Provenance
-    known: Known | None = None
+    known: Lookup | None = None
     """None when nothing was known."""
 
     @property
@@ -155,7 +146,7 @@ class EntitlementReader:
         known = self._know_held(key, _is_any_expired)
         return None if known is None else self._listed(known)
 
-    def _decided(self, query: Query, known: Known, *, trail: Trail) -> Answer:
+    def _decided(self, query: Query, known: Lookup, *, trail: Trail) -> Answer:
         rules, now_ms = self._rules.current(), self._clock.now_ms()
         trail.note(Rule.DATA)
         decision = evaluate(known.cached.entity, query, rules=rules, now_ms=now_ms, trail=trail)
@@ -163,30 +154,28 @@ class EntitlementReader:
             self._count_fallback(query.feature_id, cause="no_match")
         return Answer(decision=decision, provenance=self._provenance(known, decision), known=known)
 
-    def _listed(self, known: Known) -> ListAnswer:
+    def _listed(self, known: Lookup) -> ListAnswer:
         entitlements = evaluate_list(known.cached.entity, now_ms=self._clock.now_ms())
         provenance = self._provenance(known, *entitlements.decisions)
         return ListAnswer(entitlements=entitlements, provenance=provenance, known=known)
 
-    def _know_held(self, key: EntityKey, is_expired: "IsExpired") -> Known | None:
+    def _know_held(self, key: EntityKey, is_expired: "IsExpired") -> Lookup | None:
         """What memory holds, where it will do; it is re-checked in the background if need be."""
         cached = self._store.get(key)
         if cached is None or self._must_be_recalculated(key, cached, is_expired):
             return None
         metrics.CACHE_HITS.inc()
-        return Known(key=key, cached=cached, source=Source.MEMORY)
+        return Lookup(key=key, cached=cached, source=Source.MEMORY)
 
-    async def _know(self, key: EntityKey, is_expired: "IsExpired") -> Known | NotFetched:
+    async def _know(self, key: EntityKey, is_expired: "IsExpired") -> Lookup | NotFetched:
         found = await self._store.find(key)
         if found is None:
             metrics.CACHE_MISSES.inc()
-            return await self._fetch(key)
+            return await self._fetcher.fetch(key)
         metrics.CACHE_HITS.inc()
-        cached, source = found
-        known = Known(key=key, cached=cached, source=source)
-        if self._must_be_recalculated(key, cached, is_expired):
-            return await self._recalculated(key, known)
-        return known
+        if self._must_be_recalculated(key, found.cached, is_expired):
+            return await self._recalculated(key, found)
+        return found
 
     def _must_be_recalculated(self, key: EntityKey, cached: CachedEntity, is_expired: "IsExpired") -> bool:
         """True when the cloud must be asked before this can answer; what is in doubt is re-checked.
@@ -203,15 +192,9 @@ class EntitlementReader:
         self._revalidator.recheck(key)
         return False
 
-    async def _fetch(self, key: EntityKey) -> Known | NotFetched:
-        fetched = await self._fetcher.fetch(key)
-        if isinstance(fetched, NotFetched):
-            return fetched
-        return Known(key=key, cached=fetched.cached, source=fetched.source)
-
-    async def _recalculated(self, key: EntityKey, known: Known) -> Known:
+    async def _recalculated(self, key: EntityKey, known: Lookup) -> Lookup:
         """The cloud's word, or else the last known, marked."""
-        fetched = await self._fetch(key)
+        fetched = await self._fetcher.fetch(key)
         if not isinstance(fetched, NotFetched):
             return fetched
         failed_at = self._clock.monotonic()
@@ -225,7 +208,7 @@ class EntitlementReader:
     def _state(self, cached: CachedEntity) -> EntityState:
         return state_of(cached, trust=self._feed_applier.trust, now=self._clock.monotonic())
 
-    def _provenance(self, known: Known, *decisions: Decision) -> Provenance:
+    def _provenance(self, known: Lookup, *decisions: Decision) -> Provenance:
         state = self._state(known.cached)
         if state is EntityState.STALE:
             metrics.STALE_ANSWERS.inc()

@@ -6,13 +6,13 @@ import pytest
 
 from entitlements.domain.entitlement import NO_TIMESTAMP_MS, MeteredEntitlement, Usage
 from entitlements.domain.entity import Entity, EntityKey
-from entitlements.domain.ports import EntityStore, Source
+from entitlements.domain.ports import EntityStore, Lookup, Source
 from tests.cache.samples import CUSTOMER, NOW_MS, RESOURCE, cached, credit, entity, metered, usage_update
 
 
 async def _held_entity(store: EntityStore, key: EntityKey) -> Entity | None:
     found = await store.find(key)
-    return None if found is None else found[0].entity
+    return None if found is None else found.cached.entity
 
 
 async def _held_usage(store: EntityStore, key: EntityKey) -> Usage:
@@ -34,7 +34,7 @@ class EntityStoreContract:
 
         stored = await store.store(CUSTOMER, arrived)
 
-        assert (arrived, Source.MEMORY) == await store.find(CUSTOMER)
+        assert await store.find(CUSTOMER) == Lookup(key=CUSTOMER, cached=arrived, source=Source.MEMORY)
         assert arrived == stored == store.get(CUSTOMER)
 
     async def test_an_empty_entity_is_found(self, store: EntityStore) -> None:

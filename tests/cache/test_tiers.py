@@ -13,10 +13,14 @@ from entitlements.cache.tiers import Miss, Tiers
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import EntityKey, UsageUpdate
 from entitlements.domain.freshness import NEVER
-from entitlements.domain.ports import Source
+from entitlements.domain.ports import Lookup, Source
 from entitlements.redis.connection import RedisConnection
 from tests.cache.samples import CUSTOMER, NOW_MS, cached, credit, entity, metered, usage_update
 from tests.cache.store_contract import EntityStoreContract
+
+
+def _found(held: CachedEntity, source: Source) -> Lookup:
+    return Lookup(key=CUSTOMER, cached=held, source=source)
 
 
 class ScriptedShared:
@@ -88,8 +92,9 @@ async def test_what_one_process_stored_another_finds(tier: RedisTier) -> None:
     found = await Tiers(a_memory(), tier).find(CUSTOMER)
 
     assert found is not None
-    assert (stored.entity, Source.REDIS) == (found[0].entity, found[1])
-    assert stored.confirmed_at == pytest.approx(found[0].confirmed_at, abs=0.5)
+    assert found.cached.entity == stored.entity
+    assert found.source is Source.REDIS
+    assert stored.confirmed_at == pytest.approx(found.cached.confirmed_at, abs=0.5)
 
 
 async def test_usage_that_one_process_moved_another_finds(tier: RedisTier) -> None:
@@ -103,7 +108,7 @@ async def test_usage_that_one_process_moved_another_finds(tier: RedisTier) -> No
 
     assert moved
     assert found is not None
-    assert entity(credit(current=5, usage_at_ms=NOW_MS + 1)) == found[0].entity
+    assert entity(credit(current=5, usage_at_ms=NOW_MS + 1)) == found.cached.entity
 
 
 async def test_what_is_in_memory_is_not_asked_of_the_shared_tier(shared: ScriptedShared) -> None:
@@ -112,7 +117,7 @@ async def test_what_is_in_memory_is_not_asked_of_the_shared_tier(shared: Scripte
 
     found = await tiers.find(CUSTOMER)
 
-    assert (cached(entity(metered())), Source.MEMORY) == found
+    assert found == _found(cached(entity(metered())), Source.MEMORY)
     assert shared.reads == 0
 
 
@@ -123,7 +128,8 @@ async def test_a_find_in_the_shared_tier_fills_memory(shared: ScriptedShared) ->
     first, second = await tiers.find(CUSTOMER), await tiers.find(CUSTOMER)
 
     expected = cached(entity(metered()))
-    assert ((expected, Source.REDIS), (expected, Source.MEMORY)) == (first, second)
+    assert first == _found(expected, Source.REDIS)
+    assert second == _found(expected, Source.MEMORY)
 
 
 async def test_what_the_shared_tier_holds_is_as_confirmed_as_the_caller_vouches(
@@ -135,7 +141,7 @@ async def test_what_the_shared_tier_holds_is_as_confirmed_as_the_caller_vouches(
     found = await tiers.find(CUSTOMER)
 
     expected = replace(cached(entity(metered()), confirmed_at=42.0), told_at=40.0)
-    assert (expected, Source.REDIS) == found
+    assert found == _found(expected, Source.REDIS)
 
 
 async def test_searches_of_one_entity_at_a_time_are_one_read(shared: ScriptedShared) -> None:
@@ -144,7 +150,7 @@ async def test_searches_of_one_entity_at_a_time_are_one_read(shared: ScriptedSha
 
     found = await asyncio.gather(*(tiers.find(CUSTOMER) for _ in range(20)))
 
-    assert [(cached(entity(metered())), Source.REDIS)] * 20 == found
+    assert found == [_found(cached(entity(metered())), Source.REDIS)] * 20
     assert shared.reads == 1
 
 
@@ -161,7 +167,7 @@ async def test_usage_told_during_a_read_of_the_shared_tier_keeps_it_out_of_memor
     await tiers.apply_usage(CUSTOMER, usage_update(), already_shared=True)
     found = await reader
 
-    assert (cached(entity(metered(current=3))), Source.REDIS) == found
+    assert found == _found(cached(entity(metered(current=3))), Source.REDIS)
     assert tiers.get(CUSTOMER) is None
 
 
@@ -204,7 +210,7 @@ async def test_what_was_stored_during_a_read_of_the_shared_tier_is_not_replaced(
 
     found = await tiers.find(CUSTOMER)
 
-    assert (newer, Source.REDIS) == found
+    assert found == _found(newer, Source.REDIS)
     assert newer == tiers.get(CUSTOMER)
 
 

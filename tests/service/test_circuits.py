@@ -17,10 +17,10 @@ from entitlements.domain.errors import (
     Unreachable,
     UpstreamError,
 )
-from entitlements.domain.ports import Source
+from entitlements.domain.ports import Lookup, Source
 from entitlements.service import circuits as module
 from entitlements.service.circuits import Circuits
-from entitlements.service.fetcher import Fetched, FetchLimits, NotFetched
+from entitlements.service.fetcher import FetchLimits, NotFetched
 from entitlements.service.resting import MAX_RESTING, REST_SECONDS, RestingEntities
 from tests.builders import an_entity
 from tests.fakes import FakeClock
@@ -40,7 +40,7 @@ async def ask(house: House, key: EntityKey, *, times: int = 1) -> list[bool]:
     """Whether each fetch got something, one a second."""
     answers = []
     for _ in range(times):
-        answers.append(isinstance(await house.fetcher.fetch(key), Fetched))
+        answers.append(isinstance(await house.fetcher.fetch(key), Lookup))
         house.clock.advance(1)
     return answers
 
@@ -79,7 +79,7 @@ async def test_an_entity_that_failed_rests_and_is_asked_about_again(house: House
 
     assert [NotFetched(error=error)] * 5 == rested
     assert 1 == resting
-    assert isinstance(healed, Fetched)
+    assert isinstance(healed, Lookup)
     assert 0 == REGISTRY.get_sample_value("sidecar_entities_resting")
     assert [TROUBLED] * 2 == house.edge.asked
 
@@ -248,10 +248,10 @@ async def test_time_that_was_spent_waiting_here_is_not_the_sources(waited_second
     house.edge.gate.set()
     answers = await asyncio.gather(*waiting)
 
-    assert isinstance(await first, Fetched)
+    assert isinstance(await first, Lookup)
     assert {BreakerState.CLOSED} == set(house.circuits.states.values())
     assert 1 == house.fetcher.resting
-    assert not any(isinstance(answer, Fetched) for answer in answers)
+    assert not any(isinstance(answer, Lookup) for answer in answers)
 
 
 async def test_a_source_that_is_not_there_is_told_as_that_also_where_we_were_late() -> None:

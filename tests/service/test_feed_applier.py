@@ -9,8 +9,8 @@ from entitlements.domain.decision import Query
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
 from entitlements.domain.events import EntitlementsChanged, PackagePublished, UsageChanged
 from entitlements.domain.freshness import EntityState
+from entitlements.domain.ports import Lookup
 from entitlements.service import revalidator as rechecking_module
-from entitlements.service.fetcher import Fetched
 from tests.builders import a_boolean_feature, a_metered_feature, a_usage, an_entity
 from tests.service.conftest import House
 
@@ -76,7 +76,7 @@ async def test_drop_during_a_fetch_has_it_asked_again(house: House) -> None:
     await house.edge.reached.wait()
     await house.feed_applier.apply(EntitlementsChanged(key=KEY, entity=None))
     house.edge.gate.set()
-    assert isinstance(await flying, Fetched)
+    assert isinstance(await flying, Lookup)
 
     assert house.edge.asked == [KEY, KEY]
 

@@ -18,7 +18,7 @@ from entitlements.domain.errors import (
     UpstreamError,
 )
 from entitlements.domain.freshness import NEVER
-from entitlements.domain.ports import FetchClaim, FetchLockOutcome, Source
+from entitlements.domain.ports import FetchClaim, FetchLockOutcome, Lookup, Source
 from entitlements.service import fetcher as fetching_module
 from entitlements.service.circuits import KEY_REFUSED_PAUSE_SECONDS, PROBE_BUDGET_SECONDS, Circuits
 from entitlements.service.fetcher import (
@@ -26,7 +26,6 @@ from entitlements.service.fetcher import (
     TURN_SECONDS,
     TURN_SHARE,
     EntityFetcher,
-    Fetched,
     FetchLimits,
     NotFetched,
 )
@@ -43,7 +42,7 @@ async def test_answer_of_the_edge_is_kept(house: House) -> None:
 
     fetched = await house.fetcher.fetch(KEY)
 
-    assert Fetched(cached=house.store.get(KEY), source=Source.EDGE) == fetched  # type: ignore[arg-type]
+    assert Lookup(key=KEY, cached=house.store.get(KEY), source=Source.EDGE) == fetched  # type: ignore[arg-type]
     assert not house.api.asked
 
 
@@ -58,7 +57,7 @@ async def test_waiting_callers_share_one_fetch(house: House) -> None:
     answers = await asyncio.gather(*callers)
 
     assert len(house.edge.asked) == 1
-    assert all(isinstance(answer, Fetched) for answer in answers)
+    assert all(isinstance(answer, Lookup) for answer in answers)
     assert not house.fetcher.is_fetching(KEY)
 
 
@@ -72,7 +71,7 @@ async def test_caller_that_leaves_does_not_end_the_fetch(house: House) -> None:
     leaving.cancel()
     house.edge.gate.set()
 
-    assert isinstance(await staying, Fetched)
+    assert isinstance(await staying, Lookup)
     assert len(house.edge.asked) == 1
 
 
@@ -90,7 +89,7 @@ async def test_fetch_that_nobody_waits_for_ends(house: House, monkeypatch: pytes
             await asyncio.sleep(0)
     house.edge.gate.set()
 
-    assert isinstance(await house.fetcher.fetch(KEY), Fetched)
+    assert isinstance(await house.fetcher.fetch(KEY), Lookup)
     assert len(house.edge.asked) == 2
 
 
@@ -104,7 +103,7 @@ async def test_fetch_that_is_nearly_done_ends_well_though_nobody_waits(house: Ho
     house.edge.gate.set()
     joined = await house.fetcher.fetch(KEY)
 
-    assert isinstance(joined, Fetched)
+    assert isinstance(joined, Lookup)
     assert len(house.edge.asked) == 1
 
 
@@ -121,7 +120,7 @@ async def test_waiting_for_a_slot_is_no_part_of_the_budget() -> None:
     house.edge.gate.set()
     await first
 
-    assert isinstance(await second, Fetched)
+    assert isinstance(await second, Lookup)
     assert house.edge.budgets == [10 * FIRST_SOURCE_SHARE] * 2
 
 
@@ -148,7 +147,7 @@ async def test_api_answers_within_the_budget_when_the_edge_fails(house: House) -
 
     fetched = await house.fetcher.fetch(KEY)
 
-    assert isinstance(fetched, Fetched)
+    assert isinstance(fetched, Lookup)
     assert fetched.source is Source.API
     assert house.edge.budgets == [LIMITS.budget_seconds * FIRST_SOURCE_SHARE]
     assert house.api.budgets == [LIMITS.budget_seconds]
@@ -183,7 +182,7 @@ async def test_open_circuit_heals_by_itself(house: House) -> None:
 
     fetched = await house.fetcher.fetch(KEY)
 
-    assert isinstance(fetched, Fetched)
+    assert isinstance(fetched, Lookup)
     assert house.edge.budgets[-1] == PROBE_BUDGET_SECONDS
     assert house.circuits.states[Source.EDGE] is BreakerState.CLOSED
 
@@ -241,8 +240,8 @@ async def test_full_queue_is_overload_not_a_wait() -> None:
     assert isinstance(answer, NotFetched)
     assert isinstance(answer.error, Overloaded)
     house.edge.gate.set()
-    assert isinstance(await flying, Fetched)
-    assert isinstance(await queued, Fetched)
+    assert isinstance(await flying, Lookup)
+    assert isinstance(await queued, Lookup)
 
 
 async def test_turn_that_does_not_come_in_time_is_overload() -> None:
@@ -274,7 +273,7 @@ async def test_doubted_fetch_that_may_not_ask_again_ends_suspect(
 
     fetched = await flying
 
-    assert isinstance(fetched, Fetched)
+    assert isinstance(fetched, Lookup)
     assert fetched.cached.confirmed_at == NEVER
 
 
@@ -286,7 +285,7 @@ async def test_fetch_does_not_show_older_usage_than_was_told(house: House) -> No
 
     fetched = await house.fetcher.fetch(KEY)
 
-    assert isinstance(fetched, Fetched)
+    assert isinstance(fetched, Lookup)
     assert fetched.cached.entity.features["f"].usage.current == 2  # type: ignore[union-attr]
 
 
@@ -354,5 +353,5 @@ async def test_waiting_for_another_process_leaves_time_to_fetch(
     fetched = await fetcher.fetch(KEY)
 
     assert [expected] == turns.waited
-    assert isinstance(fetched, Fetched)
+    assert isinstance(fetched, Lookup)
     assert house.edge.budgets == [pytest.approx((budget_seconds - expected) * FIRST_SOURCE_SHARE)]

@@ -7,9 +7,9 @@ from entitlements.cache.tiers import Tiers
 from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.errors import KeyRefused, Offline, Rejected, Unreachable, UpstreamError
 from entitlements.domain.freshness import NEVER
-from entitlements.domain.ports import Source
+from entitlements.domain.ports import Lookup, Source
 from entitlements.service.circuits import Circuits
-from entitlements.service.fetcher import EntityFetcher, Fetched, NotFetched
+from entitlements.service.fetcher import EntityFetcher, NotFetched
 from tests.builders import A_KEY, a_boolean_feature, a_cached_entity, an_entity
 from tests.fakes import FakeClock, ScriptedSource
 from tests.service.conftest import LIMITS
@@ -24,7 +24,7 @@ class _Remembered:
         return _ENTITY
 
 
-async def _fetched(answer: Entity | UpstreamError, *, store: Tiers | None = None) -> Fetched | NotFetched:
+async def _fetched(answer: Entity | UpstreamError, *, store: Tiers | None = None) -> Lookup | NotFetched:
     source = ScriptedSource(answer=answer, source=Source.API)
     fetcher = EntityFetcher(
         sources=[source],
@@ -42,7 +42,7 @@ async def test_it_answers_where_the_cloud_does_not(error: UpstreamError) -> None
     """Never confirmed, and marked as asked for in vain: stale from the start."""
     stale = a_cached_entity(_ENTITY, confirmed_at=NEVER, failed_at=FakeClock().monotonic())
 
-    assert Fetched(cached=stale, source=Source.SNAPSHOT) == await _fetched(error)
+    assert Lookup(key=A_KEY, cached=stale, source=Source.SNAPSHOT) == await _fetched(error)
 
 
 async def test_the_clouds_word_comes_first() -> None:
@@ -50,7 +50,7 @@ async def test_the_clouds_word_comes_first() -> None:
     answered = await _fetched(an_entity())
     rejected = await _fetched(Rejected("api", code="X"))
 
-    assert isinstance(answered, Fetched)
+    assert isinstance(answered, Lookup)
     assert (Source.API, an_entity()) == (answered.source, answered.cached.entity)
     assert isinstance(rejected, NotFetched)
 
