@@ -214,6 +214,8 @@ def _child_of(request: dict[str, Any], output: int) -> tuple[list[str], dict[str
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    for stream in (sys.stdout, sys.stderr):  # as of an interpreter that ends with `sys.exit(sentence)`
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(request["folder"])
     return request["arguments"], request["environment"]
