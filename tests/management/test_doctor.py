@@ -289,7 +289,7 @@ async def test_redis_foreign_data(emulator: Emulator, tmp_path: Path, words: tup
 async def test_redis_in_the_older_form(
     emulator: Emulator, tmp_path: Path, entitlement: str, parts: set[str]
 ) -> None:
-    """An official service that writes it misreads what we write (contract/redis.md, Official services)."""
+    """Its writers misread what we write (contract/redis.md, Official services in the same Redis)."""
     with RedisServer() as redis:
         redis.command("SET", "p:c_customer-1", f'{{"f": {entitlement}}}')
         environment = environment_for(
