@@ -208,7 +208,7 @@ async def serve(
     async with Emulator(host=host, port=port, api_key=api_key, states=states) as emulator:
         key = "…" if api_key else emulator.api_key
         (announce or logger.info)(
-            f"Stigg emulator listening on {emulator.url}; a sidecar uses it with\n"
-            f"  SERVER_API_KEY={key} API_URL={emulator.url} WS_URL={emulator.ws_url}"
+            f"Stigg emulator listening on {emulator.url}\n"
+            f"a sidecar uses it with SERVER_API_KEY={key} API_URL={emulator.url} WS_URL={emulator.ws_url}"
         )
         await asyncio.Event().wait()
