@@ -18,7 +18,7 @@ demo: demo-venv ## set up, then run the emulator and the sidecar together: no ac
 	@$(BIN)/python manage.py runsidecar --demo
 
 # So many files at a time, as many as there are processors; 0: all in one process.
-AT_A_TIME := auto
+AT_A_TIME := 0
 PYTEST := $(BIN)/python -X dev -m pytest --numprocesses $(AT_A_TIME) --dist loadfile --durations 20
 PURE := tests/domain tests/service tests/config tests/composition tests/doors tests/wire tests/upstream tests/emulator tests/outbox
 STORMS := tests/chaos tests/bench tests/documentation/test_commands.py tests/deploy/test_image.py
