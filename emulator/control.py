@@ -31,7 +31,7 @@ from emulator.cloud import Cloud
 from emulator.faults import Transport
 from emulator.http_answers import json_response
 from emulator.state_check import check_state
-from emulator.usage import Json, RefusedError
+from emulator.usage import Json, RefusedError, Scope
 
 PREFIX = "/control/"
 _BAD_REQUEST = web.HTTPBadRequest.status_code
@@ -72,25 +72,16 @@ def _get_state(cloud: Cloud, asked: Json) -> Any:
 
 
 def _put_state(cloud: Cloud, asked: Json) -> None:
-    state, push = asked["state"], asked.get("push", True)
+    state = asked["state"]
     if not asked.get("unchecked", False):
         check_state(state)
-    customer_id, resource_id = _id(asked, "customerId"), _id(asked, "resourceId", may_lack=True)
-    cloud.state.put(customer_id, state, resource_id=resource_id, push=push)
-
-
-def _id(asked: Json, name: str, *, may_lack: bool = False) -> Any:
-    value = asked.get(name) if may_lack else asked[name]
-    if value is None and may_lack:
-        return None
-    if not isinstance(value, str) or not value:
-        message = f"{name} must be a string that is not empty"
-        raise RefusedError("BadUserInput", message)
-    return value
+    customer_id, resource_id = _scope(asked)
+    cloud.state.put(customer_id, state, resource_id=resource_id, push=asked.get("push", True))
 
 
 def _delete_state(cloud: Cloud, asked: Json) -> None:
-    cloud.state.delete(asked["customerId"], resource_id=asked.get("resourceId"), push=asked.get("push", True))
+    customer_id, resource_id = _scope(asked)
+    cloud.state.delete(customer_id, resource_id=resource_id, push=asked.get("push", True))
 
 
 def _set_usage(cloud: Cloud, asked: Json) -> None:
@@ -98,13 +89,23 @@ def _set_usage(cloud: Cloud, asked: Json) -> None:
     if isinstance(current_usage, bool) or not isinstance(current_usage, int | float):
         message = "currentUsage must be a number"
         raise RefusedError("BadUserInput", message)
-    cloud.state.set_usage(
-        _id(asked, "customerId"),
-        _id(asked, "entitlementId"),
-        current_usage,
-        resource_id=asked.get("resourceId"),
-        push=asked.get("push", True),
-    )
+    customer_id, resource_id = _scope(asked)
+    entitlement_id, push = _id(asked, "entitlementId"), asked.get("push", True)
+    cloud.state.set_usage(customer_id, entitlement_id, current_usage, resource_id=resource_id, push=push)
+
+
+def _scope(asked: Json) -> Scope:
+    """Whose state is meant."""
+    resource_id = None if asked.get("resourceId") is None else _id(asked, "resourceId")
+    return _id(asked, "customerId"), resource_id
+
+
+def _id(asked: Json, name: str) -> str:
+    value = asked[name]
+    if not isinstance(value, str) or not value:
+        message = f"{name} must be a string that is not empty"
+        raise RefusedError("BadUserInput", message)
+    return value
 
 
 def _publish(cloud: Cloud, asked: Json) -> None:

@@ -50,6 +50,18 @@ async def test_a_customer_without_a_name_is_refused(emulator: Emulator, customer
     assert answer.json()["error"] == "customerId must be a string that is not empty"
 
 
+@pytest.mark.parametrize(("method", "path"), [("DELETE", "state"), ("POST", "usage")])
+@pytest.mark.parametrize("named", [{"customerId": 5}, {"customerId": "c", "resourceId": ""}])
+async def test_a_name_that_is_none_is_refused_whatever_is_done(
+    emulator: Emulator, method: str, path: str, named: dict[str, Any]
+) -> None:
+    body = {"entitlementId": "f", "currentUsage": 1} | named
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answer = await client.request(method, f"{emulator.url}/control/{path}", json=body)
+
+    assert answer.json()["error"] == f"{list(named)[-1]} must be a string that is not empty"
+
+
 async def test_what_no_cloud_would_say_is_kept_where_that_is_asked_for(emulator: Emulator) -> None:
     answer = await _put(emulator, customerId="c", state=_of(usageLimit="5"), unchecked=True)
 
