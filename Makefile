@@ -17,7 +17,7 @@ help: ## list these words
 demo: demo-venv ## set up, then run the emulator and the sidecar together: no account, no Redis
 	@$(BIN)/python manage.py runsidecar --demo
 
-# So many files at a time, as many as there are processors; 0: all in one process.
+# How many files at a time; 0: all in one process; auto: as many as there are processors, quicker and less steady.
 AT_A_TIME := 0
 PYTEST := $(BIN)/python -X dev -m pytest --numprocesses $(AT_A_TIME) --dist loadfile --durations 20
 PURE := tests/domain tests/service tests/config tests/composition tests/doors tests/wire tests/upstream tests/emulator tests/outbox
