@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError, Message
 
 from grpc_service.errors import UNREADABLE, PublicStatus
 from grpc_service.generated import sidecar_pb2 as pb
-from grpc_service.methods import Call, Refused, Reply, UnaryMethod
+from grpc_service.methods import Call, Refused, Reply, UnaryMethod, answered
 from http_service.messages import JSON, Headers, Request, Response, json_bytes
 
 PROTO = "application/proto"
@@ -192,15 +192,9 @@ async def _called(procedure: _Procedure, message: bytes, call: Call) -> Reply:
 
     A write keeps to its deadline itself: it alone knows whether what it reported may have arrived.
     """
-    method = procedure.method
-    reply = method.answer_now(message)
-    if reply is not None:
-        return reply
-    if not procedure.is_read or call.remaining_seconds is None:
-        return await method.answer(message, call)
     try:
-        async with asyncio.timeout(call.remaining_seconds):
-            return await method.answer(message, call)
+        async with asyncio.timeout(call.remaining_seconds if procedure.is_read else None):
+            return await answered(procedure.method, message, call)
     except TimeoutError:
         raise Refused(PublicStatus(Code.DEADLINE_EXCEEDED, DEADLINE_PASSED)) from None
 

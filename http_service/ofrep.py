@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import grpc
+from google.protobuf.message import Message
 
 from entitlements.domain.ports import FallbackRules
 from grpc_service.errors import PublicStatus
@@ -118,11 +119,8 @@ class OfrepDoor:
                 requested_usage=asked.requested_usage, requested_values=asked.requested_values
             ),
         )
-        reply, provenance = await answered(
-            self._single, message.SerializeToString(), Call(None, request.metadata())
-        )
+        reply, told = await _called(self._single, message, request)
         entitlement = pb.GetEntitlementV2Response.FromString(reply).entitlement
-        told = {name.removeprefix("stigg-"): value.decode() for name, value in provenance}
         if entitlement.is_fallback and feature_id not in self._rules.current():
             if entitlement.access_denied_reason in _NOTHING_THERE:
                 reason = pb.AccessDeniedReason.Name(entitlement.access_denied_reason).removeprefix(_DENIED)
@@ -138,10 +136,7 @@ class OfrepDoor:
         message = pb.GetEntitlementsStateV2Request(
             customer_id=asked.customer_id, resource_id=asked.resource_id
         )
-        reply, provenance = await answered(
-            self._bulk, message.SerializeToString(), Call(None, request.metadata())
-        )
-        told = {name.removeprefix("stigg-"): value.decode() for name, value in provenance}
+        reply, told = await _called(self._bulk, message, request)
         age = told.pop("age-ms", None)
         told.pop("source", None)  # where it came from changes nothing of what it is
         flags = [
@@ -157,6 +152,13 @@ class OfrepDoor:
             return Response(304, headers=headers)
         metadata = {} if age is None else {"metadata": {"ageMs": int(age)}}
         return Response(200, json_bytes({"flags": flags, **metadata}), headers=headers)
+
+
+async def _called(method: UnaryMethod, message: Message, request: Request) -> tuple[bytes, dict[str, str]]:
+    """The reply, and its provenance by the names without their prefix."""
+    call = Call(None, request.metadata())
+    reply, provenance = await answered(method, message.SerializeToString(), call)
+    return reply, {name.removeprefix("stigg-"): value.decode() for name, value in provenance}
 
 
 def _context(body: bytes) -> dict[str, Any]:

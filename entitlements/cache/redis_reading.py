@@ -36,10 +36,9 @@ def read_entity(client: Client, keys: KeySpace, key: EntityKey) -> Found | Miss 
         found = _read_entitlements(client, keys, key)
         if isinstance(found, Miss):
             return found
-        entity, lives_seconds = found.entity, found.lives_seconds
-        documents += [usage_key for usage_key, _ in usages_of(keys, key, entity)]
-        current = _with_live_usages(client, keys, key, entity)
-        return current if isinstance(current, Miss) else Found(entity=current, lives_seconds=lives_seconds)
+        documents += [usage_key for usage_key, _ in usages_of(keys, key, found.entity)]
+        current = _with_live_usages(client, keys, key, found.entity)
+        return current if isinstance(current, Miss) else replace(found, entity=current)
     except Malformed as junk:
         # Without its timestamp, junk gives way to whatever is written next, and not only to what is newer.
         with suppress(ResponseError):

@@ -15,6 +15,9 @@ from entitlements.domain.usage import (
     UsageReport,
 )
 
+UNREADABLE = "it could not be read"
+"""The reason of a dead letter that is no write."""
+
 
 class Unreadable(ValueError):
     """A text that is no write."""

@@ -27,13 +27,12 @@ from entitlements.domain.outbox import (
     Write,
 )
 from entitlements.domain.ports import Clock
-from entitlements.outbox.codec import Unreadable, decode, encode
+from entitlements.outbox.codec import UNREADABLE, Unreadable, decode, encode
 from entitlements.outbox.outbox_file import OutboxFile
 from entitlements.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
 
-UNREADABLE = "it could not be read"
 PAGE = 200
 """So many entries are replayed or discarded in one transaction."""
 

@@ -25,7 +25,7 @@ from entitlements.domain.outbox import (
     Write,
 )
 from entitlements.domain.ports import Clock
-from entitlements.outbox.codec import Unreadable, decode, encode
+from entitlements.outbox.codec import UNREADABLE, Unreadable, decode, encode
 from entitlements.outbox.redis_scripts import (
     ACCEPT,
     GROUP,
@@ -42,7 +42,6 @@ from entitlements.redis.examination import outbox_probes, refused_of
 
 CONSUMER = "holder"
 """One name for whoever holds the lease: it finds what the last holder left."""
-UNREADABLE = "it could not be read"
 DEAD_ID = "dead-"
 """Before the ids of dead letters, for people: in its own stream one may have the id of one that waits."""
 PAGE = 200

@@ -253,19 +253,23 @@ async def retrying(
     deadline = loop.time() + budget_seconds
     if budget_seconds <= 0:
         raise Unreachable(transport, "did not answer in time")
+
+    async def first_success() -> Result:
+        for number in count(1):
+            try:
+                return await attempt(min(attempt_timeout_seconds, deadline - loop.time()))
+            except UpstreamError as error:
+                pause = _pause_after(error, number)
+                if number == attempts or loop.time() + pause >= deadline:
+                    raise
+            await asyncio.sleep(pause)
+        raise AssertionError  # the loop returns or raises
+
     try:
         async with asyncio.timeout_at(deadline):
-            for number in count(1):
-                try:
-                    return await attempt(min(attempt_timeout_seconds, deadline - loop.time()))
-                except UpstreamError as error:
-                    pause = _pause_after(error, number)
-                    if number == attempts or loop.time() + pause >= deadline:
-                        raise
-                await asyncio.sleep(pause)
+            return await first_success()
     except TimeoutError as exception:
         raise Unreachable(transport, "did not answer in time") from exception
-    raise AssertionError  # the loop returns or raises
 
 
 def _pause_after(error: UpstreamError, number: int) -> float:
