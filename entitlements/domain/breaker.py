@@ -37,12 +37,12 @@ class Breaker:
         self._open_until = 0.0
 
     def would_allow(self, now: float) -> bool:
-        """True when `allows` would be true now; changes nothing."""
+        """True when `try_acquire` would be true now; changes nothing."""
         return self.state is BreakerState.CLOSED or (
             self.state is BreakerState.OPEN and now >= self._open_until
         )
 
-    def allows(self, now: float) -> bool:
+    def try_acquire(self, now: float) -> bool:
         """True when the source may be asked now; the first True after a pause is the probe."""
         if not self.would_allow(now):
             return False

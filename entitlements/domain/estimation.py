@@ -2,7 +2,7 @@
 
 from entitlements.domain.entitlement import NO_TIMESTAMP_MS, FeatureEntitlement, MeteredEntitlement
 from entitlements.domain.entity import Entity, UsageUpdate
-from entitlements.domain.evaluation import freshened
+from entitlements.domain.evaluation import in_current_period
 from entitlements.domain.usage import UpdateBehavior, UsageReport
 
 
@@ -12,7 +12,7 @@ def estimated(entity: Entity, report: UsageReport, *, now_ms: int) -> UsageUpdat
     It carries the timestamp of what it is based on, so that anything newer from the cloud replaces it.
     """
     held = entity.features.get(report.feature_id)
-    terms = None if held is None else freshened(held, now_ms=now_ms)
+    terms = None if held is None else in_current_period(held, now_ms=now_ms)
     if not isinstance(terms, MeteredEntitlement):
         return None
     if report.created_at_ms is not None and report.created_at_ms < _period_start_ms(held, terms):

@@ -61,7 +61,7 @@ def evaluate(
         mismatch = AccessDeniedReason.FEATURE_TYPE_MISMATCH
         trail.note(Rule.KIND, mismatch, entitlement)
         return decide_by_fallback(query, rules=rules, reason=mismatch, trail=trail)
-    fresh = freshened(entitlement, now_ms=now_ms)
+    fresh = in_current_period(entitlement, now_ms=now_ms)
     if fresh is not entitlement:
         trail.note(Rule.PERIOD, subject=entitlement)
     return _decide(entity, fresh, query, trail)
@@ -72,7 +72,7 @@ def evaluate_list(entity: Entity, *, now_ms: int) -> EntitlementList:
     no_request = Query(key=EntityKey(""))
     return EntitlementList(
         decisions=tuple(
-            _decide(entity, freshened(each, now_ms=now_ms), no_request, NO_TRAIL)
+            _decide(entity, in_current_period(each, now_ms=now_ms), no_request, NO_TRAIL)
             for each in (*entity.features.values(), *entity.credits.values())
         ),
         reason=entity.denied_reason,
@@ -125,7 +125,7 @@ def list_by_fallback(*, rules: FallbackRules) -> EntitlementList:
     )
 
 
-def freshened(entitlement: Entitlement, *, now_ms: int) -> Entitlement:
+def in_current_period(entitlement: Entitlement, *, now_ms: int) -> Entitlement:
     """The entitlement as the clock has it: a meter whose period is over starts again at zero (section 1)."""
     if not isinstance(entitlement, MeteredEntitlement):
         return entitlement

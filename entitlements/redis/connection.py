@@ -93,7 +93,7 @@ class RedisConnection:
         if self._waiting >= MAX_WAITING:
             self._refused("too many calls wait")
             return UNAVAILABLE
-        if not self._breaker.allows(self._clock.monotonic()):
+        if not self._breaker.try_acquire(self._clock.monotonic()):
             metrics.REDIS_CLIENT_ERRORS.inc()
             return UNAVAILABLE
         self._waiting += 1

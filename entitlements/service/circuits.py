@@ -81,7 +81,7 @@ class Circuits:
 
     def try_acquire(self, source: Source) -> bool:
         """True when the source may be asked now; the first True after a pause is the probe."""
-        return self._breakers[source].allows(self._clock.monotonic())
+        return self._breakers[source].try_acquire(self._clock.monotonic())
 
     def succeeded(self, source: Source) -> None:
         """An entity was fetched from it."""

@@ -28,7 +28,7 @@ def _open_breaker() -> Breaker:
 def _probing_breaker() -> Breaker:
     """A breaker whose first pause is over and whose probe is under way."""
     breaker = _open_breaker()
-    assert breaker.allows(NOW + FIRST_PAUSE_SECONDS)
+    assert breaker.try_acquire(NOW + FIRST_PAUSE_SECONDS)
     return breaker
 
 
@@ -36,7 +36,7 @@ def test_closed_circuit_always_asks() -> None:
     """Nothing has failed yet."""
     breaker = Breaker()
 
-    assert [True, True] == [breaker.allows(NOW), breaker.allows(NOW)]
+    assert [True, True] == [breaker.try_acquire(NOW), breaker.try_acquire(NOW)]
     assert breaker.state is BreakerState.CLOSED
 
 
@@ -50,7 +50,7 @@ def test_failures_in_a_row_open_it() -> None:
         states.append(breaker.state)
 
     assert [BreakerState.CLOSED] * (FAILURES_TO_OPEN - 1) + [BreakerState.OPEN] == states
-    assert not breaker.allows(NOW)
+    assert not breaker.try_acquire(NOW)
 
 
 def test_circuit_opens_at_the_third_failure_for_one_to_thirty_seconds() -> None:
@@ -75,9 +75,9 @@ def test_open_circuit_waits_for_its_pause() -> None:
     breaker = _open_breaker()
 
     answers = [
-        breaker.allows(NOW + FIRST_PAUSE_SECONDS - 0.001),
-        breaker.allows(NOW + FIRST_PAUSE_SECONDS),
-        breaker.allows(NOW + FIRST_PAUSE_SECONDS),
+        breaker.try_acquire(NOW + FIRST_PAUSE_SECONDS - 0.001),
+        breaker.try_acquire(NOW + FIRST_PAUSE_SECONDS),
+        breaker.try_acquire(NOW + FIRST_PAUSE_SECONDS),
     ]
 
     assert [False, True, False] == answers
@@ -98,13 +98,13 @@ def test_probe_that_succeeds_closes_it() -> None:
     """After a success the circuit is as new: the next pause is the first again."""
     breaker = _probing_breaker()
     breaker.failed(NOW)
-    assert breaker.allows(NOW + 10)
+    assert breaker.try_acquire(NOW + 10)
 
     breaker.succeeded()
 
     assert breaker.state is BreakerState.CLOSED
     for _ in range(FAILURES_TO_OPEN):
-        assert breaker.allows(NOW)
+        assert breaker.try_acquire(NOW)
         breaker.failed(NOW)
     assert breaker.would_allow(NOW + FIRST_PAUSE_SECONDS)
 
@@ -116,7 +116,7 @@ def test_probe_that_fails_doubles_the_pause_up_to_the_longest() -> None:
     pauses = []
 
     for pause in (2.0, 4.0, 8.0, 16.0, 30.0, 30.0):
-        assert breaker.allows(now)
+        assert breaker.try_acquire(now)
         breaker.failed(now)
         pauses.append((breaker.would_allow(now + pause - 0.01), breaker.would_allow(now + pause)))
         now += pause
@@ -159,7 +159,7 @@ def test_abandoned_probe_lets_the_next_one_probe() -> None:
 
     breaker.abandoned(NOW + 2)
 
-    assert breaker.allows(NOW + 2)
+    assert breaker.try_acquire(NOW + 2)
     assert breaker.state is BreakerState.HALF_OPEN
 
 
@@ -186,7 +186,7 @@ def _play(breaker: Breaker, steps: list[tuple[str, float, float]]) -> float:
         now += seconds
         match act:
             case "ask":
-                breaker.allows(now)
+                breaker.try_acquire(now)
             case "succeed":
                 breaker.succeeded()
             case "fail":
@@ -216,17 +216,17 @@ def test_at_most_one_probe_is_under_way(steps: list[tuple[str, float, float]]) -
     now = _play(breaker, steps)
     breaker.trip(now, pause_seconds=0)
 
-    answers = [breaker.allows(now), breaker.allows(now + 1_000_000)]
+    answers = [breaker.try_acquire(now), breaker.try_acquire(now + 1_000_000)]
 
     assert [True, False] == answers
 
 
 @given(st.lists(acts, max_size=40))
 def test_look_agrees_with_the_question(steps: list[tuple[str, float, float]]) -> None:
-    """`would_allow` says what `allows` then says."""
+    """`would_allow` says what `try_acquire` then says."""
     breaker = Breaker()
     now = _play(breaker, steps)
 
     look = breaker.would_allow(now)
 
-    assert breaker.allows(now) == look
+    assert breaker.try_acquire(now) == look

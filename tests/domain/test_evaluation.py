@@ -25,7 +25,7 @@ from entitlements.domain.evaluation import (
     decide_by_fallback,
     evaluate,
     evaluate_list,
-    freshened,
+    in_current_period,
     list_by_fallback,
     list_needs_recalculation,
     needs_recalculation,
@@ -96,14 +96,14 @@ def test_running_period_keeps_its_usage(now_ms: int) -> None:
         reset_period=ResetPeriod.HOUR,
     )
 
-    assert metered is freshened(metered, now_ms=now_ms)
+    assert metered is in_current_period(metered, now_ms=now_ms)
 
 
 def test_usage_without_an_end_never_expires() -> None:
     """A meter that is not reset counts on."""
     metered = a_metered_feature(usage=a_usage(3), period_anchor_ms=0, reset_period=ResetPeriod.HOUR)
 
-    assert metered is freshened(metered, now_ms=NOW_MS)
+    assert metered is in_current_period(metered, now_ms=NOW_MS)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_period_that_is_over_starts_again_at_zero(reset_period: ResetPeriod, sta
         reset_period=reset_period,
     )
 
-    fresh = freshened(metered, now_ms=_ms("2026-03-01T12:00"))
+    fresh = in_current_period(metered, now_ms=_ms("2026-03-01T12:00"))
 
     usage = a_usage(0, updated_at_ms=7, period_start_ms=_ms(start), period_end_ms=_ms(end))
     assert replace(metered, usage=usage) == fresh
@@ -147,7 +147,7 @@ def test_period_that_cannot_be_counted_is_unset(
         reset_period=reset_period,
     )
 
-    fresh = freshened(metered, now_ms=now_ms)
+    fresh = in_current_period(metered, now_ms=now_ms)
 
     assert replace(metered, usage=a_usage(0)) == fresh
 
@@ -159,7 +159,7 @@ def test_period_that_cannot_be_counted_is_unset(
 )
 def test_only_meters_are_reset(entitlement: Entitlement) -> None:
     """A balance, a number, a switch and a set are what the cloud said last."""
-    assert entitlement is freshened(entitlement, now_ms=NOW_MS)
+    assert entitlement is in_current_period(entitlement, now_ms=NOW_MS)
 
 
 def test_check_reads_a_fresh_meter() -> None:
@@ -175,7 +175,7 @@ def test_check_reads_a_fresh_meter() -> None:
     decision = _evaluate(an_entity(metered), a_query("f", requested_usage=5))
 
     expected = Decision(
-        has_access=True, kind=EntitlementKind.METERED, basis=freshened(metered, now_ms=NOW_MS), id="f"
+        has_access=True, kind=EntitlementKind.METERED, basis=in_current_period(metered, now_ms=NOW_MS), id="f"
     )
     assert expected == decision
 
@@ -768,9 +768,9 @@ def test_freshening_is_idempotent(now_ms: int, used: float, end_ms: int, reset_p
         usage=Usage(current=used, period_end_ms=end_ms), period_anchor_ms=end_ms, reset_period=reset_period
     )
 
-    fresh = freshened(metered, now_ms=now_ms)
+    fresh = in_current_period(metered, now_ms=now_ms)
 
-    assert fresh == freshened(fresh, now_ms=now_ms)
+    assert fresh == in_current_period(fresh, now_ms=now_ms)
 
 
 def test_next_boundary() -> None:

@@ -7,7 +7,7 @@ import pytest
 from entitlements.domain.entitlement import ResetPeriod, Usage
 from entitlements.domain.entity import CLOCK_TOLERANCE_MS as CLOCK_SKEW_MS
 from entitlements.domain.entity import Entity, UsageUpdate, merge, with_usage
-from entitlements.domain.evaluation import freshened
+from entitlements.domain.evaluation import in_current_period
 from tests.builders import NOW_MS, a_credit, a_metered_feature, a_usage, an_entity
 
 DAY_MS = 24 * 3600 * 1000
@@ -42,7 +42,7 @@ def a_push(
 
 def shown(entity: Entity) -> Usage:
     """As a read has it now."""
-    return freshened(entity.features["m"], now_ms=NOW_MS).usage  # type: ignore[union-attr]
+    return in_current_period(entity.features["m"], now_ms=NOW_MS).usage  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
