@@ -17,11 +17,11 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from entitlements.admin.site import site
 from entitlements.composition import OutboxParts, sidecar
 from entitlements.domain.errors import OutboxUnavailable
+from entitlements.domain.outbox import DeadLetter, OutboxState, Replayed
 from entitlements.domain.outbox import OutboxEntry as Entry
-from entitlements.domain.outbox import Replayed
+from entitlements.domain.ports import Outbox
 from entitlements.domain.usage import UsageEvent
 from entitlements.models import OutboxEntry
-from entitlements.service.outbox_dispatcher import OutboxDispatcher
 from entitlements.service.wording import duration
 
 SHOWN = 100
@@ -66,7 +66,7 @@ def _act(request: HttpRequest, parts: OutboxParts) -> HttpResponse | None:
     if act == "discard" and not is_sure:
         return site.render(request, ASK, asked_again | {"title": "Discard dead letters"})
     try:
-        done = async_to_sync(_done)(parts.dispatcher, act, None if is_all else ids, is_sure=is_sure)
+        done = async_to_sync(_done)(parts.store, act, None if is_all else ids, is_sure=is_sure)
     except OutboxUnavailable:
         messages.error(request, UNREACHABLE)
         return HttpResponseRedirect(request.path)
@@ -78,12 +78,10 @@ def _act(request: HttpRequest, parts: OutboxParts) -> HttpResponse | None:
     return HttpResponseRedirect(request.path)
 
 
-async def _done(
-    dispatcher: OutboxDispatcher, act: str, ids: Sequence[str] | None, *, is_sure: bool
-) -> Replayed:
+async def _done(store: Outbox, act: str, ids: Sequence[str] | None, *, is_sure: bool) -> Replayed:
     if act == "replay":
-        return await dispatcher.replay(ids, even_too_old=is_sure)
-    return Replayed(count=await dispatcher.discard(ids))
+        return await store.replay(ids, even_too_old=is_sure)
+    return Replayed(count=await store.discard(ids))
 
 
 def _log(request: HttpRequest, told: str, ids: Sequence[str]) -> None:
@@ -99,7 +97,7 @@ def _log(request: HttpRequest, told: str, ids: Sequence[str]) -> None:
 
 def _shown(request: HttpRequest, parts: OutboxParts) -> dict[str, Any]:
     try:
-        state, waiting, dead = async_to_sync(_read)(parts.dispatcher)
+        state, waiting, dead = async_to_sync(_read)(parts.store)
     except OutboxUnavailable:
         messages.error(request, UNREACHABLE)
         return {}
@@ -114,8 +112,8 @@ def _shown(request: HttpRequest, parts: OutboxParts) -> dict[str, Any]:
     }
 
 
-async def _read(dispatcher: OutboxDispatcher) -> tuple[Any, Sequence[Any], Sequence[Any]]:
-    return await dispatcher.look(), await dispatcher.waiting(SHOWN), await dispatcher.dead_letters(SHOWN)
+async def _read(store: Outbox) -> tuple[OutboxState, Sequence[Entry], Sequence[DeadLetter]]:
+    return await store.state(), await store.waiting(SHOWN), await store.dead_letters(SHOWN)
 
 
 def _row(entry: Entry) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from entitlements.composition.states import add_parts
 from entitlements.config import SidecarConfig
 from entitlements.domain.ports import Clock, ReportSink
 from entitlements.fallbacks import StoredRules
+from entitlements.service.completeness import FeedTrust, SharedCompleteness
 from entitlements.service.explaining import Explaining
 from entitlements.service.feed_applier import FeedApplier
 from entitlements.service.fetch_throttle import FetchThrottle, ThrottledSource
@@ -55,11 +56,13 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
     memory = MemoryTier(max_size_bytes=config.cache_max_size_bytes)
     redis = shared_redis(config, clock)
     snapshot = _snapshot(config, memory, clock, background)
-    store = Tiers(
-        memory,
-        None if redis is None else redis.tier,
-        vouch=lambda confirmed_at: sharing.vouch(confirmed_at),  # noqa: PLW0108 - made below, of the store itself
+    feed_trust = FeedTrust(max_unverified_seconds=config.sidecar_max_unverified_seconds)
+    completeness = SharedCompleteness(
+        feed=feed_trust,
+        clock=clock,
+        dropped_writes=lambda: 0 if redis is None else redis.tier.dropped_writes,
     )
+    store = Tiers(memory, None if redis is None else redis.tier, vouch=completeness.vouch)
     fetch_throttle = FetchThrottle(clock=clock)
     sources = cloud.sources(offline)
     fetcher = EntityFetcher(
@@ -84,19 +87,15 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         fetcher=fetcher,
         revalidator=revalidator,
         clock=clock,
-        max_unverified_seconds=config.sidecar_max_unverified_seconds,
+        feed_trust=feed_trust,
     )
-    sharing = Sharing(
-        feed_applier=feed_applier,
-        clock=clock,
-        dropped_writes=lambda: 0 if redis is None else redis.tier.dropped_writes,
-    )
+    sharing = Sharing(feed_applier=feed_applier, completeness=completeness, clock=clock)
     rules = StoredRules(config.entitlements_fallback, clock=clock)
     reader = EntitlementReader(
         store=store,
         fetcher=fetcher,
         revalidator=revalidator,
-        feed_applier=feed_applier,
+        feed=feed_trust,
         rules=rules,
         clock=clock,
     )
@@ -127,10 +126,11 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         probes=cloud.probes(),
         revalidator=revalidator,
         feed_applier=feed_applier,
+        completeness=completeness,
         sharing=sharing,
         rules=rules,
         reader=reader,
-        response_cache=ResponseCache(replies=memory, feed_applier=feed_applier, clock=clock),
+        response_cache=ResponseCache(replies=memory, feed=feed_trust, clock=clock),
         explaining=Explaining(reader=reader, rules=rules, authority=sources[-1], clock=clock),
         usage_reporter=usage_reporter,
         key_check=cloud.key_check,

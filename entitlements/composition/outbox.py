@@ -12,7 +12,7 @@ from entitlements.background import Background
 from entitlements.composition.shared_redis import SharedRedis, lease_holder
 from entitlements.config import SidecarConfig
 from entitlements.domain.outbox import OutboxLimits
-from entitlements.domain.ports import Clock, ReportSink
+from entitlements.domain.ports import Clock, Outbox, ReportSink
 from entitlements.domain.usage import UsageReceipt
 from entitlements.outbox.local_file import LocalFileOutbox
 from entitlements.outbox.redis_stream import RedisStreamOutbox
@@ -40,7 +40,7 @@ class OutboxParts:
     """What keeps writes while the cloud is away, and delivers them later."""
 
     dispatcher: OutboxDispatcher
-    store: LocalFileOutbox | RedisStreamOutbox
+    store: Outbox
     lease: Lease | None
     """Held by the process that delivers for all, where several share the outbox."""
     grace_seconds: float
@@ -75,7 +75,7 @@ def outbox_parts(
     limits = OutboxLimits(
         max_entries=config.sidecar_outbox_max_entries, max_bytes=config.sidecar_outbox_max_bytes
     )
-    store: LocalFileOutbox | RedisStreamOutbox
+    store: Outbox
     lease = None
     if redis is None:
         store = LocalFileOutbox(data_dir() / OUTBOX_FILE, limits=limits, clock=clock)

@@ -19,6 +19,7 @@ from entitlements.config import SidecarConfig
 from entitlements.domain.ports import Clock, FeedListener, Source
 from entitlements.fallbacks import StoredRules
 from entitlements.service.circuits import Circuits, Probe
+from entitlements.service.completeness import SharedCompleteness
 from entitlements.service.explaining import Explaining
 from entitlements.service.feed_applier import FeedApplier
 from entitlements.service.fetch_throttle import FetchThrottle
@@ -52,6 +53,7 @@ class Sidecar:
     probes: Mapping[Source, Probe]
     revalidator: Revalidator
     feed_applier: FeedApplier
+    completeness: SharedCompleteness
     sharing: Sharing
     rules: StoredRules
     reader: EntitlementReader

@@ -61,8 +61,6 @@ class OutboxState:
     size_bytes: int = 0
     oldest_accepted_at_ms: int | None = None
     """None when nothing waits."""
-    lost: int = 0
-    """Entries that vanished since it was looked at before: nobody settled or discarded them."""
     has_room: bool = True
     """False while its disk is too full for more to be accepted."""
     damaged_files: int = 0

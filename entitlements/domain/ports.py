@@ -295,7 +295,11 @@ class Outbox(Protocol):
         ...
 
     async def state(self) -> OutboxState:
-        """How full it is."""
+        """How full it is; looks for losses as well."""
+        ...
+
+    def taken_losses(self) -> int:
+        """The number of entries found to be lost since this was called last: none of us removed them."""
         ...
 
     async def stop(self) -> None:

@@ -195,14 +195,13 @@ class Counts:
             return self.accepted < known.accepted
         return known.birth != b""
 
-    def state(self, *, lost: int) -> OutboxState:
+    def state(self) -> OutboxState:
         """The same for people."""
         return OutboxState(
             waiting=self.waiting,
             dead=self.dead,
             size_bytes=self.size_bytes if self.held else 0,
             oldest_accepted_at_ms=self.oldest_at_ms if self.waiting else None,
-            lost=lost,
         )
 
 

@@ -71,6 +71,7 @@ class RedisStreamOutbox:
         self._bytes = f"{name}:bytes"
         self._count = f"{name}:count"
         self._known = Counts()
+        self._losses = 0
         self._is_proven = False
         self._limits = limits
         self._clock = clock
@@ -151,16 +152,22 @@ class RedisStreamOutbox:
         return discarded
 
     async def state(self) -> OutboxState:
-        """How full it is, and what was lost since this was asked last: evicted, or gone with a restart."""
+        """How full it is; what was evicted, or is gone with a restart, is noted as lost."""
         await self._prove()
-        found, lost = await self._counts(), 0
+        found = await self._counts()
         if found.are_amiss(self._known):
             repaired = await self._repair()
             if repaired is None:  # Redis is full, and what is here leaves all the same; it is counted later
-                return found.state(lost=0)
-            found, lost = await self._counts(), repaired
+                return found.state()
+            self._losses += repaired
+            found = await self._counts()
         self._known = found
-        return found.state(lost=lost)
+        return found.state()
+
+    def taken_losses(self) -> int:
+        """The number of entries found to be lost since this was called last."""
+        taken, self._losses = self._losses, 0
+        return taken
 
     async def stop(self) -> None:
         """Nothing is open here: the connection is another's."""

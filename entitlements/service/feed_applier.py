@@ -9,6 +9,7 @@ from entitlements.domain.entity import EntityKey
 from entitlements.domain.events import EntitlementsChanged, FeedEvent, PackagePublished, UsageChanged
 from entitlements.domain.freshness import Trust
 from entitlements.domain.ports import Clock, EntityStore
+from entitlements.service.completeness import FeedTrust
 from entitlements.service.fetcher import EntityFetcher
 from entitlements.service.revalidator import Revalidator
 
@@ -16,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class FeedApplier:
-    """The feed's reader; `trust` says since when it can be relied on."""
+    """Applies what the feed sends, and moves the trust in it."""
 
     def __init__(
         self,
@@ -25,23 +26,28 @@ class FeedApplier:
         fetcher: EntityFetcher,
         revalidator: Revalidator,
         clock: Clock,
-        max_unverified_seconds: float,
+        feed_trust: FeedTrust,
     ) -> None:
-        self.trust = Trust(max_unverified_seconds=max_unverified_seconds)
+        self._feed_trust = feed_trust
         self._store = store
         self._fetcher = fetcher
         self._revalidator = revalidator
         self._clock = clock
 
+    @property
+    def trust(self) -> Trust:
+        """Since when the feed can be relied on."""
+        return self._feed_trust.trust
+
     def followed(self) -> None:
         """From now on every change is told."""
         metrics.FEED_CONNECTED.set(1)
-        self.trust = self.trust.followed(self._clock.monotonic())
+        self._feed_trust.trust = self.trust.followed(self._clock.monotonic())
 
     def lost(self) -> None:
         """From now on changes are missed."""
         metrics.FEED_CONNECTED.set(0)
-        self.trust = self.trust.lost(self._clock.monotonic())
+        self._feed_trust.trust = self.trust.lost(self._clock.monotonic())
 
     def missed(self, cause: str) -> None:
         """Something was told that could not be taken: all that is held is suspect."""
@@ -49,7 +55,7 @@ class FeedApplier:
         logger.warning(
             "changes may have been missed; what is cached is checked again", extra={"cause": cause}
         )
-        self.trust = self.trust.doubted(self._clock.monotonic())
+        self._feed_trust.trust = self.trust.doubted(self._clock.monotonic())
 
     async def apply(self, event: FeedEvent, *, already_shared: bool = False) -> None:
         """Brings what is held up to date with one event.
@@ -100,4 +106,4 @@ class FeedApplier:
     def _doubt_everything(self, event: PackagePublished) -> None:
         metrics.FEED_EVENTS.labels("package", "applied").inc()
         if event.affects_all_customers:
-            self.trust = self.trust.doubted(self._clock.monotonic())
+            self._feed_trust.trust = self.trust.doubted(self._clock.monotonic())

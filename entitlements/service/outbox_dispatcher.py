@@ -22,10 +22,8 @@ from entitlements.domain.errors import (
 from entitlements.domain.outbox import (
     KEY_MEMORY_MS,
     TOO_OLD,
-    DeadLetter,
     OutboxEntry,
     OutboxState,
-    Replayed,
     Write,
 )
 from entitlements.domain.ports import Clock, Outbox, ReportSink
@@ -55,7 +53,7 @@ _FAULTS_OF_NO_WRITE = (KeyRefused, Throttled, Busy, CircuitOpen)
 
 
 class OutboxDispatcher:
-    """The outbox as the rest of the house sees it: accepted into, delivered from, looked at by people."""
+    """Accepts writes for later and delivers them; people ask the `Outbox` itself."""
 
     def __init__(
         self,
@@ -157,28 +155,10 @@ class OutboxDispatcher:
             self._log.warning(cause, "the outbox waits for the cloud: %s", cause)
             return self._pause(error)
 
-    async def waiting(self, count: int) -> Sequence[OutboxEntry]:
-        """The entries that wait longest."""
-        return await self._outbox.waiting(count)
-
-    async def dead_letters(self, count: int) -> Sequence[DeadLetter]:
-        """The oldest entries that the cloud refused, with its reasons."""
-        return await self._outbox.dead_letters(count)
-
     @property
     def resting(self) -> int:
         """How many failed alone while others were delivered, and are tried again later."""
         return self._resting.count
-
-    async def replay(self, ids: Sequence[str] | None = None, *, even_too_old: bool = False) -> Replayed:
-        """Has dead letters delivered again; see `Outbox.replay`."""
-        replayed = await self._outbox.replay(ids, even_too_old=even_too_old)
-        self._arrived.set()
-        return replayed
-
-    async def discard(self, ids: Sequence[str] | None = None, *, waiting: bool = False) -> int:
-        """Removes what is named for good, or all dead letters; see `Outbox.discard`."""
-        return await self._outbox.discard(ids, waiting=waiting)
 
     async def look(self) -> OutboxState:
         """How full the outbox is."""
@@ -289,10 +269,11 @@ class OutboxDispatcher:
             self.is_available = False
             raise
         self.is_available = True
-        if state.lost:
-            self.counts["lost"] += state.lost
-            metrics.OUTBOX_LOST.inc(state.lost)
-            logger.error("the outbox lost writes that were promised to be delivered lost=%d", state.lost)
+        lost = self._outbox.taken_losses()
+        if lost:
+            self.counts["lost"] += lost
+            metrics.OUTBOX_LOST.inc(lost)
+            logger.error("the outbox lost writes that were promised to be delivered lost=%d", lost)
         oldest = state.oldest_accepted_at_ms
         metrics.OUTBOX_DEPTH.set(state.waiting)
         metrics.OUTBOX_DEAD_LETTERS.set(state.dead)

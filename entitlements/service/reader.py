@@ -89,14 +89,14 @@ class EntitlementReader:
         store: EntityStore,
         fetcher: EntityFetcher,
         revalidator: Revalidator,
-        feed_applier: Trusted,
+        feed: Trusted,
         rules: FallbackRules,
         clock: Clock,
     ) -> None:
         self._store = store
         self._fetcher = fetcher
         self._revalidator = revalidator
-        self._feed_applier = feed_applier
+        self._feed = feed
         self._rules = rules
         self._clock = clock
         self._invalid_log = RateLimitedLog(logger, clock.monotonic)
@@ -206,7 +206,7 @@ class EntitlementReader:
         return self._clock.monotonic() - asked_at < RECHECK_INTERVAL_SECONDS
 
     def _state(self, cached: CachedEntity) -> EntityState:
-        return state_of(cached, trust=self._feed_applier.trust, now=self._clock.monotonic())
+        return state_of(cached, trust=self._feed.trust, now=self._clock.monotonic())
 
     def _provenance(self, known: Lookup, *decisions: Decision) -> Provenance:
         state = self._state(known.cached)

@@ -15,9 +15,9 @@ class ResponseCache:
     state of the feed and the clock, and each of them ends it.
     """
 
-    def __init__(self, *, replies: ResponseStore, feed_applier: Trusted, clock: Clock) -> None:
+    def __init__(self, *, replies: ResponseStore, feed: Trusted, clock: Clock) -> None:
         self._replies = replies
-        self._feed_applier = feed_applier
+        self._feed = feed
         self._clock = clock
         self._count_hit = metrics.CACHE_HITS_OF_REPLIES.count
 
@@ -30,14 +30,14 @@ class ResponseCache:
         if reply is None:
             return None
         now, now_ms = self._clock.both()
-        if not reply.stands(self._feed_applier.trust, now, now_ms):
+        if not reply.stands(self._feed.trust, now, now_ms):
             return None
         self._count_hit()
         return reply.message, int((now - reply.cached.confirmed_at) * 1000.0)
 
     def remember(self, question: ResponseKey, message: bytes, answer: Answer | ListAnswer) -> None:
         """Keeps the reply to a question, if it is one that can stand."""
-        trust, (now, now_ms) = self._feed_applier.trust, self._clock.both()
+        trust, (now, now_ms) = self._feed.trust, self._clock.both()
         known = answer.known
         if known is None or answer.provenance.state is not EntityState.FRESH:
             return

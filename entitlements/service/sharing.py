@@ -7,11 +7,12 @@ only. Whoever misses a word knows it by its number, and whoever hears nothing, b
 import enum
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from entitlements.domain.ports import Clock
 from entitlements.rate_limited_log import RateLimitedLog
+from entitlements.service.completeness import SharedCompleteness
 from entitlements.service.feed_applier import FeedApplier
 
 logger = logging.getLogger(__name__)
@@ -76,34 +77,22 @@ def word_of(message: Mapping[str, object]) -> Word | None:
 class Sharing:
     """This process's part among those of one Redis prefix."""
 
-    def __init__(self, *, feed_applier: FeedApplier, clock: Clock, dropped_writes: Callable[[], int]) -> None:
-        """Starts as one that hears.
+    def __init__(self, *, feed_applier: FeedApplier, completeness: SharedCompleteness, clock: Clock) -> None:
+        """Starts as a follower.
 
         Args:
-            feed_applier: what is told to it.
+            feed_applier: learns of every gap.
+            completeness: learns who keeps Redis complete.
             clock: for silences.
-            dropped_writes: how many writes Redis did not take so far.
         """
         self.role = Role.FOLLOWER
         self._feed_applier = feed_applier
         self._clock = clock
-        self._dropped_writes = dropped_writes
-        self._dropped_before = 0
-        self._complete_since = clock.monotonic()
+        self._completeness = completeness
         self._told_since = feed_applier.trust.since
         self._word = Word(sender="", number=0, is_following=False, kept_seconds=None)
         self._received_at = float("-inf")
         self._log = RateLimitedLog(logger, clock.monotonic)
-
-    def vouch(self, confirmed_at: float) -> float:
-        """Since when something in Redis can be relied on, given when it was confirmed (monotonic seconds).
-
-        While every change is written there, what was confirmed since that began is as good as just confirmed.
-        """
-        kept_since = self._kept_since()
-        if kept_since is not None and confirmed_at >= kept_since:
-            return self._clock.monotonic()
-        return confirmed_at
 
     def take_role(self, role: Role) -> None:
         """Leads, follows for itself, or hears from now on; a change of role is a gap."""
@@ -113,12 +102,14 @@ class Sharing:
             self._feed_applier.lost()
         if role is Role.LEADER:
             self._word = Word(sender=secrets.token_hex(8), number=0, is_following=False, kept_seconds=None)
-            self._complete_since = self._clock.monotonic()
+            self._completeness.lead()
+        else:
+            self._completeness.follow(None)
         self.role = role
 
     def sign_of_life(self) -> Word:
         """What the holder says when there is nothing else to say."""
-        kept_since = self._kept_since()
+        kept_since = self._completeness.since()
         gaps = 0 if self._feed_applier.trust.since == self._told_since else 1
         self._told_since = self._feed_applier.trust.since
         self._word = replace(
@@ -141,6 +132,8 @@ class Sharing:
         if self.role is not Role.FOLLOWER:
             return False
         before, self._word, self._received_at = self._word, word, self._clock.monotonic()
+        kept_seconds = word.kept_seconds
+        self._completeness.follow(None if kept_seconds is None else self._received_at - kept_seconds)
         is_next = word.sender == before.sender and word.number - before.number == (word.frame is not None)
         if not word.is_following:
             self._feed_applier.lost()
@@ -159,22 +152,3 @@ class Sharing:
                 "the process that follows the feed is not heard; what is cached is checked again on use",
             )
             self._feed_applier.lost()
-
-    def _kept_since(self) -> float | None:
-        """Since when Redis holds every change (monotonic seconds); None when it does not."""
-        if not self._feed_applier.trust.following:
-            return None
-        match self.role:
-            case Role.LEADER:
-                self._note_dropped_writes()
-                return max(self._feed_applier.trust.since, self._complete_since)
-            case Role.FOLLOWER if self._word.kept_seconds is not None:
-                return self._received_at - self._word.kept_seconds
-            case _:
-                return None
-
-    def _note_dropped_writes(self) -> None:
-        dropped = self._dropped_writes()
-        if dropped != self._dropped_before:
-            self._dropped_before = dropped
-            self._complete_since = self._clock.monotonic()

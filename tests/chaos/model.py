@@ -23,6 +23,7 @@ from entitlements.domain.freshness import EntityState
 from entitlements.domain.ports import Source
 from entitlements.fallbacks import ConfiguredRules
 from entitlements.service.circuits import Circuits
+from entitlements.service.completeness import FeedTrust
 from entitlements.service.feed_applier import FeedApplier
 from entitlements.service.fetcher import EntityFetcher, FetchLimits
 from entitlements.service.reader import EntitlementReader
@@ -145,18 +146,19 @@ class Process:
             refreshes_per_second=1_000_000,
             background=Background(clock.monotonic),
         )
+        feed_trust = FeedTrust(max_unverified_seconds=MAX_UNVERIFIED_SECONDS)
         self.feed_applier = FeedApplier(
             store=self.store,
             fetcher=self.fetcher,
             revalidator=self.revalidator,
             clock=clock,
-            max_unverified_seconds=MAX_UNVERIFIED_SECONDS,
+            feed_trust=feed_trust,
         )
         self.reader = EntitlementReader(
             store=self.store,
             fetcher=self.fetcher,
             revalidator=self.revalidator,
-            feed_applier=self.feed_applier,
+            feed=feed_trust,
             rules=ConfiguredRules({}),
             clock=clock,
         )

@@ -25,6 +25,7 @@ ELSEWHERE = {
     "entitlements/consumers.py": "tests/doors/test_consumers.py",
     "entitlements/metrics.py": "tests/doors/test_leaves.py",
     "entitlements/rate_limited_log.py": "tests/doors/test_leaves.py",
+    "entitlements/service/completeness.py": "tests/service/test_sharing.py",
     "entitlements/service/resting.py": "tests/service/test_circuits.py",
     "entitlements/service/resting_writes.py": "tests/service/test_refusals.py",
     "entitlements/outbox/redis_scripts.py": "tests/outbox/test_redis_stream.py",

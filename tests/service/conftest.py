@@ -14,6 +14,7 @@ from entitlements.domain.entity import Entity
 from entitlements.domain.ports import Source
 from entitlements.fallbacks import ConfiguredRules
 from entitlements.service.circuits import Circuits
+from entitlements.service.completeness import FeedTrust
 from entitlements.service.feed_applier import FeedApplier
 from entitlements.service.fetcher import EntityFetcher, FetchLimits
 from entitlements.service.reader import EntitlementReader
@@ -62,14 +63,15 @@ def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None =
         refreshes_per_second=100_000,
         background=Background(clock.monotonic),
     )
+    feed_trust = FeedTrust(max_unverified_seconds=60)
     feed_applier = FeedApplier(
-        store=store, fetcher=fetcher, revalidator=revalidator, clock=clock, max_unverified_seconds=60
+        store=store, fetcher=fetcher, revalidator=revalidator, clock=clock, feed_trust=feed_trust
     )
     reader = EntitlementReader(
         store=store,
         fetcher=fetcher,
         revalidator=revalidator,
-        feed_applier=feed_applier,
+        feed=feed_trust,
         rules=rules,
         clock=clock,
     )
@@ -87,7 +89,7 @@ def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None =
         revalidator=revalidator,
         feed_applier=feed_applier,
         reader=reader,
-        response_cache=ResponseCache(replies=memory, feed_applier=feed_applier, clock=clock),
+        response_cache=ResponseCache(replies=memory, feed=feed_trust, clock=clock),
         usage_reporter=usage_reporter,
     )
 

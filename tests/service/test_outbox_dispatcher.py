@@ -21,6 +21,7 @@ from entitlements.domain.errors import (
     UpstreamError,
 )
 from entitlements.domain.outbox import OutboxLimits, Replayed, Write
+from entitlements.domain.ports import Outbox
 from entitlements.domain.usage import UsageEvent, UsageReceipt, UsageReport
 from entitlements.outbox.local_file import LocalFileOutbox
 from entitlements.service.outbox_dispatcher import (
@@ -82,6 +83,7 @@ class Ours:
 class Office:
     cloud: Cloud
     clock: FakeClock
+    outbox: Outbox
     dispatcher: OutboxDispatcher
     ours: Ours
     shown: list[UsageReceipt] = field(default_factory=list)
@@ -113,7 +115,7 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
     dispatcher = OutboxDispatcher(
         outbox=outbox, sink=cloud, clock=clock, random=Random(1), may_deliver=ours, show=show
     )
-    office = Office(cloud=cloud, clock=clock, dispatcher=dispatcher, ours=ours, shown=shown)
+    office = Office(cloud=cloud, clock=clock, outbox=outbox, dispatcher=dispatcher, ours=ours, shown=shown)
     yield office
     await outbox.stop()
 
@@ -140,7 +142,7 @@ async def test_only_poison_is_refused(office: Office) -> None:
     assert await office.dispatcher.deliver_once() == 0
 
     assert events(*(name for name in names if name not in {"3", "57"})) == office.cloud.took
-    letters = await office.dispatcher.dead_letters(10)
+    letters = await office.outbox.dead_letters(10)
     assert ["3", "57"] == [letter.entry.write.idempotency_key for letter in letters]
     assert "no such customer" in letters[0].reason
     assert 2 == (await office.dispatcher.look()).dead
@@ -153,11 +155,11 @@ async def test_replayed_letter_is_delivered(office: Office) -> None:
     await office.dispatcher.deliver_once()
     office.cloud.poison = frozenset()
 
-    assert Replayed(count=1) == await office.dispatcher.replay()
+    assert Replayed(count=1) == await office.outbox.replay()
     await office.dispatcher.deliver_once()
 
     assert events("a") == office.cloud.took
-    assert await office.dispatcher.discard() == 0
+    assert await office.outbox.discard() == 0
 
 
 @pytest.mark.parametrize(
@@ -180,7 +182,7 @@ async def test_entries_stay_while_the_cloud_fails(office: Office, failure: Upstr
 
     assert all(0 < pause <= LONGEST_PAUSE_SECONDS for pause in pauses)
     assert pauses[-1] > LONGEST_PAUSE_SECONDS / 3
-    assert ["a"] == [entry.write.idempotency_key for entry in await office.dispatcher.waiting(10)]
+    assert ["a"] == [entry.write.idempotency_key for entry in await office.outbox.waiting(10)]
     office.cloud.failure = None
     assert await office.dispatcher.deliver_once() == 0
     assert events("a") == office.cloud.took

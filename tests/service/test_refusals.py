@@ -83,7 +83,7 @@ async def test_what_fails_without_a_word_rests_and_lets_others_pass(
 
     assert [name for name in names if name != names[place]] == sorted(arrived, key=names.index)
     assert "later" in later
-    assert [names[place]] == [e.write.idempotency_key for e in await office.dispatcher.waiting(10)]
+    assert [names[place]] == [e.write.idempotency_key for e in await office.outbox.waiting(10)]
 
 
 @pytest.mark.parametrize("error", WITH_A_WORD, ids=str)
@@ -96,7 +96,7 @@ async def test_what_is_refused_alone_is_set_aside_with_its_reason(
 
     arrived = await delivered(office, turns=3)
 
-    letters = await office.dispatcher.dead_letters(10)
+    letters = await office.outbox.dead_letters(10)
     assert [name for name in names if name not in {"e7", "e13"}] == arrived
     assert ["e7", "e13"] == [letter.entry.write.idempotency_key for letter in letters]
     assert {str(error)} == {letter.reason for letter in letters}
@@ -116,7 +116,7 @@ async def test_a_gateway_with_a_bound_on_bodies_is_sent_smaller_batches(
     arrived = await delivered(office, turns=30)
 
     assert names == arrived
-    assert [] == await office.dispatcher.dead_letters(10)
+    assert [] == await office.outbox.dead_letters(10)
 
 
 async def test_what_rested_is_tried_alone_later_and_later(office: Office) -> None:
@@ -136,7 +136,7 @@ async def test_what_rested_is_tried_alone_later_and_later(office: Office) -> Non
         tries.append([write.idempotency_key for write in office.cloud.saw].count("bad"))
 
     assert [1, 1, 1] == tries
-    assert ["bad"] == [e.write.idempotency_key for e in await office.dispatcher.waiting(10)]
+    assert ["bad"] == [e.write.idempotency_key for e in await office.outbox.waiting(10)]
 
 
 async def test_reports_of_a_meter_keep_their_order(office: Office) -> None:
@@ -169,7 +169,7 @@ async def test_in_an_outage_nothing_is_found_out_about_any_write(
     assert suspects <= MAX_SUSPECTS
     assert (1 if type(error) is Unreachable else len(names)) == at_once
     assert names == sorted(arrived, key=int)
-    assert [] == await office.dispatcher.dead_letters(10)
+    assert [] == await office.outbox.dead_letters(10)
     assert 0 == office.dispatcher._resting.count
 
 
@@ -181,7 +181,7 @@ async def test_what_the_cloud_may_have_forgotten_is_not_sent_by_itself(office: O
 
     arrived = await delivered(office, turns=3)
 
-    letters = await office.dispatcher.dead_letters(10)
+    letters = await office.outbox.dead_letters(10)
     assert ["new"] == arrived
     assert [("old", TOO_OLD)] == [(each.entry.write.idempotency_key, each.reason) for each in letters]
 
@@ -192,8 +192,8 @@ async def test_what_is_replayed_all_the_same_is_sent(office: Office) -> None:
     office.clock.advance(KEY_MEMORY_MS / 1000 + 1)
     await delivered(office, turns=1)
 
-    assert Replayed(count=0, kept=1) == await office.dispatcher.replay()
+    assert Replayed(count=0, kept=1) == await office.outbox.replay()
     assert [] == await delivered(office, turns=1)
-    assert Replayed(count=1) == await office.dispatcher.replay(even_too_old=True)
+    assert Replayed(count=1) == await office.outbox.replay(even_too_old=True)
     assert ["old"] == await delivered(office, turns=1)
     assert 0 == (await office.dispatcher.look()).dead

@@ -4,6 +4,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from entitlements.service.completeness import SharedCompleteness
 from entitlements.service.sharing import SILENCE_SECONDS, Role, Sharing, Word, word_of
 from tests.service.conftest import House
 
@@ -26,8 +27,13 @@ def dropped() -> Dropped:
 
 
 @pytest.fixture
-def sharing(house: House, dropped: Dropped) -> Sharing:
-    return Sharing(feed_applier=house.feed_applier, clock=house.clock, dropped_writes=dropped)
+def completeness(house: House, dropped: Dropped) -> SharedCompleteness:
+    return SharedCompleteness(feed=house.feed_applier, clock=house.clock, dropped_writes=dropped)
+
+
+@pytest.fixture
+def sharing(house: House, completeness: SharedCompleteness) -> Sharing:
+    return Sharing(feed_applier=house.feed_applier, completeness=completeness, clock=house.clock)
 
 
 def a_word(*, sender: str = "one", number: int = 0, is_following: bool = True, told: bool = False) -> Word:
@@ -198,7 +204,7 @@ async def test_what_redis_missed_while_it_was_away_is_not_vouched_for(house: Hou
 
 
 async def test_what_redis_holds_is_vouched_for_while_it_is_kept_up_to_date(
-    house: House, sharing: Sharing
+    house: House, sharing: Sharing, completeness: SharedCompleteness
 ) -> None:
     sharing.take_role(Role.LEADER)
     house.feed_applier.followed()
@@ -206,36 +212,43 @@ async def test_what_redis_holds_is_vouched_for_while_it_is_kept_up_to_date(
     house.clock.advance(100)
 
     now = house.clock.monotonic()
-    assert (now, followed_at - 1) == (sharing.vouch(followed_at), sharing.vouch(followed_at - 1))
+    assert (now, followed_at - 1) == (completeness.vouch(followed_at), completeness.vouch(followed_at - 1))
 
 
-async def test_who_hears_vouches_as_far_as_the_holder_does(house: House, sharing: Sharing) -> None:
+async def test_who_hears_vouches_as_far_as_the_holder_does(
+    house: House, sharing: Sharing, completeness: SharedCompleteness
+) -> None:
     sharing.receive(replace(a_word(), kept_seconds=30.0))
     heard_at = house.clock.monotonic()
     house.clock.advance(1)
 
-    assert (heard_at + 1, heard_at - 31) == (sharing.vouch(heard_at - 30), sharing.vouch(heard_at - 31))
+    assert (heard_at + 1, heard_at - 31) == (
+        completeness.vouch(heard_at - 30),
+        completeness.vouch(heard_at - 31),
+    )
 
 
 @pytest.mark.parametrize("kept_seconds", [None, 0.0])
 async def test_nothing_is_vouched_for_when_the_holder_does_not(
-    house: House, sharing: Sharing, kept_seconds: float | None
+    house: House, sharing: Sharing, completeness: SharedCompleteness, kept_seconds: float | None
 ) -> None:
     sharing.receive(replace(a_word(), kept_seconds=kept_seconds))
     heard_at = house.clock.monotonic()
     house.clock.advance(1)
 
-    assert heard_at - 1 == sharing.vouch(heard_at - 1)
+    assert heard_at - 1 == completeness.vouch(heard_at - 1)
 
 
-async def test_nothing_is_vouched_for_without_a_feed(house: House, sharing: Sharing) -> None:
+async def test_nothing_is_vouched_for_without_a_feed(
+    house: House, sharing: Sharing, completeness: SharedCompleteness
+) -> None:
     now = house.clock.monotonic()
 
-    assert now - 1 == sharing.vouch(now - 1)
+    assert now - 1 == completeness.vouch(now - 1)
 
 
 async def test_a_write_that_redis_did_not_take_ends_the_vouching_for_what_was_before(
-    house: House, sharing: Sharing, dropped: Dropped
+    house: House, sharing: Sharing, completeness: SharedCompleteness, dropped: Dropped
 ) -> None:
     sharing.take_role(Role.LEADER)
     house.feed_applier.followed()
@@ -248,8 +261,8 @@ async def test_a_write_that_redis_did_not_take_ends_the_vouching_for_what_was_be
 
     assert 0 == word.kept_seconds
     assert (followed_at, house.clock.monotonic()) == (
-        sharing.vouch(followed_at),
-        sharing.vouch(followed_at + 10),
+        completeness.vouch(followed_at),
+        completeness.vouch(followed_at + 10),
     )
 
 
@@ -275,9 +288,11 @@ async def test_a_holder_that_misses_changes_itself_says_so(house: House, sharing
     assert (False, None) == (word.is_following, word.kept_seconds)
 
 
-async def test_a_process_for_itself_vouches_for_nothing(house: House, sharing: Sharing) -> None:
+async def test_a_process_for_itself_vouches_for_nothing(
+    house: House, sharing: Sharing, completeness: SharedCompleteness
+) -> None:
     sharing.take_role(Role.STANDALONE)
     house.feed_applier.followed()
     now = house.clock.monotonic()
 
-    assert now - 1 == sharing.vouch(now - 1)
+    assert now - 1 == completeness.vouch(now - 1)

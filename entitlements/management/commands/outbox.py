@@ -76,13 +76,13 @@ class Command(BaseCommand):
         try:
             match options["act"]:
                 case "replay":
-                    replayed = await outbox.dispatcher.replay(ids, even_too_old=options["even_too_old"])
+                    replayed = await outbox.store.replay(ids, even_too_old=options["even_too_old"])
                     printer.values({"replayed": replayed.count})
                     if replayed.kept:
                         self.stderr.write(KEPT % replayed.kept)
                     return replayed.count
                 case "discard":
-                    count = await outbox.dispatcher.discard(ids, waiting=options["waiting"])
+                    count = await outbox.store.discard(ids, waiting=options["waiting"])
                     printer.values({"discarded": count})
                     return count
                 case _:
@@ -93,8 +93,8 @@ class Command(BaseCommand):
 
 
 async def _list(outbox: OutboxParts, printer: Printer, limit: int) -> None:
-    waiting = await outbox.dispatcher.waiting(limit)
-    dead = await outbox.dispatcher.dead_letters(limit)
+    waiting = await outbox.store.waiting(limit)
+    dead = await outbox.store.dead_letters(limit)
     rows = [_row(entry, "waiting", "") for entry in waiting]
     rows += [_row(letter.entry, "dead", letter.reason) for letter in dead]
     printer.rows(rows, columns=_COLUMNS, styles=_STYLES)
