@@ -2,7 +2,7 @@
 
 import asyncio
 import hmac
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,8 +20,8 @@ MAX_LOGGED_VARIABLES = 200
 class Cloud:
     """One emulated cloud, as its transports see it."""
 
-    api_key: str = field(repr=False)
-    """The only key that is accepted."""
+    api_keys: Collection[str] = field(repr=False)
+    """The keys that are accepted at present."""
     state: CloudState
     """What it knows."""
     faults: Faults
@@ -40,7 +40,9 @@ class Cloud:
         if not isinstance(headers, Mapping):
             return False
         given = next((value for name, value in headers.items() if str(name).lower() == "x-api-key"), None)
-        return isinstance(given, str) and hmac.compare_digest(given.encode(), self.api_key.encode())
+        return isinstance(given, str) and any(
+            hmac.compare_digest(given.encode(), key.encode()) for key in self.api_keys
+        )
 
     def record(self, request: ReceivedRequest, *, fault: Fault | None) -> None:
         """Count a request, with the fault it meets."""

@@ -50,7 +50,7 @@ class Emulator:
         Args:
             host: The address to listen on.
             port: The port; 0 chooses a free one.
-            api_key: The only key accepted; None makes one up.
+            api_key: The only key accepted, until `api_keys` changes; None makes one up.
             now_ms: The clock, epoch milliseconds.
             states: Who is known at the start; None: the demo catalogue; `{}`: nobody.
             seed: For the faults' chance.
@@ -58,6 +58,8 @@ class Emulator:
         self._host = host
         self._port = port
         self.api_key = api_key or f"server-{secrets.token_hex(16)}"
+        self.api_keys = {self.api_key}
+        """The keys accepted at present: a key is rotated by adding one and removing the other."""
         self.state = CloudState(now_ms=now_ms, states=demo_states(now_ms()) if states is None else states)
         self.faults = Faults(seed=seed)
         self.counters = Counters()
@@ -103,7 +105,7 @@ class Emulator:
         if self._runner is not None:
             return
         self._cloud = Cloud(
-            api_key=self.api_key,
+            api_keys=self.api_keys,
             state=self.state,
             faults=self.faults,
             counters=self.counters,

@@ -288,6 +288,15 @@ TLS_CERTIFICATE_EXPIRES = Gauge(
     "When the certificate of PORT expires, as of the last connection; 0 without TLS.",
     multiprocess_mode="mostrecent",
 )
+SECRET_ROTATIONS = Counter(
+    "sidecar_secret_rotations", "Times the file of a secret changed.", ["variable", "outcome"]
+)
+SECRET_PENDING = Gauge(
+    "sidecar_secret_pending",
+    "1 while the file of a secret holds another one than is in use.",
+    ["variable"],
+    multiprocess_mode="livemax",
+)
 TLS_RELOADS = Counter("sidecar_tls_reloads", "Times the TLS files changed.", ["outcome"])
 
 # Files that stand in for the cloud.

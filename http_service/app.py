@@ -52,6 +52,10 @@ class HttpApi:
         self._origins = frozenset(origins)
         self._max_body_bytes = max_body_bytes
 
+    async def take_token(self, token: str) -> None:
+        """Asks for this token from now on."""
+        self._token = token.encode()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         request = _request(scope)

@@ -6,8 +6,9 @@ from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
-from entitlements.config import SidecarConfig
+from entitlements.config import SECRETS, SidecarConfig
 from entitlements.correlation import CALL_METADATA, correlation_of
+from entitlements.secret_file import KNOWN_SECRETS
 from sidecar_project.log_output import QueueingHandler
 
 STRUCK_OUT = "********"
@@ -34,16 +35,11 @@ _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"
 """What every record has; the rest was given as `extra`."""
 
 
-class _Secrets:
-    """Strikes the known secrets out of a text, wherever they stand."""
-
-    def __init__(self, secrets: tuple[str, ...]) -> None:
-        self._secrets = tuple(sorted((secret for secret in secrets if secret), key=len, reverse=True))
-
-    def strike(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, STRUCK_OUT)
-        return text
+def _without_secrets(line: str) -> str:
+    """The line with the known secrets struck out, wherever they stand."""
+    for secret in KNOWN_SECRETS.longest_first:
+        line = line.replace(secret, STRUCK_OUT)
+    return line
 
 
 class Correlated(logging.Filter):
@@ -72,14 +68,13 @@ class JsonLines(JsonFormatter):
 
     converter = staticmethod(time.gmtime)
 
-    def __init__(self, *, message_key: str, error_key: str, secrets: tuple[str, ...]) -> None:
+    def __init__(self, *, message_key: str, error_key: str) -> None:
         super().__init__(
             "{message}{exc_info}",
             style="{",
             rename_fields={"message": message_key, "exc_info": error_key},
         )
         self._error_key = error_key
-        self._secrets = _Secrets(secrets)
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         """Leaves out what is empty."""
@@ -99,7 +94,7 @@ class JsonLines(JsonFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without secrets."""
-        return self._secrets.strike(super().format(record))
+        return _without_secrets(super().format(record))
 
 
 def _cause_of(record: logging.LogRecord) -> str | None:
@@ -111,9 +106,8 @@ def _cause_of(record: logging.LogRecord) -> str | None:
 class ConsoleLines(logging.Formatter):
     """For people: time, level, message, and what else is known."""
 
-    def __init__(self, *, secrets: tuple[str, ...]) -> None:
+    def __init__(self) -> None:
         super().__init__("{asctime} {levelname:<7} {message}", datefmt="%H:%M:%S", style="{")
-        self._secrets = _Secrets(secrets)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """The line itself, with what the call added as name=value behind it."""
@@ -124,30 +118,21 @@ class ConsoleLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without secrets."""
-        return self._secrets.strike(super().format(record))
+        return _without_secrets(super().format(record))
 
 
 def logging_config(config: SidecarConfig) -> dict[str, Any]:
     """Django's LOGGING: everything to stdout, in one format."""
-    secrets = tuple(
-        secret.get_secret_value()
-        for secret in (
-            config.server_api_key,
-            config.redis_password,
-            config.redis_username,
-            config.database_url,
-            config.sidecar_admin_password,
-            config.sidecar_secret_key,
-        )
-        if secret is not None
-    )
+    for name in SECRETS:
+        secret = getattr(config, name.lower())
+        if secret is not None:
+            KNOWN_SECRETS.add(secret.get_secret_value())
     json_lines: dict[str, Any] = {
         "()": JsonLines,
         "message_key": config.log_message_key,
         "error_key": config.log_error_key,
-        "secrets": secrets,
     }
-    people: dict[str, Any] = {"()": ConsoleLines, "secrets": secrets}
+    people: dict[str, Any] = {"()": ConsoleLines}
     level = _LEVELS[config.log_level]
     chatty_level = "DEBUG" if level == "DEBUG" else "WARNING" if level == "INFO" else level
     return {

@@ -180,13 +180,15 @@ class _Process:
             return
         connect = ConnectDoor(grpc_server.methods)
         ofrep = OfrepDoor(grpc_server.methods, rules=self._sidecar.rules)
-        token = config.sidecar_http_token
+        token = None if config.sidecar_http_token is None else config.sidecar_http_token.get_secret_value()
         api = HttpApi(
             [(connect.serves, connect), (ofrep.serves, ofrep)],
-            token=None if token is None else token.get_secret_value(),
+            token=token,
             origins=config.sidecar_http_origins,
             max_body_bytes=config.sidecar_max_message_bytes,
         )
+        if token is not None:
+            self._sidecar.secret_rotation.follow("SIDECAR_HTTP_TOKEN", token, take=api.take_token)
         listener = listen(config.sidecar_listen_host, config.sidecar_http_port, shares_port=self._is_worker)
         server = HttpApiServer(api, listener)
         self._ports["HTTP for applications"] = server.port

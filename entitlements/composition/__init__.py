@@ -1,7 +1,7 @@
 """Configuration in, object graph out: the only package that names the concrete parts."""
 
 from entitlements.composition.building import build, sidecar
-from entitlements.composition.cloud import VERSION, cloud_transport, identity_headers
+from entitlements.composition.cloud import VERSION, cloud_transport
 from entitlements.composition.outbox import OUTBOX_FILE, OutboxParts, data_dir, metrics_port
 from entitlements.composition.process import Sidecar
 from entitlements.composition.shared_redis import REDIS_CACHE, SharedRedis
@@ -16,7 +16,6 @@ __all__ = [
     "build",
     "cloud_transport",
     "data_dir",
-    "identity_headers",
     "metrics_port",
     "sidecar",
 ]

@@ -1,7 +1,9 @@
 """The object graph of this process, made from the configuration."""
 
 import uuid
+from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from random import Random
 
 from django.conf import settings
@@ -14,6 +16,7 @@ from entitlements.clock import SystemClock
 from entitlements.composition.cloud import ways_to_the_cloud
 from entitlements.composition.outbox import outbox_parts
 from entitlements.composition.process import Sidecar
+from entitlements.composition.rotation import follow_api_key
 from entitlements.composition.shared_redis import shared_redis
 from entitlements.composition.states import add_parts
 from entitlements.config import SidecarConfig
@@ -28,6 +31,7 @@ from entitlements.service.health import Health
 from entitlements.service.reader import EntitlementReader
 from entitlements.service.response_cache import ResponseCache
 from entitlements.service.revalidator import Revalidator
+from entitlements.service.secret_rotation import SecretRotation
 from entitlements.service.sharing import Sharing
 from entitlements.service.store_and_forward import StoreAndForwardSink
 from entitlements.service.usage_reporter import Receipts, UsageReporter
@@ -38,15 +42,18 @@ from entitlements.upstream.offline_file import OfflineFile
 @cache
 def sidecar() -> Sidecar:
     """The object graph of this process, made on first use from Django's settings."""
-    return build(settings.SIDECAR.config)
+    return build(settings.SIDECAR.config, secret_files=settings.SIDECAR.secret_files)
 
 
-def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
+def build(
+    config: SidecarConfig, *, clock: Clock | None = None, secret_files: Mapping[str, Path] | None = None
+) -> Sidecar:
     """The object graph of a configuration.
 
     Args:
         config: what is in force.
         clock: the machine's unless told otherwise.
+        secret_files: where those secrets stand that are taken anew when they change, by variable.
     """
     clock = clock or SystemClock()
     background, random = Background(clock.monotonic), Random()  # noqa: S311 - for jitter
@@ -136,11 +143,13 @@ def build(config: SidecarConfig, *, clock: Clock | None = None) -> Sidecar:
         key_check=cloud.key_check,
         key_checker=reports,
         health=Health(clock),
+        secret_rotation=SecretRotation(secret_files or {}, clock=clock),
         outbox=outbox,
         redis=redis,
         offline_file=offline_file,
         snapshot=snapshot,
     )
+    follow_api_key(built)
     add_parts(built)
     return built
 

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from entitlements.config import SidecarConfig
+from entitlements.domain.errors import UpstreamError
 from entitlements.domain.ports import Clock, EntitySource, Source
 from entitlements.service.circuits import Circuits, Probe
-from entitlements.service.key_check import KeyCheck
+from entitlements.service.key_check import CHECK_BUDGET_SECONDS, KeyCheck, KeyVerdict, verdict_of
 from entitlements.upstream.edge import EdgeSource
 from entitlements.upstream.graphql import REPORT_ATTEMPTS, GraphqlApi, api_deliveries, api_reads, api_writes
+from entitlements.upstream.identity import Identity
 from entitlements.upstream.network import Network
 from entitlements.upstream.shares import Share
 from entitlements.upstream.transport import CloudTransport
@@ -19,22 +21,30 @@ VERSION = "0.1.0"
 _INSTANCE_ID = str(uuid.uuid4())
 
 
-def identity_headers(config: SidecarConfig) -> Mapping[str, str]:
-    """The headers that say who asks (contract/upstream.md)."""
-    return {
-        "X-API-KEY": config.server_api_key.get_secret_value(),
-        "X-SDK-INSTANCE-ID": _INSTANCE_ID,
-        "User-Agent": f"stigg-sidecar-python/{VERSION}",
-    }
-
-
 def cloud_transport(config: SidecarConfig, clock: Clock) -> CloudTransport:
     """The connections to the cloud, by the proxies and the authorities of the environment."""
     return CloudTransport(
-        identity=identity_headers(config),
+        identity=Identity(
+            config.server_api_key.get_secret_value(),
+            instance_id=_INSTANCE_ID,
+            user_agent=f"stigg-sidecar-python/{VERSION}",
+        ),
         network=Network.of(os.environ),
         monotonic=clock.monotonic,
     )
+
+
+async def key_verdict(key: str, http: CloudTransport, config: SidecarConfig, clock: Clock) -> KeyVerdict:
+    """What the API says of another key than the one in use."""
+    async with CloudTransport(
+        identity=http.identity.with_key(key), network=http.network, monotonic=clock.monotonic
+    ) as trial:
+        try:
+            api = GraphqlApi(trial, base_url=config.api_url, clock=clock)
+            await api.check_key(budget_seconds=CHECK_BUDGET_SECONDS)
+        except UpstreamError as error:
+            return verdict_of(error)
+    return KeyVerdict.VALID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,8 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "offline": "OFFLINE=1: nobody is asked; SIDECAR_OFFLINE_FILE and fallbacks answer.",
         "key_refused": (
             "The cloud refuses SERVER_API_KEY: cached customers are answered as before, the others by "
-            "fallbacks. Put a valid full access key in place and restart."
+            "fallbacks. Put a valid full access key in place: that in the file of SERVER_API_KEY_FILE is "
+            "taken by itself, that in SERVER_API_KEY at the next start."
         ),
         "key_unverified": (
             "The cloud did not answer when it was asked about SERVER_API_KEY, and is asked again every 15 "
@@ -49,9 +50,7 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
             "The live feed's certificate is not trusted here: changes show late. Set SSL_CERT_FILE to the "
             "certificate of its authority."
         ),
-        "key_refused": (
-            "The live feed refuses SERVER_API_KEY: changes show late. Put a valid key in place and restart."
-        ),
+        "key_refused": ("The live feed refuses SERVER_API_KEY: changes show late. See `upstream`."),
         "holder_not_following": (
             "Another process follows the feed for this one, and does not follow it now: changes show "
             "late. See that process, `redis.feed_lease_holder`."
@@ -66,6 +65,21 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "skipping": (
             "A background task left out what it could not use, and goes on (`troubled` names the task, the "
             "log what it left out): look at that datum."
+        ),
+    },
+    "secrets": {
+        WELL: "The secrets in use are those of their files.",
+        "unreadable": (
+            "The file of a secret changed and cannot be used (`files` names it, the log says why): the one "
+            "before it stays in use."
+        ),
+        "refused": (
+            "The other side refuses the secret that a file holds now (`files` names it): the one before it "
+            "stays in use, and the new one is tried again every 15 s."
+        ),
+        "untried": (
+            "The secret that a file holds now could not be tried yet (`files` names it): the one before it "
+            "stays in use, and the new one is tried again every 15 s."
         ),
     },
     "memory": {

@@ -12,7 +12,6 @@ from entitlements.background import Background
 from entitlements.cache.memory import MemoryTier
 from entitlements.cache.snapshot import Snapshot
 from entitlements.cache.tiers import Tiers
-from entitlements.composition.cloud import identity_headers
 from entitlements.composition.outbox import OutboxParts
 from entitlements.composition.shared_redis import SharedRedis
 from entitlements.config import SidecarConfig
@@ -29,6 +28,7 @@ from entitlements.service.key_check import KeyCheck, KeyChecker
 from entitlements.service.reader import EntitlementReader
 from entitlements.service.response_cache import ResponseCache
 from entitlements.service.revalidator import Revalidator
+from entitlements.service.secret_rotation import SecretRotation
 from entitlements.service.sharing import Sharing
 from entitlements.service.usage_reporter import UsageReporter
 from entitlements.upstream.feed import Feed, FeedTimings
@@ -63,6 +63,7 @@ class Sidecar:
     key_check: KeyCheck
     key_checker: KeyChecker
     health: Health
+    secret_rotation: SecretRotation
     outbox: OutboxParts | None = None
     redis: SharedRedis | None = None
     feed: Feed | None = None
@@ -98,6 +99,8 @@ class Sidecar:
             "metrics": _settle_metrics,
             "circuits": partial(self.circuits.probe, self.probes),
         }
+        if self.secret_rotation.files:
+            always["secrets"] = self.secret_rotation.run
         if self.offline_file is None:
             return always
         return always | {"offline-file": partial(self.offline_file.follow, self.memory.clear)}
@@ -106,7 +109,7 @@ class Sidecar:
         """The feed of this process, for its worker to run."""
         self.feed = Feed(
             url=self.config.ws_url,
-            headers=identity_headers(self.config),
+            identity=self.http_client.identity,
             listener=listener,
             clock=self.clock,
             random=self.random,

@@ -16,6 +16,7 @@ from entitlements.redis.examination import Examination
 from entitlements.service.health import PartState
 from entitlements.service.key_check import KeyVerdict
 from entitlements.service.outbox_dispatcher import OutboxDispatcher
+from entitlements.service.secret_rotation import SecretRotation
 from entitlements.service.sharing import Role
 from entitlements.upstream.feed import FeedState
 from entitlements.upstream.offline_file import OfflineFile
@@ -40,6 +41,9 @@ def add_parts(built: Sidecar) -> None:
     if built.redis is not None:
         redis = built.redis
         built.health.add_part("redis", lambda: _redis_state(redis, built.clock))
+
+    if built.secret_rotation.files:
+        built.health.add_part("secrets", lambda: _secrets_state(built.secret_rotation))
 
     if built.offline_file is not None:
         file = built.offline_file
@@ -72,6 +76,18 @@ def _background_state(background: Background) -> PartState:
                 "skipped": state.skipped,
             }
             for name, state in background.states.items()
+        },
+    )
+
+
+def _secrets_state(rotation: SecretRotation) -> PartState:
+    problems = {secret.problem for secret in rotation.followed.values()}
+    return _state(
+        "secrets",
+        next((problem for problem in ("unreadable", "refused", "untried") if problem in problems), None),
+        files={
+            variable: {"file": str(secret.file), "problem": secret.problem, "taken_ms": secret.taken_ms}
+            for variable, secret in rotation.followed.items()
         },
     )
 

@@ -1,6 +1,6 @@
 """Every variable: type, default, bounds, secrecy; all faults told at once (contract/operations.md)."""
 
 from entitlements.config.loading import InvalidConfig, LoadedConfig, Origin, load
-from entitlements.config.variables import SidecarConfig
+from entitlements.config.variables import SECRETS, SidecarConfig
 
-__all__ = ["InvalidConfig", "LoadedConfig", "Origin", "SidecarConfig", "load"]
+__all__ = ["SECRETS", "InvalidConfig", "LoadedConfig", "Origin", "SidecarConfig", "load"]

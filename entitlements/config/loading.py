@@ -12,6 +12,7 @@ from pydantic import SecretStr, ValidationError
 
 from entitlements.config.memory_size import default_cache_size_bytes
 from entitlements.config.variables import SECRETS, SidecarConfig, derived_urls, variable_names
+from entitlements.secret_file import UnusableSecretFile, read_secret
 
 MASK = "********"
 PEM_FILES = (
@@ -22,8 +23,6 @@ PEM_FILES = (
     "sidecar_redis_cert_file",
     "sidecar_redis_key_file",
 )
-MAX_SECRET_FILE_BYTES = 65_536
-"""A larger file is no secret."""
 MAX_SHOWN_CHARACTERS = 80
 """So much of a wrong value is shown."""
 _OWN_PREFIX = "SIDECAR_"
@@ -67,6 +66,8 @@ class LoadedConfig:
     config: SidecarConfig
     origins: Mapping[str, Origin]
     """By variable."""
+    secret_files: Mapping[str, Path]
+    """Where the secrets stand that were read from files, by variable."""
     warnings: tuple[str, ...]
     """What looks like a mistake but does not keep the sidecar from starting."""
 
@@ -99,7 +100,14 @@ def load(
     origins |= dict.fromkeys((name.upper() for name in derived), Origin.DERIVED)
     all_origins = {name: origins.get(name, Origin.DEFAULT) for name in variable_names()}
     return LoadedConfig(
-        config=config, origins=all_origins, warnings=_typos(environ) + _oddities(config, environ)
+        config=config,
+        origins=all_origins,
+        secret_files={
+            name: Path(environ[f"{name}_FILE"].strip())
+            for name in SECRETS
+            if all_origins[name] is Origin.FILE
+        },
+        warnings=_typos(environ) + _oddities(config, environ),
     )
 
 
@@ -142,14 +150,9 @@ def _read_secret(name: str, file_name: str, values: dict[str, Any]) -> str | Non
     if name.lower() in values:
         return f"{name} and {variable} are both set; only one of them may be set"
     try:
-        with Path(file_name).open("rb") as file:
-            secret = file.read(MAX_SECRET_FILE_BYTES + 1).decode().rstrip("\r\n")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is not text"
-        return f"{variable} is {file_name!r}, which cannot be read ({reason}); it must name a readable file"
-    if not secret or len(secret) > MAX_SECRET_FILE_BYTES:
-        return f"{variable} is {file_name!r}, which is empty or too large; it may name the file of a secret"
-    values[name.lower()] = secret
+        values[name.lower()] = read_secret(Path(file_name))
+    except UnusableSecretFile as error:
+        return f"{variable} is {file_name!r}, {error}; it must name the readable file of a secret"
     return None
 
 

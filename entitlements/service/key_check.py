@@ -33,6 +33,14 @@ class KeyVerdict(enum.Enum):
     """Offline mode asks nobody."""
 
 
+def verdict_of(error: UpstreamError) -> KeyVerdict:
+    """What a failed question about the key says of it."""
+    if isinstance(error, Offline):
+        return KeyVerdict.NOT_NEEDED
+    # To one customer's fetch a 403 says nothing of the key; where the key is asked about, it does.
+    return KeyVerdict.REFUSED if isinstance(error, KeyRefused | Forbidden) else KeyVerdict.UNKNOWN
+
+
 class KeyChecker(Protocol):
     """Who can ask the cloud about the key."""
 
@@ -66,18 +74,19 @@ class KeyCheck:
     async def _ask(self, checker: KeyChecker) -> bool:
         try:
             await checker.check_key(budget_seconds=CHECK_BUDGET_SECONDS)
-        except Offline:
-            self.verdict = KeyVerdict.NOT_NEEDED
-            return False
         except UpstreamError as error:
-            # To one customer's fetch a 403 says nothing of the key; where the key is asked about, it does.
-            is_refused = isinstance(error, KeyRefused | Forbidden)
-            self.verdict = KeyVerdict.REFUSED if is_refused else KeyVerdict.UNKNOWN
+            self.verdict = verdict_of(error)
+            if self.verdict is KeyVerdict.NOT_NEEDED:
+                return False
             self.has_failed = True
             metrics.INITIALIZATION_ERRORS.inc()
             self._log.warning(error.outcome, "the API key could not be verified: %s", error)
             return False
-        self.verdict = KeyVerdict.VALID
-        self.has_failed = False
+        self.accepted()
         logger.info("the API key is valid")
         return True
+
+    def accepted(self) -> None:
+        """The cloud took the key that is in use."""
+        self.verdict = KeyVerdict.VALID
+        self.has_failed = False

@@ -4,7 +4,7 @@ import asyncio
 import enum
 import logging
 import ssl
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from random import Random
@@ -30,6 +30,7 @@ from entitlements.upstream.feed_protocol import (
     classify_status,
 )
 from entitlements.upstream.graphql_documents import SUBSCRIPTIONS
+from entitlements.upstream.identity import Identity
 from entitlements.upstream.network import Network
 
 logger = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ class Feed:
         self,
         *,
         url: str,
-        headers: Mapping[str, str],
+        identity: Identity,
         listener: FeedListener,
         clock: Clock,
         random: Random,
@@ -126,7 +127,8 @@ class Feed:
         self.state = FeedState()
         self._url = f"{url}/graphql"
         self._network = network
-        self._headers = headers
+        self._identity = identity
+        self._awake = asyncio.Event()
         self._listener = listener
         self._clock = clock
         self._random = random
@@ -141,9 +143,19 @@ class Feed:
                 problem = await self._follow_once()
                 await self.unfollowed(problem)
                 metrics.FEED_RECONNECTS.labels(problem.value).inc()
-                await asyncio.sleep(self._backoff_seconds(problem))
+                await self._wait(self._backoff_seconds(problem))
         finally:
             self._enter(FeedPhase.STOPPED)
+
+    def try_now(self) -> None:
+        """Ends a pause before its time: what was in the way may be gone, such as a refused key."""
+        self._awake.set()
+
+    async def _wait(self, seconds: float) -> None:
+        self._awake.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._awake.wait()
 
     async def _follow_once(self) -> Problem:
         """Connects and follows for as long as it goes; returns why it ended."""
@@ -153,7 +165,7 @@ class Feed:
                 proxy=self._network.proxies.proxy_of(self._url),
                 ssl=self._network.trust.context() if self._url.startswith("wss:") else None,
                 subprotocols=[SUBPROTOCOL],
-                additional_headers={"User-Agent": self._headers["User-Agent"]},
+                additional_headers={"User-Agent": self._identity.headers["User-Agent"]},
                 user_agent_header=None,
                 open_timeout=self._timings.handshake_seconds,
                 close_timeout=1,
@@ -162,7 +174,7 @@ class Feed:
                 max_queue=MAX_FRAMES_BUFFERED,
                 logger=_silent,
             ) as socket:
-                protocol = FeedProtocol(headers=self._headers, subscriptions=SUBSCRIPTIONS)
+                protocol = FeedProtocol(headers=self._identity.headers, subscriptions=SUBSCRIPTIONS)
                 await _Connection(self, socket, protocol, self._timings, self._random).follow()
         except _Ended as ended:
             return ended.problem

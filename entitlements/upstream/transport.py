@@ -12,7 +12,7 @@ import logging
 import select
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -24,6 +24,7 @@ from aiohttp.payload import TOO_LARGE_BYTES_BODY
 from yarl import URL
 
 from entitlements import metrics
+from entitlements.upstream.identity import Identity
 from entitlements.upstream.network import Network
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ RENEW_SECONDS = 5.0
 """Where nothing at all was answered for so long, all that is kept for that host is made anew."""
 MAX_FIELD_BYTES = 32 * 1024
 """Of one header of an answer."""
+_UNCHANGING = (("Accept-Encoding", "gzip"),)
 TURNS_TO_READ = 5
 """Of the loop: what is on a socket is read by then, and if it is TLS's end, the connection is closed."""
 MAX_SOILED = 8
@@ -97,17 +99,17 @@ class _Way:
 
 
 class CloudTransport(httpx.AsyncBaseTransport):
-    """Sends requests with these headers added: the key, and who asks."""
+    """Sends requests with the headers of their sender added: the key, and who asks."""
 
     def __init__(
         self,
         *,
-        identity: Mapping[str, str],
+        identity: Identity,
         network: Network,
         monotonic: Callable[[], float],
     ) -> None:
         self.network = network
-        self._headers = [("Accept-Encoding", "gzip"), *identity.items()]
+        self.identity = identity
         self.large = asyncio.Semaphore(1)
         """Held by the one request of all whose answer is large."""
         self._monotonic = monotonic
@@ -148,7 +150,7 @@ class CloudTransport(httpx.AsyncBaseTransport):
                     request.method,
                     URL(url, encoded=True),
                     # Not as the session's own: those would be told a proxy as well, the key among them.
-                    headers=[*self._headers, *request.headers.multi_items()],
+                    headers=[*_UNCHANGING, *self.identity.headers.items(), *request.headers.multi_items()],
                     data=_body(request.content),
                     allow_redirects=False,
                     proxy=self.network.proxies.proxy_of(url),

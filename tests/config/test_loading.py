@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from entitlements.config import InvalidConfig, LoadedConfig, Origin, load
-from entitlements.config.loading import MASK, MAX_SECRET_FILE_BYTES, MAX_SHOWN_CHARACTERS
+from entitlements.config.loading import MASK, MAX_SHOWN_CHARACTERS
 from entitlements.config.variables import SECRETS, variable_names
+from entitlements.secret_file import MAX_SECRET_FILE_BYTES
 
 KEY = "a-made-up-key"
 
@@ -165,6 +166,7 @@ def test_every_secret_may_be_read_from_a_file(tmp_path: Path, name: str) -> None
 
     assert secret == getattr(found.config, name.lower()).get_secret_value()
     assert Origin.FILE is found.origins[name]
+    assert {name: file} == found.secret_files
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from tests.documentation.pages import PAGES, commands
 from tests.harness import client_of, is_granted, running_sidecar
 
 DEMO = "127.0.0.1:8081"
+OK, UNAUTHORIZED = 200, 401
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -57,6 +58,30 @@ async def test_http_and_grpc_answer_the_same(emulator: Emulator, tmp_path: Path)
     assert (400, "invalid_argument") == (unreadable.status_code, unreadable.json()["code"])
     assert (3, None) == (requests, parts["http"]["problem"])
     assert "a-token-of-the-test" not in sidecar.output
+
+
+async def test_a_rotated_token_is_asked_for_without_a_restart(emulator: Emulator, tmp_path: Path) -> None:
+    token_file = tmp_path / "token"
+    token_file.write_text("first-token-of-the-test")
+    variables = {"SIDECAR_HTTP_PORT": "0", "SIDECAR_HTTP_TOKEN_FILE": str(token_file)}
+
+    async def status(token: str) -> int:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            url = f"http://127.0.0.1:{sidecar.api_port}/{SERVICE}/GetBooleanEntitlement"
+            headers = {"Authorization": f"Bearer {token}"}
+            asked = {"customerId": "c", "featureId": "f"}
+            return (await client.post(url, json=asked, headers=headers)).status_code
+
+    async with running_sidecar(emulator, tmp_path, **variables) as sidecar:
+        before = await status("second-token-of-the-test")
+        token_file.write_text("second-token-of-the-test")
+        async with asyncio.timeout(20):
+            while await status("second-token-of-the-test") != OK:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.05)
+        after = await status("first-token-of-the-test")
+
+    assert UNAUTHORIZED == before == after
+    assert "second-token-of-the-test" not in sidecar.output
 
 
 def curl_commands() -> list[str]:

@@ -23,6 +23,8 @@ ELSEWHERE = {
     "entitlements/composition/shared_redis.py": "tests/project/test_shared_redis.py",
     "entitlements/composition/meanings.py": "tests/composition/test_states.py",
     "entitlements/consumers.py": "tests/doors/test_consumers.py",
+    "entitlements/secret_file.py": "tests/service/test_secret_rotation.py",
+    "entitlements/upstream/identity.py": "tests/composition/test_rotation.py",
     "entitlements/metrics.py": "tests/doors/test_leaves.py",
     "entitlements/rate_limited_log.py": "tests/doors/test_leaves.py",
     "entitlements/service/completeness.py": "tests/service/test_sharing.py",

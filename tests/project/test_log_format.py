@@ -9,6 +9,8 @@ import pytest
 from entitlements.config import load
 from entitlements.correlation import CALL_METADATA
 from entitlements.domain.errors import KeyRefused
+from entitlements.secret_file import KnownSecrets
+from sidecar_project import log_format
 from sidecar_project.log_format import STRUCK_OUT, ConsoleLines, Correlated, JsonLines, logging_config
 
 
@@ -27,7 +29,7 @@ def with_error(message: str) -> logging.LogRecord:
 
 
 def test_a_line_is_one_json_object() -> None:
-    lines = JsonLines(message_key="msg", error_key="err", secrets=())
+    lines = JsonLines(message_key="msg", error_key="err")
 
     assert {
         "level": "warn",
@@ -39,7 +41,7 @@ def test_a_line_is_one_json_object() -> None:
 
 
 def test_the_keys_are_configurable() -> None:
-    lines = JsonLines(message_key="message", error_key="error", secrets=())
+    lines = JsonLines(message_key="message", error_key="error")
 
     line = json.loads(lines.format(with_error("boom")))
 
@@ -50,7 +52,7 @@ def test_the_keys_are_configurable() -> None:
 @pytest.mark.parametrize("error_key", ["err", "error", "problem"])
 def test_a_failure_stands_under_the_key_of_the_vendors_lines(error_key: str) -> None:
     """Whether it is among the arguments or told beside them; a line without one has no such key."""
-    lines = JsonLines(message_key="msg", error_key=error_key, secrets=())
+    lines = JsonLines(message_key="msg", error_key=error_key)
     refused = KeyRefused("api")
 
     by_argument, beside, none = (
@@ -67,11 +69,19 @@ def test_a_failure_stands_under_the_key_of_the_vendors_lines(error_key: str) -> 
     assert f"not verified: {refused}" == by_argument["msg"]
 
 
+@pytest.fixture
+def _a_secret_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = KnownSecrets()
+    known.add("secret-key")
+    monkeypatch.setattr(log_format, "KNOWN_SECRETS", known)
+
+
+@pytest.mark.usefixtures("_a_secret_is_known")
 @pytest.mark.parametrize(
     "lines",
     [
-        JsonLines(message_key="msg", error_key="err", secrets=("secret-key",)),
-        ConsoleLines(secrets=("secret-key",)),
+        JsonLines(message_key="msg", error_key="err"),
+        ConsoleLines(),
     ],
 )
 def test_a_secret_is_struck_out_wherever_it_stands(lines: logging.Formatter) -> None:
@@ -82,15 +92,14 @@ def test_a_secret_is_struck_out_wherever_it_stands(lines: logging.Formatter) -> 
 
 
 def test_a_line_for_people() -> None:
-    text = ConsoleLines(secrets=()).format(a_record("a %s", 1))
+    text = ConsoleLines().format(a_record("a %s", 1))
 
     assert text.endswith("WARNING a 1")
 
 
+@pytest.mark.usefixtures("_a_secret_is_known")
 def test_a_line_for_people_tells_what_else_is_known() -> None:
-    text = ConsoleLines(secrets=("secret-key",)).format(
-        a_record("a worker ended", pid=7, told="two\nlines of secret-key")
-    )
+    text = ConsoleLines().format(a_record("a worker ended", pid=7, told="two\nlines of secret-key"))
 
     assert text.endswith(rf"WARNING a worker ended pid=7 told='two\nlines of {STRUCK_OUT}'")
 

@@ -9,13 +9,12 @@ from entitlements.upstream.edge import EdgeSource
 from entitlements.upstream.graphql import GraphqlApi
 from entitlements.upstream.transport import CloudTransport
 from tests.fakes import FakeClock
-from tests.upstream.parts import a_transport
+from tests.upstream.parts import a_transport, an_identity
 
 
 @pytest.fixture
 async def http_client(emulator: Emulator) -> AsyncIterator[CloudTransport]:
-    identity = {"X-API-KEY": emulator.api_key, "X-SDK-INSTANCE-ID": "instance-1", "User-Agent": "tests"}
-    async with a_transport(identity) as transport:
+    async with a_transport(an_identity(emulator.api_key)) as transport:
         yield transport
 
 

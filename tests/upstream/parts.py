@@ -3,19 +3,26 @@
 import time
 from collections.abc import Callable, Mapping
 
+from entitlements.upstream.identity import Identity
 from entitlements.upstream.network import Network
 from entitlements.upstream.shares import Share
 from entitlements.upstream.transport import CloudTransport
 
 
+def an_identity(api_key: str) -> Identity:
+    """A test that asks by this key."""
+    return Identity(api_key, instance_id="instance-1", user_agent="tests")
+
+
 def a_transport(
-    identity: Mapping[str, str] | None = None,
+    identity: Identity | None = None,
     *,
     environment: Mapping[str, str] | None = None,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> CloudTransport:
     """Real connections; no proxy, and the system's authorities, unless told otherwise."""
-    return CloudTransport(identity=identity or {}, network=Network.of(environment or {}), monotonic=monotonic)
+    identity = identity or an_identity("no-key")
+    return CloudTransport(identity=identity, network=Network.of(environment or {}), monotonic=monotonic)
 
 
 def a_share(at_a_time: int = 100) -> Share:

@@ -17,6 +17,7 @@ from entitlements.upstream.feed_protocol import Problem
 from entitlements.upstream.network import Network
 from tests.cloud_states import boolean_state
 from tests.upstream.clouds import Cloud, a_proxy, an_answer
+from tests.upstream.parts import an_identity
 
 QUICK = FeedTimings(
     ping_seconds=0.1,
@@ -73,7 +74,7 @@ def a_feed(
 ) -> Feed:
     return Feed(
         url=url or emulator.ws_url,
-        headers={"X-API-KEY": emulator.api_key, "User-Agent": "tests"},
+        identity=an_identity(emulator.api_key),
         listener=listener,
         clock=SystemClock(),
         random=Random(1),

@@ -54,7 +54,7 @@ async def gateway() -> AsyncIterator[Gateway]:
 
 @pytest.fixture
 async def bounded(gateway: Gateway) -> AsyncIterator[GraphqlApi]:
-    async with a_transport({}) as transport:
+    async with a_transport() as transport:
         yield GraphqlApi(transport, base_url=gateway.url, clock=FakeClock(), write_attempts=1)
 
 

@@ -15,7 +15,7 @@ from entitlements.upstream.exchange import Exchange
 from entitlements.upstream.transport import RENEW_SECONDS, CloudTransport
 from tests.fakes import FakeClock
 from tests.upstream.clouds import Cloud, a_proxy, an_answer
-from tests.upstream.parts import a_share, a_transport
+from tests.upstream.parts import a_share, a_transport, an_identity
 
 GOOD = an_answer(b'{"data": {"a": 1}}')
 
@@ -27,7 +27,7 @@ def echo(head: bytes) -> bytes:
 
 @pytest.fixture
 async def transport() -> AsyncIterator[CloudTransport]:
-    async with a_transport({"X-API-KEY": "key"}) as transport:
+    async with a_transport(an_identity("key")) as transport:
         yield transport
 
 
@@ -225,7 +225,7 @@ async def test_a_proxy_is_asked_with_what_it_is_to_know(authority: trustme.CA, *
     tls = serving(authority, "cloud.test") if is_tls else None
     async with Cloud(echo).listening(tls) as cloud, a_proxy(cloud.port) as (port, heads):
         environment = {"ALL_PROXY": f"http://me:secret@127.0.0.1:{port}"}
-        async with a_transport({"X-API-KEY": "key"}, environment=environment) as transport:
+        async with a_transport(an_identity("key"), environment=environment) as transport:
             answer = await get(transport, f"{'https' if is_tls else 'http'}://cloud.test/x")
 
     assert b"/x" == answer

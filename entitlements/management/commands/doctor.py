@@ -12,7 +12,7 @@ from django.core.cache import caches
 from django.core.management.base import BaseCommand, CommandParser
 
 from entitlements.clock import SystemClock
-from entitlements.composition import REDIS_CACHE, identity_headers
+from entitlements.composition import REDIS_CACHE
 from entitlements.config import LoadedConfig, SidecarConfig
 from entitlements.management.diagnosis.cloud import examine_cloud
 from entitlements.management.diagnosis.finding import Finding, Verdict, fault, ok, warning
@@ -74,7 +74,7 @@ def _settings(loaded: LoadedConfig, problems: tuple[str, ...]) -> Iterator[Findi
 
 
 async def _cloud(config: SidecarConfig) -> list[Finding]:
-    return [finding async for finding in examine_cloud(config, identity_headers(config), clock=SystemClock())]
+    return [finding async for finding in examine_cloud(config, clock=SystemClock())]
 
 
 def _redis_client(config: SidecarConfig) -> Client | None:

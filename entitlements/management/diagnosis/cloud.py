@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from random import Random
@@ -33,9 +33,7 @@ _MEND_KEY = "take the full access key of this environment from Stigg, and put it
 _MEND_TRUST = "set SSL_CERT_FILE to the certificate of its authority, or ask who intercepts TLS here"
 
 
-async def examine_cloud(
-    config: SidecarConfig, identity: Mapping[str, str], *, clock: Clock
-) -> AsyncIterator[Finding]:
+async def examine_cloud(config: SidecarConfig, *, clock: Clock) -> AsyncIterator[Finding]:
     """Each part of the way, those it leads over first; a part behind a broken one is left out."""
     if config.offline:
         yield skipped("cloud", "OFFLINE: nobody is asked")
@@ -56,7 +54,7 @@ async def examine_cloud(
             edge = EdgeSource(http, base_url=config.edge_api_url, clock=clock)
             yield await _service("Edge", "EDGE_API_URL", edge)
         if "WS_URL" in reached:
-            yield await _feed(http, config.ws_url, identity, clock)
+            yield await _feed(http, config.ws_url, clock)
 
 
 async def _examine_way(http: CloudTransport, variable: str, url: str) -> AsyncIterator[Finding]:
@@ -139,10 +137,10 @@ class _Listener:
         """Is nobody's."""
 
 
-async def _feed(http: CloudTransport, url: str, identity: Mapping[str, str], clock: Clock) -> Finding:
+async def _feed(http: CloudTransport, url: str, clock: Clock) -> Finding:
     feed = Feed(
         url=url,
-        headers=identity,
+        identity=http.identity,
         listener=_Listener(),
         clock=clock,
         random=Random(),  # noqa: S311 - for jitter
