@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from entitlements.domain.bounds import LATEST_MS
 from entitlements.domain.errors import SidecarError
+from entitlements.domain.moments import LATEST_MS
 
 _Kind = TypeVar("_Kind")
 
@@ -52,7 +52,7 @@ class Fields:
     def text(self, name: str) -> str | None:
         """A string; half a surrogate pair, which JSON can name and no wire carries, becomes `?`."""
         text = self._typed(name, str, "a string")
-        return None if text is None else _sendable(text)
+        return None if text is None else sendable(text)
 
     def required_text(self, name: str) -> str:
         """A string that is not empty.
@@ -72,11 +72,10 @@ class Fields:
     def number(self, name: str) -> float | None:
         """A finite number."""
         value = self._values.get(name)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
+        number = finite_number(value)
+        if value is not None and number is None:
             raise self._junk(name, "a finite number")
-        return float(value)
+        return number
 
     def moment(self, name: str) -> int | None:
         """Epoch milliseconds."""
@@ -101,7 +100,7 @@ class Fields:
         values = self._typed(name, list, "a list") or []
         if not all(isinstance(each, str) for each in values):
             raise self._junk(name, "a list of strings")
-        return tuple(map(_sendable, values))
+        return tuple(map(sendable, values))
 
     def objects(self) -> "list[Fields]":
         """All values of this object, each an object."""
@@ -185,12 +184,17 @@ def _as_javascript_has_it(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _sendable(text: str) -> str:
+def sendable(text: str) -> str:
+    """A text with `?` for half a surrogate pair, which JSON can name and no wire carries."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def _is_finite(value: float) -> bool:
+def finite_number(value: object) -> float | None:
+    """A finite number, or None; integers that no double holds are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
     try:
-        return math.isfinite(value)
-    except OverflowError:  # an integer too large for a double
-        return False
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None

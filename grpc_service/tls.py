@@ -6,7 +6,7 @@ A renewed certificate needs no restart. One that cannot be used is said once, an
 import logging
 import threading
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ import grpc
 
 from entitlements import metrics
 from entitlements.clock import SystemClock
+from entitlements.domain.moments import moment_from_ms
 from entitlements.domain.ports import Clock
 from entitlements.file_version import FileVersion, file_version
 
@@ -112,7 +113,7 @@ class _Follower:
     def _log(self, material: _Material) -> None:
         metrics.TLS_CERTIFICATE_EXPIRES.set(material.expires_at.timestamp())
         details = {"file": str(self._files.certificate), "expires_at": material.expires_at.isoformat()}
-        if material.expires_at <= datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC):
+        if material.expires_at <= moment_from_ms(self._clock.now_ms()):
             logger.error("the TLS certificate has expired; clients refuse it", extra=details)
         else:
             logger.info("serving TLS with a certificate", extra=details)

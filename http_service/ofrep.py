@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 import grpc
 from google.protobuf.message import Message
 
+from entitlements.domain.bounds import INT32_MAX
 from entitlements.domain.ports import FallbackRules
 from grpc_service.errors import PublicStatus
 from grpc_service.generated import sidecar_pb2 as pb
@@ -20,7 +21,7 @@ from grpc_service.servicer import SERVICE
 from http_service.messages import Request, Response, json_bytes
 
 FLAGS = "/ofrep/v1/evaluate/flags"
-UNLIMITED = 2**31 - 1
+UNLIMITED = INT32_MAX
 """The number of what is unlimited: the largest that every client's integer holds."""
 RETRY_AFTER_SECONDS = b"1"
 _ASPECTS = frozenset({"limit", "usage", "remaining"})

@@ -28,13 +28,13 @@ from entitlements.admin.holdings import (
     listed_in_memory,
     listed_in_redis,
 )
-from entitlements.admin.overview import duration, size
 from entitlements.admin.site import site
 from entitlements.composition import Sidecar, sidecar
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.freshness import NEVER, state_of
 from entitlements.domain.ports import Source
 from entitlements.models import CachedCustomer
+from entitlements.service.figures import duration_from_ms, size_from_bytes
 from entitlements.upstream.state_documents import state_from_entity
 
 MAX_SELECTED = 200
@@ -236,11 +236,15 @@ def _row(built: Sidecar, held: Held) -> dict[str, Any]:
         "value": key_text(held.key),
         "tier": held.tier.value,
         "state": state_of(held.cached, trust=built.feed_applier.trust, now=now).value,
-        "age": "unconfirmed" if confirmed_at == NEVER else duration(max(now - confirmed_at, 0)),
-        "size": "-" if held.size_bytes is None else size(held.size_bytes),
+        "age": _age(confirmed_at, now),
+        "size": "-" if held.size_bytes is None else size_from_bytes(held.size_bytes),
         "entitlements": len(entity.features) + len(entity.credits),
         "reason": entity.denied_reason and entity.denied_reason.value,
     }
+
+
+def _age(confirmed_at: float, now: float) -> str:
+    return "unconfirmed" if confirmed_at == NEVER else duration_from_ms(max(now - confirmed_at, 0) * 1000)
 
 
 def _selected(request: HttpRequest) -> list[EntityKey]:

@@ -1,6 +1,5 @@
 """An entity's entitlements as a person reads them: what is granted, how much is used, when it starts anew."""
 
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from entitlements.domain.decision import Decision
@@ -13,6 +12,7 @@ from entitlements.domain.entitlement import (
 )
 from entitlements.domain.entity import Entity
 from entitlements.domain.evaluation import evaluate_list
+from entitlements.service.figures import amount, date_from_ms
 from entitlements.service.wording import REASONS
 
 
@@ -82,11 +82,6 @@ def _row(decision: Decision) -> EntitlementRow:
     )
 
 
-def amount(number: float) -> str:
-    """A number for people: no fraction where there is none."""
-    return f"{number:,.0f}" if number == int(number) else f"{number:,.10g}"
-
-
 def _percent(current: float, limit: float) -> int:
     if limit <= 0:
         return 100
@@ -94,9 +89,4 @@ def _percent(current: float, limit: float) -> int:
 
 
 def _moment(word: str, moment_ms: int | None) -> list[str]:
-    if moment_ms is None:
-        return []
-    try:
-        return [f"{word} {datetime.fromtimestamp(moment_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"]
-    except (OverflowError, ValueError, OSError):
-        return [f"{word} {moment_ms} ms"]
+    return [] if moment_ms is None else [f"{word} {date_from_ms(moment_ms)}"]

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
@@ -17,12 +16,13 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from entitlements.admin.site import site
 from entitlements.composition import OutboxParts, sidecar
 from entitlements.domain.errors import OutboxUnavailable
+from entitlements.domain.moments import moment_from_ms
 from entitlements.domain.outbox import DeadLetter, OutboxState, Replayed
 from entitlements.domain.outbox import OutboxEntry as Entry
 from entitlements.domain.ports import Outbox
 from entitlements.domain.usage import UsageEvent
 from entitlements.models import OutboxEntry
-from entitlements.service.wording import duration
+from entitlements.service.figures import duration_from_ms
 
 SHOWN = 100
 """How many of each are shown, those that wait longest."""
@@ -105,7 +105,7 @@ def _shown(request: HttpRequest, parts: OutboxParts) -> dict[str, Any]:
     oldest_ms = state.oldest_accepted_at_ms
     return {
         "state": state,
-        "oldest": None if oldest_ms is None else duration(max(now_ms - oldest_ms, 0)),
+        "oldest": None if oldest_ms is None else duration_from_ms(max(now_ms - oldest_ms, 0)),
         "waiting": [_row(entry) for entry in waiting],
         "dead": [_row(letter.entry) | {"reason": letter.reason} for letter in dead],
         "limit": SHOWN,
@@ -125,7 +125,7 @@ def _row(entry: Entry) -> dict[str, Any]:
         "name": write.event_name if isinstance(write, UsageEvent) else write.feature_id,
         "customer": write.key.customer_id,
         "resource": write.key.resource_id,
-        "accepted_at": datetime.fromtimestamp(entry.accepted_at_ms / 1000, UTC),
+        "accepted_at": moment_from_ms(entry.accepted_at_ms),
         "content": json.dumps(_plain(dataclasses.asdict(write)), indent=2, ensure_ascii=False),
     }
 

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.http import HttpRequest
 
 from entitlements.admin.history import HISTORY, Point
 from entitlements.composition import VERSION, Sidecar, sidecar
+from entitlements.domain.moments import moment_from_ms
+from entitlements.service.figures import date_from_ms, duration_from_ms, size_from_bytes
 
 RECENT_SECONDS = 300.0
 """What the figures at the top are about."""
@@ -61,7 +62,7 @@ def context(_request: HttpRequest) -> dict[str, Any]:
         "parts": [_part(name, state) for name, state in parts.items()],
         "counts_all_workers": HISTORY.counts_all_workers,
         "version": VERSION,
-        "uptime": duration(built.health.uptime_seconds),
+        "uptime": duration_from_ms(built.health.uptime_seconds * 1000),
     }
 
 
@@ -81,18 +82,23 @@ def _figures(built: Sidecar, parts: _Parts) -> list[Figure]:
     if span is not None:
         earlier, now = span
         seconds = max((now.at_ms - earlier.at_ms) / 1000, 1)
-        about = f"in the last {duration(seconds)}"
+        about = f"in the last {duration_from_ms(seconds * 1000)}"
         requests = f"{(now.requests - earlier.requests) / seconds:,.1f} /s"
         reads = now.hits - earlier.hits + now.misses - earlier.misses
         hit_rate = f"{(now.hits - earlier.hits) / reads:.1%}" if reads else _NOTHING
         fallbacks = f"{now.fallbacks - earlier.fallbacks:,.0f}"
     memory = parts["memory"]
+    size = size_from_bytes(_number(memory["bytes"]))
     return [
         Figure("Requests", requests, about),
         Figure("Answered from the cache", hit_rate, about),
         Figure("Fallbacks", fallbacks, about),
         Figure("Freshness", *_freshness(built, parts["feed"])),
-        Figure("In memory", f"{memory['entries']:,}", f"{size(_number(memory['bytes']))} of this process"),
+        Figure(
+            "In memory",
+            f"{memory['entries']:,}",
+            f"{size} of this process",
+        ),
     ]
 
 
@@ -100,13 +106,16 @@ def _freshness(built: Sidecar, feed: _State) -> tuple[str, str]:
     if built.config.offline:
         return "Offline", "nobody is asked"
     if not feed["enabled"]:
-        return "By age", f"checked again after {duration(built.config.sidecar_max_unverified_seconds)}"
+        return (
+            "By age",
+            f"checked again after {duration_from_ms(built.config.sidecar_max_unverified_seconds * 1000)}",
+        )
     if not feed["following"]:
         return "Suspect", f"{feed['suspects_waiting']} wait to be checked again"
     last_ms = feed["last_event_ms"]
     if not last_ms:
         return "Live", "every change is told; none came yet"
-    return "Live", f"last change {duration((built.clock.now_ms() - _number(last_ms)) / 1000)} ago"
+    return "Live", f"last change {duration_from_ms(built.clock.now_ms() - _number(last_ms))} ago"
 
 
 def _number(value: object) -> float:
@@ -118,7 +127,7 @@ def _chart(points: list[Point], field: str, label: str, colour: str) -> str | No
         return None
     return json.dumps(
         {
-            "labels": [f"{datetime.fromtimestamp(each.at_ms / 1000, UTC):%H:%M:%S}" for each in points],
+            "labels": [f"{moment_from_ms(each.at_ms):%H:%M:%S}" for each in points],
             "datasets": [
                 {
                     "label": label,
@@ -149,36 +158,15 @@ def _part(name: str, state: _State) -> Part:
 
 def _told(key: str, value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and key.endswith("_ms"):
-        return f"{datetime.fromtimestamp(value / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        return date_from_ms(value, timespec="seconds")
     match value:
         case None | "":
             return _NOTHING
         case bool():
             return "yes" if value else "no"
         case int() | float():
-            return size(value) if key.endswith("bytes") else f"{value:,}"
+            return size_from_bytes(value) if key.endswith("bytes") else f"{value:,}"
         case Mapping():
             return ", ".join(f"{each}: {told}" for each, told in value.items()) or _NOTHING
         case _:
             return str(value)
-
-
-def size(size_bytes: float) -> str:
-    """Bytes for people."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size_bytes < 1000 or unit == "GB":  # noqa: PLR2004 - SI
-            break
-        size_bytes /= 1000
-    return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
-
-
-def duration(seconds: float) -> str:
-    """A stretch of time for people, by its largest unit or two."""
-    if seconds < 60:  # noqa: PLR2004 - a minute
-        return f"{seconds:.0f} s"
-    whole = timedelta(seconds=round(seconds))
-    hours, rest = divmod(whole.seconds, 3600)
-    minutes = rest // 60
-    if whole.days:
-        return f"{whole.days} d {hours} h"
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

@@ -9,9 +9,9 @@ from types import MappingProxyType
 
 from entitlements.cache.decoding import entitlement_from, reason_from, usage_from
 from entitlements.cache.encoding import credit_entry, feature_entry, usage_document
-from entitlements.domain.bounds import LATEST_MS
 from entitlements.domain.entitlement import CreditEntitlement, FeatureEntitlement, Usage
 from entitlements.domain.entity import Entity, EntityKey
+from entitlements.domain.moments import LATEST_MS
 from entitlements.domain.reason import AccessDeniedReason
 from entitlements.json_fields import Malformed, parsed, written
 

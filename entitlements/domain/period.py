@@ -1,18 +1,17 @@
 """Which usage period contains now: exact calendar arithmetic in UTC (contract/evaluation.md, section 1)."""
 
 import calendar
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from entitlements.domain.entitlement import ResetPeriod
+from entitlements.domain.moments import MILLISECOND, moment_from_ms, ms_from_moment
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 _MONTHS_A_YEAR = 12
 _FIXED_LENGTHS_MS = {
-    ResetPeriod.HOUR: timedelta(hours=1) // _MILLISECOND,
-    ResetPeriod.DAY: timedelta(days=1) // _MILLISECOND,
-    ResetPeriod.WEEK: timedelta(weeks=1) // _MILLISECOND,
+    ResetPeriod.HOUR: timedelta(hours=1) // MILLISECOND,
+    ResetPeriod.DAY: timedelta(days=1) // MILLISECOND,
+    ResetPeriod.WEEK: timedelta(weeks=1) // MILLISECOND,
 }
 
 
@@ -31,7 +30,9 @@ def period_containing(now_ms: int, *, anchor_ms: int, reset_period: ResetPeriod)
         return Period(start_ms, start_ms + length_ms)
     step = _MONTHS_A_YEAR if reset_period is ResetPeriod.YEAR else 1
     try:
-        return _calendar_period(_at(now_ms), anchor=_at(anchor_ms), months_a_period=step)
+        return _calendar_period(
+            moment_from_ms(now_ms), anchor=moment_from_ms(anchor_ms), months_a_period=step
+        )
     except (OverflowError, ValueError):
         return None
 
@@ -43,8 +44,8 @@ def _calendar_period(now: datetime, *, anchor: datetime, months_a_period: int) -
     if _add_months(anchor, number * months_a_period) > now:
         number -= 1
     return Period(
-        _ms(_add_months(anchor, number * months_a_period)),
-        _ms(_add_months(anchor, (number + 1) * months_a_period)),
+        ms_from_moment(_add_months(anchor, number * months_a_period)),
+        ms_from_moment(_add_months(anchor, (number + 1) * months_a_period)),
     )
 
 
@@ -52,11 +53,3 @@ def _add_months(anchor: datetime, months: int) -> datetime:
     year, month_index = divmod(anchor.year * _MONTHS_A_YEAR + anchor.month - 1 + months, _MONTHS_A_YEAR)
     last_day = calendar.monthrange(year, month_index + 1)[1]
     return anchor.replace(year=year, month=month_index + 1, day=min(anchor.day, last_day))
-
-
-def _at(epoch_ms: int) -> datetime:
-    return EPOCH + timedelta(milliseconds=epoch_ms)
-
-
-def _ms(moment: datetime) -> int:
-    return (moment - EPOCH) // _MILLISECOND

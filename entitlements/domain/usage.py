@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from entitlements.domain.bounds import LATEST_MS
 from entitlements.domain.entity import EntityKey, UsageUpdate
 from entitlements.domain.errors import InvalidRequest
+from entitlements.domain.moments import LATEST_MS
 
 MAX_USAGES_PER_CALL = 100
 """The API's own bound on reportUsageBulk (contract/upstream.md)."""

@@ -4,8 +4,8 @@ import json
 from math import isfinite
 from typing import Any
 
-from entitlements.domain.bounds import LATEST_MS
 from entitlements.domain.entity import EntityKey
+from entitlements.domain.moments import LATEST_MS
 from entitlements.domain.outbox import Write
 from entitlements.domain.usage import (
     EARLIEST_TIMESTAMP_MS,

@@ -1,18 +1,17 @@
 """An explanation as a JSON document, for pages and scripts."""
 
-from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
 from entitlements.domain.decision import Decision
+from entitlements.domain.moments import moment_from_ms
 from entitlements.domain.steps import Step
 from entitlements.service.explaining import Comparison, Explanation
+from entitlements.service.figures import amount, listed
 from entitlements.service.wording import (
     CAUSES,
-    amount,
     fallback_text,
     headline,
-    listed,
     provenance_text,
     step_text,
 )
@@ -53,7 +52,7 @@ def explanation_document(explanation: Explanation) -> dict[str, Any]:
             "text": fallback_text(explanation.fallback, explanation.fallback_origin),
         },
         "comparison": _comparison_document(explanation),
-        "decided_at": datetime.fromtimestamp(explanation.now_ms / 1000, UTC).isoformat(),
+        "decided_at": moment_from_ms(explanation.now_ms).isoformat(),
     }
 
 

@@ -4,9 +4,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from entitlements import metrics
+from entitlements.domain.moments import moment_from_ms
 from entitlements.domain.ports import Clock
 from entitlements.rate_limited_log import RateLimitedLog
 
@@ -94,7 +94,7 @@ class Health:
             seen = self._seen[name] = _Seen(state.problem, self._clock.now_ms())
         return {
             "problem": state.problem,
-            "since": datetime.fromtimestamp(seen.since_ms / 1000, UTC).isoformat(timespec="seconds"),
+            "since": moment_from_ms(seen.since_ms).isoformat(timespec="seconds"),
             "meaning": state.meaning,
             **state.details,
         }

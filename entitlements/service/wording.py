@@ -1,7 +1,6 @@
 """An explanation in sentences, for a tired person."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from entitlements.domain.decision import Query
 from entitlements.domain.entitlement import (
@@ -16,6 +15,7 @@ from entitlements.domain.ports import Source
 from entitlements.domain.reason import AccessDeniedReason
 from entitlements.domain.steps import Rule, Step
 from entitlements.service.explaining import Explanation
+from entitlements.service.figures import amount, duration_from_ms, listed, quoted
 from entitlements.service.reader import Provenance
 
 REASONS: Mapping[AccessDeniedReason, str] = {
@@ -75,9 +75,6 @@ _ORIGINS = {
     FallbackOrigin.ENVIRONMENT: "ENTITLEMENTS_FALLBACK",
     FallbackOrigin.DEFAULT: "the default, as none is configured",
 }
-_MINUTE_MS = 60_000
-_HOUR_MS = 60 * _MINUTE_MS
-_DAY_MS = 24 * _HOUR_MS
 
 
 def headline(explanation: Explanation) -> str:
@@ -99,31 +96,10 @@ def provenance_text(provenance: Provenance) -> str:
     """Where it came from, how old it is and how far it can be relied on."""
     parts = [_SOURCES[provenance.source]]
     if provenance.age_ms is not None:
-        parts.append(f"confirmed by the cloud {duration(provenance.age_ms)} ago")
+        parts.append(f"confirmed by the cloud {duration_from_ms(provenance.age_ms)} ago")
     if provenance.state is not None:
         parts.append(_STATES[provenance.state])
     return ", ".join(parts)
-
-
-def duration(ms: float) -> str:
-    """A span of time in at most two units."""
-    days, hours = int(ms // _DAY_MS), int(ms % _DAY_MS // _HOUR_MS)
-    minutes, seconds = int(ms % _HOUR_MS // _MINUTE_MS), int(ms % _MINUTE_MS // 1000)
-    units = ((days, "d"), (hours, "h"), (minutes, "min"), (seconds, "s"))
-    first = next((place for place, (count, _) in enumerate(units) if count), None)
-    if first is None:
-        return "less than 1 s"
-    return " ".join(f"{count} {unit}" for count, unit in units[first : first + 2] if count)
-
-
-def amount(number: float) -> str:
-    """A number as people write it."""
-    return f"{int(number):,}" if number == int(number) else f"{number:,.15g}"
-
-
-def quoted(text: str) -> str:
-    """An id or a value in quotes; control characters are spelled out."""
-    return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 def _question(step: Step, _: Explanation) -> str:
@@ -143,7 +119,7 @@ def _entitlement(step: Step, explanation: Explanation) -> str:
     text = f"{name} is known as {kind_of(step.subject).value}"
     until_ms = step.subject.valid_until_ms
     if until_ms is not None and until_ms <= explanation.now_ms:
-        text += f"; it was valid until {duration(explanation.now_ms - until_ms)} ago"
+        text += f"; it was valid until {duration_from_ms(explanation.now_ms - until_ms)} ago"
     return text
 
 
@@ -156,7 +132,7 @@ def _kind(step: Step, explanation: Explanation) -> str:
 def _period(step: Step, explanation: Explanation) -> str:
     assert isinstance(step.subject, MeteredEntitlement)  # noqa: S101 - only meters have periods
     usage = step.subject.usage
-    ago = duration(explanation.now_ms - (usage.period_end_ms or 0))
+    ago = duration_from_ms(explanation.now_ms - (usage.period_end_ms or 0))
     return f"its usage period ended {ago} ago: usage {amount(usage.current)} starts again at 0"
 
 
@@ -208,7 +184,7 @@ def _limit(step: Step, explanation: Explanation) -> str:
     text = f"{wanted} {compared} the limit of {limit}"
     if usage.period_end_ms is None:
         return text
-    return f"{text}; resets in {duration(usage.period_end_ms - explanation.now_ms)}"
+    return f"{text}; resets in {duration_from_ms(usage.period_end_ms - explanation.now_ms)}"
 
 
 def _balance(step: Step, explanation: Explanation) -> str:
@@ -249,11 +225,6 @@ def _asked_for(query: Query) -> str:
 def _balance_text(credit: CreditEntitlement) -> str:
     left, limit = amount(credit.remaining), amount(credit.usage_limit)
     return f"{quoted(credit.currency.currency_id)}: {left} of {limit} credits are left"
-
-
-def listed(values: Sequence[str]) -> str:
-    """Values in quotes."""
-    return ", ".join(map(quoted, values)) or "none"
 
 
 def fallback_text(fallback: FallbackValue, origin: FallbackOrigin) -> str:

@@ -1,21 +1,17 @@
 """JSON of others: each value is taken if it is what it should be, else it counts as absent."""
 
 import logging
-import math
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 from entitlements import metrics
-from entitlements.domain.bounds import LATEST_MS
+from entitlements.domain.moments import EARLIEST_MS, LATEST_MS, ms_from_iso
+from entitlements.json_fields import finite_number, sendable
 
 logger = logging.getLogger(__name__)
 
 JsonObject: TypeAlias = Mapping[str, Any]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
-_EARLIEST_MS = -62_135_596_800_000
 MAX_KINDS_TOLD = 100
 """How many kinds of what is not understood are logged; all are counted."""
 _told: set[str] = set()
@@ -40,7 +36,7 @@ def text(value: object) -> str | None:
     """A string, or None; half a surrogate pair, which JSON can name and no wire carries, becomes `?`."""
     if not isinstance(value, str):
         return None
-    return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    return sendable(value)
 
 
 def identifier(value: object) -> str | None:
@@ -58,13 +54,7 @@ def flag(value: object) -> bool | None:
 
 def number(value: object) -> float | None:
     """A finite number, or None; integers that no double holds count as absent."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        as_float = float(value)
-    except OverflowError:
-        return None
-    return as_float if math.isfinite(as_float) else None
+    return finite_number(value)
 
 
 def child(value: object) -> JsonObject | None:
@@ -76,8 +66,8 @@ def moment_ms(value: object) -> int | None:
     """Epoch milliseconds of an ISO 8601 string or of a number of milliseconds, or None."""
     if value is None:
         return None
-    found = _from_iso(value) if isinstance(value, str) else _from_number(number(value))
-    if found is None or not _EARLIEST_MS <= found <= LATEST_MS:
+    found = ms_from_iso(value) if isinstance(value, str) else _from_number(number(value))
+    if found is None or not EARLIEST_MS <= found <= LATEST_MS:
         skipped("date", value)
         return None
     return found
@@ -85,12 +75,3 @@ def moment_ms(value: object) -> int | None:
 
 def _from_number(value: float | None) -> int | None:
     return None if value is None else int(value)
-
-
-def _from_iso(value: str) -> int | None:
-    try:
-        moment = datetime.fromisoformat(value)
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-        return (moment - _EPOCH) // _MILLISECOND
-    except (ValueError, OverflowError):
-        return None

@@ -1,14 +1,12 @@
 """Reports and events → the API's input; its answers → receipts (contract/upstream.md, GraphQL over HTTP)."""
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from entitlements.domain.entitlement import NO_TIMESTAMP_MS
 from entitlements.domain.entity import UsageUpdate
+from entitlements.domain.moments import iso_from_ms
 from entitlements.domain.usage import UsageEvent, UsageReceipt, UsageReport
 from entitlements.upstream.json_values import JsonObject, child, moment_ms, number, text
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def report_input(report: UsageReport) -> dict[str, Any]:
@@ -19,7 +17,7 @@ def report_input(report: UsageReport) -> dict[str, Any]:
         "featureId": report.feature_id,
         "value": report.value,
         "updateBehavior": report.update_behavior and report.update_behavior.value,
-        "createdAt": _iso(report.created_at_ms),
+        "createdAt": _moment(report.created_at_ms),
         "dimensions": dict(report.dimensions) or None,
         "idempotencyKey": report.idempotency_key,
     }
@@ -34,7 +32,7 @@ def event_input(event: UsageEvent) -> dict[str, Any]:
         "resourceId": event.key.resource_id,
         "idempotencyKey": event.idempotency_key,
         "dimensions": dict(event.dimensions) or None,
-        "timestamp": _iso(event.timestamp_ms),
+        "timestamp": _moment(event.timestamp_ms),
     }
     return {name: value for name, value in given.items() if value is not None}
 
@@ -81,7 +79,5 @@ def _credit_updates(credit: JsonObject) -> list[UsageUpdate]:
     ]
 
 
-def _iso(moment: int | None) -> str | None:
-    if moment is None:
-        return None
-    return (_EPOCH + timedelta(milliseconds=moment)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _moment(moment_ms: int | None) -> str | None:
+    return None if moment_ms is None else iso_from_ms(moment_ms)

@@ -1,7 +1,6 @@
 """Domain values → the API's JSON of an entity, as `payloads` reads it (contract/upstream.md)."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from entitlements.domain.entitlement import (
@@ -17,9 +16,8 @@ from entitlements.domain.entitlement import (
     Usage,
 )
 from entitlements.domain.entity import Entity
+from entitlements.domain.moments import iso_from_ms
 from entitlements.domain.reason import AccessDeniedReason
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def state_from_entity(entity: Entity) -> dict[str, Any]:
@@ -125,7 +123,4 @@ def _reason(reason: AccessDeniedReason | None) -> str | None:
 
 
 def _moment(moment_ms: int | None) -> str | None:
-    """ISO 8601, as the API sends it."""
-    if moment_ms is None:
-        return None
-    return (_EPOCH + timedelta(milliseconds=moment_ms)).isoformat(timespec="milliseconds")
+    return None if moment_ms is None else iso_from_ms(moment_ms)

@@ -1,12 +1,11 @@
 """What is answered: value → message (contract/grpc.md, How values map)."""
 
-import math
 from collections.abc import Iterable, Mapping
 
 from google.protobuf import struct_pb2, timestamp_pb2
 from google.protobuf.json_format import ParseDict, ParseError
 
-from entitlements.domain.bounds import INT32_MAX, INT32_MIN
+from entitlements.domain.bounds import int32
 from entitlements.domain.decision import NO_ENTITLEMENT, Decision, Query
 from entitlements.domain.entitlement import (
     BooleanEntitlement,
@@ -328,8 +327,7 @@ def _reason(reason: AccessDeniedReason | None) -> pb.AccessDeniedReason.ValueTyp
 
 
 def _int32(value: float | None) -> int | None:
-    """Rounded toward zero and clamped."""
-    return None if value is None else max(INT32_MIN, min(INT32_MAX, math.trunc(value)))
+    return None if value is None else int32(value)
 
 
 def _timestamp(moment_ms: int | None) -> timestamp_pb2.Timestamp | None:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from entitlements.admin.entitlement_rows import amount, entitlement_rows
+from entitlements.admin.entitlement_rows import entitlement_rows
 from entitlements.domain.entitlement import ResetPeriod
 from entitlements.domain.reason import AccessDeniedReason
 from tests.builders import NOW_MS, a_boolean_feature, a_metered_feature, a_usage, an_entity
@@ -43,7 +43,3 @@ def test_an_overdrawn_or_empty_limit_is_full_and_no_more() -> None:
     none = replace(a_metered_feature("b"), usage_limit=None, usage=a_usage(0.0))
 
     assert [100, 100] == [row.percent for row in entitlement_rows(an_entity(over, none), now_ms=NOW_MS)]
-
-
-def test_amounts_have_fractions_where_there_are_any() -> None:
-    assert ["1,000", "0.5", "1,234.25"] == [amount(n) for n in (1000.0, 0.5, 1234.25)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from emulator.server import Emulator
-from entitlements.admin.overview import duration, problems, size
+from entitlements.admin.overview import problems
 from tests.admin.test_access import Session
 from tests.admin.visitor import PASSWORD, USERNAME
 from tests.cloud_states import boolean_state
@@ -33,11 +33,6 @@ def test_each_trouble_is_told_by_what_it_means() -> None:
 
 def test_a_draining_process_says_so() -> None:
     assert ["This process drains: balancers turn elsewhere."] == list(problems({}, is_serving=False))
-
-
-def test_amounts_are_for_people() -> None:
-    assert ["12 B", "1.5 kB", "2.0 GB", "4000.0 GB"] == [size(n) for n in (12, 1500, 2e9, 4e12)]
-    assert ["7 s", "2 min", "3 h 20 min", "2 d 1 h"] == [duration(n) for n in (7, 125, 12_000, 176_400)]
 
 
 @pytest.mark.timeout(120)

@@ -17,7 +17,6 @@ from entitlements.cache.codec import (
     encode_metadata,
     encode_usage,
 )
-from entitlements.domain.bounds import LATEST_MS
 from entitlements.domain.entitlement import (
     BooleanEntitlement,
     CreditEntitlement,
@@ -36,6 +35,7 @@ from entitlements.domain.entitlement import (
     Usage,
 )
 from entitlements.domain.entity import Entity
+from entitlements.domain.moments import LATEST_MS
 from entitlements.domain.reason import AccessDeniedReason
 from entitlements.json_fields import Malformed
 from entitlements.redis.scripts import encode_timestamp

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entitlements.domain.entitlement import ResetPeriod
-from entitlements.domain.period import EPOCH as DOMAINS_EPOCH
+from entitlements.domain.moments import EPOCH as DOMAINS_EPOCH
 from entitlements.domain.period import Period, period_containing
 
 EPOCH = datetime.fromtimestamp(0, tz=UTC)

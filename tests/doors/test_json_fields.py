@@ -4,7 +4,7 @@ from types import MappingProxyType
 
 import pytest
 
-from entitlements.domain.bounds import LATEST_MS
+from entitlements.domain.moments import LATEST_MS
 from entitlements.json_fields import Fields, Malformed, Unwritable, parsed, plain_number, written
 
 NESTED = "[" * 100_000

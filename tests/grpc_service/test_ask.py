@@ -32,7 +32,7 @@ async def demo(tmp_path: Path) -> AsyncIterator[SidecarProcess]:
     ("arguments", "code", "words"),
     [
         (("customer-demo", "feature-sso"), 0, ("granted", "from: edge, ")),
-        (("customer-demo", "feature-api-calls"), 0, ("granted", "used: 420 of 1000 calls", "resets: ")),
+        (("customer-demo", "feature-api-calls"), 0, ("granted", "used: 420 of 1,000 calls", "resets: ")),
         (("customer-demo", "feature-api-calls", "--usage=1000"), 1, ("denied: the usage would exceed",)),
         (
             ("customer-demo", "feature-regions", "--value=mars"),
@@ -83,8 +83,8 @@ async def test_a_wrong_number_is_told(tmp_path: Path, usage: str) -> None:
     [
         ("fallback", "this is a fallback: the sidecar knows nothing better"),
         ("offline", "this is a fallback: the sidecar knows nothing better"),
-        ("edge", "this is a fallback: what the cloud tells holds no such entitlement"),
-        ("memory", "this is a fallback: what the cloud tells holds no such entitlement"),
+        ("edge", "this is a fallback: the cloud's state holds no such entitlement"),
+        ("memory", "this is a fallback: the cloud's state holds no such entitlement"),
     ],
 )
 def test_a_fallback_is_said_to_be_one(source: str, words: str) -> None:
@@ -108,3 +108,15 @@ def test_an_unlimited_number_and_a_soft_limit() -> None:
 
     assert "value: unlimited" in describe(numeric, {})
     assert "used: 7 of 5 (soft limit)" in describe(metered, {})
+
+
+@pytest.mark.parametrize(
+    ("used", "words"),
+    [(1_234_567, "used: 1,234,567 of 2,000,000"), (1_999_999.5, "used: 1,999,999.5 of 2,000,000")],
+)
+def test_large_usage_keeps_its_digits(used: float, words: str) -> None:
+    metered = pb.EntitlementV2(
+        has_access=True, metered=pb.MeteredEntitlement(usage_limit=2_000_000, current_usage=used)
+    )
+
+    assert words in describe(metered, {})

@@ -18,11 +18,8 @@ from entitlements.service.explanation_document import explanation_document
 from entitlements.service.reader import Provenance
 from entitlements.service.wording import (
     REASONS,
-    amount,
-    duration,
     headline,
     provenance_text,
-    quoted,
 )
 from tests.builders import (
     NOW_MS,
@@ -163,23 +160,3 @@ def test_every_reason_and_state_has_words() -> None:
     assert "from memory, confirmed by the cloud 1 min 5 s ago, fresh" == provenance_text(
         Provenance(source=Source.MEMORY, state=EntityState.FRESH, age_ms=65_000)
     )
-
-
-@pytest.mark.parametrize(
-    ("ms", "words"),
-    [
-        (0, "less than 1 s"),
-        (1_500, "1 s"),
-        (61_000, "1 min 1 s"),
-        (3 * HOUR_MS + 1_000, "3 h"),
-        (49 * HOUR_MS, "2 d 1 h"),
-    ],
-)
-def test_durations(ms: int, words: str) -> None:
-    assert words == duration(ms)
-
-
-def test_numbers_and_ids_are_written_for_people() -> None:
-    """What a terminal would obey is spelled out."""
-    assert ["1,000,000", "0.3", "-2"] == [amount(1e6), amount(0.1 + 0.2), amount(-2.0)]
-    assert ['"ü"', '"\\u001b[31m"', '"\\u009b"'] == [quoted("ü"), quoted("\x1b[31m"), quoted("\x9b")]

@@ -2,13 +2,13 @@
 
 import asyncio
 import sys
-from datetime import UTC, datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
 from entitlements.composition import OutboxParts, sidecar
 from entitlements.domain.errors import OutboxUnavailable
+from entitlements.domain.moments import moment_from_ms
 from entitlements.domain.outbox import OutboxEntry
 from entitlements.domain.usage import UsageEvent
 from entitlements.management.printing import EXIT_NO, EXIT_NOT_ASKED, Printer
@@ -106,7 +106,7 @@ def _row(entry: OutboxEntry, state: str, reason: str) -> dict[str, object]:
     return {
         "state": state,
         "id": entry.id,
-        "accepted_at": datetime.fromtimestamp(entry.accepted_at_ms / 1000, UTC).isoformat(),
+        "accepted_at": moment_from_ms(entry.accepted_at_ms).isoformat(),
         "kind": "event" if is_event else "usage",
         "customer": write.key.customer_id,
         "resource": write.key.resource_id or "-",

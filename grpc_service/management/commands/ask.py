@@ -11,6 +11,7 @@ from google.protobuf.json_format import MessageToDict
 from entitlements.domain.ports import Source
 from entitlements.management.printing import EXIT_NO, EXIT_NOT_ASKED, Printer
 from entitlements.management.question import add_question, finite
+from entitlements.service.figures import amount, duration_from_ms
 from entitlements.service.wording import REASONS
 from grpc_service.channels import channel_options
 from grpc_service.generated import sidecar_pb2 as pb
@@ -87,7 +88,7 @@ def _fallback_reason(provenance: dict[str, str]) -> str:
         return "this is a fallback"
     if source in _NOTHING_KNOWN:
         return "this is a fallback: the sidecar knows nothing better"
-    return "this is a fallback: what the cloud tells holds no such entitlement"
+    return "this is a fallback: the cloud's state holds no such entitlement"
 
 
 def _details(entitlement: pb.EntitlementV2) -> list[str]:
@@ -103,28 +104,28 @@ def _details(entitlement: pb.EntitlementV2) -> list[str]:
         case "credit":
             credit = entitlement.credit
             unit = credit.currency.unit_plural or credit.currency.currency_id
-            return [f"balance: {credit.remaining:g} of {credit.usage_limit:g} {unit}"]
+            return [f"balance: {amount(credit.remaining)} of {amount(credit.usage_limit)} {unit}"]
         case _:
             return []
 
 
 def _metered_details(metered: pb.MeteredEntitlement) -> list[str]:
     units = metered.feature.units_plural
-    limit = "unlimited" if metered.is_unlimited else f"{metered.usage_limit:g}"
+    limit = "unlimited" if metered.is_unlimited else amount(metered.usage_limit)
     soft = " (soft limit)" if metered.has_soft_limit else ""
-    lines = [f"used: {metered.current_usage:g} of {limit} {units}".rstrip() + soft]
+    lines = [f"used: {amount(metered.current_usage)} of {limit} {units}".rstrip() + soft]
     if metered.HasField("usage_period_end"):
         lines.append(f"resets: {metered.usage_period_end.ToJsonString()}")
     return lines
 
 
 def _provenance_text(provenance: dict[str, str]) -> str:
-    told = f"from: {provenance.get('stigg-source', 'not told')}"
+    parts = [f"from: {provenance.get('stigg-source', 'unknown')}"]
     if "stigg-state" in provenance:
-        told += f", {provenance['stigg-state']}"
+        parts.append(provenance["stigg-state"])
     if "stigg-age-ms" in provenance:
-        told += f", confirmed {int(provenance['stigg-age-ms']) / 1000:g} s ago"
-    return told
+        parts.append(f"confirmed {duration_from_ms(int(provenance['stigg-age-ms']))} ago")
+    return ", ".join(parts)
 
 
 def _request(options: dict[str, Any]) -> pb.GetEntitlementV2Request:
