@@ -14,6 +14,7 @@ from typing import Any
 
 from entitlements import control_socket
 from entitlements.cache.tiers import Miss
+from entitlements.clock import SystemClock
 from entitlements.composition import SharedRedis, Sidecar
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.decision import Query
@@ -21,11 +22,14 @@ from entitlements.domain.entitlement import EntitlementKind
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.fallback import FallbackValue
 from entitlements.domain.freshness import NEVER
+from entitlements.listener import Listener
+from entitlements.rate_limited_log import RateLimitedLog
 from entitlements.service.explanation_document import explanation_document
 from entitlements.upstream.payloads import entity_from_state
 from entitlements.upstream.state_documents import state_from_entity
 
 logger = logging.getLogger(__name__)
+_log = RateLimitedLog(logger, SystemClock().monotonic)
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """A longer line ends the connection."""
@@ -52,11 +56,16 @@ async def served(sidecar: Sidecar, folder: Path, *, name: str) -> AsyncIterator[
         if listener is None:
             yield
             return
-        server = await asyncio.start_unix_server(answer, sock=listener, limit=MAX_LINE_BYTES)
+        resting = Listener(listener, _tell_exhausted)
+        server = await asyncio.start_unix_server(answer, sock=resting, limit=MAX_LINE_BYTES)
         try:
             yield
         finally:
             server.close()
+
+
+def _tell_exhausted() -> None:
+    _log.warning("exhausted", "commands wait: no file descriptor is left")
 
 
 async def _answer(sidecar: Sidecar, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -4,12 +4,14 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import uvicorn
 
+from entitlements.listener import Listener
 from entitlements.service.health import PartState
 from http_service.app import HttpApi
-from http_service.bounds import IDLE_SECONDS, MAX_CONNECTIONS, BoundedProtocol
+from http_service.bounds import IDLE_SECONDS, MAX_CONNECTIONS, BoundedProtocol, refused
 
 _MEANING = "The Connect protocol and OFREP are answered."
 _MEANING_FULL = "As many connections are open as may be; one more is closed at once."
@@ -43,7 +45,7 @@ class HttpApiServer:
         )
         config.load()
         self._server = _Server(config)
-        self._listener = listener
+        self._listener = Listener(listener, partial(refused, "no_file_descriptor"))
         self._task: asyncio.Task[None] | None = None
 
     @property

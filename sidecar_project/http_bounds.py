@@ -11,6 +11,7 @@ To be imported by way of `sidecar_project.http_server`, which loads both as they
 import io
 import logging
 from collections import defaultdict
+from errno import EAGAIN
 from typing import Any
 
 from daphne.http_protocol import HTTPFactory, WebRequest
@@ -18,6 +19,7 @@ from twisted.web.http import HTTPChannel
 
 from entitlements import metrics
 from entitlements.clock import SystemClock
+from entitlements.listener import EXHAUSTED
 from entitlements.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,8 @@ ABORT_SECONDS = 5
 """Who does not take what is left to send is cut off."""
 LINGER_SECONDS = 2
 """A refusal can be read for so long: closing at once would reset it away where the body still comes."""
+REST_SECONDS = 1
+"""No connection is taken for so long, where no file descriptor is left."""
 MAX_LINGER_BYTES = 1024 * 1024
 """So much of a refused body is thrown away meanwhile."""
 _NOT_FROM_STRANGERS = (
@@ -190,3 +194,33 @@ class Factory(HTTPFactory):
     def disconnected(self, channel: Channel) -> None:
         """Its place is free."""
         self._open.pop(channel, None)
+
+
+class Listener:
+    """Takes the place of a listening socket of Twisted's: where no file descriptor is left, it rests.
+
+    Twisted keeps a spare one to close whoever comes, and asks again without end once another has taken that.
+    """
+
+    def __init__(self, port: Any) -> None:
+        self._port = port
+        self._socket = port.socket
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+    def accept(self) -> Any:
+        """A connection; one that cannot be held waits for `REST_SECONDS`."""
+        try:
+            return self._socket.accept()
+        except OSError as error:
+            if error.errno not in EXHAUSTED:
+                raise
+            refused("no_file_descriptor", "no file descriptor is left")
+            self._port.stopReading()
+            self._port.reactor.callLater(REST_SECONDS, self._resume)
+            raise BlockingIOError(EAGAIN, "it rests") from error
+
+    def _resume(self) -> None:
+        if self._port.connected:  # else it was closed meanwhile
+            self._port.startReading()

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
@@ -31,7 +32,18 @@ with _left_out("OpenSSL"):
 
 # Daphne makes the connections' factory where it runs, and has no other place to say which.
 daphne.server.HTTPFactory = http_bounds.Factory  # type: ignore[attr-defined]
-HttpServer = daphne.server.Server
 twisted_loop = daphne.server.twisted_loop
+
+
+class _Server(daphne.server.Server):
+    """Daphne's, whose listener rests while no file descriptor is left."""
+
+    def listen_success(self, port: Any) -> None:
+        """A listener is open."""
+        super().listen_success(port)  # type: ignore[no-untyped-call]  # daphne has no types
+        port.socket = http_bounds.Listener(port)
+
+
+HttpServer: Any = _Server
 
 __all__ = ["HttpServer", "http_bounds", "twisted_loop"]

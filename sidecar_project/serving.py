@@ -22,6 +22,7 @@ from entitlements.composition import Sidecar, data_dir
 from entitlements.config import SidecarConfig
 from entitlements.consumers import FEED_CHANNEL
 from entitlements.control_socket import name_of
+from entitlements.listener import spare_the_log
 from grpc_service.decision_log import DecisionLog, id_key
 from grpc_service.engines.selection import choose_engine
 from grpc_service.methods import Middleware
@@ -110,6 +111,7 @@ class _Process:
     async def run(self) -> None:
         """Starts everything, waits for a signal, and ends everything in order."""
         stopped = _stop_signal()
+        spare_the_log(asyncio.get_running_loop())
         if self._is_worker:
             _stop_with_parent(stopped)
         commands = control.served(self._sidecar, data_dir(), name=name_of(self._ports["HTTP"]))

@@ -23,6 +23,8 @@ from contextlib import suppress
 
 ROUND_SECONDS = 0.02
 """Between two looks at the connections. One that is seen a second time has had the core's first frame."""
+SPARE_DESCRIPTORS = 3
+"""What a look at the connections needs, in a process that may open no more by then."""
 _GOAWAY = bytes.fromhex("000008 07 00 00000000 7fffffff 00000000")
 """No stream is refused (the last one is the last there can be), and nothing is wrong."""
 
@@ -36,19 +38,31 @@ class Farewell:
         """Each port, and whether it speaks TLS."""
         self._seen: set[int] = set()
         self._told: set[int] = set()
+        self._spare: list[int] = []
 
     def add(self, port: int, *, is_tls: bool) -> None:
         """A port that is listened on."""
         self._ports[port] = is_tls
+        if not self._spare:
+            self._spare = [os.open(os.devnull, os.O_RDONLY) for _ in range(SPARE_DESCRIPTORS)]
 
     async def bid(self, *, seconds: float) -> int:
         """Takes no new connections, has clients leave; returns how many are still there after so long."""
         deadline = self._monotonic() + seconds
-        while left := self._round():
+        while self._spare:
+            os.close(self._spare.pop())
+        while left := self._round_if_possible():
             if self._monotonic() >= deadline:
                 return left
             await asyncio.sleep(ROUND_SECONDS)
         return 0
+
+    def _round_if_possible(self) -> int:
+        """How many are there; at least one where no descriptor is left to look at them with."""
+        try:
+            return self._round()
+        except OSError:  # somebody else has taken the spare ones
+            return 1
 
     def _round(self) -> int:
         connections = 0
