@@ -129,12 +129,7 @@ def _query(asked: dict[str, Any]) -> Query:
 
 
 async def _evict(sidecar: Sidecar, asked: dict[str, Any], _reader: asyncio.StreamReader) -> _Lines:
-    key = _key(asked)
-    keys = [key] if key.resource_id else [key, *sidecar.store.resources_of(key.customer_id)]
-    held = [each for each in keys if await sidecar.store.find(each) is not None]
-    for each in held:
-        await sidecar.store.drop(each)
-    yield {"evicted": len(held)}
+    yield {"evicted": len(await sidecar.maintenance.evict([_key(asked)]))}
 
 
 async def _export(sidecar: Sidecar, _asked: dict[str, Any], _reader: asyncio.StreamReader) -> _Lines:

@@ -12,6 +12,7 @@ from entitlements.domain.decision import Decision, Query
 from entitlements.domain.evaluation import EntitlementList
 from entitlements.domain.freshness import EntityState
 from entitlements.domain.ports import Source
+from entitlements.service.cache_maintenance import CacheMaintenance
 from entitlements.service.reader import Answer, EntitlementReader, ListAnswer, Provenance
 from entitlements.service.response_cache import ResponseCache
 from entitlements.service.usage_reporter import UsageReporter
@@ -43,12 +44,14 @@ class SidecarServicer:
         reader: EntitlementReader,
         response_cache: ResponseCache,
         usage_reporter: UsageReporter,
+        maintenance: CacheMaintenance,
         new_idempotency_key: Callable[[], str],
         sends_provenance: bool,
     ) -> None:
         self._reader = reader
         self._response_cache = response_cache
         self._usage_reporter = usage_reporter
+        self._maintenance = maintenance
         self._new_idempotency_key = new_idempotency_key
         self._sends_provenance = sends_provenance
 
@@ -203,9 +206,8 @@ class SidecarServicer:
         self, request: pb.ReloadEntitlementsRequest, budget_seconds: float
     ) -> pb.ReloadEntitlementsResponse:
         """Fetches an entity from the API, past every cache."""
-        exists = await self._usage_reporter.reload(
-            requests.entity_key(request), budget_seconds=budget_seconds
-        )
+        key = requests.entity_key(request)
+        exists = await self._maintenance.reload(key, budget_seconds=budget_seconds)
         return pb.ReloadEntitlementsResponse(entitled_entity_exists=exists)
 
     def _told(self, provenance: Provenance) -> Metadata:

@@ -142,6 +142,7 @@ class _Process:
             reader=self._sidecar.reader,
             response_cache=self._sidecar.response_cache,
             usage_reporter=self._sidecar.usage_reporter,
+            maintenance=self._sidecar.maintenance,
             new_idempotency_key=lambda: str(uuid.uuid4()),
             sends_provenance=self._config.sidecar_provenance,
         )

@@ -6,59 +6,64 @@ from dataclasses import dataclass
 
 from entitlements.composition import Sidecar
 from entitlements.domain.entity import EntityKey
-from entitlements.service.fetcher import NotFetched
+from entitlements.domain.errors import UpstreamError
 
 AT_A_TIME = 8
 """How many fetches of one page: callers' misses go first."""
+REFRESH_SECONDS = 20.0
+"""All fetches of one act together; what is left then counts as failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What became of an act."""
 
-    word: str
+    act: str
     """What was done, in the past tense."""
-    told: dict[EntityKey, str]
+    messages: dict[EntityKey, str]
     """For the log, by entity."""
     failed: int = 0
 
     def sentences(self, *, several_processes: bool) -> list[str]:
-        """What the visitor is told."""
-        count = len(self.told) - self.failed
-        told = [f"{count} {'entry' if count == 1 else 'entries'} {self.word}."]
+        """What the visitor reads."""
+        count = len(self.messages) - self.failed
+        found = [f"{count} {'entry' if count == 1 else 'entries'} {self.act}."]
         if self.failed:
-            told.append(
+            found.append(
                 f"{self.failed} could not be fetched: the cloud did not answer. What was cached stays."
             )
         if several_processes:
-            told.append(
+            found.append(
                 "Redis and the process that served this page know; others keep theirs until it changes."
             )
-        return told
+        return found
 
 
 async def refresh(built: Sidecar, keys: Sequence[EntityKey]) -> Outcome:
     """Fetches each from the cloud; what is held stays where the cloud does not answer."""
     turns = asyncio.Semaphore(AT_A_TIME)
+    deadline = built.clock.monotonic() + REFRESH_SECONDS
 
     async def fetch(key: EntityKey) -> bool:
         async with turns:
-            return not isinstance(await built.fetcher.fetch(key), NotFetched)
+            remaining = deadline - built.clock.monotonic()
+            if remaining <= 0:
+                return False
+            try:
+                await built.maintenance.refresh(key, budget_seconds=remaining)
+            except UpstreamError:
+                return False
+            return True
 
     fetched = await asyncio.gather(*(fetch(key) for key in keys))
-    told = {
+    messages = {
         key: "Refreshed." if was_fetched else "Refresh failed: the cloud did not answer."
         for key, was_fetched in zip(keys, fetched, strict=True)
     }
-    return Outcome(word="refreshed", told=told, failed=fetched.count(False))
+    return Outcome(act="refreshed", messages=messages, failed=fetched.count(False))
 
 
 async def evict(built: Sidecar, keys: Sequence[EntityKey]) -> Outcome:
-    """Forgets each in memory and in Redis, a customer with the resources that memory knows of."""
-    all_keys = dict.fromkeys(keys)
-    for key in keys:
-        if key.resource_id is None:
-            all_keys |= dict.fromkeys(built.store.resources_of(key.customer_id))
-    for key in all_keys:
-        await built.store.drop(key)
-    return Outcome(word="evicted", told=dict.fromkeys(all_keys, "Evicted."))
+    """Forgets each, a customer with its resources."""
+    evicted = await built.maintenance.evict(keys)
+    return Outcome(act="evicted", messages=dict.fromkeys(evicted, "Evicted."))

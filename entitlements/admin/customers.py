@@ -260,8 +260,8 @@ def _selected(request: HttpRequest) -> list[EntityKey]:
 
 
 def _log(request: HttpRequest, outcome: acting.Outcome) -> None:
-    for key, told in outcome.told.items():
-        about = told if key.resource_id is None else f"{told} (resource {key.resource_id})"
+    for key, message in outcome.messages.items():
+        about = message if key.resource_id is None else f"{message} (resource {key.resource_id})"
         LogEntry.objects.log_actions(
             user_id=request.user.pk or 0,
             queryset=[CachedCustomer(id=key.customer_id)],

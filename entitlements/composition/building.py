@@ -22,6 +22,7 @@ from entitlements.composition.states import add_parts
 from entitlements.config import SidecarConfig
 from entitlements.domain.ports import Clock, ReportSink
 from entitlements.fallbacks import StoredRules
+from entitlements.service.cache_maintenance import CacheMaintenance
 from entitlements.service.completeness import FeedTrust, SharedCompleteness
 from entitlements.service.explaining import Explaining
 from entitlements.service.feed_applier import FeedApplier
@@ -118,7 +119,7 @@ def build(
             clock=clock,
             keeps_usage=config.sidecar_outbox == "all",
         )
-    usage_reporter = UsageReporter(sink=sink, api=reports, store=store, receipts=receipts, clock=clock)
+    usage_reporter = UsageReporter(sink=sink, receipts=receipts, clock=clock)
     built = Sidecar(
         config=config,
         clock=clock,
@@ -140,6 +141,7 @@ def build(
         response_cache=ResponseCache(replies=memory, feed=feed_trust, clock=clock),
         explaining=Explaining(reader=reader, rules=rules, authority=sources[-1], clock=clock),
         usage_reporter=usage_reporter,
+        maintenance=CacheMaintenance(api=reports, store=store, clock=clock),
         key_check=cloud.key_check,
         key_checker=reports,
         health=Health(clock),

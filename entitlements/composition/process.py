@@ -17,6 +17,7 @@ from entitlements.composition.shared_redis import SharedRedis
 from entitlements.config import SidecarConfig
 from entitlements.domain.ports import Clock, FeedListener, Source
 from entitlements.fallbacks import StoredRules
+from entitlements.service.cache_maintenance import CacheMaintenance
 from entitlements.service.circuits import Circuits, Probe
 from entitlements.service.completeness import SharedCompleteness
 from entitlements.service.explaining import Explaining
@@ -60,6 +61,7 @@ class Sidecar:
     response_cache: ResponseCache
     explaining: Explaining
     usage_reporter: UsageReporter
+    maintenance: CacheMaintenance
     key_check: KeyCheck
     key_checker: KeyChecker
     health: Health

@@ -4,11 +4,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 
-from entitlements.domain.cached_entity import CachedEntity
-from entitlements.domain.entity import Entity, EntityKey
-from entitlements.domain.errors import InvalidRequest, Offline, UpstreamError
-from entitlements.domain.ports import Clock, EntitySource, EntityStore, ReportSink
-from entitlements.domain.reason import AccessDeniedReason
+from entitlements.domain.ports import Clock, EntityStore, ReportSink
 from entitlements.domain.usage import (
     MAX_EVENTS_PER_CALL,
     UsageEvent,
@@ -37,12 +33,8 @@ class Receipts:
 class UsageReporter:
     """Writes fail loudly, with a domain error (contract/grpc.md, Status codes)."""
 
-    def __init__(
-        self, *, sink: ReportSink, api: EntitySource, store: EntityStore, receipts: Receipts, clock: Clock
-    ) -> None:
+    def __init__(self, *, sink: ReportSink, receipts: Receipts, clock: Clock) -> None:
         self._sink = sink
-        self._api = api
-        self._store = store
         self._receipts = receipts
         self._clock = clock
 
@@ -80,33 +72,6 @@ class UsageReporter:
             remaining = deadline - self._clock.monotonic()
             batch = named[start : start + MAX_EVENTS_PER_CALL]
             await self._sink.report_events(batch, budget_seconds=remaining)
-
-    async def reload(self, key: EntityKey, *, budget_seconds: float) -> bool:
-        """Fetches an entity from the API, never the Edge; True when the cloud knows it.
-
-        Raises:
-            InvalidRequest: the customer is not named.
-        """
-        if not key.customer_id:
-            raise InvalidRequest("customer_id", "is empty; it must name one")
-        deadline = self._clock.monotonic() + budget_seconds
-        try:
-            entity, is_overtaken = await self._ask_and_store(key, deadline=deadline)
-            if is_overtaken:  # its answer may be older than the change that came meanwhile
-                entity, _ = await self._ask_and_store(key, deadline=deadline)
-        except Offline:
-            return True
-        except UpstreamError:
-            return False
-        return entity.denied_reason in {None, AccessDeniedReason.NO_ACTIVE_SUBSCRIPTION}
-
-    async def _ask_and_store(self, key: EntityKey, *, deadline: float) -> tuple[Entity, bool]:
-        """What the API says, and whether a change came while it was asked."""
-        asked_at = self._clock.monotonic()
-        entity = await self._api.fetch(key, budget_seconds=deadline - asked_at)
-        arrived = CachedEntity(entity=entity, confirmed_at=asked_at)
-        held = await self._store.store(key, arrived, answered_at_ms=self._clock.now_ms())
-        return entity, held.known_since > asked_at
 
     def _stamped(self, report: UsageReport) -> UsageReport:
         if report.created_at_ms is not None:

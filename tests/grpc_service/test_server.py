@@ -21,6 +21,7 @@ from entitlements.domain.entity import EntityKey
 from entitlements.domain.errors import KeyRefused, SidecarError
 from entitlements.domain.fallback import FallbackValue
 from entitlements.domain.ports import Source
+from entitlements.service.cache_maintenance import CacheMaintenance
 from entitlements.service.reader import Answer, EntitlementReader, Provenance
 from entitlements.service.response_cache import ResponseCache
 from entitlements.service.usage_reporter import UsageReporter
@@ -137,6 +138,7 @@ async def serving(
         reader=cast("EntitlementReader", reader),
         response_cache=cast("ResponseCache", EmptyResponseCache()),
         usage_reporter=cast("UsageReporter", usage_reporter),
+        maintenance=cast("CacheMaintenance", object()),
         new_idempotency_key=lambda: "key",
         sends_provenance=True,
     )

@@ -16,6 +16,7 @@ from entitlements.domain.entity import EntityKey
 from entitlements.domain.evaluation import evaluate_list, list_by_fallback, list_needs_recalculation
 from entitlements.domain.freshness import EntityState
 from entitlements.domain.ports import Source
+from entitlements.service.cache_maintenance import CacheMaintenance
 from entitlements.service.reader import Answer, EntitlementReader, ListAnswer, Provenance
 from entitlements.service.response_cache import ResponseCache
 from entitlements.service.usage_reporter import UsageReporter
@@ -73,6 +74,7 @@ def servicer_of(vector: wire.Vector) -> SidecarServicer:
         reader=cast("EntitlementReader", ReaderOfAVector(vector)),
         response_cache=cast("ResponseCache", NothingRemembered()),
         usage_reporter=cast("UsageReporter", ScriptedReporter()),
+        maintenance=cast("CacheMaintenance", object()),
         new_idempotency_key=lambda: "key",
         sends_provenance=True,
     )

@@ -13,6 +13,7 @@ from entitlements.cache.tiers import Tiers
 from entitlements.domain.entity import Entity
 from entitlements.domain.ports import Source
 from entitlements.fallbacks import ConfiguredRules
+from entitlements.service.cache_maintenance import CacheMaintenance
 from entitlements.service.circuits import Circuits
 from entitlements.service.completeness import FeedTrust
 from entitlements.service.feed_applier import FeedApplier
@@ -43,6 +44,7 @@ class House:
     reader: EntitlementReader
     response_cache: ResponseCache
     usage_reporter: UsageReporter
+    maintenance: CacheMaintenance
 
 
 def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None = None) -> House:
@@ -76,7 +78,7 @@ def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None =
         clock=clock,
     )
     receipts = Receipts(store=store, fetcher=fetcher)
-    usage_reporter = UsageReporter(sink=sink, api=api, store=store, receipts=receipts, clock=clock)
+    usage_reporter = UsageReporter(sink=sink, receipts=receipts, clock=clock)
     return House(
         clock=clock,
         store=store,
@@ -91,6 +93,7 @@ def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None =
         reader=reader,
         response_cache=ResponseCache(replies=memory, feed=feed_trust, clock=clock),
         usage_reporter=usage_reporter,
+        maintenance=CacheMaintenance(api=api, store=store, clock=clock),
     )
 
 

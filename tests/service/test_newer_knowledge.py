@@ -34,7 +34,7 @@ async def has_promo(house: House) -> tuple[bool, EntityState | None]:
 
 async def reloaded(house: House) -> None:
     house.clock.advance(1)
-    assert await house.usage_reporter.reload(A_KEY, budget_seconds=1)
+    assert await house.maintenance.reload(A_KEY, budget_seconds=1)
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ async def test_what_comes_while_the_api_is_asked_makes_it_be_asked_again(house: 
 
 async def test_what_comes_while_a_reload_is_under_way_makes_it_ask_again(house: House) -> None:
     house.api.answer, house.api.gate = BOTH, asyncio.Event()
-    reload = asyncio.create_task(house.usage_reporter.reload(A_KEY, budget_seconds=1))
+    reload = asyncio.create_task(house.maintenance.reload(A_KEY, budget_seconds=1))
     await house.api.reached.wait()
     await told(house, REVOKED)
     house.api.answer = REVOKED

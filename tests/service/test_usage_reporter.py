@@ -6,9 +6,8 @@ import pytest
 
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.decision import Query
-from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
-from entitlements.domain.errors import InvalidRequest, Offline, Throttled, Unreachable
-from entitlements.domain.reason import AccessDeniedReason
+from entitlements.domain.entity import EntityKey, UsageUpdate
+from entitlements.domain.errors import InvalidRequest, Throttled, Unreachable
 from entitlements.domain.usage import MAX_EVENTS_PER_CALL, UsageEvent, UsageReceipt, UsageReport
 from tests.builders import a_metered_feature, a_usage, an_entity
 from tests.service.conftest import House
@@ -133,43 +132,3 @@ async def test_unusable_event_is_not_sent(house: House) -> None:
 
     with pytest.raises(InvalidRequest, match=r"events\[0\]\.event_name"):
         await house.usage_reporter.report_events(events, budget_seconds=1)
-
-
-@pytest.mark.parametrize(
-    ("reason", "exists"),
-    [
-        (None, True),
-        (AccessDeniedReason.NO_ACTIVE_SUBSCRIPTION, True),
-        (AccessDeniedReason.CUSTOMER_NOT_FOUND, False),
-    ],
-)
-async def test_reload_asks_the_api_and_never_the_edge(
-    house: House, reason: AccessDeniedReason | None, exists: bool
-) -> None:
-    """It answers whether the cloud knows the entity, and keeps what it learnt."""
-    house.api.answer = Entity(denied_reason=reason)
-
-    assert exists is await house.usage_reporter.reload(KEY, budget_seconds=1)
-    assert not house.edge.asked
-    assert house.store.get(KEY) is not None
-
-
-async def test_failed_reload_says_false_and_keeps_what_is_held(house: House) -> None:
-    """An outage is no news of a customer."""
-    house.api.answer = Unreachable("api")
-
-    assert not await house.usage_reporter.reload(KEY, budget_seconds=1)
-    assert house.store.get(KEY) is None
-
-
-async def test_offline_reload_says_true(house: House) -> None:
-    """contract/evaluation.md, section 3."""
-    house.api.answer = Offline("api")
-
-    assert await house.usage_reporter.reload(KEY, budget_seconds=1)
-
-
-async def test_reload_of_nobody_is_invalid(house: House) -> None:
-    """The sentence names the field."""
-    with pytest.raises(InvalidRequest, match="customer_id"):
-        await house.usage_reporter.reload(EntityKey(""), budget_seconds=1)
