@@ -1,8 +1,9 @@
 """What is not answered from memory: the server's processor time an operation, `python -m bench.cold`.
 
-The server has one processor to itself; load, cloud and Redis share the other. Each operation is done the same
-number of times, 32 at a time, about customers that nobody asked about before. Only ratios of two trees,
-measured in turn, mean something: `python -m bench.cold --json` in each.
+The servers have one processor to themselves; load, cloud and Redis share the other. Only ratios mean
+something, and only within one run: with `--tree`, the servers of other commits run beside that of this one,
+and are measured in turn, round by round. A tree is a checkout (`git archive COMMIT | tar x -C FOLDER`); its
+`.venv`, where it has one, runs it.
 """
 
 import argparse
@@ -11,11 +12,11 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from bench.customers import state_with
 from bench.scenarios import Sidecar
@@ -25,22 +26,28 @@ from emulator.server import Emulator
 from emulator.usage import Json, Scope
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.generated import sidecar_pb2_grpc as pb_grpc
+from tests.harness import ROOT
 from tests.redis_server import RedisServer
 
-OPERATIONS = 1500
+OPERATIONS = 600
+HITS = 2000
 AT_A_TIME = 32
-ROUNDS = 3
 ENTITLEMENTS = 10
 EVENTS_A_CALL = 10
-FEED_EVENTS = 3000
-
-Operation = Callable[["Bed", int], Awaitable[Any]]
+FEED_EVENTS = 1000
+REPORTED_CUSTOMERS = 100
+KNOWN = "known"
+NEVER_ASKED = "never-asked"
+SETTLE_SECONDS = 0.3
+IDLE_SECONDS = 0.015
+"""A server that uses no more of the processor within that time has nothing to do: it counts in 0.01 s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bed:
     """Where an operation is measured."""
 
+    name: str
     emulator: Emulator
     server: Server
     stub: "pb_grpc.SidecarServiceAsyncStub"
@@ -53,9 +60,44 @@ class Bed:
         if answer.is_fallback:
             sys.exit(f"a check of {customer_id} was answered by its fallback")
 
+    async def meter(self, requested: float) -> None:
+        """A Metered check of a customer who is known."""
+        await self.stub.GetMeteredEntitlement(
+            pb.GetMeteredEntitlementRequest(
+                customer_id=KNOWN,
+                feature_id="feature-metered",
+                options=pb.MeteredEntitlementOptions(requested_usage=requested),
+            )
+        )
+
+    @property
+    def spent(self) -> float:
+        """Seconds of the processor, so far."""
+        return self.server.usage().cpu_seconds
+
+    async def settle(self) -> None:
+        """Returns once the server has nothing more to do."""
+        before = -1.0
+        while self.spent - before > IDLE_SECONDS:
+            before = self.spent
+            await asyncio.sleep(SETTLE_SECONDS)
+
+
+Operation: TypeAlias = Callable[[Bed, int], Awaitable[Any]]
+Work: TypeAlias = Callable[[Bed, int], Awaitable[int]]
+"""Does what is measured, in this round, and returns how many operations that were."""
+
 
 def _customer(number: int) -> str:
     return f"cold-{number}"
+
+
+async def _hit(bed: Bed, _: int) -> None:
+    await bed.meter(1.0)
+
+
+async def _decided(bed: Bed, number: int) -> None:
+    await bed.meter(1.0 + number / 1e6)
 
 
 async def _miss(bed: Bed, number: int) -> None:
@@ -63,138 +105,163 @@ async def _miss(bed: Bed, number: int) -> None:
 
 
 async def _report_usage(bed: Bed, number: int) -> None:
+    customer_id = _customer(number % REPORTED_CUSTOMERS)
     await bed.stub.ReportUsage(
-        pb.ReportUsageRequest(customer_id=_customer(number % 100), feature_id="feature-metered", value=1)
+        pb.ReportUsageRequest(customer_id=customer_id, feature_id="feature-metered", value=1)
     )
 
 
 async def _report_events(bed: Bed, number: int) -> None:
+    customer_id = _customer(number % REPORTED_CUSTOMERS)
     events = [
-        pb.Event(customer_id=_customer(number % 100), event_name="call", idempotency_key=f"{number}-{each}")
+        pb.Event(customer_id=customer_id, event_name="call", idempotency_key=f"{bed.name}-{number}-{each}")
         for each in range(EVENTS_A_CALL)
     ]
     await bed.stub.ReportEvents(pb.ReportEventsRequest(events=events))
 
 
-async def _told(bed: Bed, customer_id: str) -> None:
-    """Usage of a customer moves in the cloud, which the feed tells, so many times."""
-    for number in range(FEED_EVENTS):
-        bed.emulator.state.set_usage(customer_id, "feature-metered", 421 + number)
-        if number % AT_A_TIME == 0:
-            await asyncio.sleep(0.001)  # the feed's own turns
-    await _applied(bed)
+def _many(operation: Operation, operations: int = OPERATIONS) -> Work:
+    """The operation, so many at a time, each about another number."""
+
+    async def work(bed: Bed, turn: int) -> int:
+        left = iter(range(turn * operations, (turn + 1) * operations))
+
+        async def caller() -> None:
+            for number in left:
+                await operation(bed, number)
+
+        await asyncio.gather(*(caller() for _ in range(AT_A_TIME)))
+        await bed.settle()
+        return operations
+
+    return work
 
 
-async def _applied(bed: Bed) -> None:
-    """Returns once the server has nothing more to do."""
-    before = -1.0
-    while before != (before := bed.server.usage().cpu_seconds):  # noqa: ASYNC110 - it tells no event
-        await asyncio.sleep(0.3)
+def _told(customer_id: str) -> Work:
+    """Usage of a customer moves in the cloud, which the feed tells everybody."""
+
+    async def work(bed: Bed, turn: int) -> int:
+        for number in range(FEED_EVENTS):
+            bed.emulator.state.set_usage(customer_id, "feature-metered", 421 + turn * FEED_EVENTS + number)
+            if number % AT_A_TIME == 0:
+                await asyncio.sleep(0.001)  # the feed's own turns
+        await bed.settle()
+        return FEED_EVENTS
+
+    return work
 
 
-async def _each(operation: Operation, bed: Bed, numbers: range) -> None:
-    left = iter(numbers)
+ALONE: dict[str, Work] = {
+    "hit, remembered": _many(_hit, HITS),
+    "hit, decided": _many(_decided, HITS),
+    "miss": _many(_miss),
+    "report usage": _many(_report_usage),
+    "report events": _many(_report_events),
+    "feed, cached": _told(KNOWN),
+    "feed, not cached": _told(NEVER_ASKED),
+}
+WITH_REDIS: dict[str, Work] = {"miss, redis": _many(_miss)}
+WITH_FULL_REDIS: dict[str, Work] = {"redis hit": _many(_miss)}
 
-    async def caller() -> None:
-        for number in left:
-            await operation(bed, number)
 
-    await asyncio.gather(*(caller() for _ in range(AT_A_TIME)))
+@dataclass(slots=True, kw_only=True)
+class Notes:
+    """What each operation took, in microseconds: by operation and tree, round by round."""
+
+    rounds: int
+    names: Sequence[str]
+    """Of operations; none: all."""
+    spent: dict[str, dict[str, list[float]]] = field(default_factory=dict[str, dict[str, list[float]]])
+
+    def asked(self, works: dict[str, Work]) -> dict[str, Work]:
+        """Those that are to be measured."""
+        return {name: work for name, work in works.items() if not self.names or name in self.names}
+
+    async def measure(self, works: dict[str, Work], beds: Sequence[Bed]) -> None:
+        """Each operation in each bed; the round before the first warms up."""
+        for turn in range(self.rounds + 1):
+            for name, work in self.asked(works).items():
+                for bed in beds:
+                    await bed.settle()
+                    before = bed.spent
+                    operations = await work(bed, turn)
+                    if turn:
+                        told = self.spent.setdefault(name, {}).setdefault(bed.name, [])
+                        told.append((bed.spent - before) / operations * 1e6)
+                        print(f"{name} {bed.name} {told[-1]:.0f}", file=sys.stderr)  # noqa: T201
 
 
 @asynccontextmanager
-async def _cloud() -> AsyncIterator[Emulator]:
-    states: dict[Scope, Json] = {
-        (_customer(number), None): state_with(ENTITLEMENTS, now_ms=system_now_ms())
-        for number in range(OPERATIONS * (ROUNDS + 1))
-    }
+async def _cloud(rounds: int) -> AsyncIterator[Emulator]:
+    state = state_with(ENTITLEMENTS, now_ms=system_now_ms())
+    states: dict[Scope, Json] = dict.fromkeys(
+        ((_customer(number), None) for number in range(OPERATIONS * (rounds + 1))), state
+    )
+    for known in (KNOWN, NEVER_ASKED):
+        states[known, None] = state_with(ENTITLEMENTS, now_ms=system_now_ms())
     async with Emulator(states=states) as emulator:
         yield emulator
 
 
 @asynccontextmanager
-async def _bed(emulator: Emulator, **settings: str) -> AsyncIterator[Bed]:
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        async with (
-            running(Sidecar(settings=settings), emulator, Path(folder), engine=None) as server,
-            channel_to(server) as channel,
-        ):
-            yield Bed(emulator=emulator, server=server, stub=pb_grpc.SidecarServiceStub(channel))
+async def _beds(emulator: Emulator, trees: Sequence[Path], **settings: str) -> AsyncIterator[list[Bed]]:
+    async with AsyncExitStack() as stack:
+        beds = []
+        for tree in trees:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
+            own = {name: value.format(tree=tree.name) for name, value in settings.items()}
+            server = await stack.enter_async_context(
+                running(Sidecar(settings=own), emulator, Path(folder), engine=None, tree=tree)
+            )
+            channel = await stack.enter_async_context(channel_to(server))
+            stub = pb_grpc.SidecarServiceStub(channel)
+            bed = Bed(name=tree.name, emulator=emulator, server=server, stub=stub)
+            await bed.check(KNOWN)
+            beds.append(bed)
+        yield beds
 
 
-async def _spent(bed: Bed, work: Awaitable[None], operations: int) -> float:
-    """Microseconds of the server's processor an operation."""
-    before = bed.server.usage().cpu_seconds
-    await work
-    return (bed.server.usage().cpu_seconds - before) / operations * 1e6
-
-
-@dataclass(slots=True)
-class Notes:
-    """What each operation took, round by round."""
-
-    spent: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
-
-    async def note(self, name: str, bed: Bed, work: Awaitable[None], operations: int = OPERATIONS) -> None:
-        """Microseconds of the server's processor an operation, while the work is done."""
-        before = bed.server.usage().cpu_seconds
-        await work
-        micros = (bed.server.usage().cpu_seconds - before) / operations * 1e6
-        self.spent.setdefault(name, []).append(micros)
-
-
-def _turns() -> Iterator[tuple[int, range]]:
-    """Each turn after the first, which warms up, and the customers that are new in it."""
-    for turn in range(1, ROUNDS + 1):
-        yield turn, range(turn * OPERATIONS, (turn + 1) * OPERATIONS)
-
-
-async def _alone(notes: Notes) -> None:
-    async with _cloud() as emulator, _bed(emulator) as bed:
-        await _each(_miss, bed, range(OPERATIONS))
-        for turn, numbers in _turns():
-            await notes.note("miss", bed, _each(_miss, bed, numbers))
-            await notes.note("report usage", bed, _each(_report_usage, bed, numbers))
-            await notes.note("report events", bed, _each(_report_events, bed, numbers))
-            await notes.note("feed, cached", bed, _told(bed, _customer(turn)), FEED_EVENTS)
-        emulator.state.put("never-asked", state_with(ENTITLEMENTS, now_ms=system_now_ms()), push=False)
-        for _ in _turns():
-            await notes.note("feed, not cached", bed, _told(bed, "never-asked"), FEED_EVENTS)
-
-
-async def _with_redis(notes: Notes) -> None:
-    async with _cloud() as emulator:
+async def _measure(notes: Notes, trees: Sequence[Path]) -> None:
+    async with _cloud(notes.rounds) as emulator:
+        if notes.asked(ALONE):
+            async with _beds(emulator, trees) as beds:
+                await notes.measure(ALONE, beds)
+        if not notes.asked(WITH_REDIS | WITH_FULL_REDIS):
+            return
         with RedisServer() as redis:
-            settings = {"REDIS_ENVIRONMENT_PREFIX": "bench", "REDIS_PORT": str(redis.port)}
-            async with _bed(emulator, **settings) as bed:
-                await _each(_miss, bed, range(OPERATIONS))
-                for _, numbers in _turns():
-                    await notes.note("miss, redis", bed, _each(_miss, bed, numbers))
-            async with _bed(emulator, **settings) as bed:
-                await _each(_miss, bed, range(OPERATIONS))
-                for _, numbers in _turns():
-                    await notes.note("redis hit", bed, _each(_miss, bed, numbers))
+            settings = {"REDIS_ENVIRONMENT_PREFIX": "bench-{tree}", "REDIS_PORT": str(redis.port)}
+            async with _beds(emulator, trees, **settings) as beds:
+                await notes.measure(WITH_REDIS if notes.asked(WITH_REDIS) else WITH_FULL_REDIS, beds)
+            async with _beds(emulator, trees, **settings) as beds:
+                await notes.measure(WITH_FULL_REDIS, beds)
 
 
-async def _measured() -> dict[str, list[float]]:
-    notes = Notes()
-    await _alone(notes)
-    await _with_redis(notes)
-    return notes.spent
+def _table(notes: Notes, trees: Sequence[Path]) -> str:
+    """Medians, each with its ratio to the same in every other tree."""
+    lines = []
+    for name, spent in notes.spent.items():
+        own, *others = (statistics.median(spent[tree.name]) for tree in trees)
+        ratios = [
+            f"{own / other:5.2f} x {tree.name} ({other:,.0f})"
+            for other, tree in zip(others, trees[1:], strict=True)
+        ]
+        lines.append(f"{name:18} {own:8,.0f} µs   {'   '.join(ratios)}")
+    return "\n".join(lines)
 
 
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(prog="python -m bench.cold", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="as JSON: microseconds of each round")
+    parser.add_argument("operation", nargs="*", help=f"of {', '.join(ALONE | WITH_REDIS | WITH_FULL_REDIS)}")
+    parser.add_argument("--tree", type=Path, action="append", default=[], help="another tree to compare with")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="microseconds of each round")
     asked = parser.parse_args()
+    trees = [ROOT, *(tree.resolve() for tree in asked.tree)]
+    notes = Notes(rounds=asked.rounds, names=asked.operation)
     with on_core(LOAD_CORE):
-        spent = asyncio.run(_measured())
-    if asked.json:
-        print(json.dumps(spent))  # noqa: T201 - a program of its own
-        return
-    for name, rounds in spent.items():
-        print(f"{name:18} {statistics.median(rounds):8.0f} µs")  # noqa: T201
+        asyncio.run(_measure(notes, trees))
+    print(json.dumps(notes.spent) if asked.json else _table(notes, trees))  # noqa: T201 - a program of its own
 
 
 if __name__ == "__main__":

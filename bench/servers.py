@@ -16,7 +16,7 @@ import grpc_service
 from bench.scenarios import Sidecar
 from emulator.server import Emulator
 from entitlements.metrics import SETTLE_SECONDS
-from tests.harness import SidecarProcess, environment_for, spawned
+from tests.harness import ROOT, SidecarProcess, environment_for, spawned
 from tests.redis_server import RedisServer
 
 SERVER_CORE = 0
@@ -102,9 +102,9 @@ async def bare(name: str, reply: bytes) -> AsyncIterator[Server]:
 
 @asynccontextmanager
 async def running(
-    sidecar: Sidecar, emulator: Emulator, folder: Path, *, engine: str | None
+    sidecar: Sidecar, emulator: Emulator, folder: Path, *, engine: str | None, tree: Path = ROOT
 ) -> AsyncIterator[Server]:
-    """A sidecar that listens and follows the feed."""
+    """A sidecar that listens and follows the feed; of another tree of this project, too."""
     async with AsyncExitStack() as stack:
         settings = dict(sidecar.settings)
         if engine is not None:
@@ -115,7 +115,7 @@ async def running(
         arguments = ["--workers", str(sidecar.workers)] if sidecar.workers > 1 else []
         with on_core(SERVER_CORE):
             process = await stack.enter_async_context(
-                spawned(environment_for(emulator, folder, **settings), *arguments)
+                spawned(environment_for(emulator, folder, **settings), *arguments, tree=tree)
             )
         await process.started()
         await process.following()

@@ -152,16 +152,23 @@ async def spawned(
     *arguments: str,
     command: str = "runsidecar",
     prefix: Sequence[str] = (),
+    tree: Path | None = None,
 ) -> AsyncIterator[SidecarProcess]:
-    """A process of `manage.py`, killed when left; `prefix` is a command that runs it."""
+    """A process of `manage.py`, killed when left; `prefix` is a command that runs it.
+
+    With a `tree`, perhaps of another commit, it gets an interpreter of its own: that in the tree's `.venv`,
+    where there is one.
+    """
     process: Process
-    if not prefix and can_fork(environment):
+    if tree is None and not prefix and can_fork(environment):
         process = await fork(environment, [command, *arguments])
     else:
+        tree = tree or ROOT
+        python = tree / ".venv/bin/python"
         process = await asyncio.create_subprocess_exec(
             *prefix,
-            sys.executable,
-            str(ROOT / "manage.py"),
+            str(python) if python.exists() else sys.executable,
+            str(tree / "manage.py"),
             command,
             *arguments,
             env=dict(environment),
