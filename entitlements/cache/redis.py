@@ -8,20 +8,27 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
 from entitlements import metrics
-from entitlements.cache.codec import Metadata, decode_timestamp, encode_entity, encode_metadata, encode_usage
-from entitlements.cache.redis_reading import moved_usage, read_entity, usage_key_of, usages_of
+from entitlements.cache.codec import Metadata, encode_entity, encode_metadata, encode_usage
+from entitlements.cache.redis_reading import (
+    LikelyUsages,
+    moved_usage,
+    read_entity,
+    usage_key_of,
+    usages_of,
+)
 from entitlements.cache.tiers import Miss
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entitlement import NO_TIMESTAMP_MS, Usage
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
 from entitlements.domain.freshness import NEVER, UNKNOWN_CUSTOMER_SECONDS, is_unknown_customer
-from entitlements.domain.ports import Clock
+from entitlements.domain.ports import Clock, FetchClaim
 from entitlements.json_fields import Malformed, Unwritable
 from entitlements.rate_limited_log import RateLimitedLog
 from entitlements.redis.clocks import TwoClocks
 from entitlements.redis.connection import UNAVAILABLE, Client, RedisConnection, values_of
+from entitlements.redis.fetch_lock import release_of
 from entitlements.redis.keys import KeySpace, customer_of, raw, timestamp_of
-from entitlements.redis.scripts import Write, redis_ms, replace_usage, stamp_unknown, write_newest
+from entitlements.redis.scripts import Settled, Write, replace_usage, write_newest
 
 _Answer = TypeVar("_Answer")
 
@@ -31,6 +38,8 @@ UNKNOWN_CUSTOMER_TTL_SECONDS = int(UNKNOWN_CUSTOMER_SECONDS)
 """An unknown customer may be signing up: nobody is told longer than this that it is unknown."""
 KEYS_PER_PAGE = 500
 """How many names one SCAN looks at."""
+MAX_CLOCKS = 2
+"""So often an entity is written: once more where Redis' clock turned out to be another than was known."""
 MAX_USAGE_ATTEMPTS = 3
 """So often a usage is worked out anew because another wrote meanwhile; then newest wins, as everywhere."""
 
@@ -54,6 +63,7 @@ class RedisTier:
         self._clock = clock
         self._ttl_seconds = ttl_seconds
         self._clocks = TwoClocks(clock.monotonic)
+        self._likely = LikelyUsages()
         self._occasional = RateLimitedLog(logger, clock.monotonic)
         self.dropped_writes = 0
         """How many writes Redis did not take."""
@@ -71,7 +81,9 @@ class RedisTier:
         """
         if self._is_left_out(key):
             return Miss.ABSENT
-        found = await self._connection.run(lambda client: read_entity(client, self._keys, key))
+        found = await self._connection.run(
+            lambda client: read_entity(client, self._keys, key, likely=self._likely, clocks=self._clocks)
+        )
         if found is UNAVAILABLE:
             return Miss.UNAVAILABLE
         if isinstance(found, Malformed):
@@ -83,10 +95,13 @@ class RedisTier:
         confirmed_at = self._clock.monotonic() - age_seconds if age_seconds >= 0 else NEVER
         return CachedEntity(entity=found.entity, confirmed_at=confirmed_at)
 
-    async def store(self, key: EntityKey, cached: CachedEntity) -> None:
-        """Writes the set unless a later one of ours is there, and each usage that is not older."""
+    async def store(self, key: EntityKey, cached: CachedEntity, *, claim: FetchClaim | None = None) -> None:
+        """Writes the set unless a later one of ours is there, and each usage that is not older.
+
+        A claim is given back along with it.
+        """
         if not self._is_left_out(key):
-            await self._write(lambda client: self._store(client, key, cached))
+            await self._write(lambda client: self._store(client, key, cached, claim))
 
     async def apply_usage(self, key: EntityKey, update: UsageUpdate) -> bool:
         """Moves one meter of an entity that Redis holds; False when it does not, or knows a newer state."""
@@ -173,30 +188,45 @@ class RedisTier:
         self.junk_found_at = self._clock.monotonic()
         self._occasional.warning("junk", "redis holds what cannot be used cause=%s", junk)
 
-    def _store(self, client: Client, key: EntityKey, cached: CachedEntity) -> None:
+    def _store(self, client: Client, key: EntityKey, cached: CachedEntity, claim: FetchClaim | None) -> None:
         entity = cached.entity
         stamp_ms = entity.updated_at_ms
         if stamp_ms == NO_TIMESTAMP_MS and not entity.is_empty:
             stamp_ms = self._clock.now_ms()
-        customer_timestamp_ms = self._settled_customer_timestamp(client, key, stamp_ms)
-        sent_at_redis_ms = self._clocks.redis_ms(client)
-        told_at_ms = self._told_at_ms(cached)
-        metadata = Metadata(
-            denied_reason=entity.denied_reason,
-            customer_timestamp_ms=customer_timestamp_ms,
-            told_at_ms=told_at_ms,
-        )
-        write_newest(
-            client,
-            [
-                *(_usage_write(name, usage) for name, usage in usages_of(self._keys, key, entity)),
-                Write(key=self._keys.metadata(key), value=encode_metadata(metadata), timestamp_ms=stamp_ms),
-                Write(key=self._keys.entity(key), value=encode_entity(key, entity), timestamp_ms=stamp_ms),
-            ],
-            ttl_seconds=self._ttl_left(cached),
-            sent_at_redis_ms=sent_at_redis_ms,
-            told_at_ms=told_at_ms,
-        )
+        usages = [_usage_write(name, usage) for name, usage in usages_of(self._keys, key, entity)]
+        document = encode_entity(key, entity)
+        for _ in range(MAX_CLOCKS):
+            sent_at_redis_ms = self._clocks.redis_ms(client)
+            told_at_ms = self._told_at_ms(cached)
+            metadata = encode_metadata(Metadata(denied_reason=entity.denied_reason, told_at_ms=told_at_ms))
+            sent_at = self._clocks.now()
+            written = write_newest(
+                client,
+                [
+                    *usages,
+                    Write(key=self._keys.metadata(key), value=metadata, timestamp_ms=stamp_ms),
+                    Write(key=self._keys.entity(key), value=document, timestamp_ms=stamp_ms),
+                ],
+                ttl_seconds=self._ttl_left(cached),
+                sent_at_redis_ms=sent_at_redis_ms,
+                told_at_ms=told_at_ms,
+                customer=self._customer_to_settle(key),
+                release=None if claim is None else release_of(self._keys, claim),
+            )
+            if claim is not None:
+                claim.is_given_back = True
+            if not self._clocks.measured(written.now_ms, since=sent_at):
+                return
+
+    def _customer_to_settle(self, key: EntityKey) -> Settled | None:
+        """Whose timestamp a resource has to know where it is newer than its own, and which must have one.
+
+        Without it the resource would be a miss for ever where the cloud's own timestamps stay in that
+        order, or where nobody asks for the customer itself (contract/redis.md, Rules).
+        """
+        if key.resource_id is None:
+            return None
+        return Settled(key=self._keys.entity(customer_of(key)), ttl_seconds=self._ttl_seconds)
 
     def _told_at_ms(self, cached: CachedEntity) -> int:
         """When the cloud was asked for it or told it, by the one clock that all processes share."""
@@ -214,25 +244,6 @@ class RedisTier:
         if self._ttl_seconds <= 0:
             return UNKNOWN_CUSTOMER_TTL_SECONDS
         return min(UNKNOWN_CUSTOMER_TTL_SECONDS, self._ttl_seconds)
-
-    def _settled_customer_timestamp(self, client: Client, key: EntityKey, stamp_ms: int) -> int | None:
-        """The customer's timestamp where it is newer than the resource's; makes sure that there is one.
-
-        Without it the resource would be a miss for ever where the cloud's own timestamps stay in that
-        order, or where nobody asks for the customer itself (contract/redis.md, Rules).
-        """
-        if key.resource_id is None:
-            return None
-        customer = self._keys.entity(customer_of(key))
-        (text,) = values_of(client, [timestamp_of(customer)])
-        try:
-            customer_ms = NO_TIMESTAMP_MS if text is None else decode_timestamp(text)
-        except Malformed:
-            text = None
-            customer_ms = NO_TIMESTAMP_MS
-        if text is None:
-            stamp_unknown(client, customer, ttl_seconds=self._ttl_seconds)
-        return customer_ms if customer_ms > stamp_ms else None
 
     def _apply_usage(self, client: Client, key: EntityKey, update: UsageUpdate) -> bool:
         for _ in range(MAX_USAGE_ATTEMPTS):
@@ -252,10 +263,13 @@ class RedisTier:
         if planned is None:
             return False
         write, _ = planned
-        sent_at_redis_ms = redis_ms(client)
-        return bool(
-            write_newest(client, [write], ttl_seconds=self._ttl_seconds, sent_at_redis_ms=sent_at_redis_ms)
+        written = write_newest(
+            client,
+            [write],
+            ttl_seconds=self._ttl_seconds,
+            sent_at_redis_ms=self._clocks.redis_ms(client),
         )
+        return bool(written.writes)
 
     def _plan_usage(
         self, client: Client, key: EntityKey, update: UsageUpdate

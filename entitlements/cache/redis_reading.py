@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
 from types import MappingProxyType
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from redis.exceptions import ResponseError
 
@@ -14,10 +14,17 @@ from entitlements.cache.tiers import Miss
 from entitlements.domain.entitlement import CreditEntitlement, MeteredEntitlement, Usage
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate, with_usage
 from entitlements.json_fields import Malformed
+from entitlements.redis.clocks import TwoClocks
 from entitlements.redis.connection import Client, values_of
 from entitlements.redis.keys import KeySpace, customer_of, raw, timestamp_of
+from entitlements.redis.scripts import read
+
+MAX_LIKELY_USAGES = 32
+"""So many usages are read with an entity though it may not have them."""
 
 _Tracked = TypeVar("_Tracked", MeteredEntitlement, CreditEntitlement)
+_UsageTexts: TypeAlias = tuple[bytes | None, bytes | None]
+"""A usage and its timestamp, as they stand in Redis."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,16 +36,48 @@ class Found:
     """Until its timestamp expires; infinite when it never does."""
 
 
-def read_entity(client: Client, keys: KeySpace, key: EntityKey) -> Found | Miss | Malformed:
-    """The entity as Redis has it, each usage from its own key, or why it is a miss."""
+class LikelyUsages:
+    """Which usages an entity probably has: those of the ones before, so that they are read along with it.
+
+    Customers of one plan have the same meters. Any thread may ask and tell: the endings are replaced whole.
+    """
+
+    def __init__(self) -> None:
+        self._endings: tuple[str, ...] = ()
+
+    def keys_of(self, entity_key: str) -> list[str]:
+        """The usage keys that this entity probably has."""
+        return [entity_key + ending for ending in self._endings]
+
+    def learn(self, entity_key: str, missed: Sequence[str]) -> None:
+        """Notes the keys that were not among those, and forgets the others when there are too many."""
+        new = tuple(key.removeprefix(entity_key) for key in missed)
+        known = () if len(self._endings) + len(new) > MAX_LIKELY_USAGES else self._endings
+        self._endings = (*known, *new)[:MAX_LIKELY_USAGES]
+
+
+def read_entity(
+    client: Client, keys: KeySpace, key: EntityKey, *, likely: LikelyUsages, clocks: TwoClocks
+) -> Found | Miss | Malformed:
+    """The entity as Redis has it, each usage from its own key, or why it is a miss.
+
+    In one round trip where its usages are those that are likely, else in two.
+    """
     documents = [keys.entity(key), keys.metadata(key)]
     try:
-        found = _read_entitlements(client, keys, key)
+        found, live = _read_entitlements(client, keys, key, likely=likely, clocks=clocks)
         if isinstance(found, Miss):
             return found
-        documents += [usage_key for usage_key, _ in usages_of(keys, key, found.entity)]
-        current = _with_live_usages(client, keys, key, found.entity)
-        return current if isinstance(current, Miss) else replace(found, entity=current)
+        usage_keys = [usage_key for usage_key, _ in usages_of(keys, key, found.entity)]
+        documents += usage_keys
+        missed = [each for each in usage_keys if each not in live]
+        if missed:
+            likely.learn(documents[0], missed)
+            live |= _usage_texts(missed, values_of(client, _with_timestamps(missed)))
+        usages = {each: _usage_in(live[each]) for each in usage_keys}
+        if None in usages.values():
+            return Miss.ABSENT
+        return replace(found, entity=_with_usages(keys, key, found.entity, usages))
     except Malformed as junk:
         # Without its timestamp, junk gives way to whatever is written next, and not only to what is newer.
         with suppress(ResponseError):
@@ -88,46 +127,54 @@ def moved_usage(
     return None if moved is None else dict(usages_of(keys, key, moved))[usage_key]
 
 
-def _read_entitlements(client: Client, keys: KeySpace, key: EntityKey) -> Found | Miss:
-    """The entity with the usages that its own document says; in one round trip."""
+def _read_entitlements(
+    client: Client, keys: KeySpace, key: EntityKey, *, likely: LikelyUsages, clocks: TwoClocks
+) -> tuple[Found | Miss, dict[str, _UsageTexts]]:
+    """The entity with the usages that its own document says, and what the likely usage keys hold."""
     entity_key = keys.entity(key)
-    names = [entity_key, timestamp_of(entity_key), keys.metadata(key)]
+    usage_keys = likely.keys_of(entity_key)
+    names = [timestamp_of(entity_key), entity_key, keys.metadata(key)]
     if key.resource_id is not None:
         names.append(timestamp_of(keys.entity(customer_of(key))))
-    pipeline = client.pipeline(transaction=False)
-    pipeline.pttl(raw(timestamp_of(entity_key)))
-    pipeline.mget([raw(name) for name in names])
-    lives_ms, (text, stamp, metadata_text, *customer_stamps) = pipeline.execute()
+    asked_at = clocks.now()
+    answer = read(client, [*names, *_with_timestamps(usage_keys)])
+    clocks.measured(answer.now_ms, since=asked_at)
+    stamp, text, metadata_text, *customer_stamps = answer.values[: len(names)]
+    live = _usage_texts(usage_keys, answer.values[len(names) :])
     if text is None or stamp is None:
-        return Miss.ABSENT
+        return Miss.ABSENT, live
     stamp_ms = decode_timestamp(stamp)
     metadata = decode_metadata(metadata_text)
     for customer_stamp in customer_stamps:
         known_ms = max(stamp_ms, metadata.customer_timestamp_ms or 0)
         if customer_stamp is None or decode_timestamp(customer_stamp) > known_ms:
-            return Miss.OUTDATED
+            return Miss.OUTDATED, live
     entity = replace(decode_entity(text), denied_reason=metadata.denied_reason, updated_at_ms=stamp_ms)
-    return Found(entity=entity, lives_seconds=lives_ms / 1000 if lives_ms >= 0 else inf)
+    return Found(entity=entity, lives_seconds=answer.lives_ms / 1000 if answer.lives_ms >= 0 else inf), live
 
 
-def _with_live_usages(client: Client, keys: KeySpace, key: EntityKey, entity: Entity) -> Entity | Miss:
-    usage_keys = [usage_key for usage_key, _ in usages_of(keys, key, entity)]
-    if not usage_keys:
-        return entity
-    values = values_of(client, [name for each in usage_keys for name in (each, timestamp_of(each))])
-    usages = {}
-    for usage_key, text, stamp in zip(usage_keys, values[::2], values[1::2], strict=True):
-        if text is None or stamp is None:
-            return Miss.ABSENT
-        usages[usage_key] = decode_usage(text, updated_at_ms=decode_timestamp(stamp))
-    return _with_usages(keys, key, entity, usages)
+def _with_timestamps(usage_keys: Sequence[str]) -> list[str]:
+    return [name for each in usage_keys for name in (each, timestamp_of(each))]
 
 
-def _with_usages(keys: KeySpace, key: EntityKey, entity: Entity, usages: Mapping[str, Usage]) -> Entity:
+def _usage_texts(usage_keys: Sequence[str], values: Sequence[bytes | None]) -> dict[str, _UsageTexts]:
+    return dict(zip(usage_keys, zip(values[::2], values[1::2], strict=True), strict=True))
+
+
+def _usage_in(texts: _UsageTexts) -> Usage | None:
+    text, stamp = texts
+    if text is None or stamp is None:
+        return None
+    return decode_usage(text, updated_at_ms=decode_timestamp(stamp))
+
+
+def _with_usages(
+    keys: KeySpace, key: EntityKey, entity: Entity, usages: Mapping[str, Usage | None]
+) -> Entity:
     """The entity with the usages of those keys in place of what its own document said."""
 
     def live(terms: _Tracked, usage_key: str) -> _Tracked:
-        return replace(terms, usage=usages.get(usage_key, terms.usage))
+        return replace(terms, usage=usages.get(usage_key) or terms.usage)
 
     return replace(
         entity,

@@ -19,7 +19,7 @@ from entitlements.domain.cached_entity import (
 )
 from entitlements.domain.entity import EntityKey, UsageUpdate, with_usage
 from entitlements.domain.freshness import NEVER
-from entitlements.domain.ports import Lookup, Source
+from entitlements.domain.ports import FetchClaim, Lookup, Source
 
 
 class Miss(enum.Enum):
@@ -42,8 +42,8 @@ class SharedTier(Protocol):
         """What it holds of this entity and when that was confirmed, or why it does not answer."""
         ...
 
-    async def store(self, key: EntityKey, cached: CachedEntity) -> None:
-        """Writes what is newer than what it holds."""
+    async def store(self, key: EntityKey, cached: CachedEntity, *, claim: FetchClaim | None = None) -> None:
+        """Writes what is newer than what it holds, and gives the claim back where it can."""
         ...
 
     async def apply_usage(self, key: EntityKey, update: UsageUpdate) -> bool:
@@ -134,6 +134,7 @@ class Tiers:
         *,
         already_shared: bool = False,
         answered_at_ms: int | None = None,
+        claim: FetchClaim | None = None,
     ) -> CachedEntity:
         """Merges what arrived into what is held and returns what is held from now on.
 
@@ -143,7 +144,7 @@ class Tiers:
             key, lambda held: merge_cached(held, arrived, answered_at_ms=answered_at_ms)
         )
         if self._shared is not None and not already_shared and arrived.confirmed_at != NEVER:
-            await self._shared.store(key, merged)
+            await self._shared.store(key, merged, claim=claim)
         return merged
 
     async def apply_usage(self, key: EntityKey, update: UsageUpdate, *, already_shared: bool = False) -> bool:

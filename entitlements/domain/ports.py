@@ -89,6 +89,7 @@ class EntityStore(Protocol):
         *,
         already_shared: bool = False,
         answered_at_ms: int | None = None,
+        claim: "FetchClaim | None" = None,
     ) -> CachedEntity:
         """Merges what arrived into what is held and returns what is held from now on.
 
@@ -97,6 +98,7 @@ class EntityStore(Protocol):
             arrived: what came, and when it was asked for or told.
             already_shared: another process has written it.
             answered_at_ms: when the cloud answered, where it was asked (`merge`).
+            claim: this process's turn at it, which is given back along with it where that can be.
         """
         ...
 
@@ -142,7 +144,7 @@ class FetchLockOutcome(enum.Enum):
     """Another process could not fetch it just now."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class FetchClaim:
     """A process's turn at one entity."""
 
@@ -150,6 +152,8 @@ class FetchClaim:
     turn: FetchLockOutcome
     token: bytes = b""
     """What marks it as ours, also when it is not known to be."""
+    is_given_back: bool = False
+    """True once it was given back along with what was fetched."""
 
 
 class FetchCoordinator(Protocol):

@@ -21,32 +21,51 @@ class TwoClocks:
 
     Were it measured anew for each write, what was known later could look earlier: a thread that waits for
     the processor after the answer came takes the wait for age, and its write would be refused as the older
-    one. So one measurement serves many writes, and the order among them is that of our own clock. Any thread
-    may ask: the value is replaced whole.
+    one. So one measurement serves many writes, and the order among them is that of our own clock; every
+    answer that says the time is one more, so that hardly any is asked for by itself. Any thread may ask: the
+    value is replaced whole.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._measured: _Measured | None = None
 
+    def now(self) -> float:
+        """Our own clock, monotonic seconds."""
+        return self._monotonic()
+
     def redis_ms(self, client: Client) -> int:
-        """The time by Redis' clock, epoch milliseconds; measures."""
-        before = self._monotonic()
-        now_ms = redis_ms(client)
+        """The time by Redis' clock, epoch milliseconds; measured where that was not done of late."""
+        now = self._monotonic()
+        measured = self._measured
+        if measured is None or now - measured.at > TRUSTED_SECONDS:
+            self.measured(redis_ms(client), since=now)
+            now = self._monotonic()
+        return self.as_redis_ms(now)
+
+    def measured(self, now_ms: int, *, since: float) -> bool:
+        """Takes what an answer just said of Redis' clock; True where that is another than it was.
+
+        Args:
+            now_ms: the time by it.
+            since: before Redis was asked.
+        """
         after = self._monotonic()
-        self._take(_Measured(now_ms - (before + after) * 500, after - before, after))
-        return now_ms
+        return self._take(_Measured(now_ms - (since + after) * 500, after - since, after))
 
     def as_redis_ms(self, moment: float) -> int:
         """A moment of ours (monotonic seconds) by Redis' clock; 0 before anything was measured."""
         measured = self._measured
         return 0 if measured is None else max(0, round(moment * 1000 + measured.difference_ms))
 
-    def _take(self, new: _Measured) -> None:
+    def _take(self, new: _Measured) -> bool:
         held = self._measured
         if held is None or new.took_seconds <= held.took_seconds or new.at - held.at > TRUSTED_SECONDS:
             self._measured = new
-            return
+        if held is None:
+            return False
         apart_seconds = abs(new.difference_ms - held.difference_ms) / 1000
-        if apart_seconds > new.took_seconds + held.took_seconds:  # another Redis, or its clock was set
-            self._measured = new
+        if apart_seconds <= new.took_seconds + held.took_seconds:
+            return False
+        self._measured = new  # another Redis, or its clock was set
+        return True

@@ -20,11 +20,11 @@ CLUSTER = (
     "that is no Cluster (cluster mode disabled)"
 )
 NEEDED: Mapping[str, str] = {
-    "EVAL": "nothing is written there, nobody leads, and an outbox in Redis keeps nothing",
+    "EVAL": "nothing is read from there or written there, nobody leads, and an outbox in Redis keeps nothing",
     "SET": "nothing is written there",
     "MGET": "nothing is read from there",
     "PTTL": "nothing is read from there",
-    "TIME": "nothing is written there",
+    "TIME": "nothing is read from there or written there",
     "DEL": "what the cloud removed stays there",
     "EXISTS": "a customer that two processes miss at once is fetched by both",
     "PUBLISH": "changes show late in the other processes",

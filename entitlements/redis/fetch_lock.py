@@ -14,7 +14,7 @@ from entitlements.json_fields import written
 from entitlements.redis.connection import UNAVAILABLE, Client, RedisConnection
 from entitlements.redis.keys import KeySpace, raw
 from entitlements.redis.notifications import Notifications
-from entitlements.redis.scripts import give_back
+from entitlements.redis.scripts import Release, give_back
 
 LOOK_SECONDS = 0.25
 """So often a waiter looks whether the lock still stands: its holder may have died, its word may be lost."""
@@ -60,13 +60,10 @@ class FetchLock:
 
     async def done(self, claim: FetchClaim, *, error: str | None = None) -> None:
         """Gives the lock back and tells the others; `error` is a short reason why there is nothing."""
-        if not claim.token:
+        if not claim.token or claim.is_given_back:
             return
-        message = written({} if error is None else {"error": error})
-        lock, channel = self._keys.fetch_lock(claim.key), self._keys.fetch_channel(claim.key)
-        await self._connection.run(
-            lambda client: give_back(client, lock, claim.token, channel=channel, message=message)
-        )
+        release = release_of(self._keys, claim, error=error)
+        await self._connection.run(lambda client: give_back(client, release))
 
     def _take(self, client: Client, key: EntityKey, token: bytes) -> bool:
         lock = raw(self._keys.fetch_lock(key))
@@ -87,6 +84,16 @@ class FetchLock:
             if not stands:
                 return FetchLockOutcome.FETCHED_ELSEWHERE
         return FetchLockOutcome.UNCOORDINATED
+
+
+def release_of(keys: KeySpace, claim: FetchClaim, *, error: str | None = None) -> Release:
+    """How a claim is given back; `error` is a short reason why there is nothing."""
+    return Release(
+        key=keys.fetch_lock(claim.key),
+        token=claim.token,
+        channel=keys.fetch_channel(claim.key),
+        message=written({} if error is None else {"error": error}),
+    )
 
 
 def _exists(name: str) -> Callable[[Client], bool]:

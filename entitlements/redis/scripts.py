@@ -4,10 +4,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from redis.exceptions import NoPermissionError, NoScriptError
 
+from entitlements.domain.moments import LATEST_MS
 from entitlements.redis.connection import Client
 from entitlements.redis.keys import raw, timestamp_of
 
@@ -21,26 +22,47 @@ end
 FUTURE_MS = 300_000
 """A usage's stamp further ahead of Redis' clock than this keeps nothing out: its clock was wrong."""
 
+_READ = """
+return {redis.call('TIME'), redis.call('PTTL', KEYS[1]), redis.call('MGET', unpack(KEYS))}
+"""
+
 _WRITE_NEWEST = f"""{_PUT}
+local function stamp_in(text)
+  return text and #text <= 15 and string.match(text, '^%d+$') and tonumber(text)
+end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if ttl > 0 then ttl = math.max(ttl - math.max(now - tonumber(ARGV[2]), 0), 1) end
 local function stamp_of(held)
-  local is_stamp = held[1] and held[2] and #held[2] <= 15 and string.match(held[2], '^%d+$')
-  return is_stamp and tonumber(held[2])
+  return held[1] and stamp_in(held[2])
 end
 local told = tonumber(ARGV[3])
-local first_document = told and #KEYS - 3 or #KEYS + 1
+local writes = 2 * ARGV[4]
+local rest = 4 + writes
+local first_document = told and writes - 3 or writes + 1
+local settled
+if ARGV[rest + 1] ~= '' then
+  local customer, stamp_key = KEYS[writes + 1], KEYS[writes + 2]
+  local stamp = stamp_in(redis.call('MGET', stamp_key)[1])
+  if not stamp or stamp > {LATEST_MS} then
+    redis.call('DEL', customer)
+    local customer_ttl = tonumber(ARGV[rest + 1])
+    if customer_ttl > 0 then redis.call('SET', stamp_key, '0', 'PX', customer_ttl)
+    else redis.call('SET', stamp_key, '0') end
+  elseif stamp > tonumber(ARGV[rest]) then
+    settled = string.format('{{"customerTimestamp":%.0f,', stamp)
+  end
+end
 local is_overtaken = false
-if told and stamp_of(redis.call('MGET', KEYS[#KEYS - 1], KEYS[#KEYS])) then
+if told and stamp_of(redis.call('MGET', KEYS[writes - 1], KEYS[writes])) then
   local text = redis.call('MGET', KEYS[first_document])[1]
   local is_json, held = pcall(cjson.decode, text or '')
   local held_told = is_json and type(held) == 'table' and held['toldAt']
   is_overtaken = type(held_told) == 'number' and held_told > told and held_told <= now
 end
 local written = 0
-for i = 1, #KEYS, 2 do
-  local arrived = ARGV[i + 4]
+for i = 1, writes, 2 do
+  local arrived = ARGV[i + 5]
   local held = stamp_of(redis.call('MGET', KEYS[i], KEYS[i + 1]))
   local goes_in
   if i >= first_document then
@@ -50,26 +72,27 @@ for i = 1, #KEYS, 2 do
     goes_in = arrived == '0' or not held or tonumber(arrived) >= held or held > now + {FUTURE_MS}
   end
   if goes_in then
-    put(KEYS[i], ARGV[i + 3])
+    local value = ARGV[i + 4]
+    if settled and i == first_document then value = settled .. string.sub(value, 2) end
+    put(KEYS[i], value)
     put(KEYS[i + 1], arrived)
     written = written + 1
   end
 end
-return written
+local token = ARGV[rest + 2]
+if token ~= '' and redis.call('MGET', KEYS[#KEYS])[1] == token then
+  redis.call('DEL', KEYS[#KEYS])
+  redis.call('PUBLISH', ARGV[rest + 3], ARGV[rest + 4])
+end
+return {{written, now}}
 """
 # A set of entitlements goes in unless one of ours was told later: stamps cannot order sets. Its stamp is not
 # older than the held one, so that official writers and readers, who know stamps only, take it for the newer.
 # A write that arrives late (Redis stood still, packets were sent again) lives the shorter for it: from how
 # long a key still lives others tell when the cloud was asked, and must not take that for later than it was.
 # A timestamp without its value, or one that is no number, protects nothing: it is overwritten.
-
-_STAMP_UNKNOWN = f"""{_PUT}
-local stamp = redis.call('MGET', KEYS[2])[1]
-if not stamp or #stamp > 15 or not string.match(stamp, '^%d+$') then
-  redis.call('DEL', KEYS[1])
-  put(KEYS[2], '0')
-end
-"""
+# A resource's metadata say which timestamp of its customer is known, where that is newer than its own; a
+# customer without a usable one gets the timestamp "none", without a value, which is a miss without one.
 
 _REPLACE_USAGE = f"""{_PUT}
 local held = redis.call('MGET', KEYS[1], KEYS[2], KEYS[3])
@@ -133,36 +156,89 @@ def redis_ms(client: Client) -> int:
     return seconds * 1000 + micros // 1000
 
 
-def write_newest(
+class Read(NamedTuple):
+    """What stands in Redis at one moment."""
+
+    now_ms: int
+    """That moment, by Redis' own clock."""
+    lives_ms: int
+    """How long the first of the keys still lives; negative: for ever, or it is not there."""
+    values: list[bytes | None]
+    """Under each key; None also for what is no string."""
+
+
+def read(client: Client, names: Sequence[str]) -> Read:
+    """What stands under these names, in one round trip."""
+    (seconds, micros), lives_ms, values = _run(client, _READ, [raw(name) for name in names], ())
+    return Read(int(seconds) * 1000 + int(micros) // 1000, int(lives_ms), values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A lock that is given back with a write, if it still is the writer's."""
+
+    key: str
+    token: bytes
+    channel: str
+    """Where that is told."""
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """The customer whose resource a whole entity is about."""
+
+    key: str
+    ttl_seconds: int
+    """How long a timestamp lives that it gets because it has none."""
+
+
+class Written(NamedTuple):
+    """What became of writes."""
+
+    writes: int
+    """How many went in."""
+    now_ms: int
+    """When, by Redis' own clock."""
+
+
+def write_newest(  # noqa: PLR0913 - each is one argument of the script
     client: Client,
     writes: Sequence[Write],
     *,
     ttl_seconds: float,
     sent_at_redis_ms: int,
     told_at_ms: int | None = None,
-) -> int:
-    """Writes each that is not older than what is held, and tells how many (contract/redis.md, Rules).
+    customer: Settled | None = None,
+    release: Release | None = None,
+) -> Written:
+    """Writes each that is not older than what is held (contract/redis.md, Rules).
 
     Args:
         client: the way to Redis.
         writes: values with their timestamps.
         ttl_seconds: how long they live from when they were sent; 0 or less: for ever.
-        sent_at_redis_ms: `redis_ms` before `ttl_seconds` was reckoned.
+        sent_at_redis_ms: the time by Redis' clock before `ttl_seconds` was reckoned.
         told_at_ms: for a whole entity, whose last two writes are its metadata and its entitlements: when the
             cloud was asked for it or told it, by Redis' clock.
+        customer: for a whole resource: its customer, whose timestamp its metadata then tell.
+        release: what is given back afterwards, whatever went in.
     """
     keys: list[bytes] = []
     arguments: list[bytes | int] = [_milliseconds(ttl_seconds), sent_at_redis_ms]
-    arguments.append(b"" if told_at_ms is None else told_at_ms)
+    arguments += [b"" if told_at_ms is None else told_at_ms, len(writes)]
     for write in writes:
         keys += [raw(write.key), raw(timestamp_of(write.key))]
         arguments += [write.value, encode_timestamp(write.timestamp_ms)]
-    return int(_run(client, _WRITE_NEWEST, keys, arguments))
-
-
-def stamp_unknown(client: Client, key: str, *, ttl_seconds: int) -> None:
-    """Gives what has no timestamp the timestamp "none", and takes away its value: a miss without one."""
-    _run(client, _STAMP_UNKNOWN, [raw(key), raw(timestamp_of(key))], [_milliseconds(ttl_seconds)])
+    arguments.append(b"" if customer is None else _milliseconds(customer.ttl_seconds))
+    if customer is not None:
+        keys += [raw(customer.key), raw(timestamp_of(customer.key))]
+    if release is None:
+        arguments.append(b"")
+    else:
+        keys.append(raw(release.key))
+        arguments += [release.token, raw(release.channel), release.message]
+    return Written(*_run(client, _WRITE_NEWEST, keys, arguments))
 
 
 def replace_usage(
@@ -193,6 +269,6 @@ def delete_if_own(client: Client, key: str, token: bytes) -> bool:
     return bool(_run(client, _DELETE_IF_OWN, [raw(key)], [token]))
 
 
-def give_back(client: Client, key: str, token: bytes, *, channel: str, message: bytes) -> None:
-    """Deletes a key that holds the token, and publishes that; nothing when it does not hold it any more."""
-    _run(client, _GIVE_BACK, [raw(key)], [token, raw(channel), message])
+def give_back(client: Client, release: Release) -> None:
+    """Deletes a lock that is still ours, and publishes that; nothing when it is not any more."""
+    _run(client, _GIVE_BACK, [raw(release.key)], [release.token, raw(release.channel), release.message])

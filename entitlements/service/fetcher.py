@@ -25,6 +25,7 @@ from entitlements.domain.ports import (
     Clock,
     EntitySource,
     EntityStore,
+    FetchClaim,
     FetchCoordinator,
     FetchLockOutcome,
     LastKnown,
@@ -257,11 +258,13 @@ class EntityFetcher:
             found = await self._store.find_shared(key)
             if found is not None and (held is None or found.confirmed_at > held.confirmed_at):
                 return Lookup(key=key, cached=found, source=Source.REDIS)
-        outcome = await self._fetch_here(key, deadline=deadline)
+        outcome = await self._fetch_here(key, deadline=deadline, claim=claim if claim.token else None)
         await turns.done(claim, error=outcome.error.outcome if isinstance(outcome, NotFetched) else None)
         return outcome
 
-    async def _fetch_here(self, key: EntityKey, *, deadline: float) -> Lookup | NotFetched:
+    async def _fetch_here(
+        self, key: EntityKey, *, deadline: float, claim: FetchClaim | None = None
+    ) -> Lookup | NotFetched:
         flight = self._flights[key]
         asks = 0
         while True:
@@ -286,6 +289,7 @@ class EntityFetcher:
             key,
             CachedEntity(entity=entity, confirmed_at=confirmed_at),
             answered_at_ms=self._clock.now_ms(),
+            claim=claim,
         )
         return Lookup(key=key, cached=cached, source=source)
 

@@ -13,7 +13,7 @@ from entitlements.cache.tiers import Miss, Tiers
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import EntityKey, UsageUpdate
 from entitlements.domain.freshness import NEVER
-from entitlements.domain.ports import Lookup, Source
+from entitlements.domain.ports import FetchClaim, Lookup, Source
 from entitlements.redis.connection import RedisConnection
 from tests.cache.samples import CUSTOMER, NOW_MS, cached, credit, entity, metered, usage_update
 from tests.cache.store_contract import EntityStoreContract
@@ -40,7 +40,7 @@ class ScriptedShared:
         self.meanwhile()
         return found
 
-    async def store(self, key: EntityKey, cached: CachedEntity) -> None:
+    async def store(self, key: EntityKey, cached: CachedEntity, *, claim: FetchClaim | None = None) -> None:
         self.held[key] = cached
 
     async def apply_usage(self, key: EntityKey, update: UsageUpdate) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -28,6 +28,8 @@ class TcpProxy:
         self._hears = asyncio.Event()
         self._delay_seconds = 0.0
         self._slice_bytes = CHUNK_BYTES
+        self.round_trips = 0
+        """How often somebody asked the target, and had its answer before asking again."""
         self.clear()
 
     async def __aenter__(self) -> Self:
@@ -104,17 +106,28 @@ class TcpProxy:
             return
         ends = (writer, far_writer)
         self._writers.update(ends)
+        turn = _Turn()
         try:
-            await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+            await asyncio.gather(
+                self._pump(reader, far_writer, lambda: self._asked(turn)),
+                self._pump(far_reader, writer, turn.over),
+            )
         finally:
             for end in ends:
                 self._writers.discard(end)
                 self._forgotten.discard(end)
                 end.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _asked(self, turn: "_Turn") -> None:
+        self.round_trips += turn.is_over
+        turn.is_over = False
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passed: Callable[[], None]
+    ) -> None:
         try:
             while chunk := await reader.read(CHUNK_BYTES):
+                passed()
                 if writer in self._forgotten:
                     continue
                 for piece in _pieces(chunk, self._slice_bytes):
@@ -127,6 +140,18 @@ class TcpProxy:
                 writer.write_eof()
         except OSError:
             writer.transport.abort()
+
+
+class _Turn:
+    """Whose turn it is to speak on one connection."""
+
+    def __init__(self) -> None:
+        self.is_over = True
+        """The target answered last, or nobody spoke yet."""
+
+    def over(self) -> None:
+        """The target answers."""
+        self.is_over = True
 
 
 def _pieces(chunk: bytes, size_bytes: int) -> Sequence[bytes]:

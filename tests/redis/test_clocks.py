@@ -6,6 +6,7 @@ import pytest
 
 from entitlements.redis.clocks import TRUSTED_SECONDS, TwoClocks
 from entitlements.redis.connection import Client
+from entitlements.redis.scripts import redis_ms
 from tests.fakes import FakeClock
 
 
@@ -16,8 +17,10 @@ class SlowRedis:
         self.clock = clock
         self.ahead_ms = ahead_ms
         self.there_seconds = self.back_seconds = 0.001
+        self.asked = 0
 
     def time(self) -> tuple[int, int]:
+        self.asked += 1
         self.clock.advance(self.there_seconds)
         now_ms = round(self.clock.monotonic() * 1000) + self.ahead_ms
         self.clock.advance(self.back_seconds)
@@ -30,7 +33,8 @@ def redis() -> SlowRedis:
 
 
 def measured(clocks: TwoClocks, redis: SlowRedis) -> None:
-    clocks.redis_ms(cast("Client", redis))
+    asked_at = redis.clock.monotonic()
+    clocks.measured(redis_ms(cast("Client", redis)), since=asked_at)
 
 
 def test_a_moment_is_told_by_redis_clock(redis: SlowRedis) -> None:
@@ -68,6 +72,34 @@ def test_a_clock_that_was_set_is_noticed(redis: SlowRedis) -> None:
 
     moment = redis.clock.monotonic()
     assert pytest.approx(moment * 1000 - 7000, abs=10) == clocks.as_redis_ms(moment)
+
+
+def test_redis_is_asked_for_its_time_only_where_nothing_said_it_of_late(redis: SlowRedis) -> None:
+    clocks = TwoClocks(redis.clock.monotonic)
+    client = cast("Client", redis)
+    first = clocks.redis_ms(client)
+    redis.clock.advance(TRUSTED_SECONDS)
+    asked_at = redis.clock.monotonic()
+
+    later = clocks.redis_ms(client)
+    redis.clock.advance(TRUSTED_SECONDS)
+    clocks.redis_ms(client)
+
+    assert first + TRUSTED_SECONDS * 1000 == pytest.approx(later, abs=10)
+    assert pytest.approx(asked_at * 1000 + redis.ahead_ms, abs=10) == later
+    assert redis.asked == 2  # at first, and when that was too long ago
+
+
+@pytest.mark.parametrize(("back_ms", "is_another"), [(0, False), (1, False), (12_000, True), (-12_000, True)])
+def test_an_answer_tells_where_the_clock_is_another(
+    redis: SlowRedis, back_ms: int, *, is_another: bool
+) -> None:
+    clocks = TwoClocks(redis.clock.monotonic)
+    measured(clocks, redis)
+    redis.ahead_ms -= back_ms
+    asked_at = redis.clock.monotonic()
+
+    assert is_another is clocks.measured(redis_ms(cast("Client", redis)), since=asked_at)
 
 
 def test_an_old_measurement_gives_way(redis: SlowRedis) -> None:

@@ -1,5 +1,6 @@
 """What Redis does in one step: whoever else writes, a value and its timestamp stay together."""
 
+import contextlib
 import json
 import random
 import threading
@@ -11,12 +12,13 @@ import redis as redis_py
 
 from entitlements.redis.connection import Client
 from entitlements.redis.scripts import (
+    Release,
+    Settled,
     Write,
     delete_if_own,
     redis_ms,
     renew_if_own,
     replace_usage,
-    stamp_unknown,
     write_newest,
 )
 from tests.redis_server import RedisServer
@@ -34,7 +36,7 @@ def write(key: str, stamp: int, value: str | None = None) -> Write:
 
 
 def put(client: Client, writes: Sequence[Write]) -> int:
-    return write_newest(client, writes, ttl_seconds=60, sent_at_redis_ms=redis_ms(client))
+    return write_newest(client, writes, ttl_seconds=60, sent_at_redis_ms=redis_ms(client)).writes
 
 
 def held(client: Client, key: str) -> tuple[object, object]:
@@ -194,19 +196,34 @@ def test_a_usage_that_is_not_there_is_written(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stamp", "expected"),
-    [(None, (None, b"0")), ("junk", (None, b"0")), ("5", (b"v", b"5")), ("0", (b"v", b"0"))],
+    ("stamp", "expected", "metadata"),
+    [
+        (None, (None, b"0"), b'{"x":1}'),
+        ("junk", (None, b"0"), b'{"x":1}'),
+        ("999999999999999", (None, b"0"), b'{"x":1}'),  # after the year 9999
+        ("5", (b"v", b"5"), b'{"customerTimestamp":5,"x":1}'),
+        ("1760000000000", (b"v", b"1760000000000"), b'{"customerTimestamp":1760000000000,"x":1}'),
+        ("0", (b"v", b"0"), b'{"x":1}'),
+    ],
 )
-def test_what_has_no_timestamp_is_stamped_unknown(
-    client: Client, stamp: str | None, expected: tuple[bytes | None, bytes]
+def test_a_resource_knows_its_customer_s_timestamp_and_one_without_is_stamped_unknown(
+    client: Client, stamp: str | None, expected: tuple[bytes | None, bytes], metadata: bytes
 ) -> None:
     client.set("a", "v")
     if stamp is not None:
         client.set("a#timestamp", stamp)
 
-    stamp_unknown(client, "a", ttl_seconds=60)
+    write_newest(
+        client,
+        [write("r:metadata", 3, '{"x":1}'), write("r", 3)],
+        ttl_seconds=60,
+        sent_at_redis_ms=redis_ms(client),
+        told_at_ms=0,
+        customer=Settled(key="a", ttl_seconds=60),
+    )
 
     assert expected == held(client, "a")
+    assert metadata == held(client, "r:metadata")[0]
 
 
 @pytest.mark.parametrize(("value", "is_own"), [("token", True), ("other", False), (None, False)])
@@ -219,6 +236,32 @@ def test_only_ones_own_is_deleted_and_renewed(client: Client, value: str | None,
     deleted = delete_if_own(client, "lock", b"token")
 
     assert (is_own, is_own, is_own) == (renewed, is_longer, deleted)
+    assert (value is not None and not is_own) == bool(client.exists("lock"))
+
+
+@pytest.mark.parametrize(("value", "is_own"), [("token", True), ("other", False), (None, False)])
+def test_a_lock_is_given_back_with_a_write_unless_another_has_it(
+    client: Client, value: str | None, is_own: bool
+) -> None:
+    """Also where nothing goes in, as another wrote what is newer."""
+    if value is not None:
+        client.set("lock", value)
+    client.mset({"a": "newer", "a#timestamp": "9"})
+    with contextlib.closing(client.pubsub(ignore_subscribe_messages=True)) as pubsub:
+        pubsub.subscribe("channel")
+        pubsub.get_message(timeout=1)
+
+        written = write_newest(
+            client,
+            [write("a", 5)],
+            ttl_seconds=60,
+            sent_at_redis_ms=redis_ms(client),
+            release=Release(key="lock", token=b"token", channel="channel", message=b"{}"),
+        )
+
+        told = pubsub.get_message(timeout=1 if is_own else 0.05)
+    assert 0 == written.writes
+    assert (b"{}" if is_own else None) == (told and told["data"])
     assert (value is not None and not is_own) == bool(client.exists("lock"))
 
 
