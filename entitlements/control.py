@@ -17,14 +17,12 @@ from entitlements.cache.tiers import Miss
 from entitlements.clock import SystemClock
 from entitlements.composition import SharedRedis, Sidecar
 from entitlements.domain.cached_entity import CachedEntity
-from entitlements.domain.decision import Query
-from entitlements.domain.entitlement import EntitlementKind
 from entitlements.domain.entity import EntityKey
-from entitlements.domain.fallback import FallbackValue
 from entitlements.domain.freshness import NEVER
 from entitlements.listener import Listener
 from entitlements.rate_limited_log import RateLimitedLog
 from entitlements.service.explanation_document import explanation_document
+from entitlements.service.question import key_from_document, query_from_document
 from entitlements.upstream.payloads import entity_from_state
 from entitlements.upstream.state_documents import state_from_entity
 
@@ -93,7 +91,7 @@ async def _stats(sidecar: Sidecar, _asked: dict[str, Any], _reader: asyncio.Stre
 
 
 async def _get(sidecar: Sidecar, asked: dict[str, Any], _reader: asyncio.StreamReader) -> _Lines:
-    found = await sidecar.store.find(_key(asked))
+    found = await sidecar.store.find(key_from_document(asked))
     if found is None:
         yield {"found": False}
         return
@@ -110,26 +108,15 @@ async def _get(sidecar: Sidecar, asked: dict[str, Any], _reader: asyncio.StreamR
 
 
 async def _explain(sidecar: Sidecar, asked: dict[str, Any], _reader: asyncio.StreamReader) -> _Lines:
-    explanation = await sidecar.explaining.explain(_query(asked), compares=bool(asked.get("compares")))
+    explanation = await sidecar.explaining.explain(
+        query_from_document(asked), compares=bool(asked.get("compares"))
+    )
     held_by = {"process": os.getpid(), "shares_redis": sidecar.redis is not None}
     yield explanation_document(explanation) | held_by
 
 
-def _query(asked: dict[str, Any]) -> Query:
-    kind, grants = asked.get("expected_kind"), asked.get("fallback_grants")
-    return Query(
-        key=_key(asked),
-        feature_id=asked.get("feature_id") or "",
-        currency_id=asked.get("currency_id"),
-        expected_kind=None if kind is None else EntitlementKind(kind),
-        requested_usage=asked.get("requested_usage"),
-        requested_values=tuple(asked.get("requested_values") or ()),
-        fallback=None if grants is None else FallbackValue(has_access=bool(grants)),
-    )
-
-
 async def _evict(sidecar: Sidecar, asked: dict[str, Any], _reader: asyncio.StreamReader) -> _Lines:
-    yield {"evicted": len(await sidecar.maintenance.evict([_key(asked)]))}
+    yield {"evicted": len(await sidecar.maintenance.evict([key_from_document(asked)]))}
 
 
 async def _export(sidecar: Sidecar, _asked: dict[str, Any], _reader: asyncio.StreamReader) -> _Lines:
@@ -167,18 +154,11 @@ async def _import(sidecar: Sidecar, _asked: dict[str, Any], reader: asyncio.Stre
         data = json.loads(line)
         entity = entity_from_state(data["state"], now_ms=sidecar.clock.now_ms())
         # Never confirmed: it is answered, checked on its first use, and not written for others.
-        await sidecar.store.store(_key(data), CachedEntity(entity=entity, confirmed_at=NEVER))
+        await sidecar.store.store(key_from_document(data), CachedEntity(entity=entity, confirmed_at=NEVER))
         imported += 1
         if imported % _BATCH == 0:
             await asyncio.sleep(0)
     yield {"imported": imported}
-
-
-def _key(data: dict[str, Any]) -> EntityKey:
-    customer_id, resource_id = data["customer_id"], data.get("resource_id")
-    if not isinstance(customer_id, str) or not isinstance(resource_id, str | None):
-        raise TypeError
-    return EntityKey(customer_id, resource_id)
 
 
 _ACTS: dict[str, _Act] = {

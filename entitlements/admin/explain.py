@@ -1,6 +1,7 @@
 """Why was this customer denied? The same decision as over gRPC, by the process that serves the page."""
 
 import os
+from dataclasses import fields
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,25 +14,20 @@ from entitlements.admin.customers import customer_url
 from entitlements.admin.site import site
 from entitlements.composition import sidecar
 from entitlements.domain.decision import Query
-from entitlements.domain.entitlement import EntitlementKind
-from entitlements.domain.entity import EntityKey
-from entitlements.domain.fallback import FallbackValue
 from entitlements.service.explanation_document import explanation_document
+from entitlements.service.question import DENY, GRANT, TYPED_KINDS, Question
 
 MAX_ID_LENGTH = 1000
-_GRANT, _DENY = "grant", "deny"
-_KINDS = [("", "any")] + [
-    (kind.value, kind.value) for kind in EntitlementKind if kind is not EntitlementKind.CREDIT
-]
-_FALLBACKS = [("", "none"), (_GRANT, "grants access"), (_DENY, "denies access")]
+_KINDS = [("", "any"), *((kind, kind) for kind in TYPED_KINDS)]
+_FALLBACKS = [("", "none"), (GRANT, "grants access"), (DENY, "denies access")]
 
 
 def _id_field(label: str, *, required: bool = False) -> forms.CharField:
-    # Not stripped: an id is what it is, and the page tells of the spaces around it.
+    # Not stripped: an id is what it is, and the page points out the spaces around it.
     return forms.CharField(label=label, required=required, strip=False, max_length=MAX_ID_LENGTH)
 
 
-class Question(forms.Form):
+class QuestionForm(forms.Form):
     """What a caller may ask; in the address of the page, so that a colleague can be sent it."""
 
     customer = _id_field("Customer", required=True)
@@ -46,22 +42,16 @@ class Question(forms.Form):
 
     def query(self) -> Query:
         """The question of a valid form, as a caller would ask it."""
-        asked = self.cleaned_data
-        return Query(
-            key=EntityKey(asked["customer"], asked["resource"] or None),
-            feature_id=asked["feature"],
-            currency_id=asked["currency"] or None,
-            expected_kind=EntitlementKind(asked["kind"]) if asked["kind"] else None,
-            requested_usage=asked["usage"],
-            requested_values=tuple(each.strip() for each in asked["values"].split(",") if each.strip()),
-            fallback=FallbackValue(has_access=asked["fallback"] == _GRANT) if asked["fallback"] else None,
-        )
+        asked = self.cleaned_data | {
+            "values": [each.strip() for each in self.cleaned_data["values"].split(",") if each.strip()]
+        }
+        return Question(**{each.name: asked[each.name] for each in fields(Question)}).query()
 
 
 @site.page("explain/", name="explain", permission="entitlements.view_cachedcustomer")
 def explain(request: HttpRequest) -> HttpResponse:
     """The form, and below it the decision with all that it rests on."""
-    form = Question(request.GET or None)
+    form = QuestionForm(request.GET or None)
     context: dict[str, Any] = {"title": "Explain", "form": form}
     if form.is_bound and form.is_valid():
         context |= _explained(request, form)
@@ -71,7 +61,7 @@ def explain(request: HttpRequest) -> HttpResponse:
     return site.render(request, "entitlements/explain.html", context)
 
 
-def _explained(request: HttpRequest, form: Question) -> dict[str, Any]:
+def _explained(request: HttpRequest, form: QuestionForm) -> dict[str, Any]:
     query, built = form.query(), sidecar()
     explanation = async_to_sync(built.explaining.explain)(query, compares=form.cleaned_data["compare"])
     ids = [query.key.customer_id, query.key.resource_id or "", query.feature_id, query.currency_id or ""]

@@ -5,19 +5,17 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from entitlements.domain.entitlement import EntitlementKind
 from entitlements.management.asking import Line, answers
 from entitlements.management.printing import EXIT_NO, EXIT_NOT_ASKED, Printer
-from entitlements.management.question import add_question
-
-_TYPED = [kind.value for kind in EntitlementKind if kind is not EntitlementKind.CREDIT]
+from entitlements.management.question import add_question, query_from_options
+from entitlements.service.question import DENY, GRANT, TYPED_KINDS, document_from_query
 
 
 class Command(BaseCommand):
     """`manage.py explain CUSTOMER FEATURE`."""
 
     help = (
-        "Has the sidecar that runs with this SIDECAR_DATA_DIR decide as it does over gRPC, and tell why. "
+        "Has the sidecar that runs with this SIDECAR_DATA_DIR decide as it does over gRPC, and explain it. "
         f"Exits with 0 when granted, {EXIT_NO} when denied, {EXIT_NOT_ASKED} when it could not be asked."
     )
     requires_system_checks = ()
@@ -25,24 +23,15 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Names the parts of the question."""
         add_question(parser)
-        parser.add_argument(
-            "--value",
-            "--values",
-            dest="values",
-            action="append",
-            default=[],
-            help="a value to be used; may be repeated",
-        )
-        parser.add_argument("--kind", choices=_TYPED, help="as the typed method of this kind decides")
-        parser.add_argument(
-            "--fallback", choices=("grant", "deny"), help="as if the call brought this fallback"
-        )
+        parser.add_argument("--kind", choices=TYPED_KINDS, help="as the typed method of this kind decides")
+        parser.add_argument("--fallback", choices=(GRANT, DENY), help="as if the call brought this fallback")
         parser.add_argument("--compare", action="store_true", help="show the cloud's current state as well")
         parser.add_argument("--json", action="store_true", help="print all as JSON, for scripts")
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Asks, prints, and exits with the answer."""
-        explained = next(answers(_question(options)), None)
+        asked = {"act": "explain", "compares": options["compare"]}
+        explained = next(answers(asked | document_from_query(query_from_options(options))), None)
         if explained is None:
             message = "the sidecar did not understand the question; is it of the same version?"
             raise CommandError(message, returncode=EXIT_NOT_ASKED)
@@ -54,22 +43,6 @@ class Command(BaseCommand):
         )
         if not explained["has_access"]:
             sys.exit(EXIT_NO)
-
-
-def _question(options: dict[str, Any]) -> Line:
-    grants = options["fallback"] and options["fallback"] == "grant"
-    return {
-        "act": "explain",
-        "customer_id": options["customer"],
-        "resource_id": options["resource"],
-        "feature_id": None if options["currency"] else options["feature"],
-        "currency_id": options["feature"] if options["currency"] else None,
-        "expected_kind": options["kind"],
-        "requested_usage": options["usage"],
-        "requested_values": options["values"],
-        "fallback_grants": grants,
-        "compares": options["compare"],
-    }
 
 
 def _details(explained: Line) -> list[str]:

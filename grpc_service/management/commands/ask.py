@@ -8,9 +8,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from google.protobuf.json_format import MessageToDict
 
+from entitlements.domain.decision import Query
 from entitlements.domain.ports import Source
 from entitlements.management.printing import EXIT_NO, EXIT_NOT_ASKED, Printer
-from entitlements.management.question import add_question, finite
+from entitlements.management.question import add_question, finite, query_from_options
 from entitlements.service.figures import amount, duration_from_ms
 from entitlements.service.wording import REASONS
 from grpc_service.channels import channel_options
@@ -38,9 +39,6 @@ class Command(BaseCommand):
         """Names the parts of the question."""
         add_question(parser)
         parser.add_argument(
-            "--value", action="append", default=[], help="a value to be used; may be repeated"
-        )
-        parser.add_argument(
             "--address", help="host:port of the sidecar; default: the demo's, or GRPC_PORT here"
         )
         parser.add_argument(
@@ -52,7 +50,7 @@ class Command(BaseCommand):
         """Asks, prints, and exits with the answer."""
         address = options["address"] or settings.SIDECAR_ASK_ADDRESS
         try:
-            entitlement, provenance = _ask(address, _request(options), options["timeout"])
+            entitlement, provenance = _ask(address, _request(query_from_options(options)), options["timeout"])
         except grpc.RpcError as error:
             raise CommandError(_failure(address, error), returncode=EXIT_NOT_ASKED) from error
         headline, *details = describe(entitlement, provenance)
@@ -128,13 +126,15 @@ def _provenance_text(provenance: dict[str, str]) -> str:
     return ", ".join(parts)
 
 
-def _request(options: dict[str, Any]) -> pb.GetEntitlementV2Request:
-    asked_for = {"currency_id" if options["currency"] else "feature_id": options["feature"]}
+def _request(query: Query) -> pb.GetEntitlementV2Request:
     return pb.GetEntitlementV2Request(
-        customer_id=options["customer"],
-        resource_id=options["resource"],
-        options=pb.GetEntitlementOptions(requested_usage=options["usage"], requested_values=options["value"]),
-        **asked_for,
+        customer_id=query.key.customer_id,
+        resource_id=query.key.resource_id,
+        feature_id=query.feature_id,
+        currency_id=query.currency_id,
+        options=pb.GetEntitlementOptions(
+            requested_usage=query.requested_usage, requested_values=query.requested_values
+        ),
     )
 
 
