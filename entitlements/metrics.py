@@ -172,6 +172,10 @@ HTTP_API_REFUSED = Counter(
     "Requests and connections that SIDECAR_HTTP_PORT refused unseen or cut.",
     ["cause"],
 )
+WATCHERS = Gauge(
+    "sidecar_watchers", "Clients of HTTP that wait to be told of changes.", multiprocess_mode="livesum"
+)
+WATCH_EVENTS = Counter("sidecar_watch_events", "Changes that those who watch were told of.")
 
 # Answers.
 FALLBACKS = Counter(

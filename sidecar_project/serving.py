@@ -32,6 +32,7 @@ from http_service.app import HttpApi
 from http_service.connect import ConnectDoor
 from http_service.ofrep import OfrepDoor
 from http_service.server import HttpApiServer
+from http_service.watch import WatchDoor
 from sidecar_project.asgi import application
 from sidecar_project.http_server import HttpServer, twisted_loop
 from sidecar_project.last_resort import LastResort
@@ -183,9 +184,10 @@ class _Process:
             return
         connect = ConnectDoor(grpc_server.methods)
         ofrep = OfrepDoor(grpc_server.methods, rules=self._sidecar.rules)
+        watch = WatchDoor(self._sidecar.changes)
         token = None if config.sidecar_http_token is None else config.sidecar_http_token.get_secret_value()
         api = HttpApi(
-            [(connect.serves, connect), (ofrep.serves, ofrep)],
+            [(door.serves, door) for door in (connect, ofrep, watch)],
             token=token,
             origins=config.sidecar_http_origins,
             max_body_bytes=config.sidecar_max_message_bytes,
@@ -193,7 +195,7 @@ class _Process:
         if token is not None:
             self._sidecar.secret_rotation.follow("SIDECAR_HTTP_TOKEN", token, take=api.take_token)
         listener = listen(config.sidecar_listen_host, config.sidecar_http_port, shares_port=self._is_worker)
-        server = HttpApiServer(api, listener)
+        server = HttpApiServer(api, listener, changes=self._sidecar.changes)
         self._ports["HTTP for applications"] = server.port
         self._sidecar.health.add_part("http", server.state)
         await server.start()

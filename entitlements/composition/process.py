@@ -18,6 +18,7 @@ from entitlements.config import SidecarConfig
 from entitlements.domain.ports import Clock, FeedListener, Source
 from entitlements.fallbacks import StoredRules
 from entitlements.service.cache_maintenance import CacheMaintenance
+from entitlements.service.change_notifier import ChangeNotifier
 from entitlements.service.circuits import Circuits, Probe
 from entitlements.service.completeness import SharedCompleteness
 from entitlements.service.explaining import Explaining
@@ -49,6 +50,7 @@ class Sidecar:
     http_client: CloudTransport
     memory: MemoryTier
     store: Tiers
+    changes: ChangeNotifier
     fetcher: EntityFetcher
     circuits: Circuits
     probes: Mapping[Source, Probe]

@@ -257,6 +257,9 @@ async def test_all_flags_have_an_etag_that_age_does_not_change(scripted: Scripte
         [(flag["key"], flag["value"]) for flag in json.loads(first.body)["flags"]],
         json.loads(first.body)["metadata"],
     )
+    assert [{"type": "sse", "endpoint": {"requestUri": "/v1/watch?customer=c"}}] == json.loads(first.body)[
+        "eventStreams"
+    ]
     assert (304, b"") == (again.status, again.body)
     assert 200 == changed.status
 
