@@ -14,8 +14,9 @@ from grpc_service.engines.interface import EngineSettings, MakeEngine
 from grpc_service.health import GrpcHealth
 from grpc_service.interceptors import intercepted, intercepted_unary
 from grpc_service.methods import Middleware, UnaryMethod
+from grpc_service.reads import SERVICE
 from grpc_service.reflection import reflection_methods
-from grpc_service.servicer import SERVICE, SidecarServicer
+from grpc_service.servicer import SidecarServicer
 from grpc_service.tls import TlsFiles, reloading_credentials
 
 ROOM_FOR_STREAMS = 1000

@@ -18,7 +18,7 @@ from entitlements.domain.ports import FallbackRules
 from grpc_service.errors import PublicStatus
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.methods import Call, Refused, UnaryMethod, answered
-from grpc_service.servicer import SERVICE
+from grpc_service.reads import SERVICE
 from http_service.messages import Request, Response, json_bytes
 from http_service.watch import PATH as WATCH_PATH
 

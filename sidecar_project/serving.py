@@ -23,7 +23,6 @@ from entitlements.config import SidecarConfig
 from entitlements.consumers import FEED_CHANNEL
 from entitlements.control_socket import name_of
 from entitlements.listener import spare_the_log
-from grpc_service.decision_log import DecisionLog, id_key
 from grpc_service.engines.selection import choose_engine
 from grpc_service.methods import Middleware
 from grpc_service.server import GrpcServer, ServerLimits
@@ -37,6 +36,7 @@ from sidecar_project.asgi import application
 from sidecar_project.http_server import HttpServer, twisted_loop
 from sidecar_project.last_resort import LastResort
 from sidecar_project.log_format import START_LOGGER
+from sidecar_project.middlewares import middlewares
 from sidecar_project.ports import listen, tls_files
 from sidecar_project.settings import TRACES_WANTED
 from sidecar_project.tracing import traced
@@ -119,7 +119,8 @@ class _Process:
         async with (
             self._sidecar.running(),
             traced(self._sidecar.http_client, wanted=TRACES_WANTED) as spans,
-            self._grpc(middlewares=[*self._decision_log(), *spans]) as grpc_server,
+            middlewares(self._sidecar) as around,
+            self._grpc(middlewares=[*around, *spans]) as grpc_server,
             self._http_api(grpc_server),
             self._worker(),
             commands,
@@ -203,21 +204,6 @@ class _Process:
             yield
         finally:
             await server.stop(grace_seconds=self._calls_grace_seconds)
-
-    def _decision_log(self) -> Sequence[Middleware]:
-        config = self._config
-        if not config.sidecar_decision_log:
-            return ()
-        log = DecisionLog(
-            sample_rate=config.sidecar_decision_log_sample_rate,
-            max_per_second=config.sidecar_decision_log_max_per_second,
-            id_key=None
-            if config.sidecar_decision_log_ids
-            else id_key(config.server_api_key.get_secret_value()),
-            monotonic=self._sidecar.clock.monotonic,
-            random=self._sidecar.random,
-        )
-        return (log.middlewares,)
 
     @property
     def _pause_seconds(self) -> float:

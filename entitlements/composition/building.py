@@ -34,6 +34,7 @@ from entitlements.service.reader import EntitlementReader
 from entitlements.service.response_cache import ResponseCache
 from entitlements.service.revalidator import Revalidator
 from entitlements.service.secret_rotation import SecretRotation
+from entitlements.service.shadow_ledger import ShadowLedger
 from entitlements.service.sharing import Sharing
 from entitlements.service.store_and_forward import StoreAndForwardSink
 from entitlements.service.usage_reporter import Receipts, UsageReporter
@@ -153,6 +154,7 @@ def build(
         redis=redis,
         offline_file=offline_file,
         snapshot=snapshot,
+        shadow=_shadow_ledger(config, clock),
     )
     follow_api_key(built)
     add_parts(built)
@@ -163,6 +165,11 @@ def _offline_file(config: SidecarConfig, clock: Clock) -> OfflineFile | None:
     if config.sidecar_offline_file is None or not config.offline:
         return None
     return OfflineFile(config.sidecar_offline_file, clock=clock)
+
+
+def _shadow_ledger(config: SidecarConfig, clock: Clock) -> ShadowLedger | None:
+    address = config.sidecar_shadow_address
+    return None if address is None else ShadowLedger(address=address, clock=clock)
 
 
 def _snapshot(

@@ -31,6 +31,7 @@ from entitlements.service.reader import EntitlementReader
 from entitlements.service.response_cache import ResponseCache
 from entitlements.service.revalidator import Revalidator
 from entitlements.service.secret_rotation import SecretRotation
+from entitlements.service.shadow_ledger import ShadowLedger
 from entitlements.service.sharing import Sharing
 from entitlements.service.usage_reporter import UsageReporter
 from entitlements.upstream.feed import Feed, FeedTimings
@@ -73,6 +74,8 @@ class Sidecar:
     feed: Feed | None = None
     offline_file: OfflineFile | None = None
     snapshot: Snapshot | None = None
+    shadow: ShadowLedger | None = None
+    """What was found with SIDECAR_SHADOW_ADDRESS."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

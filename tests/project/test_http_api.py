@@ -16,7 +16,7 @@ from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
 
 from emulator.server import Emulator
-from grpc_service.servicer import SERVICE
+from grpc_service.reads import SERVICE
 from tests.cloud_states import boolean_state
 from tests.documentation.pages import PAGES, commands
 from tests.harness import client_of, is_granted, running_sidecar
