@@ -192,6 +192,7 @@ def _redis_state(redis: SharedRedis, clock: Clock) -> PartState:
         certificate_verified=redis.is_verified,
         resets=redis.connection.resets,
         last_refusal=redis.connection.last_refusal,
+        waited_for_seconds=round(redis.connection.patience.seconds, 3),
         dropped_writes=tier.dropped_writes,
         junk_values=tier.junk_values,
         feed_lease_holder=lease and lease.holder,
