@@ -6,6 +6,7 @@ from functools import reduce
 
 from grpc_health.v1 import health
 
+from entitlements.addresses import addresses_of
 from entitlements.clock import SystemClock
 from grpc_service.call_limiter import CallLimiter
 from grpc_service.engines.aio import AioEngine
@@ -106,15 +107,17 @@ class GrpcServer:
         return self._engine.hits_thread
 
     def listen(self, host: str, port: int, *, tls: TlsFiles | None = None) -> int:
-        """Opens a listener and returns its port; port 0 finds a free one.
+        """Listens at each address of the host and returns the port; port 0 finds a free one.
 
         Raises:
             PortUnavailable: the port is taken, or may not be used.
             UnusableTlsFiles: the TLS files cannot be served with.
         """
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        bound = port
         try:
-            bound = self._engine.listen(address, None if tls is None else reloading_credentials(tls))
+            for each in addresses_of(host):
+                address = f"[{each}]:{bound}" if ":" in each else f"{each}:{bound}"
+                bound = self._engine.listen(address, None if tls is None else reloading_credentials(tls))
         except (RuntimeError, OSError) as error:
             raise PortUnavailable(host, port, "it is taken, or this user may not open it") from error
         self._farewell.add(bound, is_tls=tls is not None)

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -29,7 +29,7 @@ class _Server(uvicorn.Server):
 class HttpApiServer:
     """One server; `start` and `stop` belong to one loop."""
 
-    def __init__(self, api: HttpApi, listener: socket.socket, *, changes: ChangeNotifier) -> None:
+    def __init__(self, api: HttpApi, listeners: Sequence[socket.socket], *, changes: ChangeNotifier) -> None:
         """Listens, and ends the streams of `changes` when it stops."""
         config = uvicorn.Config(
             api,
@@ -47,19 +47,20 @@ class HttpApiServer:
         )
         config.load()
         self._server = _Server(config)
-        self._listener = Listener(listener, partial(refused, "no_file_descriptor"))
+        tell = partial(refused, "no_file_descriptor")
+        self._listeners = [Listener(opened, tell) for opened in listeners]
         self._changes = changes
         self._task: asyncio.Task[None] | None = None
 
     @property
     def port(self) -> int:
         """Where it listens."""
-        port: int = self._listener.getsockname()[1]
+        port: int = self._listeners[0].getsockname()[1]
         return port
 
     async def start(self) -> None:
         """Answers from now on."""
-        self._task = asyncio.create_task(self._server.serve([self._listener]), name="http-api")
+        self._task = asyncio.create_task(self._server.serve([*self._listeners]), name="http-api")
 
     async def stop(self, *, grace_seconds: float) -> None:
         """Takes no new requests, lets those under way end within the grace period; may be called twice."""
@@ -68,7 +69,8 @@ class HttpApiServer:
         self._server.should_exit = True
         if self._task is not None:
             await self._task
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
 
     def state(self) -> PartState:
         """For people."""

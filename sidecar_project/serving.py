@@ -37,7 +37,7 @@ from sidecar_project.http_server import HttpServer, twisted_loop
 from sidecar_project.last_resort import LastResort
 from sidecar_project.log_format import START_LOGGER
 from sidecar_project.middlewares import middlewares
-from sidecar_project.ports import listen, tls_files
+from sidecar_project.ports import listen, port_of, tls_files
 from sidecar_project.settings import TRACES_WANTED
 from sidecar_project.tracing import traced
 from sidecar_project.workers import beat
@@ -52,29 +52,30 @@ COUNT_TASKS_SECONDS = 1.0
 """So often the tasks on the event loop are counted."""
 
 
-def serve(sidecar: Sidecar, config: SidecarConfig, *, worker_http_fd: int | None = None) -> None:
+def serve(sidecar: Sidecar, config: SidecarConfig, *, worker_http_fds: Sequence[int] = ()) -> None:
     """Serves until SIGTERM or SIGINT, then drains and returns.
 
     Args:
         sidecar: the parts.
         config: what is in force.
-        worker_http_fd: set in one of several workers: the HTTP listener that they share.
+        worker_http_fds: given in one of several workers: the HTTP listeners that they share.
 
     Raises:
         PortUnavailable: a listener could not be opened; nothing listens then.
         UnusableTlsFiles: PORT cannot be served with the files given; the same.
     """
-    if worker_http_fd is None:
-        http_socket = listen(config.sidecar_listen_host, config.metrics_port)
+    if worker_http_fds:
+        http_sockets: Sequence[socket.socket] = [socket.socket(fileno=each) for each in worker_http_fds]
     else:
-        http_socket = socket.socket(fileno=worker_http_fd)
-    is_worker = worker_http_fd is not None
-    serving = _Process(sidecar, config, http_socket, is_worker=is_worker, last_resort=LastResort())
+        http_sockets = listen(config.sidecar_listen_host, config.metrics_port)
+    is_worker = bool(worker_http_fds)
+    http_port = port_of(http_sockets)
+    serving = _Process(sidecar, config, http_port, is_worker=is_worker, last_resort=LastResort())
     work = serving.run()
     process = awaited(work, name="process", loop=twisted_loop)
     http_server = HttpServer(
         application,
-        endpoints=[f"fd:fileno={http_socket.fileno()}"],
+        endpoints=[f"fd:fileno={each.fileno()}" for each in http_sockets],
         signal_handlers=False,
         http_timeout=HTTP_TIMEOUT_SECONDS,
         server_name="stigg-sidecar",
@@ -98,7 +99,7 @@ class _Process:
         self,
         sidecar: Sidecar,
         config: SidecarConfig,
-        http_socket: socket.socket,
+        http_port: int,
         *,
         is_worker: bool,
         last_resort: LastResort,
@@ -106,7 +107,7 @@ class _Process:
         self._sidecar = sidecar
         self._config = config
         self._is_worker = is_worker
-        self._ports = {"HTTP": http_socket.getsockname()[1]}
+        self._ports = {"HTTP": http_port}
         self._last_resort = last_resort
 
     async def run(self) -> None:
@@ -195,8 +196,8 @@ class _Process:
         )
         if token is not None:
             self._sidecar.secret_rotation.follow("SIDECAR_HTTP_TOKEN", token, take=api.take_token)
-        listener = listen(config.sidecar_listen_host, config.sidecar_http_port, shares_port=self._is_worker)
-        server = HttpApiServer(api, listener, changes=self._sidecar.changes)
+        listeners = listen(config.sidecar_listen_host, config.sidecar_http_port, shares_port=self._is_worker)
+        server = HttpApiServer(api, listeners, changes=self._sidecar.changes)
         self._ports["HTTP for applications"] = server.port
         self._sidecar.health.add_part("http", server.state)
         await server.start()

@@ -205,7 +205,10 @@ class SidecarConfig(BaseModel):
     metrics_port: Port = Field(8080, description="HTTP: health, metrics, admin")
     health_endpoint_url: UrlPath = Field("livez", description="path of the liveness probe")
     ready_endpoint_url: UrlPath = Field("readyz", description="path of the readiness probe")
-    sidecar_listen_host: str = Field("0.0.0.0", description="address of all listeners")  # noqa: S104 - a service of a pod
+    sidecar_listen_host: str = Field(
+        "0.0.0.0",  # noqa: S104 - a service of a pod
+        description="address of all listeners; `0.0.0.0`, `::`: all there are; `localhost`: 127.0.0.1, ::1",
+    )
 
     # Memory and logs.
     cache_max_size_bytes: int = Field(

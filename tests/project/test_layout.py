@@ -51,7 +51,6 @@ ELSEWHERE = {
     "sidecar_project/apps.py": "tests/project/test_main_job.py",
     "sidecar_project/asgi.py": "tests/project/test_main_job.py",
     "sidecar_project/middlewares.py": "tests/project/test_shadow.py",
-    "sidecar_project/ports.py": "tests/project/test_workers.py",
     "sidecar_project/urls.py": "tests/admin/test_access.py",
     "sidecar_project/command.py": "tests/project/test_installed.py",
     "sidecar_project/serving.py": "tests/project/test_main_job.py",
