@@ -12,6 +12,7 @@ import grpc
 from entitlements import metrics
 from entitlements.rate_limited_log import RateLimitedLog
 from entitlements.service.health import PartState
+from grpc_service.causes import STALLED, TOO_MANY, TOO_MANY_STREAMS, UNREADABLE
 from grpc_service.errors import TOO_MANY_CALLS, PublicStatus
 from grpc_service.methods import Refused
 
@@ -19,8 +20,6 @@ logger = logging.getLogger(__name__)
 
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 """The requests that wait, of reads and of writes each, hold no more; a single one may always wait."""
-UNREADABLE = "unreadable"
-TOO_MANY = "too_many_calls"
 TOO_MANY_READS = "too_many_reads"
 _MEANING = "Calls are answered."
 _MEANING_READS = (
@@ -31,7 +30,14 @@ _MEANING_WRITES = (
     "As many writes wait for the cloud as SIDECAR_MAX_CONCURRENT_CALLS and their bound in bytes allow; one "
     "more is refused with RESOURCE_EXHAUSTED."
 )
-_FULL = Refused(PublicStatus(grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_MANY_CALLS))
+_MEANING_STALLED = (
+    "Calls are answered. Some clients begin calls and send no request, or read no reply, or open streams "
+    "without end: theirs are ended. Who they are: the connections to GRPC_PORT with the most streams."
+)
+STALLED_TOLD_SECONDS = 60.0
+"""So long the state tells that calls were ended for their clients."""
+_FULL = PublicStatus(grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_MANY_CALLS)
+"""Not a `Refused`: an exception that is raised again and again keeps all the frames it came through."""
 
 
 class WaitingCalls:
@@ -77,7 +83,9 @@ class CallLimiter:
         self._max_calls = max_calls
         self.reads = WaitingCalls(max_calls=max_calls, max_bytes=max_bytes)
         self.writes = WaitingCalls(max_calls=max_calls, max_bytes=max_bytes)
-        self._refused = {UNREADABLE: 0, TOO_MANY: 0}
+        self._refused = {UNREADABLE: 0, TOO_MANY: 0, STALLED: 0, TOO_MANY_STREAMS: 0}
+        self._stalled_at = -STALLED_TOLD_SECONDS
+        self._monotonic = monotonic
         self._unasked = 0
         self._log = RateLimitedLog(logger, monotonic)
 
@@ -86,7 +94,7 @@ class CallLimiter:
         """While entered, a write is under way; raises `Refused` when there are too many."""
         if not self.writes.has_room(size_bytes):
             self.refuse(TOO_MANY)
-            raise _FULL
+            raise Refused(_FULL)
         with self.writes.entered(size_bytes):
             yield
 
@@ -106,9 +114,21 @@ class CallLimiter:
         metrics.GRPC_REFUSED.labels(cause).inc()
         self._log.warning(cause, "rejecting calls cause=%s", cause)
 
+    def ended(self, cause: str, count: int) -> None:
+        """Counts and tells calls that the engine ended or refused, from any thread."""
+        if cause == TOO_MANY:
+            self.refuse(cause)
+            return
+        self._refused[cause] += count
+        self._stalled_at = self._monotonic()
+        metrics.GRPC_REFUSED.labels(cause).inc(count)
+        self._log.warning(cause, "ending calls that wait for their clients cause=%s count=%s", cause, count)
+
     def state(self) -> PartState:
         """For people."""
         problem, meaning = None, _MEANING
+        if self._monotonic() - self._stalled_at < STALLED_TOLD_SECONDS:
+            problem, meaning = STALLED, _MEANING_STALLED
         if not self.writes.has_room(1):
             problem, meaning = TOO_MANY, _MEANING_WRITES
         if not self.reads.has_room(1):

@@ -11,7 +11,8 @@ from google.protobuf.message import DecodeError
 from entitlements import metrics
 from entitlements.correlation import CALL_METADATA
 from entitlements.domain.errors import SidecarError
-from grpc_service.call_limiter import UNREADABLE, CallLimiter
+from grpc_service.call_limiter import CallLimiter
+from grpc_service.causes import UNREADABLE
 from grpc_service.errors import public_status
 from grpc_service.methods import Answer, AnswerStream, Call, Method, Refused, Reply, StreamMethod, UnaryMethod
 

@@ -1,13 +1,13 @@
 """Listeners, bounds, reflection and the graceful stop of the gRPC server."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 from grpc_health.v1 import health
 
-from entitlements.addresses import addresses_of
 from entitlements.clock import SystemClock
+from entitlements.service.health import PartState
 from grpc_service.call_limiter import CallLimiter
 from grpc_service.engines.aio import AioEngine
 from grpc_service.engines.farewell import Farewell
@@ -15,9 +15,8 @@ from grpc_service.engines.interface import EngineSettings, MakeEngine
 from grpc_service.health import GrpcHealth
 from grpc_service.interceptors import intercepted, intercepted_unary
 from grpc_service.methods import Middleware, UnaryMethod
-from grpc_service.reads import SERVICE
 from grpc_service.reflection import reflection_methods
-from grpc_service.servicer import SidecarServicer
+from grpc_service.servicer import SERVICE, SidecarServicer
 from grpc_service.tls import TlsFiles, reloading_credentials
 
 ROOM_FOR_STREAMS = 1000
@@ -29,7 +28,7 @@ _MONOTONIC = SystemClock().monotonic
 SHORTEST_PING_INTERVAL_MS = 500
 """A client that pings more often is cut; one that pings every second, a little early at times, is not."""
 ENGINE_MARGIN = 2
-"""An engine refuses calls of its own accord, uncounted, past this many times what one connection may have."""
+"""An engine has places for this many times the calls that one connection may have."""
 LEAVE_SECONDS = 3.0
 """When the server stops, clients that were asked to go have so long; they do so within a round trip."""
 LONGEST_CALL_SECONDS = 60
@@ -98,6 +97,7 @@ class GrpcServer:
                 methods=[*asked, *(intercepted(method, self.call_limiter) for method in own)],
                 options=_options(limits, shares_port=shares_port),
                 max_concurrent_calls=_max_streams(limits) * ENGINE_MARGIN,
+                on_ended=self.call_limiter.ended,
             )
         )
 
@@ -106,18 +106,22 @@ class GrpcServer:
         """The thread that answers what memory can, once it is started; None: the event loop's."""
         return self._engine.hits_thread
 
+    def state(self) -> PartState:
+        """For people."""
+        state, places = self.call_limiter.state(), self._engine.places
+        held = {"waiting_for_clients": places.stalled, "open_streams": places.streams}
+        return replace(state, details={**state.details, **held})
+
     def listen(self, host: str, port: int, *, tls: TlsFiles | None = None) -> int:
-        """Listens at each address of the host and returns the port; port 0 finds a free one.
+        """Opens a listener and returns its port; port 0 finds a free one.
 
         Raises:
             PortUnavailable: the port is taken, or may not be used.
             UnusableTlsFiles: the TLS files cannot be served with.
         """
-        bound = port
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            for each in addresses_of(host):
-                address = f"[{each}]:{bound}" if ":" in each else f"{each}:{bound}"
-                bound = self._engine.listen(address, None if tls is None else reloading_credentials(tls))
+            bound = self._engine.listen(address, None if tls is None else reloading_credentials(tls))
         except (RuntimeError, OSError) as error:
             raise PortUnavailable(host, port, "it is taken, or this user may not open it") from error
         self._farewell.add(bound, is_tls=tls is not None)

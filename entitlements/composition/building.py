@@ -23,7 +23,6 @@ from entitlements.config import SidecarConfig
 from entitlements.domain.ports import Clock, ReportSink
 from entitlements.fallbacks import StoredRules
 from entitlements.service.cache_maintenance import CacheMaintenance
-from entitlements.service.change_notifier import ChangeNotifier
 from entitlements.service.completeness import FeedTrust, SharedCompleteness
 from entitlements.service.explaining import Explaining
 from entitlements.service.feed_applier import FeedApplier
@@ -34,7 +33,6 @@ from entitlements.service.reader import EntitlementReader
 from entitlements.service.response_cache import ResponseCache
 from entitlements.service.revalidator import Revalidator
 from entitlements.service.secret_rotation import SecretRotation
-from entitlements.service.shadow_ledger import ShadowLedger
 from entitlements.service.sharing import Sharing
 from entitlements.service.store_and_forward import StoreAndForwardSink
 from entitlements.service.usage_reporter import Receipts, UsageReporter
@@ -58,7 +56,7 @@ def build(
         clock: the machine's unless told otherwise.
         secret_files: where those secrets stand that are taken anew when they change, by variable.
     """
-    clock, changes = clock or SystemClock(), ChangeNotifier()
+    clock = clock or SystemClock()
     background, random = Background(clock.monotonic), Random()  # noqa: S311 - for jitter
     cloud = ways_to_the_cloud(config, clock)
     offline_file = _offline_file(config, clock)
@@ -72,7 +70,7 @@ def build(
         clock=clock,
         dropped_writes=lambda: 0 if redis is None else redis.tier.dropped_writes,
     )
-    store = Tiers(memory, None if redis is None else redis.tier, vouch=completeness.vouch, listener=changes)
+    store = Tiers(memory, None if redis is None else redis.tier, vouch=completeness.vouch)
     fetch_throttle = FetchThrottle(clock=clock)
     sources = cloud.sources(offline)
     fetcher = EntityFetcher(
@@ -98,7 +96,6 @@ def build(
         revalidator=revalidator,
         clock=clock,
         feed_trust=feed_trust,
-        changes=changes,
     )
     sharing = Sharing(feed_applier=feed_applier, completeness=completeness, clock=clock)
     rules = StoredRules(config.entitlements_fallback, clock=clock)
@@ -132,7 +129,6 @@ def build(
         http_client=cloud.http,
         memory=memory,
         store=store,
-        changes=changes,
         fetcher=fetcher,
         circuits=cloud.circuits,
         probes=cloud.probes(),
@@ -154,7 +150,6 @@ def build(
         redis=redis,
         offline_file=offline_file,
         snapshot=snapshot,
-        shadow=_shadow_ledger(config, clock),
     )
     follow_api_key(built)
     add_parts(built)
@@ -165,11 +160,6 @@ def _offline_file(config: SidecarConfig, clock: Clock) -> OfflineFile | None:
     if config.sidecar_offline_file is None or not config.offline:
         return None
     return OfflineFile(config.sidecar_offline_file, clock=clock)
-
-
-def _shadow_ledger(config: SidecarConfig, clock: Clock) -> ShadowLedger | None:
-    address = config.sidecar_shadow_address
-    return None if address is None else ShadowLedger(address=address, clock=clock)
 
 
 def _snapshot(

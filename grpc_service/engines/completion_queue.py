@@ -19,8 +19,9 @@ from typing import Any, TypeAlias
 import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # private: its stubs know nothing of it
 
-from grpc_service.engines.interface import UNKNOWN_METHOD, EngineSettings
-from grpc_service.errors import TOO_MANY_CALLS, UNEXPECTED, PublicStatus
+from grpc_service.engines.interface import NO_REQUEST, TOO_MANY, UNKNOWN_METHOD, EngineSettings
+from grpc_service.engines.places import TICK_SECONDS, Places
+from grpc_service.errors import UNEXPECTED, PublicStatus
 from grpc_service.methods import Call, Refused, Reply, StreamMethod, UnaryMethod
 
 logger = logging.getLogger(__name__)
@@ -33,11 +34,12 @@ SWITCH_INTERVAL_SECONDS = 0.0005
 """An event of the queue waits so long for a busy loop to let the interpreter go (Python's own: 5 ms)."""
 _NO_FLAGS = 0
 _OK = cygrpc.StatusCode.ok
+_RESOURCE_EXHAUSTED = cygrpc.StatusCode.resource_exhausted
 _BEGIN = cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS)
 """Begins any call's answer: unlike the other operations it keeps nothing of the call."""
-_NO_REQUEST = PublicStatus(grpc.StatusCode.UNIMPLEMENTED, "the call ended before its one request")
 _REFUSED_UNKNOWN = Refused(PublicStatus(grpc.StatusCode.UNIMPLEMENTED, UNKNOWN_METHOD))
-_REFUSED_TOO_MANY = Refused(PublicStatus(grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_MANY_CALLS))
+_REFUSED_TOO_MANY = Refused(TOO_MANY)
+_REFUSED_NO_REQUEST = Refused(NO_REQUEST)
 _REFUSED_DEFECT = Refused(PublicStatus(grpc.StatusCode.INTERNAL, UNEXPECTED))
 
 Event: TypeAlias = Any
@@ -51,14 +53,16 @@ class CompletionQueueEngine:
 
     The story of a call. The queue's thread polls, and runs every tag; tasks run on the event loop. Both may
     start batches, but a batch's end is always told on the queue's thread: the numbers that `__init__` makes
-    last belong to that thread alone and need no lock.
+    last belong to that thread alone and need no lock. A call that waits for its client, who sends no request
+    or reads no reply, is held by `places`, which may end it.
 
     1. `_accept`: a call has begun. Another is asked for in its place, then its request is.
     2. `_received`: memory can answer (`answer_now`): one batch, on this thread, and it is done.
     3. It cannot: `spawn` has the core watch for the caller's leaving, then sends `_start` to the loop. The
        leaving is told on this thread, thus after `spawn`: `_cancel` reaches the loop behind `_start`.
     4. A caller who leaves has its task cancelled. The task still ends the call by a status that nobody reads:
-       only the end of that batch, `_finished`, takes the call off `_under_way`.
+       only the end of that batch, `_finished`, takes the call off `_under_way`. A call that
+       `places` ends is cancelled in the core, and goes the same way.
     5. `stop` shuts the server down from the loop. Each of the `_awaited` comes back without success, calls
        under way end, or are cancelled after the grace period. When both numbers are 0 the thread ends and
        tells the loop; only then is the server destroyed, which has nothing under way any more.
@@ -67,6 +71,13 @@ class CompletionQueueEngine:
     def __init__(self, settings: EngineSettings) -> None:
         self._methods = {method.path.encode(): method for method in settings.methods}
         self._max_concurrent_calls = settings.max_concurrent_calls
+        self.places: Places[Any] = Places(
+            max_calls=settings.max_concurrent_calls,
+            peer_of=lambda call: call.peer().decode(),
+            end=lambda call, details: call.cancel(_RESOURCE_EXHAUSTED, details),
+            on_ended=settings.on_ended,
+        )
+        self._tick_at = 0.0
         self._queue = cygrpc.CompletionQueue()
         self._server = cygrpc.Server(tuple(settings.options), False)
         self._server.register_completion_queue(self._queue)
@@ -122,15 +133,23 @@ class CompletionQueueEngine:
     def _run(self) -> None:
         """The queue's thread, until the server is shut down and every call has ended."""
         while not (self._is_shut_down and self._under_way == 0 and self._awaited == 0):
-            event = self._queue.poll()
+            event = self._queue.poll(self._tick_at)
             try:
-                event.tag(event)
+                if event.tag is None:
+                    self._tick()
+                else:
+                    event.tag(event)
             except Exception:  # the thread answers every caller: it must not end
                 logger.exception("unexpected error in the gRPC engine")
             # A call lives as long as its last event: let go of it before waiting for the next.
             event = None
         assert self._loop is not None  # noqa: S101 - it was set before this thread was started
         self._loop.call_soon_threadsafe(self._ended.set)
+
+    def _tick(self) -> None:
+        """The time has come, and the queue is empty: what clients have sent so far was looked at."""
+        self._tick_at = time.time() + TICK_SECONDS  # noqa: TID251 - the core's own clock
+        self.places.tick()
 
     def _shut_down(self, _: Event) -> None:
         self._is_shut_down = True
@@ -148,19 +167,21 @@ class CompletionQueueEngine:
         method = self._methods.get(event.call_details.method)
         if method is None:
             self.refuse(event.call, _REFUSED_UNKNOWN)
-        elif self._under_way > self._max_concurrent_calls:
+        elif self._under_way > self._max_concurrent_calls and not self.places.has_room(self._under_way):
             self.refuse(event.call, _REFUSED_TOO_MANY)
         elif isinstance(method, UnaryMethod):
+            self.places.hold(event.call)
             receive = (cygrpc.ReceiveMessageOperation(_NO_FLAGS),)
             event.call.start_server_batch(receive, partial(self._received, event, method))
         else:
+            self.places.hold(event.call)
             _StreamCall(self, event, method).spawn()
 
     def _received(self, accepted: Event, method: UnaryMethod, event: Event) -> None:
         """A unary call's request is here: it is answered at once if it can be."""
         request = event.batch_operations[0].message()
         if request is None:
-            self.refuse(accepted.call, Refused(_NO_REQUEST))
+            self.refuse(accepted.call, _REFUSED_NO_REQUEST)
             return
         try:
             reply = method.answer_now(request)
@@ -171,9 +192,15 @@ class CompletionQueueEngine:
             self.refuse(accepted.call, _REFUSED_DEFECT)
         else:
             if reply is None:
+                self.places.let_go(accepted.call)
                 _UnaryCall(self, accepted, method, request).spawn()
             else:
                 self.reply(accepted.call, reply)
+
+    def reply_later(self, call: Any, reply: Reply) -> None:
+        """As `reply`, where the call has waited for us until now."""
+        self.places.hold(call)
+        self.reply(call, reply)
 
     def reply(self, call: Any, reply: Reply) -> None:
         """Answers a unary call, from any thread; every call is finished once."""
@@ -183,23 +210,28 @@ class CompletionQueueEngine:
             cygrpc.SendMessageOperation(message, _NO_FLAGS),
             cygrpc.SendStatusFromServerOperation(trailing_metadata, _OK, b"", _NO_FLAGS),
         )
-        call.start_server_batch(operations, self._finished)
+        call.start_server_batch(operations, partial(self._finished, call))
 
     def refuse(self, call: Any, refused: Refused, *, has_begun: bool = False) -> None:
         """Ends a call with the status it is refused with, from any thread; instead of `reply`."""
         begin = () if has_begun else (_BEGIN,)
         code, details = refused.status.code.value[0], refused.status.details.encode()
         status = cygrpc.SendStatusFromServerOperation(None, code, details, _NO_FLAGS)
-        call.start_server_batch((*begin, status), self._finished)
+        call.start_server_batch((*begin, status), partial(self._finished, call))
 
     def end(self, call: Any, *, has_begun: bool) -> None:
         """Ends a stream with OK; instead of `refuse`."""
         begin = () if has_begun else (_BEGIN,)
         status = cygrpc.SendStatusFromServerOperation(None, _OK, b"", _NO_FLAGS)
-        call.start_server_batch((*begin, status), self._finished)
+        call.start_server_batch((*begin, status), partial(self._finished, call))
 
-    def _finished(self, _: Event) -> None:
+    def opened(self, call: Any) -> None:
+        """On the queue's thread: a stream's client has sent something."""
+        self.places.open(call)
+
+    def _finished(self, call: Any, _: Event) -> None:
         self._under_way -= 1
+        self.places.finished(call)
 
     def on_loop(self, work: Callable[[], object]) -> None:
         """Has the event loop do something, from the queue's thread."""
@@ -220,7 +252,6 @@ class _TaskOfCall:
         self._call = event.call
         self._event = event
         self._task: asyncio.Task[None] | None = None
-        self._is_gone = False
 
     def spawn(self) -> None:
         """On the queue's thread: has the loop answer, and watches for the caller's leaving."""
@@ -233,17 +264,15 @@ class _TaskOfCall:
 
     def _start(self) -> None:
         self._task = asyncio.ensure_future(self.answer())
-        if self._is_gone:
-            self._task.cancel()
 
     def _closed(self, event: Event) -> None:
         if event.batch_operations[0].cancelled():
             self._engine.on_loop(self._cancel)
 
     def _cancel(self) -> None:
-        self._is_gone = True
-        if self._task is not None:
-            self._task.cancel()
+        """Behind `_start`, and a turn later: a task that is cancelled before it began ends no call."""
+        assert self._task is not None  # noqa: S101 - see the engine's story, 3
+        asyncio.get_running_loop().call_soon(self._task.cancel)
 
 
 class _UnaryCall(_TaskOfCall):
@@ -267,7 +296,7 @@ class _UnaryCall(_TaskOfCall):
             self._engine.refuse(self._call, _REFUSED_DEFECT)
             raise
         else:
-            self._engine.reply(self._call, reply)
+            self._engine.reply_later(self._call, reply)
 
 
 class _StreamCall(_TaskOfCall):
@@ -298,6 +327,7 @@ class _StreamCall(_TaskOfCall):
     async def _requests(self) -> AsyncIterator[bytes]:
         while True:
             (received,) = await self._batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),))
+            self._engine.opened(self._call)
             request = received.message()
             if request is None:
                 return

@@ -15,11 +15,11 @@ import asyncio
 import fcntl
 import os
 import socket
-import stat
 import struct
 import termios
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
+
+from grpc_service.engines.sockets import tcp_sockets
 
 ROUND_SECONDS = 0.02
 """Between two looks at the connections. One that is seen a second time has had the core's first frame."""
@@ -66,7 +66,7 @@ class Farewell:
 
     def _round(self) -> int:
         connections = 0
-        for descriptor, each in _sockets():
+        for descriptor, each in tcp_sockets():
             is_tls = self._ports.get(each.getsockname()[1])
             if is_tls is None:
                 continue
@@ -83,19 +83,6 @@ class Farewell:
             each.send(_GOAWAY, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
             self._told.add(inode)
         self._seen.add(inode)
-
-
-def _sockets() -> Iterator[tuple[int, socket.socket]]:
-    """The TCP sockets of this process, each by a descriptor of ours as well: the core may close its one."""
-    for name in os.listdir("/dev/fd"):
-        with suppress(OSError):  # closed meanwhile, or not connected any more
-            copy = os.dup(int(name))
-            if not stat.S_ISSOCK(os.fstat(copy).st_mode):
-                os.close(copy)
-                continue
-            with socket.socket(fileno=copy) as each:
-                if each.family in {socket.AF_INET, socket.AF_INET6} and each.type == socket.SOCK_STREAM:
-                    yield int(name), each
 
 
 def _take_from_core(listener: int) -> None:

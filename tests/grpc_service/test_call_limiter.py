@@ -5,7 +5,8 @@ import logging
 import pytest
 
 from entitlements import metrics
-from grpc_service.call_limiter import TOO_MANY, TOO_MANY_READS, UNREADABLE, CallLimiter
+from grpc_service.call_limiter import STALLED_TOLD_SECONDS, TOO_MANY_READS, CallLimiter
+from grpc_service.causes import STALLED, TOO_MANY, TOO_MANY_STREAMS, UNREADABLE
 from grpc_service.methods import Refused
 
 
@@ -26,7 +27,7 @@ def test_one_write_too_many_is_refused_and_counted(caplog: pytest.LogCaptureFixt
 
     assert before + 2 == metrics.GRPC_REFUSED.labels(TOO_MANY)._value.get()
     assert ["rejecting calls cause=too_many_calls"] == [each.getMessage() for each in caplog.records]
-    assert (TOO_MANY, 1, {UNREADABLE: 0, TOO_MANY: 2}) == (
+    assert (TOO_MANY, 1, {UNREADABLE: 0, TOO_MANY: 2, STALLED: 0, TOO_MANY_STREAMS: 0}) == (
         full.problem,
         full.details["writes_waiting"],
         full.details["refused"],
@@ -72,4 +73,53 @@ def test_what_cannot_be_read_is_counted() -> None:
 
     call_limiter.refuse(UNREADABLE)
 
-    assert {UNREADABLE: 1, TOO_MANY: 0} == call_limiter.state().details["refused"]
+    assert {UNREADABLE: 1, TOO_MANY: 0, STALLED: 0, TOO_MANY_STREAMS: 0} == call_limiter.state().details[
+        "refused"
+    ]
+
+
+def test_refusals_keep_nothing_of_the_refused() -> None:
+    """Each refusal is an exception of its own: a shared one keeps the frames, and the requests in them."""
+    call_limiter = CallLimiter(max_calls=1, monotonic=lambda: 0.0)
+    refusals = []
+
+    with call_limiter.write(1):
+        for _ in range(2):
+            with pytest.raises(Refused) as refused, call_limiter.write(1):
+                pass
+            refusals.append(refused.value)
+
+    assert refusals[0] is not refusals[1]
+
+
+@pytest.mark.parametrize("cause", [STALLED, TOO_MANY_STREAMS])
+def test_calls_ended_for_their_clients_are_counted_and_told(
+    cause: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For a minute; calls are answered all the same."""
+    now = [0.0]
+    call_limiter = CallLimiter(max_calls=1, monotonic=lambda: now[0])
+    before = metrics.GRPC_REFUSED.labels(cause)._value.get()
+    assert call_limiter.state().problem is None
+
+    with caplog.at_level(logging.WARNING):
+        call_limiter.ended(cause, 40)
+    problem = call_limiter.state().problem
+    now[0] = STALLED_TOLD_SECONDS
+
+    assert before + 40 == metrics.GRPC_REFUSED.labels(cause)._value.get()
+    assert [f"ending calls that wait for their clients cause={cause} count=40"] == [
+        each.getMessage() for each in caplog.records
+    ]
+    assert STALLED == problem
+    assert call_limiter.state().problem is None
+
+
+def test_what_the_engine_refuses_is_counted() -> None:
+    call_limiter = CallLimiter(max_calls=1, monotonic=lambda: 0.0)
+
+    call_limiter.ended(TOO_MANY, 1)
+
+    assert {UNREADABLE: 0, TOO_MANY: 1, STALLED: 0, TOO_MANY_STREAMS: 0} == (
+        call_limiter.state().details["refused"]
+    )

@@ -14,7 +14,6 @@ from entitlements.domain.entity import Entity
 from entitlements.domain.ports import Source
 from entitlements.fallbacks import ConfiguredRules
 from entitlements.service.cache_maintenance import CacheMaintenance
-from entitlements.service.change_notifier import ChangeNotifier
 from entitlements.service.circuits import Circuits
 from entitlements.service.completeness import FeedTrust
 from entitlements.service.feed_applier import FeedApplier
@@ -34,7 +33,6 @@ class House:
 
     clock: FakeClock
     store: Tiers
-    changes: ChangeNotifier
     edge: ScriptedSource
     api: ScriptedSource
     sink: ScriptedSink
@@ -52,8 +50,7 @@ class House:
 def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None = None) -> House:
     clock = FakeClock()
     memory = MemoryTier(max_size_bytes=10_000_000)
-    changes = ChangeNotifier()
-    store = Tiers(memory, listener=changes)
+    store = Tiers(memory)
     edge = ScriptedSource(answer=Entity())
     api = ScriptedSource(answer=Entity(), source=Source.API)
     sink = ScriptedSink()
@@ -70,12 +67,7 @@ def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None =
     )
     feed_trust = FeedTrust(max_unverified_seconds=60)
     feed_applier = FeedApplier(
-        changes=changes,
-        store=store,
-        fetcher=fetcher,
-        revalidator=revalidator,
-        clock=clock,
-        feed_trust=feed_trust,
+        store=store, fetcher=fetcher, revalidator=revalidator, clock=clock, feed_trust=feed_trust
     )
     reader = EntitlementReader(
         store=store,
@@ -90,7 +82,6 @@ def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None =
     return House(
         clock=clock,
         store=store,
-        changes=changes,
         edge=edge,
         api=api,
         sink=sink,

@@ -2,19 +2,24 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 import pytest
 
+from grpc_service.causes import STALLED, TOO_MANY_STREAMS
+from grpc_service.engines import aio, completion_queue, places
 from grpc_service.engines.interface import Engine, EngineSettings
 from grpc_service.errors import PublicStatus
 from grpc_service.methods import Call, Metadata, Refused, Reply, StreamMethod, UnaryMethod
+from tests.rude_client import calling
 
 SECONDS = 10.0
 MAX_BYTES = 10_000
+FEW = 5
 TRAILERS: Metadata = (("stigg-source", b"memory"), ("stigg-age-ms", b"12"))
 
 
@@ -26,6 +31,7 @@ class Methods:
         self.reached = asyncio.Event()
         self.left = asyncio.Event()
         self.call = Call()
+        self.ended: Counter[str] = Counter()
 
     def answer_now(self, request: bytes) -> Reply | None:
         if request == b"refuse now":
@@ -65,6 +71,7 @@ class Methods:
             ],
             options=[("grpc.max_receive_message_length", MAX_BYTES), ("grpc.so_reuseport", 0)],
             max_concurrent_calls=max_concurrent_calls,
+            on_ended=lambda cause, count: self.ended.update({cause: count}),
         )
 
 
@@ -86,6 +93,14 @@ class EngineContract(ABC):
     @abstractmethod
     def make(self, settings: EngineSettings) -> Engine:
         """The engine under test."""
+
+    @pytest.fixture
+    def few(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Few places, which are looked at often."""
+        monkeypatch.setattr(places, "MAX_STALLED", FEW)
+        monkeypatch.setattr(places, "MAX_STREAMS", FEW)
+        for engine in (aio, completion_queue):
+            monkeypatch.setattr(engine, "TICK_SECONDS", 0.05)
 
     @asynccontextmanager
     async def serving(
@@ -169,6 +184,96 @@ class EngineContract(ABC):
             assert b"nownow" == await _once_there_is_room(served)
 
         assert grpc.StatusCode.RESOURCE_EXHAUSTED is refused.value.code()
+
+    @pytest.mark.parametrize(
+        ("call", "path"),
+        [
+            ({"message": None}, "/t.T/Unary"),  # the headers alone
+            ({"message": b"now", "window": 0}, "/t.T/Unary"),  # the reply is not read
+            ({"message": b"wait", "ends": False}, "/t.T/Stream"),  # as a watcher of health
+            ({"message": None}, "/t.T/Stream"),
+        ],
+    )
+    async def test_calls_that_wait_for_their_clients_stand_in_nobody_s_way(
+        self, call: dict[str, Any], path: str, few: None
+    ) -> None:
+        """Past the engine's bound others are answered; soon few of them are left, and those are counted."""
+        async with (
+            self.serving(max_concurrent_calls=40) as served,
+            calling(served.port, path, calls=35, **call),
+            calling(served.port, path, calls=35, **call),
+        ):
+            places = served.engine.places
+            await _until(lambda: places.stalled + places.streams > 20 or bool(served.methods.ended))
+            replies = [await served.unary(b"now", timeout=SECONDS) for _ in range(10)]
+            await _until(lambda: bool(served.methods.ended) and places.stalled + places.streams <= FEW)
+
+        assert [b"nownow"] * 10 == replies
+        assert {STALLED, TOO_MANY_STREAMS} >= set(served.methods.ended)
+
+    async def test_request_that_does_not_come(self, few: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One is ended in time, with a sentence; who waits for an answer meanwhile is not."""
+        monkeypatch.setattr(places, "STALLED_TICKS", 3)
+        async with self.serving() as served:
+            waiting = asyncio.ensure_future(served.unary(b"wait", timeout=SECONDS))
+            await served.methods.reached.wait()
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{served.port}") as channel:
+                silent: Any = channel.stream_unary("/t.T/Unary")(timeout=SECONDS)
+                assert grpc.StatusCode.RESOURCE_EXHAUSTED is await silent.code()
+                assert (
+                    "the request was not sent, or its reply was not read, in time" == await silent.details()
+                )
+            served.methods.gate.set()
+
+            assert b"waitwaitwait" == await waiting
+
+        assert {STALLED: 1} == served.methods.ended
+
+    async def test_replies_that_came_later_and_are_not_read(self, few: None) -> None:
+        """What has waited for us until now waits for its client from then on."""
+        async with (
+            self.serving(max_concurrent_calls=100) as served,
+            calling(served.port, "/t.T/Unary", calls=70, message=b"later", window=0),
+        ):
+            await _until(lambda: served.methods.ended.total() >= 70 - FEW)
+
+            assert b"nownow" == await served.unary(b"now", timeout=SECONDS)
+
+        assert {STALLED} == set(served.methods.ended)
+
+    async def test_client_that_reads_nothing_at_all(self, few: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What the core has written for it stays in the way of the rest: its connection is cut."""
+        monkeypatch.setattr(places, "STALLED_TICKS", 3)
+        async with (
+            self.serving(max_concurrent_calls=5000) as served,
+            calling(served.port, "/t.T/Unary", calls=1500, message=b"now" * 800, window=2**30, is_deaf=True),
+        ):
+            await _until(lambda: bool(served.methods.ended))
+            await _until(lambda: served.engine.places.leaving == 0)
+
+            assert b"nownow" == await served.unary(b"now", timeout=SECONDS)
+
+    @pytest.mark.parametrize("path", ["/t.T/Unary", "/t.T/Stream"])
+    async def test_calls_taken_back_at_once_leave_nothing(self, path: str) -> None:
+        """They may be answered or not; the engine has their places back, and ends."""
+        async with self.serving(max_concurrent_calls=300) as served:
+            async with calling(served.port, path, calls=200, message=b"wait", resets=True):
+                assert b"nownow" == await served.unary(b"now", timeout=SECONDS)
+            await asyncio.wait_for(served.engine.stop(grace_seconds=0.1), SECONDS)
+
+    async def test_stream_of_another_outlives_a_crowd(self, few: None) -> None:
+        """Who has opened one keeps it, while another opens too many, and keeps its share of them."""
+        async with self.serving(max_concurrent_calls=100) as served:
+            mine = served.stream()
+            await mine.write(b"wait")
+            assert b"wait" == await mine.read()
+            async with calling(served.port, "/t.T/Stream", calls=50, message=b"wait", ends=False):
+                await _until(lambda: bool(served.methods.ended))
+            served.methods.gate.set()
+            await mine.done_writing()
+
+            assert [b"wait", grpc.aio.EOF] == [await mine.read(), await mine.read()]
+            assert grpc.StatusCode.OK is await mine.code()
 
     async def test_message_past_the_bound(self) -> None:
         """RESOURCE_EXHAUSTED, and the others go on."""
@@ -295,6 +400,12 @@ class EngineContract(ABC):
             with pytest.raises(RuntimeError):
                 other.listen(f"127.0.0.1:{served.port}", None)
             await other.stop(grace_seconds=0)
+
+
+async def _until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(SECONDS):
+        while not is_so():  # noqa: ASYNC110 - an engine tells nobody what it holds
+            await asyncio.sleep(0.005)
 
 
 async def _once_there_is_room(served: Served) -> bytes:

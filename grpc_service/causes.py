@@ -1,0 +1,10 @@
+"""Why calls are refused, or ended, without looking at what they ask: labels of a metric."""
+
+UNREADABLE = "unreadable"
+"""The request is none of the method's."""
+TOO_MANY = "too_many_calls"
+"""As many wait, or are under way, as may."""
+STALLED = "stalled_calls"
+"""The client neither sends its request nor reads its reply."""
+TOO_MANY_STREAMS = "too_many_streams"
+"""Of those that are open for as long as their client likes."""
