@@ -172,6 +172,10 @@ HTTP_API_REFUSED = Counter(
     "Requests and connections that SIDECAR_HTTP_PORT refused unseen or cut.",
     ["cause"],
 )
+WATCHERS = Gauge(
+    "sidecar_watchers", "Clients of HTTP that wait to be told of changes.", multiprocess_mode="livesum"
+)
+WATCH_EVENTS = Counter("sidecar_watch_events", "Changes that those who watch were told of.")
 
 # Answers.
 FALLBACKS = Counter(
@@ -187,6 +191,26 @@ DECISIONS_DROPPED = Counter(
     "Decisions that were to be logged, and were too many a second.",
     ["outcome"],
 )
+SHADOW_READS = Counter(
+    "sidecar_shadow_reads",
+    "Reads that were compared with another sidecar: same, lasting, transient, undecided or failed.",
+    ["method", "outcome"],
+)
+SHADOW_DIFFERENCES = Counter(
+    "sidecar_shadow_differences",
+    "Fields in which another sidecar's answers differ, and do so when both are asked again.",
+    ["method", "field"],
+)
+SHADOW_TRANSIENT_DIFFERENCES = Counter(
+    "sidecar_shadow_transient_differences",
+    "Fields in which another sidecar's answer differed until both were asked again.",
+    ["method", "field"],
+)
+SHADOW_DROPPED = Counter(
+    "sidecar_shadow_dropped", "Sampled reads that were not compared with another sidecar.", ["cause"]
+)
+SHADOW_BEHIND = DeferredCounter(SHADOW_DROPPED.labels("behind"))
+"""Those that came faster than they are compared, on the path of a hit."""
 LOG_LINES_DROPPED = Counter(
     "sidecar_log_lines_dropped", "Log lines that were dropped because stdout was not read."
 )

@@ -4,18 +4,17 @@ It looks at what goes over the wire, so that it sees remembered replies as well;
 wrapped, and nothing is paid.
 """
 
-import hashlib
 import logging
 from collections.abc import Callable
 from random import Random
-from typing import Any, TypeAlias
-
-from google.protobuf.message import Message
+from typing import Any
 
 from entitlements import metrics
 from entitlements.correlation import CALL_METADATA
 from grpc_service.generated import sidecar_pb2 as pb
+from grpc_service.ids import shown_id
 from grpc_service.methods import Call, Metadata, Reply, UnaryMethod, answered
+from grpc_service.reads import READS, ReadTypes
 
 DECISIONS_LOGGER = "decisions"
 """Has a handler of its own: JSON to stdout, whatever LOG_LEVEL and SIDECAR_LOG_FORMAT say."""
@@ -23,18 +22,11 @@ GRANTED, DENIED, FALLBACK = "granted", "denied", "fallback"
 SHARE_OF_GRANTED = 0.5
 """Of the lines of a second; the rest is kept for what somebody will ask about."""
 WINDOW_SECONDS = 1.0
-DIGEST_BYTES = 8
 
 logger = logging.getLogger(DECISIONS_LOGGER)
-Types: TypeAlias = tuple[type[Message], type[Message]]
 
-_CHECKS: dict[str, Types] = {
-    "GetBooleanEntitlement": (pb.GetBooleanEntitlementRequest, pb.GetBooleanEntitlementResponse),
-    "GetNumericEntitlement": (pb.GetNumericEntitlementRequest, pb.GetNumericEntitlementResponse),
-    "GetMeteredEntitlement": (pb.GetMeteredEntitlementRequest, pb.GetMeteredEntitlementResponse),
-    "GetEnumEntitlement": (pb.GetEnumEntitlementRequest, pb.GetEnumEntitlementResponse),
-    "GetEntitlement": (pb.GetEntitlementRequest, pb.GetEntitlementResponse),
-    "GetEntitlementV2": (pb.GetEntitlementV2Request, pb.GetEntitlementV2Response),
+_CHECKS = {
+    name: types for name, types in READS.items() if "options" in types.request.DESCRIPTOR.fields_by_name
 }
 """Lists decide nothing of their own, and writes nothing at all."""
 
@@ -83,9 +75,9 @@ class DecisionLog:
 
         return UnaryMethod(path=method.path, answer=answer)
 
-    def _note(self, name: str, types: Types, request: bytes, reply: Reply) -> None:
+    def _note(self, name: str, types: ReadTypes, request: bytes, reply: Reply) -> None:
         message, provenance = reply
-        response: Any = types[1].FromString(message)
+        response: Any = types.response.FromString(message)
         verdict = response.entitlement if isinstance(response, pb.GetEntitlementV2Response) else response
         outcome = FALLBACK if verdict.is_fallback else GRANTED if verdict.has_access else DENIED
         if outcome == GRANTED and self._random.random() >= self._sample_rate:
@@ -93,7 +85,7 @@ class DecisionLog:
         if not self._has_room(outcome):
             metrics.DECISIONS_DROPPED.labels(outcome).inc()
             return
-        asked = types[0].FromString(request)
+        asked = types.request.FromString(request)
         told = {
             "outcome": outcome,
             "has_access": verdict.has_access,
@@ -118,23 +110,13 @@ class DecisionLog:
     def _asked(self, asked: Any) -> dict[str, object]:
         options = getattr(asked, "options", asked)
         return {
-            "customer": self._id(asked.customer_id),
-            "resource": self._id(asked.resource_id) if asked.HasField("resource_id") else None,
+            "customer": shown_id(asked.customer_id, self._id_key),
+            "resource": shown_id(asked.resource_id, self._id_key) if asked.HasField("resource_id") else None,
             "feature": asked.feature_id or None,
             "currency": getattr(asked, "currency_id", "") or None,
             "requested_usage": getattr(options, "requested_usage", None) or None,
             "requested_values": list(getattr(options, "requested_values", ())) or None,
         }
-
-    def _id(self, text: str) -> str:
-        if self._id_key is None:
-            return text
-        return hashlib.blake2b(text.encode(), key=self._id_key, digest_size=DIGEST_BYTES).hexdigest()
-
-
-def id_key(secret: str) -> bytes:
-    """What ids are hashed with: the same in every process of one environment, and unknown to readers."""
-    return hashlib.sha256(f"decision log {secret}".encode()).digest()
 
 
 def _reason(verdict: Any) -> str | None:

@@ -6,6 +6,7 @@ from functools import reduce
 
 from grpc_health.v1 import health
 
+from entitlements.addresses import addresses_of
 from entitlements.clock import SystemClock
 from entitlements.service.health import PartState
 from grpc_service.call_limiter import CallLimiter
@@ -15,8 +16,9 @@ from grpc_service.engines.interface import EngineSettings, MakeEngine
 from grpc_service.health import GrpcHealth
 from grpc_service.interceptors import intercepted, intercepted_unary
 from grpc_service.methods import Middleware, UnaryMethod
+from grpc_service.reads import SERVICE
 from grpc_service.reflection import reflection_methods
-from grpc_service.servicer import SERVICE, SidecarServicer
+from grpc_service.servicer import SidecarServicer
 from grpc_service.tls import TlsFiles, reloading_credentials
 
 ROOM_FOR_STREAMS = 1000
@@ -113,15 +115,17 @@ class GrpcServer:
         return replace(state, details={**state.details, **held})
 
     def listen(self, host: str, port: int, *, tls: TlsFiles | None = None) -> int:
-        """Opens a listener and returns its port; port 0 finds a free one.
+        """Listens at each address of the host and returns the port; port 0 finds a free one.
 
         Raises:
             PortUnavailable: the port is taken, or may not be used.
             UnusableTlsFiles: the TLS files cannot be served with.
         """
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        bound = port
         try:
-            bound = self._engine.listen(address, None if tls is None else reloading_credentials(tls))
+            for each in addresses_of(host):
+                address = f"[{each}]:{bound}" if ":" in each else f"{each}:{bound}"
+                bound = self._engine.listen(address, None if tls is None else reloading_credentials(tls))
         except (RuntimeError, OSError) as error:
             raise PortUnavailable(host, port, "it is taken, or this user may not open it") from error
         self._farewell.add(bound, is_tls=tls is not None)

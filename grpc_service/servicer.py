@@ -19,9 +19,9 @@ from entitlements.service.usage_reporter import UsageReporter
 from grpc_service.errors import DEADLINE_SPENT, PublicStatus
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.methods import Call, Metadata, Refused, Reply, UnaryMethod
+from grpc_service.reads import path_of
 from grpc_service.translation import requests, responses
 
-SERVICE = pb.DESCRIPTOR.services_by_name["SidecarService"].full_name
 WRITE_BUDGET_SECONDS = 60.0
 """A report takes no longer, whatever its deadline (contract/upstream.md, Edge REST)."""
 
@@ -224,7 +224,7 @@ class SidecarServicer:
 
 def _path(request_type: type[Message]) -> str:
     """On the wire a method is named after its request."""
-    return f"/{SERVICE}/{request_type.DESCRIPTOR.name.removesuffix('Request')}"
+    return path_of(request_type.DESCRIPTOR.name.removesuffix("Request"))
 
 
 async def _within(remaining_seconds: float | None, work: Callable[[float], Awaitable[Result]]) -> Result:

@@ -1,5 +1,6 @@
 """The ASGI application: a token, origins and a bound for the body, then the door that a path belongs to."""
 
+import asyncio
 import hmac
 import logging
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -8,9 +9,10 @@ from typing import Any, TypeAlias
 import grpc
 
 from entitlements import metrics
+from entitlements.background import awaited, ended
 from grpc_service.errors import UNEXPECTED, PublicStatus
 from http_service.bounds import refused
-from http_service.messages import Door, Headers, Request, Response, json_bytes
+from http_service.messages import Door, Headers, Request, Response, Stream, json_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +64,10 @@ class HttpApi:
         door = next((door for serves, door in self._doors if serves(request.path)), None)
         response = await self._answered(door, request, receive)
         metrics.HTTP_API_REQUESTS.labels(door.name if door else "none", str(response.status)).inc()
-        await _send(send, response, self._cors(request))
+        if response.stream is None:
+            await _send(send, response, self._cors(request))
+        else:
+            await _send_stream(send, receive, response, response.stream, self._cors(request))
 
     async def _answered(self, door: Door | None, request: Request, receive: Receive) -> Response:
         origin = request.headers.get("origin")
@@ -118,7 +123,7 @@ class HttpApi:
             (
                 b"access-control-allow-headers",
                 b"Authorization, Connect-Protocol-Version, Connect-Timeout-Ms, "
-                b"Content-Type, If-None-Match, X-Request-Id",
+                b"Content-Type, If-None-Match, Last-Event-ID, X-Request-Id",
             ),
             (
                 b"access-control-expose-headers",
@@ -148,3 +153,29 @@ async def _send(send: Send, response: Response, more: Headers) -> None:
         headers.append((b"content-type", response.content_type.encode()))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})
+
+
+async def _send_stream(
+    send: Send, receive: Receive, response: Response, stream: Stream, more: Headers
+) -> None:
+    """Sends each part as it comes, for as long as the client is there."""
+    headers = [(b"content-type", response.content_type.encode()), *response.headers, *more]
+
+    async def parts() -> None:
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        async for part in stream:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body"})
+
+    sending = awaited(parts(), name="http-stream")
+    leaving = awaited(_left(receive), name="http-stream")
+    try:
+        await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await ended(sending, leaving)
+        await stream.aclose()
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

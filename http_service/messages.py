@@ -1,7 +1,7 @@
 """What a door is asked and answers: HTTP without its connection."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
@@ -32,13 +32,27 @@ class Request(NamedTuple):
         return tuple(self.headers.items())
 
 
+class Stream(Protocol):
+    """The body of an answer that goes on until its end, or until nobody reads any more."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Each part as soon as it is there."""
+        ...
+
+    async def aclose(self) -> None:
+        """Nobody reads any more; called once, also where nothing was read."""
+        ...
+
+
 class Response(NamedTuple):
-    """One answer, whole."""
+    """One answer, whole but for its stream."""
 
     status: int
     body: bytes = b""
     content_type: str = JSON
     headers: Headers = ()
+    stream: Stream | None = None
+    """What follows instead of the body."""
 
 
 class Door(Protocol):

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
+from urllib.parse import urlencode
 
 import grpc
 from google.protobuf.message import Message
@@ -17,8 +18,9 @@ from entitlements.domain.ports import FallbackRules
 from grpc_service.errors import PublicStatus
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.methods import Call, Refused, UnaryMethod, answered
-from grpc_service.servicer import SERVICE
+from grpc_service.reads import SERVICE
 from http_service.messages import Request, Response, json_bytes
+from http_service.watch import PATH as WATCH_PATH
 
 FLAGS = "/ofrep/v1/evaluate/flags"
 UNLIMITED = INT32_MAX
@@ -152,7 +154,8 @@ class OfrepDoor:
         }:
             return Response(304, headers=headers)
         metadata = {} if age is None else {"metadata": {"ageMs": int(age)}}
-        return Response(200, json_bytes({"flags": flags, **metadata}), headers=headers)
+        streams = {"eventStreams": [_event_stream(asked)]}
+        return Response(200, json_bytes({"flags": flags, **streams, **metadata}), headers=headers)
 
 
 async def _called(method: UnaryMethod, message: Message, request: Request) -> tuple[bytes, dict[str, str]]:
@@ -160,6 +163,13 @@ async def _called(method: UnaryMethod, message: Message, request: Request) -> tu
     call = Call(None, request.metadata())
     reply, provenance = await answered(method, message.SerializeToString(), call)
     return reply, {name.removeprefix("stigg-"): value.decode() for name, value in provenance}
+
+
+def _event_stream(asked: _Asked) -> dict[str, object]:
+    """Where a provider is told that it must evaluate anew (OFREP's eventStreams), at this very origin."""
+    named = {"customer": asked.customer_id, "resource": asked.resource_id}
+    query = urlencode({name: text for name, text in named.items() if text is not None})
+    return {"type": "sse", "endpoint": {"requestUri": f"{WATCH_PATH}?{query}"}}
 
 
 def _context(body: bytes) -> dict[str, Any]:

@@ -2,18 +2,19 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
 import uvicorn
 
 from entitlements.listener import Listener
+from entitlements.service.change_notifier import ChangeNotifier
 from entitlements.service.health import PartState
 from http_service.app import HttpApi
 from http_service.bounds import IDLE_SECONDS, MAX_CONNECTIONS, BoundedProtocol, refused
 
-_MEANING = "The Connect protocol and OFREP are answered."
+_MEANING = "The Connect protocol, OFREP and those who watch are answered."
 _MEANING_FULL = "As many connections are open as may be; one more is closed at once."
 BACKLOG = 1024
 
@@ -28,7 +29,8 @@ class _Server(uvicorn.Server):
 class HttpApiServer:
     """One server; `start` and `stop` belong to one loop."""
 
-    def __init__(self, api: HttpApi, listener: socket.socket) -> None:
+    def __init__(self, api: HttpApi, listeners: Sequence[socket.socket], *, changes: ChangeNotifier) -> None:
+        """Listens, and ends the streams of `changes` when it stops."""
         config = uvicorn.Config(
             api,
             http=BoundedProtocol,
@@ -45,26 +47,30 @@ class HttpApiServer:
         )
         config.load()
         self._server = _Server(config)
-        self._listener = Listener(listener, partial(refused, "no_file_descriptor"))
+        tell = partial(refused, "no_file_descriptor")
+        self._listeners = [Listener(opened, tell) for opened in listeners]
+        self._changes = changes
         self._task: asyncio.Task[None] | None = None
 
     @property
     def port(self) -> int:
         """Where it listens."""
-        port: int = self._listener.getsockname()[1]
+        port: int = self._listeners[0].getsockname()[1]
         return port
 
     async def start(self) -> None:
         """Answers from now on."""
-        self._task = asyncio.create_task(self._server.serve([self._listener]), name="http-api")
+        self._task = asyncio.create_task(self._server.serve([*self._listeners]), name="http-api")
 
     async def stop(self, *, grace_seconds: float) -> None:
         """Takes no new requests, lets those under way end within the grace period; may be called twice."""
+        self._changes.close()  # who watches comes back to another instance
         self._server.config.timeout_graceful_shutdown = max(round(grace_seconds), 1)
         self._server.should_exit = True
         if self._task is not None:
             await self._task
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
 
     def state(self) -> PartState:
         """For people."""
@@ -76,6 +82,7 @@ class HttpApiServer:
             details={
                 "connections": connections,
                 "max_connections": MAX_CONNECTIONS,
+                "watchers": self._changes.count,
                 "requests": self._server.server_state.total_requests,
             },
         )

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import TextIO
 
+from entitlements.addresses import local_address_of
 from entitlements.config import InvalidConfig, SidecarConfig, load
 
 UP = 0
@@ -16,7 +17,6 @@ NOT_ASKED = 2
 """The question itself was wrong: another word, or an environment that cannot be used."""
 TIMEOUT_SECONDS = 3.0
 """A sidecar that says nothing for longer is not up."""
-_ON_THIS_MACHINE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what to ask where all addresses listen
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str], *, out: TextIO) -> int:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], *, out: TextIO) -
 
 
 def _ask(config: SidecarConfig, path: str, *, out: TextIO) -> int:
-    host = _ON_THIS_MACHINE.get(config.sidecar_listen_host, config.sidecar_listen_host)
+    host = local_address_of(config.sidecar_listen_host)
     connection = http.client.HTTPConnection(host, config.metrics_port, timeout=TIMEOUT_SECONDS)
     try:
         with closing(connection):

@@ -23,7 +23,6 @@ from entitlements.config import SidecarConfig
 from entitlements.consumers import FEED_CHANNEL
 from entitlements.control_socket import name_of
 from entitlements.listener import spare_the_log
-from grpc_service.decision_log import DecisionLog, id_key
 from grpc_service.engines.selection import choose_engine
 from grpc_service.methods import Middleware
 from grpc_service.server import GrpcServer, ServerLimits
@@ -32,11 +31,13 @@ from http_service.app import HttpApi
 from http_service.connect import ConnectDoor
 from http_service.ofrep import OfrepDoor
 from http_service.server import HttpApiServer
+from http_service.watch import WatchDoor
 from sidecar_project.asgi import application
 from sidecar_project.http_server import HttpServer, twisted_loop
 from sidecar_project.last_resort import LastResort
 from sidecar_project.log_format import START_LOGGER
-from sidecar_project.ports import listen, tls_files
+from sidecar_project.middlewares import middlewares
+from sidecar_project.ports import listen, port_of, tls_files
 from sidecar_project.settings import TRACES_WANTED
 from sidecar_project.tracing import traced
 from sidecar_project.workers import beat
@@ -51,29 +52,30 @@ COUNT_TASKS_SECONDS = 1.0
 """So often the tasks on the event loop are counted."""
 
 
-def serve(sidecar: Sidecar, config: SidecarConfig, *, worker_http_fd: int | None = None) -> None:
+def serve(sidecar: Sidecar, config: SidecarConfig, *, worker_http_fds: Sequence[int] = ()) -> None:
     """Serves until SIGTERM or SIGINT, then drains and returns.
 
     Args:
         sidecar: the parts.
         config: what is in force.
-        worker_http_fd: set in one of several workers: the HTTP listener that they share.
+        worker_http_fds: given in one of several workers: the HTTP listeners that they share.
 
     Raises:
         PortUnavailable: a listener could not be opened; nothing listens then.
         UnusableTlsFiles: PORT cannot be served with the files given; the same.
     """
-    if worker_http_fd is None:
-        http_socket = listen(config.sidecar_listen_host, config.metrics_port)
+    if worker_http_fds:
+        http_sockets: Sequence[socket.socket] = [socket.socket(fileno=each) for each in worker_http_fds]
     else:
-        http_socket = socket.socket(fileno=worker_http_fd)
-    is_worker = worker_http_fd is not None
-    serving = _Process(sidecar, config, http_socket, is_worker=is_worker, last_resort=LastResort())
+        http_sockets = listen(config.sidecar_listen_host, config.metrics_port)
+    is_worker = bool(worker_http_fds)
+    http_port = port_of(http_sockets)
+    serving = _Process(sidecar, config, http_port, is_worker=is_worker, last_resort=LastResort())
     work = serving.run()
     process = awaited(work, name="process", loop=twisted_loop)
     http_server = HttpServer(
         application,
-        endpoints=[f"fd:fileno={http_socket.fileno()}"],
+        endpoints=[f"fd:fileno={each.fileno()}" for each in http_sockets],
         signal_handlers=False,
         http_timeout=HTTP_TIMEOUT_SECONDS,
         server_name="stigg-sidecar",
@@ -97,7 +99,7 @@ class _Process:
         self,
         sidecar: Sidecar,
         config: SidecarConfig,
-        http_socket: socket.socket,
+        http_port: int,
         *,
         is_worker: bool,
         last_resort: LastResort,
@@ -105,7 +107,7 @@ class _Process:
         self._sidecar = sidecar
         self._config = config
         self._is_worker = is_worker
-        self._ports = {"HTTP": http_socket.getsockname()[1]}
+        self._ports = {"HTTP": http_port}
         self._last_resort = last_resort
 
     async def run(self) -> None:
@@ -118,7 +120,8 @@ class _Process:
         async with (
             self._sidecar.running(),
             traced(self._sidecar.http_client, wanted=TRACES_WANTED) as spans,
-            self._grpc(middlewares=[*self._decision_log(), *spans]) as grpc_server,
+            middlewares(self._sidecar) as around,
+            self._grpc(middlewares=[*around, *spans]) as grpc_server,
             self._http_api(grpc_server),
             self._worker(),
             commands,
@@ -183,17 +186,18 @@ class _Process:
             return
         connect = ConnectDoor(grpc_server.methods)
         ofrep = OfrepDoor(grpc_server.methods, rules=self._sidecar.rules)
+        watch = WatchDoor(self._sidecar.changes)
         token = None if config.sidecar_http_token is None else config.sidecar_http_token.get_secret_value()
         api = HttpApi(
-            [(connect.serves, connect), (ofrep.serves, ofrep)],
+            [(door.serves, door) for door in (connect, ofrep, watch)],
             token=token,
             origins=config.sidecar_http_origins,
             max_body_bytes=config.sidecar_max_message_bytes,
         )
         if token is not None:
             self._sidecar.secret_rotation.follow("SIDECAR_HTTP_TOKEN", token, take=api.take_token)
-        listener = listen(config.sidecar_listen_host, config.sidecar_http_port, shares_port=self._is_worker)
-        server = HttpApiServer(api, listener)
+        listeners = listen(config.sidecar_listen_host, config.sidecar_http_port, shares_port=self._is_worker)
+        server = HttpApiServer(api, listeners, changes=self._sidecar.changes)
         self._ports["HTTP for applications"] = server.port
         self._sidecar.health.add_part("http", server.state)
         await server.start()
@@ -201,21 +205,6 @@ class _Process:
             yield
         finally:
             await server.stop(grace_seconds=self._calls_grace_seconds)
-
-    def _decision_log(self) -> Sequence[Middleware]:
-        config = self._config
-        if not config.sidecar_decision_log:
-            return ()
-        log = DecisionLog(
-            sample_rate=config.sidecar_decision_log_sample_rate,
-            max_per_second=config.sidecar_decision_log_max_per_second,
-            id_key=None
-            if config.sidecar_decision_log_ids
-            else id_key(config.server_api_key.get_secret_value()),
-            monotonic=self._sidecar.clock.monotonic,
-            random=self._sidecar.random,
-        )
-        return (log.middlewares,)
 
     @property
     def _pause_seconds(self) -> float:

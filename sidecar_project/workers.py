@@ -12,6 +12,7 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from django.conf import settings
 from entitlements.background import Background, awaited, ended
 from entitlements.config import SidecarConfig
 from grpc_service.tls import reloading_credentials
-from sidecar_project.ports import listen, reserve, tls_files
+from sidecar_project.ports import listen, port_of, reserve, tls_files
 from sidecar_project.worker_metrics import forget_gauges, variables
 
 logger = logging.getLogger(__name__)
@@ -54,23 +55,26 @@ def supervise(config: SidecarConfig, *, count: int, data_dir: Path) -> int:
     """
     with ExitStack() as stack:
         host = config.sidecar_listen_host
-        http = stack.enter_context(listen(host, config.metrics_port))
-        grpc = stack.enter_context(reserve(host, config.grpc_port))
+        http = listen(host, config.metrics_port)
+        _close_with(stack, http)
+        grpc = reserve(host, config.grpc_port)
+        _close_with(stack, grpc)
         tls = tls_files(config)
         if tls is not None:
             reloading_credentials(
                 tls
             )  # unusable files are told here, once, and not by each worker again and again
-            stack.enter_context(reserve(host, config.port))
+            _close_with(stack, reserve(host, config.port))
         api_port = {}
         if config.sidecar_http_port is not None:
-            api = stack.enter_context(reserve(host, config.sidecar_http_port))
-            api_port = {"SIDECAR_HTTP_PORT": str(api.getsockname()[1])}
+            api = reserve(host, config.sidecar_http_port)
+            _close_with(stack, api)
+            api_port = {"SIDECAR_HTTP_PORT": str(port_of(api))}
         folder = _metrics_folder(data_dir, stack)
         environment = {
             **os.environ,
-            "GRPC_PORT": str(grpc.getsockname()[1]),
-            "METRICS_PORT": str(http.getsockname()[1]),
+            "GRPC_PORT": str(port_of(grpc)),
+            "METRICS_PORT": str(port_of(http)),
             **api_port,
             "CACHE_MAX_SIZE_BYTES": str(config.cache_max_size_bytes // count),
         }
@@ -80,6 +84,11 @@ def supervise(config: SidecarConfig, *, count: int, data_dir: Path) -> int:
             for place in range(count)
         ]
         return asyncio.run(_run(workers))
+
+
+def _close_with(stack: ExitStack, sockets: Sequence[socket.socket]) -> None:
+    for each in sockets:
+        stack.enter_context(each)
 
 
 def _metrics_folder(data_dir: Path, stack: ExitStack) -> Path | None:
@@ -117,7 +126,7 @@ class _Worker:
     def __init__(
         self,
         environment: dict[str, str],
-        http: socket.socket,
+        http: Sequence[socket.socket],
         *,
         metrics_folder: Path | None,
         place: int,
@@ -203,15 +212,16 @@ class _Worker:
             self._lifeline = None
 
     async def _spawned(self, stdin: socket.socket) -> asyncio.subprocess.Process:
+        listeners = tuple(each.fileno() for each in self._http)
         return await asyncio.create_subprocess_exec(
             sys.executable,
             *settings.PROGRAM,
             "runsidecar",
-            f"--worker-http-fd={self._http.fileno()}",
+            *(f"--worker-http-fd={listener}" for listener in listeners),
             *(() if self._starts == 1 else ("--worker-restarted",)),
             env=self._environment,
             stdin=stdin.fileno(),
-            pass_fds=(self._http.fileno(),),
+            pass_fds=listeners,
             start_new_session=True,  # Ctrl-C reaches the parent alone, which drains the workers
         )
 

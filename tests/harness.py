@@ -225,7 +225,14 @@ def _place_database(data_dir: Path) -> None:
 @asynccontextmanager
 async def client_of(sidecar: SidecarProcess) -> AsyncIterator[Client]:
     """A grpcio client."""
-    async with grpc.aio.insecure_channel(sidecar.address) as channel:
+    async with client_at(sidecar.address) as client:
+        yield client
+
+
+@asynccontextmanager
+async def client_at(address: str) -> AsyncIterator[Client]:
+    """The same, of host:port."""
+    async with grpc.aio.insecure_channel(address) as channel:
         yield Client(channel)
 
 

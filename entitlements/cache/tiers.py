@@ -19,7 +19,7 @@ from entitlements.domain.cached_entity import (
 )
 from entitlements.domain.entity import EntityKey, UsageUpdate, with_usage
 from entitlements.domain.freshness import NEVER
-from entitlements.domain.ports import FetchClaim, Lookup, Source
+from entitlements.domain.ports import ChangeListener, FetchClaim, Lookup, Source
 
 
 class Miss(enum.Enum):
@@ -90,6 +90,7 @@ class Tiers:
         shared: SharedTier | None = None,
         *,
         vouch: Callable[[float], float] = as_written,
+        listener: ChangeListener | None = None,
     ) -> None:
         """Joins the tiers.
 
@@ -98,10 +99,12 @@ class Tiers:
             shared: read after memory and written with it.
             vouch: since when something read from the shared tier can be relied on (monotonic seconds), given
                 when it was confirmed: later, where every change since is known to have been written there.
+            listener: told of what is held and changes.
         """
         self._memory = memory
         self._shared = shared
         self._vouch = vouch
+        self._listener = listener
         self._searches: dict[EntityKey, _Search] = {}
 
     def get(self, key: EntityKey) -> CachedEntity | None:
@@ -140,9 +143,11 @@ class Tiers:
 
         What is in doubt already is not written for others: for them it would look confirmed.
         """
+        before = self._memory.peek(key)
         merged = self._memory.update(
             key, lambda held: merge_cached(held, arrived, answered_at_ms=answered_at_ms)
         )
+        self._note_change(key, before, merged)
         if self._shared is not None and not already_shared and arrived.confirmed_at != NEVER:
             await self._shared.store(key, merged, claim=claim)
         return merged
@@ -151,6 +156,8 @@ class Tiers:
         """Moves one meter of a held entity; False when no tier holds it or all know a newer state."""
         self._overtake(key)
         moved_here = self._apply_usage_in_memory(key, update)
+        if moved_here and self._listener is not None:
+            self._listener.changed(key)
         if self._shared is None or already_shared:
             return moved_here
         return await self._shared.apply_usage(key, update) or moved_here
@@ -180,6 +187,16 @@ class Tiers:
         return self._memory.update(
             key, lambda held: with_confirmation(merge_cached(held, found), at=vouched_at)
         )
+
+    def _note_change(self, key: EntityKey, before: CachedEntity | None, now: CachedEntity) -> None:
+        """Tells the listener where what is held differs; they are compared only where somebody cares."""
+        if (
+            self._listener is not None
+            and before is not None
+            and self._listener.is_watched(key.customer_id)
+            and before.entity != now.entity
+        ):
+            self._listener.changed(key)
 
     def _overtake(self, key: EntityKey) -> None:
         if key in self._searches:

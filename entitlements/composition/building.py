@@ -23,6 +23,7 @@ from entitlements.config import SidecarConfig
 from entitlements.domain.ports import Clock, ReportSink
 from entitlements.fallbacks import StoredRules
 from entitlements.service.cache_maintenance import CacheMaintenance
+from entitlements.service.change_notifier import ChangeNotifier
 from entitlements.service.completeness import FeedTrust, SharedCompleteness
 from entitlements.service.explaining import Explaining
 from entitlements.service.feed_applier import FeedApplier
@@ -33,6 +34,7 @@ from entitlements.service.reader import EntitlementReader
 from entitlements.service.response_cache import ResponseCache
 from entitlements.service.revalidator import Revalidator
 from entitlements.service.secret_rotation import SecretRotation
+from entitlements.service.shadow_ledger import ShadowLedger
 from entitlements.service.sharing import Sharing
 from entitlements.service.store_and_forward import StoreAndForwardSink
 from entitlements.service.usage_reporter import Receipts, UsageReporter
@@ -56,7 +58,7 @@ def build(
         clock: the machine's unless told otherwise.
         secret_files: where those secrets stand that are taken anew when they change, by variable.
     """
-    clock = clock or SystemClock()
+    clock, changes = clock or SystemClock(), ChangeNotifier()
     background, random = Background(clock.monotonic), Random()  # noqa: S311 - for jitter
     cloud = ways_to_the_cloud(config, clock)
     offline_file = _offline_file(config, clock)
@@ -70,7 +72,7 @@ def build(
         clock=clock,
         dropped_writes=lambda: 0 if redis is None else redis.tier.dropped_writes,
     )
-    store = Tiers(memory, None if redis is None else redis.tier, vouch=completeness.vouch)
+    store = Tiers(memory, None if redis is None else redis.tier, vouch=completeness.vouch, listener=changes)
     fetch_throttle = FetchThrottle(clock=clock)
     sources = cloud.sources(offline)
     fetcher = EntityFetcher(
@@ -96,6 +98,7 @@ def build(
         revalidator=revalidator,
         clock=clock,
         feed_trust=feed_trust,
+        changes=changes,
     )
     sharing = Sharing(feed_applier=feed_applier, completeness=completeness, clock=clock)
     rules = StoredRules(config.entitlements_fallback, clock=clock)
@@ -129,6 +132,7 @@ def build(
         http_client=cloud.http,
         memory=memory,
         store=store,
+        changes=changes,
         fetcher=fetcher,
         circuits=cloud.circuits,
         probes=cloud.probes(),
@@ -150,6 +154,7 @@ def build(
         redis=redis,
         offline_file=offline_file,
         snapshot=snapshot,
+        shadow=_shadow_ledger(config, clock),
     )
     follow_api_key(built)
     add_parts(built)
@@ -160,6 +165,11 @@ def _offline_file(config: SidecarConfig, clock: Clock) -> OfflineFile | None:
     if config.sidecar_offline_file is None or not config.offline:
         return None
     return OfflineFile(config.sidecar_offline_file, clock=clock)
+
+
+def _shadow_ledger(config: SidecarConfig, clock: Clock) -> ShadowLedger | None:
+    address = config.sidecar_shadow_address
+    return None if address is None else ShadowLedger(address=address, clock=clock)
 
 
 def _snapshot(

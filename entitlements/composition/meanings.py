@@ -163,6 +163,17 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
             "what is wrong."
         ),
     },
+    "shadow": {
+        WELL: "Every answer that was compared with SIDECAR_SHADOW_ADDRESS agrees, or did when asked again.",
+        "differs": (
+            "SIDECAR_SHADOW_ADDRESS answers some reads otherwise, and goes on doing so: callers get ours. "
+            "The admin (Shadow) shows both answers; `sidecar_shadow_differences_total` counts them by field."
+        ),
+        "not_answering": (
+            "SIDECAR_SHADOW_ADDRESS does not answer (`last_failure`): nothing is compared, and callers "
+            "notice nothing. It is tried again by itself."
+        ),
+    },
     "snapshot": {
         WELL: "What memory holds is written here regularly, for an outage after a restart.",
         "write_failed": (

@@ -18,6 +18,7 @@ from entitlements.config import SidecarConfig
 from entitlements.domain.ports import Clock, FeedListener, Source
 from entitlements.fallbacks import StoredRules
 from entitlements.service.cache_maintenance import CacheMaintenance
+from entitlements.service.change_notifier import ChangeNotifier
 from entitlements.service.circuits import Circuits, Probe
 from entitlements.service.completeness import SharedCompleteness
 from entitlements.service.explaining import Explaining
@@ -30,6 +31,7 @@ from entitlements.service.reader import EntitlementReader
 from entitlements.service.response_cache import ResponseCache
 from entitlements.service.revalidator import Revalidator
 from entitlements.service.secret_rotation import SecretRotation
+from entitlements.service.shadow_ledger import ShadowLedger
 from entitlements.service.sharing import Sharing
 from entitlements.service.usage_reporter import UsageReporter
 from entitlements.upstream.feed import Feed, FeedTimings
@@ -49,6 +51,7 @@ class Sidecar:
     http_client: CloudTransport
     memory: MemoryTier
     store: Tiers
+    changes: ChangeNotifier
     fetcher: EntityFetcher
     circuits: Circuits
     probes: Mapping[Source, Probe]
@@ -71,6 +74,8 @@ class Sidecar:
     feed: Feed | None = None
     offline_file: OfflineFile | None = None
     snapshot: Snapshot | None = None
+    shadow: ShadowLedger | None = None
+    """What was found with SIDECAR_SHADOW_ADDRESS."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -17,6 +17,7 @@ from entitlements.service.health import PartState
 from entitlements.service.key_check import KeyVerdict
 from entitlements.service.outbox_dispatcher import OutboxDispatcher
 from entitlements.service.secret_rotation import SecretRotation
+from entitlements.service.shadow_ledger import ShadowLedger
 from entitlements.service.sharing import Role
 from entitlements.upstream.feed import FeedState
 from entitlements.upstream.offline_file import OfflineFile
@@ -52,6 +53,10 @@ def add_parts(built: Sidecar) -> None:
     if built.snapshot is not None:
         snapshot = built.snapshot
         built.health.add_part("snapshot", lambda: _snapshot_state(snapshot))
+
+    if built.shadow is not None:
+        ledger = built.shadow
+        built.health.add_part("shadow", lambda: _shadow_state(ledger))
 
 
 def _state(part: str, problem: str | None, *, wanted: str = WELL, **details: object) -> PartState:
@@ -124,6 +129,17 @@ def _offline_state(file: OfflineFile) -> PartState:
     )
 
 
+def _shadow_state(ledger: ShadowLedger) -> PartState:
+    problem = "differs" if ledger.lasting else None
+    return _state(
+        "shadow",
+        "not_answering" if ledger.is_away else problem,
+        address=ledger.address,
+        last_failure=ledger.last_failure or None,
+        **dict[str, Any](ledger.counts),
+    )
+
+
 def _outbox_state(built: Sidecar) -> PartState:
     if built.outbox is None:
         return _state("outbox", None, wanted="off", mode="off")
@@ -176,6 +192,7 @@ def _redis_state(redis: SharedRedis, clock: Clock) -> PartState:
         certificate_verified=redis.is_verified,
         resets=redis.connection.resets,
         last_refusal=redis.connection.last_refusal,
+        waited_for_seconds=round(redis.connection.patience.seconds, 3),
         dropped_writes=tier.dropped_writes,
         junk_values=tier.junk_values,
         feed_lease_holder=lease and lease.holder,

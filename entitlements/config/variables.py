@@ -86,6 +86,18 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _address(value: object) -> object:
+    try:
+        parts = urlsplit(f"//{value}")
+        usable = bool(parts.hostname and parts.port) and parts.netloc == str(value) and "@" not in str(value)
+    except ValueError:
+        usable = False
+    if not usable:
+        message = "it must be host:port, such as localhost:8082 or [::1]:8082"
+        raise ValueError(message)
+    return value
+
+
 def _header_value(value: object) -> object:
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     if isinstance(text, str) and not all("!" <= character <= "~" for character in text):
@@ -193,7 +205,10 @@ class SidecarConfig(BaseModel):
     metrics_port: Port = Field(8080, description="HTTP: health, metrics, admin")
     health_endpoint_url: UrlPath = Field("livez", description="path of the liveness probe")
     ready_endpoint_url: UrlPath = Field("readyz", description="path of the readiness probe")
-    sidecar_listen_host: str = Field("0.0.0.0", description="address of all listeners")  # noqa: S104 - a service of a pod
+    sidecar_listen_host: str = Field(
+        "0.0.0.0",  # noqa: S104 - a service of a pod
+        description="address of all listeners; `0.0.0.0`, `::`: all there are; `localhost`: 127.0.0.1, ::1",
+    )
 
     # Memory and logs.
     cache_max_size_bytes: int = Field(
@@ -324,6 +339,18 @@ class SidecarConfig(BaseModel):
     )
     sidecar_decision_log_ids: Boolean = Field(
         False, description="ids of customers and resources in clear; else they are hashed"
+    )
+
+    sidecar_shadow_address: Annotated[str, BeforeValidator(_address)] | None = Field(
+        None,
+        description="set: host:port of another sidecar, gRPC in the clear, which gets copies of answered "
+        "reads; its answers are compared; docs/migrating.md",
+    )
+    sidecar_shadow_sample: float = Field(
+        0.1, ge=0, le=1, allow_inf_nan=False, description="the share of reads that is compared with it"
+    )
+    sidecar_shadow_ids: Boolean = Field(
+        False, description="ids of customers and resources in clear among its differences; else hashed"
     )
 
     sidecar_outbox: Annotated[Literal["off", "events", "all"], BeforeValidator(_lower)] = Field(

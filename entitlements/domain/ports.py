@@ -119,6 +119,18 @@ class EntityStore(Protocol):
         ...
 
 
+class ChangeListener(Protocol):
+    """Who is told that what is held of an entity is another than before; called on the loop."""
+
+    def is_watched(self, customer_id: str) -> bool:
+        """False where nobody would care."""
+        ...
+
+    def changed(self, key: EntityKey) -> None:
+        """This entity did."""
+        ...
+
+
 class ResponseStore(Protocol):
     """Standing replies beside the entities that they were decided from; bounded, and safe from any thread."""
 

@@ -9,8 +9,10 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-SOCKET_SECONDS = 0.2
-"""Redis answers within a millisecond; one that takes so long to connect or to answer is out of order."""
+from entitlements.redis.patience import MOST_SECONDS
+
+SOCKET_SECONDS = MOST_SECONDS
+"""One that takes so long to connect or to answer is out of order; who asks may wait for less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

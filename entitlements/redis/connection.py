@@ -1,6 +1,6 @@
 """The way to Redis: django-redis' connection pool, used on threads of its own, with a time-out and a breaker.
 
-No call blocks the event loop, takes longer than `CALL_SECONDS`, or raises because Redis is out of order.
+No call blocks the event loop, takes longer than `MOST_SECONDS`, or raises because Redis is out of order.
 """
 
 import asyncio
@@ -8,6 +8,7 @@ import enum
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeAlias, TypeVar, cast
 
 from django_redis.cache import RedisCache
@@ -22,11 +23,12 @@ from entitlements.rate_limited_log import RateLimitedLog
 from entitlements.redis.causes import TIMED_OUT, Cause, cause_of, refusal_of
 from entitlements.redis.keys import raw
 from entitlements.redis.outage_log import OutageLog
+from entitlements.redis.patience import Patience
 
 logger = logging.getLogger(__name__)
 
-CALL_SECONDS = 0.3
-"""What a request may lose to one call, reconnecting and waiting for a thread included."""
+PUNCTUAL_SHARE = 0.9
+"""A call that began to ask with less than this part of its time was kept waiting by us, and not by Redis."""
 THREADS = 8
 """How many calls at a time; each waits for the network and not for the processor."""
 MAX_WAITING = 512
@@ -51,6 +53,21 @@ class Unavailable(enum.Enum):
 UNAVAILABLE = Unavailable.UNAVAILABLE
 
 
+@dataclass(slots=True)
+class _Turn:
+    """One call's time."""
+
+    deadline: float
+    seconds: float
+    began_at: float | None = None
+    """When a thread began to ask; None: it waits for one."""
+
+    @property
+    def was_late(self) -> bool:
+        """True where most of its time had not been Redis' to answer in."""
+        return self.began_at is None or self.deadline - self.began_at < self.seconds * PUNCTUAL_SHARE
+
+
 class RedisConnection:
     """Runs calls to one Redis. Its methods belong to one event loop; `stop` ends its threads."""
 
@@ -59,6 +76,8 @@ class RedisConnection:
         """For threads other than the event loop's."""
         self._clock = clock
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="redis")
+        self.patience = Patience()
+        """How long calls are waited for."""
         self._breaker = Breaker()
         self._waiting = 0
         self._is_stopped = False
@@ -110,9 +129,10 @@ class RedisConnection:
 
     async def _run(self, work: Callable[[Client], _Answer]) -> _Answer | Unavailable:
         resets = self.resets
+        turn = _Turn(deadline=self._clock.monotonic() + self.patience.seconds, seconds=self.patience.seconds)
         try:
-            async with asyncio.timeout(CALL_SECONDS):
-                call = asyncio.get_running_loop().run_in_executor(self._threads, self._on_thread, work)
+            async with asyncio.timeout(turn.seconds):
+                call = asyncio.get_running_loop().run_in_executor(self._threads, self._on_thread, work, turn)
                 answer = await call
         except (
             ResponseError
@@ -121,7 +141,11 @@ class RedisConnection:
             self._refused(refusal_of(error))
             return UNAVAILABLE
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
-            self._failed(error)
+            if isinstance(error, TimeoutError) and turn.was_late:
+                self._breaker.abandoned(self._clock.monotonic())
+                self._refused("calls wait too long for a thread")
+            else:
+                self._failed(error)
             return UNAVAILABLE
         except Malformed:
             self._answered()
@@ -135,15 +159,18 @@ class RedisConnection:
         self._answered()
         return answer
 
-    def _on_thread(self, work: Callable[[Client], _Answer]) -> _Answer:
+    def _on_thread(self, work: Callable[[Client], _Answer], turn: "_Turn") -> _Answer:
         """Notes why a call fails also where nobody waits for it any more: that it took long is no cause."""
+        turn.began_at = self._clock.monotonic()
         try:
-            return work(self.client)
+            answer = work(self.client)
         except ResponseError:
             raise
         except (RedisError, OSError) as error:
             self.cause = cause_of(error)
             raise
+        self.patience.note(self._clock.monotonic() - turn.began_at)
+        return answer
 
     def _answered(self) -> None:
         self.cause = None

@@ -9,6 +9,7 @@ from entitlements.domain.entity import EntityKey
 from entitlements.domain.events import EntitlementsChanged, FeedEvent, PackagePublished, UsageChanged
 from entitlements.domain.freshness import Trust
 from entitlements.domain.ports import Clock, EntityStore
+from entitlements.service.change_notifier import ChangeNotifier
 from entitlements.service.completeness import FeedTrust
 from entitlements.service.fetcher import EntityFetcher
 from entitlements.service.revalidator import Revalidator
@@ -27,8 +28,10 @@ class FeedApplier:
         revalidator: Revalidator,
         clock: Clock,
         feed_trust: FeedTrust,
+        changes: ChangeNotifier,
     ) -> None:
         self._feed_trust = feed_trust
+        self._changes = changes
         self._store = store
         self._fetcher = fetcher
         self._revalidator = revalidator
@@ -43,6 +46,7 @@ class FeedApplier:
         """From now on every change is told."""
         metrics.FEED_CONNECTED.set(1)
         self._feed_trust.trust = self.trust.followed(self._clock.monotonic())
+        self._changes.all_changed()
 
     def lost(self) -> None:
         """From now on changes are missed."""
@@ -55,7 +59,7 @@ class FeedApplier:
         logger.warning(
             "changes may have been missed; what is cached is checked again", extra={"cause": cause}
         )
-        self._feed_trust.trust = self.trust.doubted(self._clock.monotonic())
+        self._doubt()
 
     async def apply(self, event: FeedEvent, *, already_shared: bool = False) -> None:
         """Brings what is held up to date with one event.
@@ -67,8 +71,10 @@ class FeedApplier:
         match event:
             case EntitlementsChanged():
                 await self._replace(event, already_shared=already_shared)
+                self._changes.changed(event.key)
             case UsageChanged():
                 await self._move_meter(event, already_shared=already_shared)
+                self._changes.changed(event.key)
             case PackagePublished():
                 self._doubt_everything(event)
 
@@ -106,4 +112,9 @@ class FeedApplier:
     def _doubt_everything(self, event: PackagePublished) -> None:
         metrics.FEED_EVENTS.labels("package", "applied").inc()
         if event.affects_all_customers:
-            self._feed_trust.trust = self.trust.doubted(self._clock.monotonic())
+            self._doubt()
+
+    def _doubt(self) -> None:
+        """All that is held is suspect."""
+        self._feed_trust.trust = self.trust.doubted(self._clock.monotonic())
+        self._changes.all_changed()

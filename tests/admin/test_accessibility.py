@@ -26,6 +26,7 @@ PAGES = {
     "fallback-add": "/admin/entitlements/fallbackrule/add/?feature_id=m",
     "fallback-change": "/admin/entitlements/fallbackrule/1/change/",
     "outbox": "/admin/entitlements/outboxentry/",
+    "shadow": "/admin/shadow/",
     "users": "/admin/auth/user/",
     "groups": "/admin/auth/group/",
     "activity": "/admin/admin/logentry/",

@@ -22,6 +22,7 @@ from entitlements.domain.events import EntitlementsChanged, FeedEvent, UsageChan
 from entitlements.domain.freshness import EntityState
 from entitlements.domain.ports import Source
 from entitlements.fallbacks import ConfiguredRules
+from entitlements.service.change_notifier import ChangeNotifier
 from entitlements.service.circuits import Circuits
 from entitlements.service.completeness import FeedTrust
 from entitlements.service.feed_applier import FeedApplier
@@ -148,6 +149,7 @@ class Process:
         )
         feed_trust = FeedTrust(max_unverified_seconds=MAX_UNVERIFIED_SECONDS)
         self.feed_applier = FeedApplier(
+            changes=ChangeNotifier(),
             store=self.store,
             fetcher=self.fetcher,
             revalidator=self.revalidator,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from entitlements.cache.tiers import Miss
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
-from entitlements.redis import address, connection
+from entitlements.redis import address, patience
 from tests.builders import an_entity
 from tests.cache.samples import NOW_MS, credit, metered
 from tests.chaos.hostile import SCALE, SEED, spoiled_text, tries
@@ -60,7 +60,8 @@ def _place(server: RedisServer, name: str, value: Any) -> None:
 @pytest.mark.timeout(120 + 60 * SCALE)
 def test_junk_is_a_miss_and_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spoiled documents, other types and numbers at any of our names, in any combination."""
-    monkeypatch.setattr(connection, "CALL_SECONDS", PATIENT_SECONDS)
+    monkeypatch.setattr(patience, "LEAST_SECONDS", PATIENT_SECONDS)
+    monkeypatch.setattr(patience, "MOST_SECONDS", PATIENT_SECONDS)
     monkeypatch.setattr(address, "SOCKET_SECONDS", PATIENT_SECONDS)
     loop = asyncio.new_event_loop()
     with RedisServer() as server:

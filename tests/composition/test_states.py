@@ -11,6 +11,7 @@ from entitlements.composition import build
 from entitlements.composition.meanings import MEANINGS
 from entitlements.composition.states import _feed_problem
 from entitlements.config import load
+from entitlements.domain.difference import Constancy, Difference
 from entitlements.domain.errors import KeyRefused, OutboxUnavailable, Unreachable, Untrusted
 from entitlements.domain.freshness import Trust
 from entitlements.domain.outbox import OutboxState
@@ -18,6 +19,7 @@ from entitlements.domain.ports import Source
 from entitlements.redis.durability import Durability
 from entitlements.redis.examination import Examination
 from entitlements.service.key_check import KeyVerdict
+from entitlements.service.shadow_ledger import FAILURES_TOLD, ComparedRead
 from entitlements.service.sharing import Role
 from entitlements.upstream.feed import FeedPhase, FeedState
 from entitlements.upstream.feed_protocol import Problem
@@ -188,6 +190,33 @@ async def test_offline_and_without_a_feed_is_no_problem() -> None:
     assert MEANINGS["upstream"]["offline"] == told["upstream"]["meaning"]
     assert MEANINGS["feed"]["disabled"] == told["feed"]["meaning"]
     assert Role.STANDALONE.value == told["feed"]["role"]
+
+
+async def test_what_another_sidecar_answers_otherwise_is_told() -> None:
+    """That it does not answer at all goes first."""
+    sidecar = build(load({"OFFLINE": "1", "SIDECAR_SHADOW_ADDRESS": "other:80"}).config, clock=FakeClock())
+    ledger = sidecar.shadow
+    assert ledger is not None
+    told = [parts(sidecar)["shadow"]]
+    difference = Difference("has_access", "", "True", "False")
+    read = ComparedRead(
+        method="GetEntitlement",
+        customer="c",
+        resource="",
+        feature="f",
+        differences={difference: Constancy.LASTING},
+        our_knowledge="",
+        their_knowledge="",
+    )
+    ledger.differed("question", read)
+    told.append(parts(sidecar)["shadow"])
+    for _ in range(FAILURES_TOLD):
+        ledger.failed("GetEntitlement", "UNAVAILABLE")
+    told.append(parts(sidecar)["shadow"])
+    await sidecar.http_client.aclose()
+
+    assert [None, "differs", "not_answering"] == [each["problem"] for each in told]
+    assert ("other:80", 1, "UNAVAILABLE") == tuple(told[2][k] for k in ("address", "lasting", "last_failure"))
 
 
 def test_every_meaning_is_whole_sentences() -> None:

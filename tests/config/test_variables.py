@@ -2,7 +2,7 @@
 
 import pytest
 
-from entitlements.config import load
+from entitlements.config import InvalidConfig, load
 from entitlements.config.variables import SidecarConfig, derived_urls
 
 
@@ -69,3 +69,21 @@ def test_whether_the_feed_is_followed(environ: dict[str, str], follows: bool) ->
 @pytest.mark.parametrize("ttl", ["-1", "1", "604800"])
 def test_a_negative_ttl_is_one(ttl: str) -> None:
     assert int(ttl) == config(REDIS_KEYS_TTL_IN_SECS=ttl).redis_keys_ttl_in_secs
+
+
+@pytest.mark.parametrize("address", ["localhost:8082", "127.0.0.1:80", "[::1]:80", "old-sidecar.ns.svc:80"])
+def test_the_address_of_another_sidecar(address: str) -> None:
+    assert address == config(SIDECAR_SHADOW_ADDRESS=address).sidecar_shadow_address
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["localhost", "localhost:", ":80", "http://a:80", "a:80/b", "a:0", "a:99999", "me@a:80", "::1:80"],
+)
+def test_what_is_no_address_is_told_by_its_name(address: str) -> None:
+    with pytest.raises(InvalidConfig) as told:
+        config(SIDECAR_SHADOW_ADDRESS=address)
+
+    assert (
+        f"SIDECAR_SHADOW_ADDRESS is {address!r}; it must be host:port, such as localhost:8082 or [::1]:8082",
+    ) == told.value.problems

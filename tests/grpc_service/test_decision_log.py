@@ -9,8 +9,9 @@ import pytest
 
 from entitlements import metrics
 from entitlements.config import load
-from grpc_service.decision_log import DECISIONS_LOGGER, DENIED, GRANTED, DecisionLog, id_key
+from grpc_service.decision_log import DECISIONS_LOGGER, DENIED, GRANTED, DecisionLog
 from grpc_service.generated import sidecar_pb2 as pb
+from grpc_service.ids import id_key
 from grpc_service.methods import Call, Reply, UnaryMethod
 from sidecar_project import log_format
 from sidecar_project.log_format import logging_config

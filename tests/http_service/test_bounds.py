@@ -7,6 +7,7 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY
 
+from entitlements.service.change_notifier import ChangeNotifier
 from http_service import bounds
 from http_service.app import HttpApi
 from http_service.messages import Request
@@ -28,7 +29,7 @@ async def scripted() -> Scripted:
 async def server(scripted: Scripted) -> AsyncIterator[HttpApiServer]:
     door = scripted.door
     api = HttpApi([(door.serves, door)], token=TOKEN, origins=[ORIGIN], max_body_bytes=MAX_BODY_BYTES)
-    server = HttpApiServer(api, listen("127.0.0.1", 0))
+    server = HttpApiServer(api, listen("127.0.0.1", 0), changes=ChangeNotifier())
     await server.start()
     yield server
     await server.stop(grace_seconds=0)

@@ -23,7 +23,8 @@ from entitlements.service.usage_reporter import UsageReporter
 from grpc_service.errors import PublicStatus
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.methods import Call, Refused, Reply, UnaryMethod
-from grpc_service.servicer import SERVICE, SidecarServicer
+from grpc_service.reads import SERVICE
+from grpc_service.servicer import SidecarServicer
 from http_service.connect import ConnectDoor
 from http_service.messages import Request, Response
 from tests.grpc_service.test_server import EmptyResponseCache, ScriptedReporter

@@ -10,7 +10,7 @@ from entitlements.domain.ports import FallbackRules
 from grpc_service.errors import PublicStatus
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.methods import Call, Refused, Reply, UnaryMethod
-from grpc_service.servicer import SERVICE
+from grpc_service.reads import SERVICE
 from http_service.messages import Request, Response
 from http_service.ofrep import FLAGS, UNLIMITED, OfrepDoor
 from tests.http_service.test_connect import servicer_of
@@ -257,6 +257,9 @@ async def test_all_flags_have_an_etag_that_age_does_not_change(scripted: Scripte
         [(flag["key"], flag["value"]) for flag in json.loads(first.body)["flags"]],
         json.loads(first.body)["metadata"],
     )
+    assert [{"type": "sse", "endpoint": {"requestUri": "/v1/watch?customer=c"}}] == json.loads(first.body)[
+        "eventStreams"
+    ]
     assert (304, b"") == (again.status, again.body)
     assert 200 == changed.status
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import shlex
 import shutil
+import signal
 from asyncio.subprocess import PIPE
 from pathlib import Path
 
@@ -15,13 +16,15 @@ from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
 
 from emulator.server import Emulator
-from grpc_service.servicer import SERVICE
+from grpc_service.reads import SERVICE
 from tests.cloud_states import boolean_state
 from tests.documentation.pages import PAGES, commands
 from tests.harness import client_of, is_granted, running_sidecar
 
 DEMO = "127.0.0.1:8081"
 OK, UNAUTHORIZED = 200, 401
+STILL_READING = 28
+"""curl's exit code when its time is over."""
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -58,6 +61,37 @@ async def test_http_and_grpc_answer_the_same(emulator: Emulator, tmp_path: Path)
     assert (400, "invalid_argument") == (unreadable.status_code, unreadable.json()["code"])
     assert (3, None) == (requests, parts["http"]["problem"])
     assert "a-token-of-the-test" not in sidecar.output
+
+
+async def test_a_change_in_the_cloud_is_told_to_who_watches(emulator: Emulator, tmp_path: Path) -> None:
+    """Whoever asks then gets what is new; the stream ends with the process."""
+    emulator.state.put("c", boolean_state(), push=False)
+    async with (
+        running_sidecar(emulator, tmp_path, SIDECAR_HTTP_PORT="0") as sidecar,
+        client_of(sidecar) as asked,
+    ):
+        await sidecar.following()
+        before = await is_granted(asked, "c")
+        url = f"http://127.0.0.1:{sidecar.api_port}/v1/watch?customer=c"
+        async with (
+            httpx.AsyncClient(trust_env=False, timeout=20) as client,
+            client.stream("GET", url) as response,
+        ):
+            lines = response.aiter_lines()
+            while await anext(lines) != ": watching":
+                pass
+            emulator.state.put("c", boolean_state(granted=False))
+            while not (await anext(lines)).startswith("data:"):
+                pass
+            after = await is_granted(asked, "c")
+            watchers = (await sidecar.parts())["http"]["watchers"]
+            sidecar.process.send_signal(signal.SIGTERM)
+            rest = [line async for line in lines]
+
+    assert before
+    assert not after
+    assert 1 == watchers
+    assert [] == [line for line in rest if line]
 
 
 async def test_a_rotated_token_is_asked_for_without_a_restart(emulator: Emulator, tmp_path: Path) -> None:
@@ -100,13 +134,14 @@ async def test_curl_of_the_pages_is_answered(tmp_path: Path) -> None:
     ):
         for text in curl_commands():
             words = shlex.split(text.replace(DEMO, f"127.0.0.1:{sidecar.api_port}"))
-            process = await asyncio.create_subprocess_exec(
-                *words, "--fail", "--silent", "--show-error", stdout=PIPE, stderr=PIPE
-            )
+            goes_on = "/v1/watch" in text
+            options = ("--fail", "--silent", *(("--max-time", "0.5") if goes_on else ("--show-error",)))
+            process = await asyncio.create_subprocess_exec(*words, *options, stdout=PIPE, stderr=PIPE)
             answer, trouble = await process.communicate()
 
-            assert (0, b"") == (process.returncode, trouble), text
-            assert json.loads(answer), text
+            assert (STILL_READING if goes_on else 0) == process.returncode, text
+            assert b"" == trouble, text
+            assert answer if goes_on else json.loads(answer), text
 
 
 def evaluated(url: str) -> dict[str, object]:

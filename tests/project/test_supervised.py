@@ -45,7 +45,9 @@ class NeverEnds(LastResort):
 async def serving_here(built: Sidecar) -> AsyncIterator[None]:
     """The process of a sidecar, on this loop; all but its HTTP listener."""
     with socket.create_server(("127.0.0.1", 0)) as http:
-        process = serving._Process(built, built.config, http, is_worker=False, last_resort=NeverEnds())
+        process = serving._Process(
+            built, built.config, http.getsockname()[1], is_worker=False, last_resort=NeverEnds()
+        )
         running = asyncio.create_task(process.run())
         await _until(lambda: built.health.is_serving or running.done())
         try:

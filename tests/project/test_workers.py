@@ -198,7 +198,7 @@ async def test_a_taken_port_is_told_by_the_parent(
 
 
 def test_a_reserved_port_is_kept_from_others_and_shared_with_ours() -> None:
-    with reserve("127.0.0.1", 0) as reserved, socket.socket() as ours, socket.socket() as other:
+    with reserve("127.0.0.1", 0)[0] as reserved, socket.socket() as ours, socket.socket() as other:
         address = reserved.getsockname()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         ours.bind(address)
@@ -220,7 +220,7 @@ async def test_one_http_port_answers_also_while_a_worker_is_down(
 
 
 def test_listening_on_a_taken_port_is_told() -> None:
-    with listen("127.0.0.1", 0) as taken, pytest.raises(PortUnavailable, match="cannot listen on 127"):
+    with listen("127.0.0.1", 0)[0] as taken, pytest.raises(PortUnavailable, match="cannot listen on 127"):
         listen("127.0.0.1", taken.getsockname()[1])
 
 

@@ -10,7 +10,7 @@ def test_the_settings_are_django_redis_own() -> None:
     settings = cache_settings(RedisAddress(host="redis.example", port=7000, db=2, username="u", password="p"))
 
     assert settings["LOCATION"] == (
-        "redis://redis.example:7000/2?socket_timeout=0.2&socket_connect_timeout=0.2"
+        "redis://redis.example:7000/2?socket_timeout=1.0&socket_connect_timeout=1.0"
     )
     assert settings["BACKEND"] == "django_redis.cache.RedisCache"
     assert ("u", "p") == (settings["OPTIONS"]["USERNAME"], settings["OPTIONS"]["PASSWORD"])

@@ -9,6 +9,7 @@ import pytest
 from entitlements.redis import connection as connection_module
 from entitlements.redis.connection import UNAVAILABLE, Client, RedisConnection
 from entitlements.redis.notifications import Notifications
+from entitlements.redis.patience import MOST_SECONDS
 from tests.chaos.proxy import TcpProxy
 from tests.redis.parts import ShiftedClock, a_connection, stopping
 from tests.redis_server import RedisServer
@@ -109,7 +110,7 @@ async def test_a_call_that_was_under_way_leaves_no_connection_to_the_old_one(
     def hold(client: Client) -> None:
         held = client.connection_pool.get_connection()
         taken.set()
-        let_go.wait(connection_module.CALL_SECONDS)
+        let_go.wait(MOST_SECONDS)
         client.connection_pool.release(held)
 
     await connection.run(write)

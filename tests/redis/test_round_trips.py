@@ -105,3 +105,21 @@ async def test_meters_of_ever_new_plans_are_all_found(redis: RedisServer) -> Non
 
             assert isinstance(found, CachedEntity)
             assert stored == found.entity
+
+
+@pytest.mark.parametrize("away_seconds", [0.1, 0.2])
+async def test_a_redis_that_has_become_slow_is_waited_for(redis: RedisServer, away_seconds: float) -> None:
+    """It is 200 or 400 ms away from now on: the first calls may be lost, then all goes on."""
+    async with process_behind(redis) as process:
+        for _ in range(20):
+            await process.tier.get(CUSTOMER)
+        process.line.slow(away_seconds)
+        while await process.tier.get(CUSTOMER) is Miss.UNAVAILABLE:
+            assert process.connection.is_answering
+
+        missed = await process.missed(CUSTOMER, entity(metered()))
+        found = await process.tier.get(CUSTOMER)
+
+    assert Miss.ABSENT is missed
+    assert isinstance(found, CachedEntity)
+    assert entity(metered()) == found.entity

@@ -14,6 +14,7 @@ from entitlements.domain.entity import Entity
 from entitlements.domain.ports import Source
 from entitlements.fallbacks import ConfiguredRules
 from entitlements.service.cache_maintenance import CacheMaintenance
+from entitlements.service.change_notifier import ChangeNotifier
 from entitlements.service.circuits import Circuits
 from entitlements.service.completeness import FeedTrust
 from entitlements.service.feed_applier import FeedApplier
@@ -33,6 +34,7 @@ class House:
 
     clock: FakeClock
     store: Tiers
+    changes: ChangeNotifier
     edge: ScriptedSource
     api: ScriptedSource
     sink: ScriptedSink
@@ -50,7 +52,8 @@ class House:
 def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None = None) -> House:
     clock = FakeClock()
     memory = MemoryTier(max_size_bytes=10_000_000)
-    store = Tiers(memory)
+    changes = ChangeNotifier()
+    store = Tiers(memory, listener=changes)
     edge = ScriptedSource(answer=Entity())
     api = ScriptedSource(answer=Entity(), source=Source.API)
     sink = ScriptedSink()
@@ -67,7 +70,12 @@ def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None =
     )
     feed_trust = FeedTrust(max_unverified_seconds=60)
     feed_applier = FeedApplier(
-        store=store, fetcher=fetcher, revalidator=revalidator, clock=clock, feed_trust=feed_trust
+        changes=changes,
+        store=store,
+        fetcher=fetcher,
+        revalidator=revalidator,
+        clock=clock,
+        feed_trust=feed_trust,
     )
     reader = EntitlementReader(
         store=store,
@@ -82,6 +90,7 @@ def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None =
     return House(
         clock=clock,
         store=store,
+        changes=changes,
         edge=edge,
         api=api,
         sink=sink,

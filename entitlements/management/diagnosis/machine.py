@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 
+from entitlements.addresses import addresses_of, family_of, local_address_of
 from entitlements.composition import OUTBOX_FILE
 from entitlements.config import SidecarConfig
 from entitlements.domain.ports import Clock
@@ -110,9 +111,11 @@ def _port(name: str, host: str, port: int, *, is_running: bool) -> Finding:
     part = f"port {name}"
     if port == 0:
         return skipped(part, "0 lets the machine choose a free one")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        socket.create_server((host, port), family=family).close()
+        for address in addresses_of(host):
+            socket.create_server(
+                (address, port), family=family_of(address), dualstack_ipv6=address == "::"
+            ).close()
     except OSError as error:
         if error.errno == errno.EADDRINUSE and is_running:
             return ok(part, f"a sidecar listens on {port} already")
@@ -130,7 +133,9 @@ def _mend_of_port(name: str, code: int | None) -> str:
 
 
 def _a_sidecar_answers(config: SidecarConfig) -> bool:
-    url = f"http://127.0.0.1:{config.metrics_port}/{config.ready_endpoint_url}?verbose"
+    host = local_address_of(config.sidecar_listen_host)
+    address = f"[{host}]" if ":" in host else host
+    url = f"http://{address}:{config.metrics_port}/{config.ready_endpoint_url}?verbose"
     try:
         answer = httpx.get(url, timeout=_PROBE_SECONDS, trust_env=False).json()
     except (httpx.HTTPError, ValueError, httpx.InvalidURL):

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from argparse import SUPPRESS
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -54,7 +55,7 @@ class Command(BaseCommand):
             metavar="N",
             help="processes on the same ports (default: SIDECAR_WORKERS); more than one needs Redis",
         )
-        parser.add_argument("--worker-http-fd", type=int, help=SUPPRESS)
+        parser.add_argument("--worker-http-fd", type=int, action="append", default=[], help=SUPPRESS)
         parser.add_argument("--worker-restarted", action="store_true", help=SUPPRESS)
 
     def handle(self, *_args: Any, **options: Any) -> None:
@@ -69,11 +70,11 @@ class Command(BaseCommand):
             self._print_config(loaded)
             _try_offline_file(loaded.config)
             return
-        if options["worker_http_fd"] is None:
+        if not options["worker_http_fd"]:
             make_private(settings.DATA_DIR)
             _prepare_database(loaded)
         workers = options["workers"] or loaded.config.sidecar_workers
-        if options["worker_http_fd"] is None and workers > 1:
+        if not options["worker_http_fd"] and workers > 1:
             self._supervise(loaded, workers)
         if options["worker_restarted"]:
             metrics.WORKER_RESTARTS.inc()
@@ -103,7 +104,7 @@ class Command(BaseCommand):
         except (PortUnavailable, UnusableTlsFiles) as error:
             sys.exit(str(error))
 
-    def _serve(self, loaded: LoadedConfig, worker_http_fd: int | None) -> None:
+    def _serve(self, loaded: LoadedConfig, worker_http_fds: Sequence[int]) -> None:
         from entitlements.composition import sidecar  # noqa: PLC0415 - after the configuration is known to be usable
         from grpc_service.server import PortUnavailable  # noqa: PLC0415
         from grpc_service.tls import UnusableTlsFiles  # noqa: PLC0415
@@ -111,11 +112,11 @@ class Command(BaseCommand):
         from sidecar_project.worker_metrics import FOLDER_VARIABLE  # noqa: PLC0415
 
         try:
-            if worker_http_fd is None:
+            if not worker_http_fds:
                 _log_oddities(loaded)
             elif FOLDER_VARIABLE not in os.environ:
                 logger.error("there is no room on the disk for this worker's metrics; they are not added up")
-            serve(sidecar(), loaded.config, worker_http_fd=worker_http_fd)
+            serve(sidecar(), loaded.config, worker_http_fds=worker_http_fds)
         except InvalidOfflineFile as error:
             sys.exit(_of_offline_file(error))
         except (PortUnavailable, UnusableTlsFiles) as error:
