@@ -61,6 +61,7 @@ check: dev-venv ## everything that CI looks at, but the tests
 	SERVER_API_KEY=made-up $(BIN)/python manage.py check --deploy --fail-level WARNING
 	$(BIN)/python grpc_service/proto/generate.py --check
 	$(BIN)/python -m docs.configuration --check
+	$(BIN)/python -m docs.openapi --check
 
 audit: dev-venv ## fail on a known advisory about what the locks pin, or say that nobody can be asked
 	@$(BIN)/python .ci/audit.py
@@ -72,8 +73,9 @@ format: dev-venv ## format the code and mend what can be mended by itself
 proto: dev-venv ## write grpc_service/generated anew from sidecar.proto
 	$(BIN)/python grpc_service/proto/generate.py
 
-docs: dev-venv ## write docs/configuration.md anew from the variables
+docs: dev-venv ## write docs/configuration.md and docs/openapi.json anew
 	$(BIN)/python -m docs.configuration
+	$(BIN)/python -m docs.openapi
 
 chaos: dev-venv ## break things on purpose while it serves: SEEDS=1-5 SECONDS=8 REPORT=build/chaos
 	@$(BIN)/python -m tests.chaos --seeds $(SEEDS) --seconds $(SECONDS) --report $(REPORT)

@@ -35,7 +35,7 @@ class HttpApi:
 
     def __init__(
         self,
-        doors: Iterable[tuple[Callable[[str], bool], Door]],
+        doors: Iterable[Door],
         *,
         token: str | None,
         origins: Iterable[str],
@@ -44,7 +44,7 @@ class HttpApi:
         """Serves nothing yet.
 
         Args:
-            doors: each with the paths that are its own.
+            doors: each has paths of its own.
             token: who calls must have it (SIDECAR_HTTP_TOKEN_FILE); None: everybody may.
             origins: pages of these may call from a browser (SIDECAR_HTTP_ORIGINS).
             max_body_bytes: a larger body is refused (SIDECAR_MAX_MESSAGE_BYTES).
@@ -61,7 +61,7 @@ class HttpApi:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         request = _request(scope)
-        door = next((door for serves, door in self._doors if serves(request.path)), None)
+        door = next((door for door in self._doors if door.serves(request.path)), None)
         response = await self._answered(door, request, receive)
         metrics.HTTP_API_REQUESTS.labels(door.name if door else "none", str(response.status)).inc()
         if response.stream is None:

@@ -61,6 +61,10 @@ class Door(Protocol):
     name: str
     """The label of its requests in the metrics."""
 
+    def serves(self, path: str) -> bool:
+        """True for what is this door's."""
+        ...
+
     async def answer(self, request: Request) -> Response:
         """The answer, whatever the request is."""
         ...

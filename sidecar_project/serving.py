@@ -189,7 +189,7 @@ class _Process:
         watch = WatchDoor(self._sidecar.changes)
         token = None if config.sidecar_http_token is None else config.sidecar_http_token.get_secret_value()
         api = HttpApi(
-            [(door.serves, door) for door in (connect, ofrep, watch)],
+            [connect, ofrep, watch],
             token=token,
             origins=config.sidecar_http_origins,
             max_body_bytes=config.sidecar_max_message_bytes,

@@ -28,7 +28,7 @@ async def scripted() -> Scripted:
 @pytest.fixture
 async def server(scripted: Scripted) -> AsyncIterator[HttpApiServer]:
     door = scripted.door
-    api = HttpApi([(door.serves, door)], token=TOKEN, origins=[ORIGIN], max_body_bytes=MAX_BODY_BYTES)
+    api = HttpApi([door], token=TOKEN, origins=[ORIGIN], max_body_bytes=MAX_BODY_BYTES)
     server = HttpApiServer(api, listen("127.0.0.1", 0), changes=ChangeNotifier())
     await server.start()
     yield server

@@ -28,7 +28,7 @@ def changes() -> ChangeNotifier:
 @pytest.fixture
 async def server(changes: ChangeNotifier) -> AsyncIterator[HttpApiServer]:
     door = WatchDoor(changes)
-    api = HttpApi([(door.serves, door)], token=None, origins=["https://app.example.com"], max_body_bytes=1000)
+    api = HttpApi([door], token=None, origins=["https://app.example.com"], max_body_bytes=1000)
     server = HttpApiServer(api, listen("127.0.0.1", 0), changes=changes)
     await server.start()
     yield server
