@@ -1,11 +1,11 @@
-"""The background worker: owns the feed's task, and applies what the feed tells, one message at a time.
+"""The background worker: owns the feed's task, and applies its changes, one message at a time.
 
 A channel layer loses messages by design: it refuses when full, and forgets what waits too long. Here every
 message carries its number, so that a lost one is seen; and the sender waits while too many are under way,
 so that none is refused. Behind the channel, Channels' own worker queues without a bound: the same wait
 bounds that queue.
 
-With Redis, one process follows the feed for all of its prefix and tells the others over a second layer.
+With Redis, one process follows the feed for all of its prefix and publishes it over a second layer.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from entitlements.composition import SharedRedis, Sidecar, sidecar
 from entitlements.domain.ports import FeedListener
 from entitlements.redis.lease import RENEW_SECONDS, LeaseStatus
 from entitlements.service.feed_applier import FeedApplier
-from entitlements.service.sharing import BEAT_SECONDS, SILENCE_SECONDS, Role, Word, word_of
+from entitlements.service.sharing import BEAT_SECONDS, SILENCE_SECONDS, FeedMessage, Role, feed_message_from
 from entitlements.upstream.feed_payloads import event_from_frame
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ FEED_CHANNEL = "entitlement-feed"
 SHARED_LAYER = "shared"
 """The channel layer in Redis, among the CHANNEL_LAYERS where REDIS_ENVIRONMENT_PREFIX is set."""
 SHARED_GROUP = "feed"
-HEARING_TASK = "feed-hearing"
+FOLLOWER_TASK = "feed-following"
 MAX_FRAMES_UNDER_WAY = 1000
 """How many frames may wait between the socket and the tiers; then the socket is not read."""
 MAX_BYTES_UNDER_WAY = 64 * 1024 * 1024
@@ -46,7 +46,7 @@ PATIENCE_SECONDS = 5.0
 CLOSING_SECONDS = 3.0
 """The feed has so long to close; a handshake that the cloud does not answer takes 1 s."""
 TELL_SECONDS = 0.5
-"""Telling the others takes no longer; what could not be told they miss by its number."""
+"""Publishing takes no longer; what could not be published the others miss by its number."""
 
 _ROLES = {
     LeaseStatus.OURS: Role.LEADER,
@@ -150,19 +150,19 @@ class FeedTask:
 
 
 class FeedGroup:
-    """The processes of one Redis prefix: contends for the lease, tells as its holder, or hears.
+    """The processes of one Redis prefix: contends for the lease, publishes as its leader, or follows.
 
     The story of a leader that stops, by SIGSTOP or a machine that hangs, and wakes up.
 
     1. Its lease runs out in Redis. Another process takes it, opens the feed and publishes under a new sender.
-       Until then the followers hear nothing: after `SILENCE_SECONDS` what they hold is suspect.
-    2. The followers hear another sender. What happened between the two nobody can tell: a gap, once more.
+       Until then the followers receive nothing: after `SILENCE_SECONDS` what they hold is suspect.
+    2. The followers receive from another sender. What happened in between is unknown: a gap, once more.
     3. The old leader wakes up, perhaps within a frame. By its own clock the lease is over (`is_held` counts
        from before it last asked), so it publishes nothing, even before it asks Redis again (`_leads`).
     4. It still applies that frame, to Redis as well. No harm: there the newer write wins, whoever writes it.
     5. Its next `contend` finds the lease another's: it stops its feed and is a follower, after a gap.
 
-    In a change that goes well Redis is written first and the others are told then: who looks finds it there.
+    In a change that goes well Redis is written first and it is published then: who looks finds it there.
     """
 
     def __init__(self, sidecar: Sidecar, redis: SharedRedis, feed: FeedTask) -> None:
@@ -182,16 +182,16 @@ class FeedGroup:
         """Shows the others that the holder lives, or notices that it is silent, for ever."""
         while True:
             await self.publish_state()
-            self._sidecar.sharing.lose_silent_holder()
+            self._sidecar.sharing.lose_silent_leader()
             await asyncio.sleep(BEAT_SECONDS)
 
     async def receive(self) -> None:
-        """Applies what the holder tells, for as long as it is heard.
+        """Applies what the leader publishes, for as long as it does.
 
         Raises:
-            TimeoutError: nothing is told any more. A connection may be dead without a sign of it: only
+            TimeoutError: nothing arrives any more. A connection may be dead without a sign of it: only
                 another subscription shows whether it is the holder who is silent.
-            RedisError: Redis did not answer when it was asked to pass the words on.
+            RedisError: Redis did not answer when it was asked to pass messages on.
         """
         layer = get_channel_layer(SHARED_LAYER)
         resets = self._redis.connection.resets
@@ -200,26 +200,26 @@ class FeedGroup:
             await layer.group_add(SHARED_GROUP, channel)
             while resets == self._redis.connection.resets:  # else another Redis may stand behind the name
                 async with asyncio.timeout(SILENCE_SECONDS):
-                    word = await self._received(layer, channel)
-                if word is not None and self._sidecar.sharing.receive(word):
+                    message = await self._received(layer, channel)
+                if message is not None and self._sidecar.sharing.receive(message):
                     await apply_frame(
-                        self._sidecar, word.subscription or "", word.frame or "", already_shared=True
+                        self._sidecar, message.subscription or "", message.frame or "", already_shared=True
                     )
         finally:
             await layer.flush()
 
-    async def _received(self, layer: Any, channel: str) -> Word | None:
-        """The next word; None for what is none, which anybody can publish there."""
+    async def _received(self, layer: Any, channel: str) -> FeedMessage | None:
+        """The next message; None for what is none, which anybody can publish there."""
         try:
-            return word_of(await layer.receive(channel))
+            return feed_message_from(await layer.receive(channel))
         except (ValueError, TypeError, KeyError) as error:  # no message of the layer at all
-            self._sidecar.background.skip(HEARING_TASK, "a message", type(error).__name__)
+            self._sidecar.background.skip(FOLLOWER_TASK, "a message", type(error).__name__)
             return None
 
     async def publish_state(self) -> None:
         """Tells the others how the holder is."""
         if self._leads:
-            await self._publish(self._sidecar.sharing.sign_of_life())
+            await self._publish(self._sidecar.sharing.heartbeat())
 
     async def publish_change(self, subscription: str, frame: str) -> None:
         """Tells the others of a change that was applied here, and in Redis."""
@@ -247,10 +247,10 @@ class FeedGroup:
         if role is not Role.FOLLOWER:
             self._feed.start()
 
-    async def _publish(self, word: Word) -> None:
+    async def _publish(self, feed_message: FeedMessage) -> None:
         if not self._redis.connection.is_answering:
             return
-        message = {"type": "feed.word", **asdict(word)}
+        message = {"type": "feed.message", **asdict(feed_message)}
         try:
             async with asyncio.timeout(TELL_SECONDS):
                 await get_channel_layer(SHARED_LAYER).group_send(SHARED_GROUP, message)
@@ -295,7 +295,7 @@ class EntitlementFeedConsumer(AsyncConsumer):
                 for name, work in (
                     ("feed-lease", self._group.contend),
                     ("feed-beat", self._group.beat),
-                    (HEARING_TASK, self._group.receive),
+                    (FOLLOWER_TASK, self._group.receive),
                 )
             ]
 
@@ -312,7 +312,7 @@ class EntitlementFeedConsumer(AsyncConsumer):
             await self._group.publish_state()
 
     async def feed_frame(self, message: dict[str, Any]) -> None:
-        """Applies one frame, and tells the other processes."""
+        """Applies one frame, and publishes it to the other processes."""
         self._frames.take(message["number"])
         await apply_frame(self._sidecar, message["subscription"], message["frame"])
         if self._group is not None:

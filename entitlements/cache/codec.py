@@ -24,8 +24,8 @@ class Metadata:
     """The state-level reason."""
     customer_timestamp_ms: int | None = None
     """Ours: the customer's timestamp that this state of a resource is known to be no older than."""
-    told_at_ms: int | None = None
-    """Ours: when the cloud was asked for this state or told it, by Redis' clock; orders our own processes."""
+    known_at_ms: int | None = None
+    """Ours: when the cloud was asked for this state or sent it, by Redis' clock; orders our own processes."""
 
 
 def encode_entity(key: EntityKey, entity: Entity) -> bytes:
@@ -64,8 +64,8 @@ def encode_metadata(metadata: Metadata) -> bytes:
     document: dict[str, object] = {"accessDeniedReason": None if reason is None else reason.value}
     if metadata.customer_timestamp_ms is not None:
         document["customerTimestamp"] = metadata.customer_timestamp_ms
-    if metadata.told_at_ms is not None:
-        document["toldAt"] = metadata.told_at_ms
+    if metadata.known_at_ms is not None:
+        document["toldAt"] = metadata.known_at_ms
     return written(document)
 
 

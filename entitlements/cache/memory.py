@@ -19,10 +19,10 @@ from entitlements.domain.entity import EntityKey
 Held = TypeVar("Held", CachedEntity, CachedEntity | None)
 
 MAX_MARKS_A_SWEEP = 10_000
-"""Past so many marks the hand evicts regardless: a million marked entities would stop the loop for 0.1 s."""
+"""The most marks that the hand passes over: a million marked entities would stop the loop for 0.1 s."""
 
 MAX_REPLIES_PER_ENTITY = 64
-"""Past so many different questions about one entity its replies are forgotten: they do not repeat."""
+"""Past this number of different questions about one entity its replies are forgotten: they do not repeat."""
 MAX_REQUEST_BYTES = 1024
 """The reply to a longer request is not remembered."""
 MAX_REPLY_BYTES = 256 * 1024
@@ -193,7 +193,7 @@ class MemoryTier:
     def newest_first(self, *, after: EntityKey | None = None) -> Iterator[EntityKey]:
         """What is held, the newest first, from behind `after`; nothing when that is not held.
 
-        Made as it is asked for, without a lock or a copy: what goes meanwhile may still be told, what comes
+        Made as it is asked for, without a lock or a copy: what goes meanwhile may still be listed, what comes
         is not. One that is removed still points to what was older, so the way goes on.
         """
         node = self._newest

@@ -35,7 +35,7 @@ _Answer = TypeVar("_Answer")
 logger = logging.getLogger(__name__)
 
 UNKNOWN_CUSTOMER_TTL_SECONDS = int(UNKNOWN_CUSTOMER_SECONDS)
-"""An unknown customer may be signing up: nobody is told longer than this that it is unknown."""
+"""An unknown customer may be signing up: nobody is answered longer than this that it is unknown."""
 KEYS_PER_PAGE = 500
 """How many names one SCAN looks at."""
 MAX_CLOCKS = 2
@@ -125,9 +125,9 @@ class RedisTier:
         Args:
             cursor: where to go on; 0 from the start.
             containing: what the ids have to hold.
-            names: so many names are looked at.
+            names: the number of names to look at.
 
-        An id that looks like a part of the layout may be told wrongly: `get` says what is there.
+        An id that looks like a part of the layout may be listed wrongly: `get` says what is there.
         """
         answer = await self._connection.run(
             lambda client: cast(
@@ -197,8 +197,8 @@ class RedisTier:
         document = encode_entity(key, entity)
         for _ in range(MAX_CLOCKS):
             sent_at_redis_ms = self._clocks.redis_ms(client)
-            told_at_ms = self._told_at_ms(cached)
-            metadata = encode_metadata(Metadata(denied_reason=entity.denied_reason, told_at_ms=told_at_ms))
+            known_at_ms = self._known_at_ms(cached)
+            metadata = encode_metadata(Metadata(denied_reason=entity.denied_reason, known_at_ms=known_at_ms))
             sent_at = self._clocks.now()
             written = write_newest(
                 client,
@@ -209,7 +209,7 @@ class RedisTier:
                 ],
                 ttl_seconds=self._ttl_left(cached),
                 sent_at_redis_ms=sent_at_redis_ms,
-                told_at_ms=told_at_ms,
+                known_at_ms=known_at_ms,
                 customer=self._customer_to_settle(key),
                 release=None if claim is None else release_of(self._keys, claim),
             )
@@ -228,12 +228,12 @@ class RedisTier:
             return None
         return Settled(key=self._keys.entity(customer_of(key)), ttl_seconds=self._ttl_seconds)
 
-    def _told_at_ms(self, cached: CachedEntity) -> int:
-        """When the cloud was asked for it or told it, by the one clock that all processes share."""
+    def _known_at_ms(self, cached: CachedEntity) -> int:
+        """When the cloud was asked for it or sent it, by the one clock that all processes share."""
         return 0 if cached.known_since == NEVER else self._clocks.as_redis_ms(cached.known_since)
 
     def _ttl_left(self, cached: CachedEntity) -> float:
-        """The TTL counts from when the cloud was asked, so that others can tell the entity's age from it."""
+        """The TTL counts from when the cloud was asked, so that others know the entity's age by it."""
         ttl_seconds = self._ttl_of(cached.entity)
         age_seconds = self._clock.monotonic() - cached.confirmed_at
         return max(ttl_seconds - age_seconds, ttl_seconds / 2)

@@ -109,7 +109,7 @@ def moved_usage(
     Args:
         keys: all names.
         key: whose usage.
-        update: what is told.
+        update: what was sent.
         entitlements: the entity's document.
         held: the usage key's value and its timestamp's.
 

@@ -27,11 +27,11 @@ from entitlements.rate_limited_log import RateLimitedLog
 logger = logging.getLogger(__name__)
 
 MAX_AGE_MS = 7 * 86_400_000
-"""What the cloud has not told for longer is not kept."""
+"""What the cloud has not confirmed for longer is not kept."""
 TASK = "snapshot"
 ENTITIES_PER_TURN = 100
 TURN_SECONDS = 0.001
-"""After so many entities the event loop gets its turn at the interpreter."""
+"""Number of entities after which the event loop gets its turn at the interpreter."""
 
 
 class Snapshot:

@@ -26,7 +26,7 @@ class Place:
     offset: int
     size_bytes: int
     confirmed_ms: int
-    """When the cloud last told it, epoch milliseconds."""
+    """When the cloud last confirmed it, epoch milliseconds."""
 
 
 def header(*, now_ms: int) -> bytes:

@@ -1,6 +1,6 @@
 """The tiers as one store: this process's memory before what several processes share.
 
-Reads go through and fill what is faster, writes go to both; what was asked for or told last wins everywhere.
+Reads go through and fill what is faster, writes go to both; what was asked for or sent last wins everywhere.
 """
 
 import asyncio
@@ -75,7 +75,7 @@ class Tiers:
     The story of a search that is overtaken. A search waits for Redis while the loop goes on; `get` may come
     from any thread, and sees memory before or after.
 
-    1. The search reads an entity from Redis. Before its answer is here the feed tells of usage, or that the
+    1. The search reads an entity from Redis. Before its answer is here the feed sends usage, or that the
        entity is gone; `apply_usage` or `drop` does it to memory, which holds nothing yet, and to Redis.
     2. What the search brings is of before that. Put into memory it would bring back what was dropped, or show
        a meter without that usage until the next change.

@@ -11,24 +11,24 @@ class CachedEntity:
 
     entity: Entity
     confirmed_at: float
-    """When the cloud was asked for it, or told it: monotonic seconds, before the asking and not after."""
+    """When the cloud was asked for it, or sent it: monotonic seconds, before the asking and not after."""
     failed_at: float | None = None
     """When the cloud was last asked again in vain, monotonic seconds; None when it answered since."""
-    told_at: float | None = None
-    """When its set was asked for or told, where it was confirmed otherwise since; None: `confirmed_at`."""
+    known_at: float | None = None
+    """When its set was asked for or sent, where it was confirmed otherwise since; None: `confirmed_at`."""
 
     @property
     def known_since(self) -> float:
-        """What orders two sets: when the cloud was asked for it, or told it, monotonic seconds."""
-        return self.confirmed_at if self.told_at is None else self.told_at
+        """What orders two sets: when the cloud was asked for it, or sent it, monotonic seconds."""
+        return self.confirmed_at if self.known_at is None else self.known_at
 
 
 def merge_cached(
     held: CachedEntity | None, arrived: CachedEntity, *, answered_at_ms: int | None = None
 ) -> CachedEntity:
-    """What is held once `arrived` has come: what was asked for or told later is newer, whatever its stamps.
+    """What is held once `arrived` has come: what was asked for or sent later is newer, whatever its stamps.
 
-    A lagging answer and a change cross like this: the cloud is asked at 1, the feed tells a change at 2, the
+    A lagging answer and a change cross like this: the cloud is asked at 1, the feed sends a change at 2, the
     answer of 1 arrives at 3. It is as of 1, so the change stays, and only newer usages are taken from it.
 
     Args:
@@ -49,7 +49,7 @@ def merge_cached(
         ),
         confirmed_at=confirmed_at,
         failed_at=held.failed_at if arrived.confirmed_at < held.confirmed_at else None,
-        told_at=None if known_since == confirmed_at else known_since,
+        known_at=None if known_since == confirmed_at else known_since,
     )
 
 
@@ -57,7 +57,7 @@ def with_confirmation(cached: CachedEntity, *, at: float) -> CachedEntity:
     """The same, known to be right at that moment too; its place in the order stays."""
     if at <= cached.confirmed_at:
         return cached
-    return replace(cached, confirmed_at=at, told_at=cached.known_since)
+    return replace(cached, confirmed_at=at, known_at=cached.known_since)
 
 
 def with_failed_recheck(held: CachedEntity, *, at: float) -> CachedEntity:

@@ -44,7 +44,7 @@ class Entity:
     updated_at_ms: int = NO_TIMESTAMP_MS
     """The first entitlement's `entitlementUpdatedAt` (contract/redis.md, Rules)."""
     newest_updated_at_ms: int = field(default=NO_TIMESTAMP_MS, compare=False)
-    """The newest `entitlementUpdatedAt` that was ever told of it, also of what was taken away since."""
+    """The newest `entitlementUpdatedAt` that was ever known of it, also of what was taken away since."""
 
     @property
     def is_empty(self) -> bool:
@@ -59,7 +59,7 @@ class Entity:
     def may_lag_behind(self, held: "Entity") -> bool:
         """True when this answer of the Edge may be older than what is held: another, without a newer stamp.
 
-        An older stamp tells it (contract/upstream.md, Which knowledge is newer, rule 3); an equal one may be
+        An older stamp shows it (contract/upstream.md, Which knowledge is newer, rule 3); an equal one may be
         that of an entitlement which was taken away since.
         """
         return self.newest_stamp_ms <= held.newest_stamp_ms and self._terms() != held._terms()
@@ -90,11 +90,11 @@ class UsageUpdate:
     period_start_ms: int | None = None
     period_end_ms: int | None = None
     is_estimate: bool = False
-    """True when it is ours and not the cloud's word."""
+    """True when it is ours and not the cloud's."""
     answered_at_ms: int | None = None
-    """When the API told it in answer to a report: it then wins over a held stamp that lies in the future."""
-    told_at_ms: int | None = None
-    """When the feed told it: a usage of a period without that moment replaces no current one."""
+    """When the API gave it in answer to a report: it then wins over a held stamp that lies in the future."""
+    sent_at_ms: int | None = None
+    """When the feed sent it: a usage of a period without that moment replaces no current one."""
 
 
 def is_outdated(arrived_at_ms: int, held_at_ms: int) -> bool:
@@ -113,7 +113,7 @@ def merge(
     Args:
         held: what is known.
         arrived: what came.
-        is_overtaken: the held set was told later than the arrived one, and stays.
+        is_overtaken: the held set was known later than the arrived one, and stays.
         answered_at_ms: when the cloud answered, where it was asked; its usages then win over held ones that
             are stamped later than that.
     """
@@ -172,7 +172,7 @@ def _moved(terms: Tracked, update: UsageUpdate) -> Tracked | None:
     if _is_of_a_former_period(held, update):
         return None
     start_ms, end_ms = _period_of(terms, update)
-    if update.told_at_ms is not None and _leaves_out(start_ms, end_ms, update.told_at_ms):
+    if update.sent_at_ms is not None and _leaves_out(start_ms, end_ms, update.sent_at_ms):
         return None
     arrived = Usage(
         current=update.current,
@@ -186,7 +186,7 @@ def _moved(terms: Tracked, update: UsageUpdate) -> Tracked | None:
 
 
 def _is_of_a_former_period(held: Usage, update: UsageUpdate) -> bool:
-    """True for a usage that belongs to a period before the held one, or to one that was over when told."""
+    """True for a usage that belongs to a period before the held one, or to one that was over when sent."""
     start_ms = held.period_start_ms
     if update.period_end_ms is None:
         return start_ms is not None and NO_TIMESTAMP_MS != update.updated_at_ms < start_ms
@@ -203,11 +203,11 @@ def _leaves_out(start_ms: int | None, end_ms: int | None, now_ms: int) -> bool:
 def _period_of(
     terms: MeteredEntitlement | CreditEntitlement, update: UsageUpdate
 ) -> tuple[int | None, int | None]:
-    """The period that a usage belongs to: told without one, the one that contains its timestamp."""
+    """The period that a usage belongs to: sent without one, the one that contains its timestamp."""
     held = terms.usage
-    is_told = update.period_start_ms is not None or update.period_end_ms is not None
+    has_period = update.period_start_ms is not None or update.period_end_ms is not None
     is_over = held.period_end_ms is not None and held.period_end_ms <= update.updated_at_ms
-    if is_told or not is_over:
+    if has_period or not is_over:
         return (
             held.period_start_ms if update.period_start_ms is None else update.period_start_ms,
             held.period_end_ms if update.period_end_ms is None else update.period_end_ms,
@@ -238,7 +238,7 @@ def _newest_usage(
 
 
 def _is_of_an_earlier_period(arrived: Usage, held: Usage) -> bool:
-    """True for what was read before the boundary: an Edge that lags tells the former period's meter."""
+    """True for what was read before the boundary: an Edge that lags sends the former period's meter."""
     if arrived.period_end_ms is None or held.period_start_ms is None:
         return False
     return arrived.period_end_ms <= held.period_start_ms

@@ -11,7 +11,7 @@ SidecarError
     │   ├── CircuitOpen       not asked, because it did not answer lately
     │   └── FailedElsewhere   not asked, because another process just was in vain
     ├── KeyRefused            the API key is wrong or lacks the right
-    ├── Forbidden             this question was refused, without a word about the key
+    ├── Forbidden             this question was refused, without naming the key
     ├── Throttled             too many requests
     ├── Garbled               an answer that is no answer: 5xx, no JSON, no data
     │   └── TooLarge          an answer beyond our bound: that entity's trouble, not the source's
@@ -49,7 +49,7 @@ class Overloaded(SidecarError):
     """A bound of this service is full."""
 
     outcome: ClassVar[str] = "overloaded"
-    """A short word for metrics."""
+    """A short name for metrics."""
 
     bound: str
     """The bound's name, such as SIDECAR_FETCH_QUEUE_SIZE."""
@@ -73,7 +73,7 @@ class UpstreamError(SidecarError):
     """The cloud did not do what it was asked."""
 
     outcome: ClassVar[str] = "failed"
-    """A short word for metrics: bounded, one per class."""
+    """A short name for metrics: bounded, one per class."""
 
     transport: str
     """`edge`, `api` or `feed`."""

@@ -52,7 +52,7 @@ def list_needs_recalculation(entity: Entity, *, now_ms: int) -> bool:
 def evaluate(
     entity: Entity, query: Query, *, rules: FallbackRules, now_ms: int, trail: Trail = NO_TRAIL
 ) -> Decision:
-    """The decision on a query from what is known of the entity; the trail is told every rule on the way."""
+    """The decision on a query from what is known of the entity; the trail notes every rule on the way."""
     entitlement = _find(entity, query)
     if entitlement is None:
         return _decide_missing(entity, query, rules, trail)

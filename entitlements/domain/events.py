@@ -1,4 +1,4 @@
-"""What the cloud's feed tells, as values (contract/upstream.md, GraphQL over WebSocket)."""
+"""What the cloud's feed sends, as values (contract/upstream.md, GraphQL over WebSocket)."""
 
 from dataclasses import dataclass
 from typing import TypeAlias

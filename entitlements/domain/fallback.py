@@ -55,7 +55,7 @@ def kind_of_fallback(
 
     Args:
         call: the call's own fallback, a part of its options.
-        rule: the configured rule, asked when the options do not tell.
+        rule: the configured rule, asked when the options do not say.
         requested_usage: as in the options; None when absent.
         requested_values: as in the options; empty when absent.
     """

@@ -22,7 +22,7 @@ class EntityState(enum.Enum):
     """How far an entity can be relied on."""
 
     FRESH = "fresh"
-    """Confirmed, and every change since would have been told."""
+    """Confirmed, and every change since would have arrived."""
     SUSPECT = "suspect"
     """A change may have been missed. Left by a re-check, or by the feed replacing it."""
     STALE = "stale"
@@ -33,7 +33,7 @@ class EntityState(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """Since when what the feed told can be relied on; replaced whole at each change."""
+    """Since when the feed can be relied on; replaced whole at each change."""
 
     following: bool = False
     """True while all subscriptions of the feed are acknowledged."""
@@ -43,7 +43,7 @@ class Trust:
     """Unfollowed, what was confirmed longer ago is suspect (SIDECAR_MAX_UNVERIFIED_SECONDS)."""
 
     def followed(self, now: float) -> "Trust":
-        """The feed is up: from now on every change is told."""
+        """The feed is up: from now on every change arrives."""
         return replace(self, following=True, since=now)
 
     def lost(self, now: float) -> "Trust":
@@ -73,7 +73,7 @@ def state_of(cached: CachedEntity, *, trust: Trust, now: float) -> EntityState:
 def fresh_until(cached: CachedEntity, *, trust: Trust) -> float:
     """The monotonic moment after which `state_of` no longer says fresh, as long as `trust` stays the same.
 
-    It answers for an entity that is fresh now; infinity: until something is told.
+    It answers for an entity that is fresh now; infinity: until something changes.
     """
     followed_until = math.inf if trust.following else cached.confirmed_at + trust.max_unverified_seconds
     if is_unknown_customer(cached.entity):

@@ -44,7 +44,7 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxLimits:
-    """How much is kept, dead letters included; past it callers are told."""
+    """How much is kept, dead letters included; past it calls fail."""
 
     max_entries: int
     """SIDECAR_OUTBOX_MAX_ENTRIES."""

@@ -65,7 +65,7 @@ class Lookup:
 
 
 class EntityStore(Protocol):
-    """The tiers as one: what is known here, the latest word wins (contract/upstream.md).
+    """The tiers as one: what is known here, the latest knowledge wins (contract/upstream.md).
 
     With `already_shared` a change stays in this process: another one has written it for all.
     """
@@ -95,7 +95,7 @@ class EntityStore(Protocol):
 
         Args:
             key: whose entitlements.
-            arrived: what came, and when it was asked for or told.
+            arrived: what came, and when it was asked for or sent.
             already_shared: another process has written it.
             answered_at_ms: when the cloud answered, where it was asked (`merge`).
             claim: this process's turn at it, which is given back along with it where that can be.
@@ -249,14 +249,14 @@ class Trusted(Protocol):
 
 
 class FeedListener(Protocol):
-    """Who is told what the feed does; called from the feed's own task, in order."""
+    """Whom the feed calls; called from the feed's own task, in order."""
 
     async def followed(self) -> None:
         """All subscriptions are in force: from now on every change is delivered."""
         ...
 
     async def lost(self, cause: str) -> None:
-        """Changes are missed from now on; `cause` is one of a bounded set of short words."""
+        """Changes are missed from now on; `cause` is one of a bounded set of names."""
         ...
 
     async def delivered(self, subscription: str, frame: str) -> None:

@@ -1,4 +1,4 @@
-"""Why access is denied, in the words of the API."""
+"""Why access is denied, by the API's names."""
 
 import enum
 

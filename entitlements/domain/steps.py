@@ -63,7 +63,7 @@ class Trail:
     def note(
         self, rule: Rule, reason: AccessDeniedReason | None = None, subject: Subject = None
     ) -> AccessDeniedReason | None:
-        """Returns the rule's reason, so that to decide and to tell are one act."""
+        """Returns the rule's reason, so that deciding and noting are one act."""
         del rule, subject
         return reason
 

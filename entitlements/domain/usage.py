@@ -17,7 +17,7 @@ MAX_EVENTS_PER_CALL = 1000
 MAX_EVENT_BYTES = 1_000_000
 """The API's own bound on one event (contract/upstream.md): its names and values together."""
 MAX_NAME_CHARACTERS = 100
-"""So much of a dimension's name is told back: a status has to fit into the metadata that clients take."""
+"""The length of a dimension's name in an error: a status has to fit into the metadata that clients take."""
 EARLIEST_TIMESTAMP_MS = 0
 
 MAX_WHOLE_VALUE = 2**53 - 1

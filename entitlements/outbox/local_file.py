@@ -129,7 +129,7 @@ class LocalFileOutbox:
 
     async def state(self) -> OutboxState:
         """How full it is, and what became of the file."""
-        return await self._on_thread(self._told)
+        return await self._on_thread(self._read_state)
 
     def taken_losses(self) -> int:
         """The number of entries found to be lost since this was called last."""
@@ -142,7 +142,7 @@ class LocalFileOutbox:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._file.close)
         self._thread.shutdown(wait=False)
 
-    def _told(self) -> OutboxState:
+    def _read_state(self) -> OutboxState:
         state = self._file.run(_state)
         return replace(state, has_room=self._file.has_room(), damaged_files=self._file.damaged_files())
 

@@ -291,6 +291,6 @@ def _is_damage(error: sqlite3.DatabaseError) -> bool:
 
 
 def _is_for_want_of_room(error: sqlite3.OperationalError) -> bool:
-    """A full disk is SQLITE_FULL; some file systems and quotas tell it as an error of writing."""
+    """A full disk is SQLITE_FULL; some file systems and quotas report it as an error of writing."""
     code = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}

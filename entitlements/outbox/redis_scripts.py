@@ -1,6 +1,6 @@
 """What an outbox in Redis does in one step each, in Lua.
 
-KEYS are, unless told otherwise: the stream that waits, the stream of dead letters, the sum of their bytes,
+KEYS are, unless said otherwise: the stream that waits, the stream of dead letters, the sum of their bytes,
 and a hash beside them, `count`, that says how much there is meant to be, so that a loss shows by numbers:
 
     entries   how many the two streams are meant to hold
@@ -20,7 +20,7 @@ from entitlements.domain.outbox import OutboxState
 
 GROUP = "delivery"
 RECOUNTED = 1000
-"""Of so many entries the bytes are summed anew after a loss; of more they are estimated by their number."""
+"""After a loss the bytes of this number of entries are summed anew; of more they are estimated."""
 
 _HELD = "local held = redis.call('XLEN', KEYS[1]) + redis.call('XLEN', KEYS[2])"
 _FIELDS = """
@@ -169,7 +169,7 @@ class Counts:
     oldest_at_ms: int = 0
 
     @classmethod
-    def told(cls, answer: Any) -> "Counts":
+    def from_answer(cls, answer: Any) -> "Counts":
         """From Redis' answer."""
         waiting, dead, size, birth, entries, accepted, oldest = answer
         return cls(

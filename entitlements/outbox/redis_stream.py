@@ -186,7 +186,7 @@ class RedisStreamOutbox:
     async def _prove(self) -> None:
         """Nothing is promised where what delivers it is refused; raises OutboxUnavailable.
 
-        What is refused is told by the examination of that Redis, which tries the same.
+        What is refused is shown by the examination of that Redis, which tries the same.
         """
         if self._is_proven:
             return
@@ -195,7 +195,7 @@ class RedisStreamOutbox:
         self._is_proven = True
 
     async def _counts(self) -> Counts:
-        return Counts.told(await self._run(lambda client: client.eval(STATE, 4, *self._keys)))
+        return Counts.from_answer(await self._run(lambda client: client.eval(STATE, 4, *self._keys)))
 
     async def _repair(self) -> int | None:
         """Puts the counts right; how many entries were lost, and None when that cannot be done now."""
@@ -223,7 +223,7 @@ class RedisStreamOutbox:
         for id_, fields in own[0][1] if own else []:
             if fields:
                 taken.append((id_, fields))
-            else:  # somebody else removed it without a word to the group
+            else:  # somebody else removed it behind the group's back
                 client.xack(self._waiting, GROUP, id_)
         if len(taken) < count:
             new: Any = client.xreadgroup(GROUP, CONSUMER, {self._waiting: ">"}, count=count - len(taken))

@@ -1,4 +1,4 @@
-"""Where Redis is, as Django's CACHES and CHANNEL_LAYERS want to be told; read while the settings are made."""
+"""Where Redis is, as Django's CACHES and CHANNEL_LAYERS take it; read while the settings are made."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,14 +77,14 @@ def cache_settings(address: RedisAddress) -> dict[str, Any]:
 
 
 def channel_layer_settings(address: RedisAddress, *, prefix: str) -> dict[str, Any]:
-    """The entry of CHANNEL_LAYERS for what the processes of one prefix tell each other."""
+    """The entry of CHANNEL_LAYERS for what the processes of one prefix send each other."""
     host = {
         "address": address.url,
         "username": address.username,
         "password": address.password,
         "socket_timeout": SOCKET_SECONDS,
         "socket_connect_timeout": SOCKET_SECONDS,
-        "retry": AsyncRetry(NoBackoff(), 0),  # what could not be told is known to be missing by its number
+        "retry": AsyncRetry(NoBackoff(), 0),  # what could not be sent is known to be missing by its number
         **address._tls_options,
     }
     return {

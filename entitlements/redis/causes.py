@@ -1,4 +1,4 @@
-"""Why Redis could not be used, in words for people: what is wrong, and which variable fixes it.
+"""Why Redis could not be used, for people: what is wrong, and which variable fixes it.
 
 Texts of others are left out: they may name keys, which are ids of customers.
 """
@@ -25,7 +25,7 @@ from redis.exceptions import (
 
 
 class Trouble(enum.Enum):
-    """A kind of trouble; the values are words of `/readyz?verbose`."""
+    """A kind of trouble; the values are those of `/readyz?verbose`."""
 
     NOT_ANSWERING = "not_answering"
     PASSWORD_REFUSED = "password_refused"  # noqa: S105 - the name of a trouble
@@ -109,7 +109,7 @@ _CAUSES: Mapping[type[BaseException], Cause] = {
         ),
     )
 }
-"""What is told by its class; the more special one stands first."""
+"""What is known by its class; the more special one stands first."""
 
 
 def cause_of(error: BaseException) -> Cause:
@@ -130,7 +130,7 @@ def refusal_of(error: ResponseError) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and those it was made of, the innermost first: redis-py wraps what the socket told."""
+    """The error and those it was made of, the innermost first: redis-py wraps what the socket raised."""
     inner = error.__cause__ or error.__context__
     if inner is not None:
         yield from _chain(inner)

@@ -1,4 +1,4 @@
-"""Whether a Redis keeps what it was given over a restart and a full memory, as far as it tells that."""
+"""Whether a Redis keeps what it was given over a restart and a full memory, as far as it says so."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,19 +18,21 @@ class Durability:
     @property
     def sentences(self) -> list[str]:
         """What is lost of an outbox there, and when."""
-        told = []
+        sentences = []
         if self.appendonly is False and self.saves is False:
-            told.append(
+            sentences.append(
                 "a restart of it loses all that waits in the outbox: appendonly is no, and save is empty"
             )
         elif self.appendonly is False:
-            told.append("a crash of it loses what came to the outbox since it last saved: appendonly is no")
+            sentences.append(
+                "a crash of it loses what came to the outbox since it last saved: appendonly is no"
+            )
         if self.maxmemory_policy is not None and self.maxmemory_policy.startswith("allkeys-"):
-            told.append(
+            sentences.append(
                 f"once its memory is full it evicts the outbox: maxmemory-policy is {self.maxmemory_policy}, "
                 "where noeviction or volatile-lru would spare it"
             )
-        return told
+        return sentences
 
 
 def durability_of(persistence: Any, memory: Any, save: Any) -> Durability:

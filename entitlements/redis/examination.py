@@ -59,11 +59,13 @@ class Examination:
     @property
     def sentences(self) -> list[str]:
         """What a person has to know."""
-        told = [CLUSTER] if self.is_cluster else []
-        told += [lack(command) for command in self.lacking]
-        told += [] if self.durability is None else self.durability.sentences
+        sentences = [CLUSTER] if self.is_cluster else []
+        sentences += [lack(command) for command in self.lacking]
+        sentences += [] if self.durability is None else self.durability.sentences
         spared = [command for command in self.refused if command in SPARED]
-        return told + ([f"its user may not {' and '.join(spared)}, which are not needed"] if spared else [])
+        return sentences + (
+            [f"its user may not {' and '.join(spared)}, which are not needed"] if spared else []
+        )
 
 
 def lack(command: str) -> str:
@@ -96,8 +98,8 @@ def outbox_probes(name: str) -> dict[str, Sequence[str | int]]:
 def refused_of(client: Client, probes: Mapping[str, Sequence[bytes | str | int]]) -> tuple[str, ...]:
     """Which of these commands are refused or not known there, asked in one round trip."""
     pipeline: Any = client.pipeline(transaction=False)
-    for words in probes.values():
-        pipeline.execute_command(*words)
+    for command in probes.values():
+        pipeline.execute_command(*command)
     answers = pipeline.execute(raise_on_error=False)
     return tuple(name for name, answer in zip(probes, answers, strict=True) if _is_refused(answer))
 
@@ -121,8 +123,8 @@ def examine(client: Client, keys: KeySpace, *, has_outbox: bool = False) -> Exam
     if has_outbox:
         commands = {**outbox_probes(keys.outbox), **commands}
     pipeline: Any = client.pipeline(transaction=False)
-    for words in commands.values():
-        pipeline.execute_command(*words)
+    for command in commands.values():
+        pipeline.execute_command(*command)
     pipeline.info("cluster")
     pipeline.info("server")
     pipeline.info("persistence")

@@ -17,7 +17,7 @@ from entitlements.redis.notifications import Notifications
 from entitlements.redis.scripts import Release, give_back
 
 LOOK_SECONDS = 0.25
-"""So often a waiter looks whether the lock still stands: its holder may have died, its word may be lost."""
+"""A waiter looks this often whether the lock still stands: its holder may have died, its message be lost."""
 
 
 class FetchLock:
@@ -36,7 +36,7 @@ class FetchLock:
 
         Args:
             connection: the way there.
-            notifications: what others tell on the channels of `keys`.
+            notifications: what others publish on the channels of `keys`.
             keys: the names under REDIS_ENVIRONMENT_PREFIX.
             clock: for the bounds.
             hold_seconds: a lock whose holder died stands no longer; more than a fetch's budget.
@@ -50,16 +50,16 @@ class FetchLock:
     async def claim(self, key: EntityKey, *, wait_seconds: float) -> FetchClaim:
         """This process's turn; returns at once when nobody else fetches, else within `wait_seconds`."""
         token = secrets.token_hex(16).encode()
-        with self._notifications.listening(self._keys.fetch_channel(key)) as told:
+        with self._notifications.listening(self._keys.fetch_channel(key)) as announced:
             taken = await self._connection.run(lambda client: self._take(client, key, token))
             if taken is UNAVAILABLE:
                 return FetchClaim(key=key, turn=FetchLockOutcome.UNCOORDINATED, token=token)
             if taken:
                 return FetchClaim(key=key, turn=FetchLockOutcome.ACQUIRED, token=token)
-            return FetchClaim(key=key, turn=await self._wait(key, told, wait_seconds))
+            return FetchClaim(key=key, turn=await self._wait(key, announced, wait_seconds))
 
     async def done(self, claim: FetchClaim, *, error: str | None = None) -> None:
-        """Gives the lock back and tells the others; `error` is a short reason why there is nothing."""
+        """Gives the lock back and notifies the others; `error` is a short reason why there is nothing."""
         if not claim.token or claim.is_given_back:
             return
         release = release_of(self._keys, claim, error=error)
@@ -71,13 +71,13 @@ class FetchLock:
         return bool(taken) or client.get(lock) == token  # it was ours already: the first answer got lost
 
     async def _wait(
-        self, key: EntityKey, told: "asyncio.Future[bytes]", wait_seconds: float
+        self, key: EntityKey, announced: "asyncio.Future[bytes]", wait_seconds: float
     ) -> FetchLockOutcome:
         deadline = self._clock.monotonic() + wait_seconds
         while (remaining := deadline - self._clock.monotonic()) > 0:
-            done, _ = await asyncio.wait({told}, timeout=min(remaining, LOOK_SECONDS))
+            done, _ = await asyncio.wait({announced}, timeout=min(remaining, LOOK_SECONDS))
             if done:
-                return _turn_told(told.result())
+                return _outcome_from(announced.result())
             stands = await self._connection.run(_exists(self._keys.fetch_lock(key)))
             if stands is UNAVAILABLE:
                 return FetchLockOutcome.UNCOORDINATED
@@ -100,7 +100,7 @@ def _exists(name: str) -> Callable[[Client], bool]:
     return lambda client: bool(client.exists(raw(name)))
 
 
-def _turn_told(message: bytes) -> FetchLockOutcome:
+def _outcome_from(message: bytes) -> FetchLockOutcome:
     """What a message means; one that makes no sense means at least that something happened."""
     try:
         document = json.loads(message)

@@ -44,13 +44,13 @@ class KeySpace:
         return f"{self.prefix}:{_FETCH}-{_ids(key)}"
 
     def fetch_channel(self, key: EntityKey) -> str:
-        """Where that process tells that it is done."""
+        """Where that process announces that it is done."""
         return f"{self.prefix}:{_FETCH}:{_ids(key)}"
 
     def is_ambiguous(self, key: EntityKey) -> bool:
         """True when the entity's name is, or may be, another's: `a:r_b` is a customer, and resource b of a.
 
-        The layout keeps ids raw and cannot tell them apart (contract/redis.md), so such an entity stays out
+        The layout keeps ids raw and cannot keep them apart (contract/redis.md), so such an entity stays out
         of Redis: what it finds there could be another customer's.
         """
         ids = (key.customer_id, key.resource_id or "")

@@ -1,4 +1,4 @@
-"""What other processes tell through Redis' channels: one subscription, on a thread of its own.
+"""What other processes publish through Redis' channels: one subscription, on a thread of its own.
 
 A message can be lost; who waits for one looks for itself as well.
 """
@@ -52,13 +52,13 @@ class Notifications:
     @contextlib.contextmanager
     def listening(self, channel: str) -> Iterator["asyncio.Future[bytes]"]:
         """A future that the next message on the channel fulfils."""
-        told: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._waiting[channel].append(told)
+        announced: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting[channel].append(announced)
         try:
-            yield told
+            yield announced
         finally:
-            told.cancel()
-            self._waiting[channel].remove(told)
+            announced.cancel()
+            self._waiting[channel].remove(announced)
             if not self._waiting[channel]:
                 del self._waiting[channel]
 
@@ -89,6 +89,6 @@ class Notifications:
                 self._loop.call_soon_threadsafe(self._announce, channel, message["data"])
 
     def _announce(self, channel: str, message: bytes) -> None:
-        for told in self._waiting.get(channel, ()):
-            if not told.done():
-                told.set_result(message)
+        for announced in self._waiting.get(channel, ()):
+            if not announced.done():
+                announced.set_result(message)

@@ -19,7 +19,7 @@ class OutageLog:
         self._is_down = False
 
     def failed(self, cause: object, *, is_down: bool, error: str | None = None) -> None:
-        """One thing failed; `is_down` when that is an outage by now, `error` what to tell of it beside."""
+        """One thing failed; `is_down` when that is an outage by now, `error` what to log of it beside."""
         if not is_down:
             return
         if not self._is_down:

@@ -36,10 +36,10 @@ if ttl > 0 then ttl = math.max(ttl - math.max(now - tonumber(ARGV[2]), 0), 1) en
 local function stamp_of(held)
   return held[1] and stamp_in(held[2])
 end
-local told = tonumber(ARGV[3])
+local known_at = tonumber(ARGV[3])
 local writes = 2 * ARGV[4]
 local rest = 4 + writes
-local first_document = told and writes - 3 or writes + 1
+local first_document = known_at and writes - 3 or writes + 1
 local settled
 if ARGV[rest + 1] ~= '' then
   local customer, stamp_key = KEYS[writes + 1], KEYS[writes + 2]
@@ -54,11 +54,11 @@ if ARGV[rest + 1] ~= '' then
   end
 end
 local is_overtaken = false
-if told and stamp_of(redis.call('MGET', KEYS[writes - 1], KEYS[writes])) then
+if known_at and stamp_of(redis.call('MGET', KEYS[writes - 1], KEYS[writes])) then
   local text = redis.call('MGET', KEYS[first_document])[1]
   local is_json, held = pcall(cjson.decode, text or '')
-  local held_told = is_json and type(held) == 'table' and held['toldAt']
-  is_overtaken = type(held_told) == 'number' and held_told > told and held_told <= now
+  local held_known_at = is_json and type(held) == 'table' and held['toldAt']
+  is_overtaken = type(held_known_at) == 'number' and held_known_at > known_at and held_known_at <= now
 end
 local written = 0
 for i = 1, writes, 2 do
@@ -86,10 +86,10 @@ if token ~= '' and redis.call('MGET', KEYS[#KEYS])[1] == token then
 end
 return {{written, now}}
 """
-# A set of entitlements goes in unless one of ours was told later: stamps cannot order sets. Its stamp is not
+# A set of entitlements goes in unless one of ours was known later: stamps cannot order sets. Its stamp is not
 # older than the held one, so that official writers and readers, who know stamps only, take it for the newer.
 # A write that arrives late (Redis stood still, packets were sent again) lives the shorter for it: from how
-# long a key still lives others tell when the cloud was asked, and must not take that for later than it was.
+# long a key still lives others know when the cloud was asked, and must not take that for later than it was.
 # A timestamp without its value, or one that is no number, protects nothing: it is overwritten.
 # A resource's metadata say which timestamp of its customer is known, where that is newer than its own; a
 # customer without a usable one gets the timestamp "none", without a value, which is a miss without one.
@@ -208,7 +208,7 @@ def write_newest(  # noqa: PLR0913 - each is one argument of the script
     *,
     ttl_seconds: float,
     sent_at_redis_ms: int,
-    told_at_ms: int | None = None,
+    known_at_ms: int | None = None,
     customer: Settled | None = None,
     release: Release | None = None,
 ) -> Written:
@@ -219,14 +219,14 @@ def write_newest(  # noqa: PLR0913 - each is one argument of the script
         writes: values with their timestamps.
         ttl_seconds: how long they live from when they were sent; 0 or less: for ever.
         sent_at_redis_ms: the time by Redis' clock before `ttl_seconds` was reckoned.
-        told_at_ms: for a whole entity, whose last two writes are its metadata and its entitlements: when the
-            cloud was asked for it or told it, by Redis' clock.
+        known_at_ms: for a whole entity, whose last two writes are its metadata and its entitlements: when the
+            cloud was asked for it or sent it, by Redis' clock.
         customer: for a whole resource: its customer, whose timestamp its metadata then tell.
         release: what is given back afterwards, whatever went in.
     """
     keys: list[bytes] = []
     arguments: list[bytes | int] = [_milliseconds(ttl_seconds), sent_at_redis_ms]
-    arguments += [b"" if told_at_ms is None else told_at_ms, len(writes)]
+    arguments += [b"" if known_at_ms is None else known_at_ms, len(writes)]
     for write in writes:
         keys += [raw(write.key), raw(timestamp_of(write.key))]
         arguments += [write.value, encode_timestamp(write.timestamp_ms)]

@@ -36,11 +36,11 @@ PROBE_BUDGET_SECONDS = 1.0
 """A probe takes no longer."""
 
 Probe = Callable[[float], Awaitable[None]]
-"""Asks a source something that costs it little, within so many seconds; raises UpstreamError."""
+"""Asks a source something that costs it little, within a number of seconds; raises UpstreamError."""
 
 
 def _nothing() -> None:
-    """Nobody is told."""
+    """No listener."""
 
 
 class Circuits:
@@ -54,7 +54,7 @@ class Circuits:
         Args:
             sources: whose circuits these are.
             clock: for pauses.
-            doubt_key: told of a 403, which may be about the key.
+            doubt_key: called on a 403, which may be about the key.
         """
         self._doubt_key = doubt_key
         self._breakers = {source: Breaker() for source in sources}

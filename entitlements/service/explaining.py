@@ -12,7 +12,7 @@ from entitlements.domain.steps import KeptTrail, Step
 from entitlements.service.reader import EntitlementReader, Provenance
 
 COMPARE_SECONDS = 5.0
-"""The cloud is given so long to tell its current state; waiting for a turn is included."""
+"""The cloud must give its current state within this; waiting for a turn is included."""
 COMPARISONS_AT_A_TIME = 2
 """People are few, and what they ask must not crowd out what callers need."""
 
@@ -35,7 +35,7 @@ class Comparison:
     steps: tuple[Step, ...] = ()
     differences: tuple[Difference, ...] = ()
     problem: str | None = None
-    """Why the cloud could not be asked: one of a bounded set of short words."""
+    """Why the cloud could not be asked: one of a bounded set of names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

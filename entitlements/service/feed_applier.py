@@ -1,4 +1,4 @@
-"""Applies what the feed tells to what is held, and turns gaps in it into suspicion."""
+"""Applies the feed's changes to what is held, and turns gaps in it into suspicion."""
 
 import logging
 from dataclasses import replace
@@ -43,7 +43,7 @@ class FeedApplier:
         return self._feed_trust.trust
 
     def followed(self) -> None:
-        """From now on every change is told."""
+        """From now on every change arrives."""
         metrics.FEED_CONNECTED.set(1)
         self._feed_trust.trust = self.trust.followed(self._clock.monotonic())
         self._changes.all_changed()
@@ -54,7 +54,7 @@ class FeedApplier:
         self._feed_trust.trust = self.trust.lost(self._clock.monotonic())
 
     def missed(self, cause: str) -> None:
-        """Something was told that could not be taken: all that is held is suspect."""
+        """A message could not be taken: all that is held is suspect."""
         metrics.FEED_GAPS.labels(cause).inc()
         logger.warning(
             "changes may have been missed; what is cached is checked again", extra={"cause": cause}
@@ -65,7 +65,7 @@ class FeedApplier:
         """Brings what is held up to date with one event.
 
         Args:
-            event: what the feed told.
+            event: what the feed sent.
             already_shared: another process followed it and has written it for all.
         """
         match event:
@@ -101,7 +101,7 @@ class FeedApplier:
             self.missed("too_many_suspects")
 
     async def _move_meter(self, event: UsageChanged, *, already_shared: bool) -> None:
-        update = replace(event.update, told_at_ms=self._clock.now_ms())
+        update = replace(event.update, sent_at_ms=self._clock.now_ms())
         if await self._store.apply_usage(event.key, update, already_shared=already_shared):
             metrics.FEED_EVENTS.labels("usage", "applied").inc()
             return

@@ -37,7 +37,7 @@ class FetchThrottle:
     """When fetches start; its methods belong to the event loop."""
 
     def __init__(self, *, clock: Clock) -> None:
-        """Lets every fetch start at once until it is told what to watch."""
+        """Lets every fetch start at once until it has something to watch."""
         self._clock = clock
         self._processor: Processor | None = None
         self._log = RateLimitedLog(logger, clock.monotonic)
@@ -60,7 +60,7 @@ class FetchThrottle:
         """How long the fetch that asks has to wait; mostly 0.
 
         Args:
-            under_way: so many fetches have begun or wait, this one included.
+            under_way: the number of fetches that have begun or wait, this one included.
             budget_seconds: what it may spend.
         """
         now = self._clock.monotonic()

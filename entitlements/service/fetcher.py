@@ -55,7 +55,7 @@ LONELY_SECONDS = 2.0
 MAX_ASKS = 3
 """So often the cloud is asked anew because of a change meanwhile; then its answer is suspect, or loses."""
 CALLERS_OF_A_BURST = 10
-"""How many callers that join one fetch are told in the log."""
+"""How many callers that join one fetch are named in the log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,12 +99,12 @@ class EntityFetcher:
 
     1. The first caller begins a flight, the others join it. Each waits behind a shield: one that goes away
        ends its own waiting and nobody else's. Who comes in the turn after its end gets its outcome, too.
-    2. While the cloud is asked the feed may tell of the same entity. What it brings whole is stored at once,
+    2. While the cloud is asked the feed may change the same entity. What it brings whole is stored at once,
        and is known since later than `asked_at`; where it takes something away, it calls `doubt`.
     3. So the answer may be of before that. `_is_overtaken` looks for both, and the cloud is asked anew.
     4. Under a steady stream of changes that would never end: after `MAX_ASKS` the answer is stored, suspect
        where it was doubted, so that its next use asks again. Else the merge keeps what is newer.
-    5. Usage that is told meanwhile, of an entity that nobody holds yet, has no meter to move: it is noted,
+    5. Usage that arrives meanwhile, of an entity that nobody holds yet, has no meter to move: it is noted,
        and put into the answer before that is stored.
     """
 
@@ -209,7 +209,7 @@ class EntityFetcher:
         return key in self._flights
 
     def doubt(self, key: EntityKey) -> None:
-        """Lets a fetch under way end in a suspect entity: its answer may be older than what the feed told."""
+        """Lets a fetch under way end in a suspect entity: its answer may be older than what the feed sent."""
         self._resting.wake(key)
         if key in self._flights:
             self._flights[key].is_doubted = True
@@ -294,7 +294,7 @@ class EntityFetcher:
         return Lookup(key=key, cached=cached, source=source)
 
     def _is_overtaken(self, key: EntityKey, asked_at: float) -> bool:
-        """True when a change was told while the cloud was asked: the answer may be of before."""
+        """True when a change arrived while the cloud was asked: the answer may be of before."""
         held = self._store.get(key)
         return self._flights[key].is_doubted or (held is not None and held.known_since > asked_at)
 
@@ -319,7 +319,7 @@ class EntityFetcher:
             self._slots.release()
 
     async def _take_slot(self, began_at: float, *, within_seconds: float) -> None:
-        """Waits longer than told only while the cloud answers others: then our own crowd is before it."""
+        """Waits longer than given only while the cloud answers others: then our own crowd is before it."""
         loop = asyncio.get_running_loop()
 
         def judge() -> None:
@@ -357,7 +357,7 @@ class EntityFetcher:
         raise failure
 
     def _lags_behind(self, key: EntityKey, answer: Entity) -> bool:
-        """True where a cache may have answered what was before: the API's word is taken instead."""
+        """True where a cache may have answered what was before: the API's answer is taken instead."""
         held = self._store.get(key)
         return held is not None and answer.may_lag_behind(held.entity)
 
@@ -370,9 +370,9 @@ class EntityFetcher:
             entity = await source.fetch(key, budget_seconds=budget_seconds)
         except UpstreamError as error:
             has_used_it_up = self._clock.monotonic() - began_at >= budget_seconds * PUNCTUAL_SHARE
-            told = Busy(source.source.value) if is_late and has_used_it_up else error
-            self._circuits.failed(source.source, told, key=key, began_at=began_at)
-            raise told from error
+            failure = Busy(source.source.value) if is_late and has_used_it_up else error
+            self._circuits.failed(source.source, failure, key=key, began_at=began_at)
+            raise failure from error
         except asyncio.CancelledError:
             self._circuits.abandoned(source.source)
             raise

@@ -12,21 +12,23 @@ from entitlements.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
 
-UNTOLD = "A defect of ours keeps this part from telling its state: the log has its traceback. It may be well."
+UNTOLD = (
+    "A defect of ours keeps this part from reporting its state: the log has its traceback. It may be well."
+)
 LOOK_SECONDS = 1.0
-"""So exactly is it known since when a part is as it is."""
+"""The precision of `since`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartState:
-    """What a part tells of itself."""
+    """What a part reports of itself."""
 
     problem: str | None = None
-    """A word of a bounded set; None while all is well."""
+    """One of a bounded set; None while all is well."""
     meaning: str
     """One sentence: what it means for callers, and what a person can do."""
     details: Mapping[str, object] = field(default_factory=dict)
-    """JSON values under words that people know."""
+    """JSON values under names that people know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +69,12 @@ class Health:
         metrics.READY.set(0)
 
     def add_part(self, name: str, state: Callable[[], PartState]) -> None:
-        """Has a part tell its state; `state` is called from any thread, and must not wait."""
+        """Has a part report its state; `state` is called from any thread, and must not wait."""
         self._parts[name] = state
 
     def parts(self) -> Mapping[str, Mapping[str, object]]:
         """How every part is, by its name: problem, since when, what it means, and its details."""
-        return {name: self._look_at(name, self._told(name, state)) for name, state in self._parts.items()}
+        return {name: self._look_at(name, self._reported(name, state)) for name, state in self._parts.items()}
 
     async def watch(self) -> None:
         """Looks at every part again and again, so that `since` is right when somebody asks; never ends."""
@@ -80,10 +82,10 @@ class Health:
             self.parts()
             await asyncio.sleep(LOOK_SECONDS)
 
-    def _told(self, name: str, state: Callable[[], PartState]) -> PartState:
+    def _reported(self, name: str, state: Callable[[], PartState]) -> PartState:
         try:
             return state()
-        except Exception as error:  # noqa: BLE001 - told and counted; one part that cannot tell must not hide the others
+        except Exception as error:  # noqa: BLE001 - logged and counted; one broken part must not hide the others
             self._log.error(name, "a part could not report its state part=%s", name, exc_info=error)
             metrics.BACKGROUND_SKIPPED.labels("health").inc()
             return PartState(problem="untold", meaning=UNTOLD)

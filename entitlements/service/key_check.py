@@ -60,7 +60,7 @@ class KeyCheck:
         self._log = RateLimitedLog(logger, clock.monotonic)
 
     def doubt(self) -> None:
-        """Has a valid key checked again: something was refused without a word about the key."""
+        """Has a valid key checked again: something was refused without naming the key."""
         self._doubted.set()
 
     async def run(self, checker: KeyChecker) -> None:

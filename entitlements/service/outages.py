@@ -1,4 +1,4 @@
-"""How the ways to the cloud fail, for people: as a word, and in the log at once and then once a minute."""
+"""How the ways to the cloud fail, for people: as a name, and in the log at once and then once a minute."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ class Outages:
         return MappingProxyType(self._causes)
 
     def failed(self, source: Source, error: UpstreamError, *, was: BreakerState, now: BreakerState) -> None:
-        """A source did not answer, and its circuit was and is now as told."""
+        """A source did not answer, and its circuit was and is now as given."""
         if isinstance(error, Rejected | Offline):
             self._causes.pop(source, None)
             return

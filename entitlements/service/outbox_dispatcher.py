@@ -73,7 +73,7 @@ class OutboxDispatcher:
             clock: for ages.
             random: for jitter.
             may_deliver: True while no other process delivers.
-            show: told the receipts of usage reports that were delivered.
+            show: called with the receipts of usage reports that were delivered.
         """
         self.state = OutboxState()
         """As it was seen last."""
@@ -185,7 +185,7 @@ class OutboxDispatcher:
         return rested[:1] or _first_batch(ready)[: self._at_a_time]
 
     async def _send_or_narrow(self, batch: Sequence[OutboxEntry]) -> float:
-        """Sends a batch; what fails without a word is narrowed down until it stands alone.
+        """Sends a batch; what fails without a reason is narrowed down until it stands alone.
 
         Returns:
             The seconds to wait before the next.

@@ -102,7 +102,7 @@ class EntitlementReader:
         self._invalid_log = RateLimitedLog(logger, clock.monotonic)
 
     async def check(self, query: Query, *, trail: Trail = NO_TRAIL) -> Answer:
-        """The decision on a query, whatever happens; the trail is told every rule on the way."""
+        """The decision on a query, whatever happens; the trail notes every rule on the way."""
         held = self.check_held(query, trail=trail)
         if held is not None:
             return held
@@ -193,7 +193,7 @@ class EntitlementReader:
         return False
 
     async def _recalculated(self, key: EntityKey, known: Lookup) -> Lookup:
-        """The cloud's word, or else the last known, marked."""
+        """The cloud's answer, or else the last known, marked."""
         fetched = await self._fetcher.fetch(key)
         if not isinstance(fetched, NotFetched):
             return fetched

@@ -1,4 +1,4 @@
-"""Which writes of the outbox rest: the cloud failed on them alone, without a word, while it took others.
+"""Which writes of the outbox rest: the cloud failed on them alone, without a reason, while it took others.
 
 A batch that fails so is made smaller until one write stands alone. Whether that one is at fault or the cloud
 is away shows in what comes after it: where another is taken, the one that failed is tried once more, for the
@@ -63,7 +63,7 @@ class RestingWrites:
         self._suspects.clear()
 
     def failed_alone(self, entry: OutboxEntry) -> None:
-        """It failed without a word, with no other beside it."""
+        """It failed without a reason, with no other beside it."""
         self._suspects[entry.id] = _meter(entry)
         if len(self._suspects) > MAX_SUSPECTS:
             self._suspects.clear()
@@ -96,6 +96,6 @@ def _next_seconds(rest: _Rest | None) -> float:
 
 
 def _meter(entry: OutboxEntry) -> Hashable:
-    """What a report moves; None for an event, which tells by itself when it happened."""
+    """What a report moves; None for an event, which says itself when it happened."""
     write = entry.write
     return (write.key, write.feature_id) if isinstance(write, UsageReport) else None

@@ -1,7 +1,7 @@
-"""One process follows the feed for all: what it tells the others, and what they make of it.
+"""One process follows the feed for all: what the leader publishes, and what its followers make of it.
 
-The holder of the lease applies a change to Redis first and tells it then. The others apply it to their memory
-only. Whoever misses a word knows it by its number, and whoever hears nothing, by the silence: both are gaps.
+The leader applies a change to Redis first and publishes it then. Followers apply it to their memory only.
+A message that is missed shows by its number, a lost leader by its silence: both are gaps.
 """
 
 import enum
@@ -18,9 +18,9 @@ from entitlements.service.feed_applier import FeedApplier
 logger = logging.getLogger(__name__)
 
 BEAT_SECONDS = 1.0
-"""So often the holder says that it is there, also when nothing changes."""
+"""The leader's heartbeat, also when nothing changes."""
 SILENCE_SECONDS = 3.5
-"""A holder that is not heard for longer is lost."""
+"""A leader that is silent for longer is lost."""
 
 
 class Role(enum.Enum):
@@ -31,29 +31,29 @@ class Role(enum.Enum):
     STANDALONE = "standalone"
     """Redis does not answer: it follows the feed for itself."""
     FOLLOWER = "follower"
-    """Another process follows the feed and tells."""
+    """Another process follows the feed and publishes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Word:
-    """What the holder of the lease tells the others."""
+class FeedMessage:
+    """What the leader publishes."""
 
     sender: str
     """One process's turn as the holder; another sender is another turn."""
     number: int
-    """How many changes this sender has told, this one included; its own gaps count too."""
+    """The number of changes that this sender has published, this one included; its own gaps count too."""
     is_following: bool
     """False while it misses changes itself."""
     kept_seconds: float | None
     """For so long every change has been written to Redis; None when that is not so."""
     subscription: str | None = None
     frame: str | None = None
-    """One change, as the feed told it; None in a mere sign of life."""
+    """One change, as the feed sent it; None in a mere heartbeat."""
 
 
-def word_of(message: Mapping[str, object]) -> Word | None:
-    """The word in a message of the channel layer; None when it is none: anybody can write to Redis."""
-    match message:
+def feed_message_from(data: Mapping[str, object]) -> FeedMessage | None:
+    """The leader's message in one of the channel layer; None when it is none: anybody can write to Redis."""
+    match data:
         case {
             "sender": str() as sender,
             "number": int() as number,
@@ -62,7 +62,7 @@ def word_of(message: Mapping[str, object]) -> Word | None:
             "subscription": (str() | None) as subscription,
             "frame": (str() | None) as frame,
         }:
-            return Word(
+            return FeedMessage(
                 sender=sender,
                 number=number,
                 is_following=is_following,
@@ -89,66 +89,71 @@ class Sharing:
         self._feed_applier = feed_applier
         self._clock = clock
         self._completeness = completeness
-        self._told_since = feed_applier.trust.since
-        self._word = Word(sender="", number=0, is_following=False, kept_seconds=None)
+        self._sent_trust_since = feed_applier.trust.since
+        self._message = _first_message("")
         self._received_at = float("-inf")
         self._log = RateLimitedLog(logger, clock.monotonic)
 
     def take_role(self, role: Role) -> None:
-        """Leads, follows for itself, or hears from now on; a change of role is a gap."""
+        """Leads, follows or stands alone from now on; a change of role is a gap."""
         if role is self.role:
             return
         if Role.FOLLOWER in {role, self.role}:
             self._feed_applier.lost()
         if role is Role.LEADER:
-            self._word = Word(sender=secrets.token_hex(8), number=0, is_following=False, kept_seconds=None)
+            self._message = _first_message(secrets.token_hex(8))
             self._completeness.lead()
         else:
             self._completeness.follow(None)
         self.role = role
 
-    def sign_of_life(self) -> Word:
-        """What the holder says when there is nothing else to say."""
+    def heartbeat(self) -> FeedMessage:
+        """What the leader publishes when nothing changes."""
         kept_since = self._completeness.since()
-        gaps = 0 if self._feed_applier.trust.since == self._told_since else 1
-        self._told_since = self._feed_applier.trust.since
-        self._word = replace(
-            self._word,
-            number=self._word.number + gaps,
+        gaps = 0 if self._feed_applier.trust.since == self._sent_trust_since else 1
+        self._sent_trust_since = self._feed_applier.trust.since
+        self._message = replace(
+            self._message,
+            number=self._message.number + gaps,
             is_following=self._feed_applier.trust.following,
             kept_seconds=None if kept_since is None else self._clock.monotonic() - kept_since,
             subscription=None,
             frame=None,
         )
-        return self._word
+        return self._message
 
-    def change(self, subscription: str, frame: str) -> Word:
-        """What the holder says of a change that it has applied."""
-        self._word = replace(self._word, number=self._word.number + 1)
-        return replace(self.sign_of_life(), subscription=subscription, frame=frame)
+    def change(self, subscription: str, frame: str) -> FeedMessage:
+        """What the leader publishes of a change that it has applied."""
+        self._message = replace(self._message, number=self._message.number + 1)
+        return replace(self.heartbeat(), subscription=subscription, frame=frame)
 
-    def receive(self, word: Word) -> bool:
-        """Takes in what the holder says; True when its change is to be applied."""
+    def receive(self, message: FeedMessage) -> bool:
+        """Takes in what the leader publishes; True when its change is to be applied."""
         if self.role is not Role.FOLLOWER:
             return False
-        before, self._word, self._received_at = self._word, word, self._clock.monotonic()
-        kept_seconds = word.kept_seconds
+        before, self._message, self._received_at = self._message, message, self._clock.monotonic()
+        kept_seconds = message.kept_seconds
         self._completeness.follow(None if kept_seconds is None else self._received_at - kept_seconds)
-        is_next = word.sender == before.sender and word.number - before.number == (word.frame is not None)
-        if not word.is_following:
+        added = 0 if message.frame is None else 1
+        is_next = message.sender == before.sender and message.number == before.number + added
+        if not message.is_following:
             self._feed_applier.lost()
-        elif not self._feed_applier.trust.following or word.sender != before.sender:
+        elif not self._feed_applier.trust.following or message.sender != before.sender:
             self._feed_applier.followed()
         elif not is_next:
             self._feed_applier.missed("lost_message")
-        return word.frame is not None
+        return message.frame is not None
 
-    def lose_silent_holder(self) -> None:
-        """Notes a gap when the holder has been silent for too long."""
+    def lose_silent_leader(self) -> None:
+        """Notes a gap when the leader has been silent for too long."""
         is_silent = self._clock.monotonic() - self._received_at > SILENCE_SECONDS
         if self.role is Role.FOLLOWER and is_silent and self._feed_applier.trust.following:
             self._log.warning(
                 "silent",
-                "the process that follows the feed is not heard; what is cached is checked again on use",
+                "the feed's leader is silent; what is cached is checked again on use",
             )
             self._feed_applier.lost()
+
+
+def _first_message(sender: str) -> FeedMessage:
+    return FeedMessage(sender=sender, number=0, is_following=False, kept_seconds=None)

@@ -104,7 +104,7 @@ class StoreAndForwardSink:
     async def _promise(self, report: UsageReport, basis: _Basis) -> UsageReceipt:
         """What is known of a report that is kept; its meter moves at once, so that limits go on binding.
 
-        The estimate stays in this process: in Redis it would look like the cloud's word. A meter that the
+        The estimate stays in this process: in Redis it would look like the cloud's own. A meter that the
         cloud has moved since may hold this report already: another process delivers without waiting for us.
         """
         cached = self._store.get(report.key)

@@ -1,13 +1,13 @@
-"""What was told of the meters of entities that are not held yet, until they are."""
+"""Usage that arrived for entities that are not held yet, until they are."""
 
 from collections.abc import Iterable
 
 from entitlements.domain.entity import EntityKey, UsageUpdate
 
 MAX_ENTITIES = 10_000
-"""Notes are kept of so many entities; the oldest are given up first."""
+"""Number of entities with notes; the oldest are given up first."""
 MAX_METERS = 1_000
-"""And of so many meters of each."""
+"""And of meters of each."""
 
 
 class UsageNotes:

@@ -1,4 +1,4 @@
-"""Usage and events towards the cloud: delivered, or the caller is told; the cached meter moves at once."""
+"""Usage and events towards the cloud: delivered, or the call fails; the cached meter moves at once."""
 
 import uuid
 from collections.abc import Sequence

@@ -34,7 +34,7 @@ REASONS: Mapping[AccessDeniedReason, str] = {
     AccessDeniedReason.REVOKED: "the entitlement was revoked",
     AccessDeniedReason.ENTITLEMENT_NOT_FOUND: "the customer has no such entitlement",
 }
-"""Every reason in a few words."""
+"""Every reason as a short phrase."""
 
 CAUSES: Mapping[str, str] = {
     "unreachable": "it could not be reached, or did not answer in time",
@@ -49,7 +49,7 @@ CAUSES: Mapping[str, str] = {
     "timeout": "it did not answer in time",
     "invalid": "the question names nothing that could be asked for",
 }
-"""Why the cloud could not tell, by the outcome of the error."""
+"""Why the cloud could not answer, by the outcome of the error."""
 _UNUSABLE = {
     "customer_id": "no customer is named",
     "feature_id": "name a feature or a currency: one of them, not both",
@@ -80,11 +80,11 @@ _ORIGINS = {
 def headline(explanation: Explanation) -> str:
     """The verdict and what decided it, in one line."""
     decision, steps = explanation.decision, explanation.steps
-    word = "Granted" if decision.has_access else "Denied"
+    verdict = "Granted" if decision.has_access else "Denied"
     if decision.is_fallback:
         why = step_text(steps[-2], explanation)
-        return f"{word} by a fallback ({_ORIGINS[explanation.fallback_origin]}): {why}"
-    return f"{word}: {step_text(steps[-1], explanation)}"
+        return f"{verdict} by a fallback ({_ORIGINS[explanation.fallback_origin]}): {why}"
+    return f"{verdict}: {step_text(steps[-1], explanation)}"
 
 
 def step_text(step: Step, explanation: Explanation) -> str:
@@ -109,7 +109,7 @@ def _question(step: Step, _: Explanation) -> str:
 def _data(step: Step, explanation: Explanation) -> str:
     if step.reason is None:
         return provenance_text(explanation.provenance)
-    return f"nothing is known, and the cloud could not tell: {CAUSES[str(step.subject)]}"
+    return f"nothing is known, and the cloud could not answer: {CAUSES[str(step.subject)]}"
 
 
 def _entitlement(step: Step, explanation: Explanation) -> str:
@@ -229,5 +229,5 @@ def _balance_text(credit: CreditEntitlement) -> str:
 
 def fallback_text(fallback: FallbackValue, origin: FallbackOrigin) -> str:
     """What a fallback answers, and where it is configured."""
-    told = "grants access" if fallback.has_access else "denies access"
-    return f"{told} ({_ORIGINS[origin]})"
+    verdict = "grants access" if fallback.has_access else "denies access"
+    return f"{verdict} ({_ORIGINS[origin]})"

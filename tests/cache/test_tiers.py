@@ -140,7 +140,7 @@ async def test_what_the_shared_tier_holds_is_as_confirmed_as_the_caller_vouches(
 
     found = await tiers.find(CUSTOMER)
 
-    expected = replace(cached(entity(metered()), confirmed_at=42.0), told_at=40.0)
+    expected = replace(cached(entity(metered()), confirmed_at=42.0), known_at=40.0)
     assert found == _found(expected, Source.REDIS)
 
 

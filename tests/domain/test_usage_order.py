@@ -31,7 +31,7 @@ def a_push(
     current: float, period: tuple[int | None, int | None] = (None, None), *, updated_at_ms: int = LATELY_MS
 ) -> UsageUpdate:
     return UsageUpdate(
-        told_at_ms=NOW_MS,
+        sent_at_ms=NOW_MS,
         feature_id="m",
         current=current,
         updated_at_ms=updated_at_ms,

@@ -393,7 +393,7 @@ async def test_a_dead_subscription_is_made_anew(
 
         line.forget()
 
-        await hearer.printed("is not heard")
+        await hearer.printed("leader is silent")
         await hearer.following()
         assert "follower" == await _role(hearer)
         emulator.state.put("customer-1", boolean_state(updated_at="2026-06-01T00:00:01.000Z"), push=False)

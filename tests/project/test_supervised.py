@@ -28,8 +28,8 @@ OURS = tuple(str(ROOT / package) + os.sep for package in ("entitlements", "grpc_
 ENGINE = str(ROOT / "grpc_service" / "engines") + os.sep
 """Its calls are the engine's own: it counts them, ends them, and answers what goes wrong in them."""
 EXPECTED = {
-    "circuits", "count-tasks", "fallback-rules", "feed", "feed-beat", "feed-hearing", "feed-lease", "health",
-    "history",
+    "circuits", "count-tasks", "fallback-rules", "feed", "feed-beat", "feed-following", "feed-lease",
+    "health", "history",
     "key-check", "metrics", "outbox", "rechecks", "redis-examination", "snapshot", "worker",
 }  # fmt: skip
 
@@ -112,7 +112,7 @@ async def test_tasks_go_on_past_nonsense_in_redis(
         for channel in server.command("PUBSUB", "CHANNELS", "p:sidecar:*"):
             for message in NONSENSE:
                 server.command("PUBLISH", channel, message)
-        await _until(lambda: fleet.background.states["feed-hearing"].skipped)
+        await _until(lambda: fleet.background.states["feed-following"].skipped)
         server.command("DEL", redis.keys.feed_lease)
         server.command("RPUSH", redis.keys.feed_lease, "nonsense")
         await _leads(fleet, is_leading=False)

@@ -218,7 +218,7 @@ def test_a_resource_knows_its_customer_s_timestamp_and_one_without_is_stamped_un
         [write("r:metadata", 3, '{"x":1}'), write("r", 3)],
         ttl_seconds=60,
         sent_at_redis_ms=redis_ms(client),
-        told_at_ms=0,
+        known_at_ms=0,
         customer=Settled(key="a", ttl_seconds=60),
     )
 

@@ -17,7 +17,7 @@ async def test_an_outage_is_told_with_its_cause(house: House) -> None:
 
     explained = explanation_document(await explaining_of(house).explain(a_query()))
 
-    assert "the cloud could not tell: it did not answer lately" in explained["headline"]
+    assert "the cloud could not answer: it did not answer lately" in explained["headline"]
     assert [("data", "undecided"), ("fallback", "denied")] == [
         (step["rule"], step["verdict"]) for step in explained["steps"]
     ]

@@ -1,11 +1,11 @@
-"""What the holder of the feed tells the others, and what they make of it."""
+"""What the leader publishes, and what its followers make of it."""
 
 from dataclasses import asdict, replace
 
 import pytest
 
 from entitlements.service.completeness import SharedCompleteness
-from entitlements.service.sharing import SILENCE_SECONDS, Role, Sharing, Word, word_of
+from entitlements.service.sharing import SILENCE_SECONDS, FeedMessage, Role, Sharing, feed_message_from
 from tests.service.conftest import House
 
 CHANGE = ("usageUpdatedV2", "{}")
@@ -36,9 +36,11 @@ def sharing(house: House, completeness: SharedCompleteness) -> Sharing:
     return Sharing(feed_applier=house.feed_applier, completeness=completeness, clock=house.clock)
 
 
-def a_word(*, sender: str = "one", number: int = 0, is_following: bool = True, told: bool = False) -> Word:
-    subscription, frame = CHANGE if told else (None, None)
-    return Word(
+def a_message(
+    *, sender: str = "one", number: int = 0, is_following: bool = True, change: bool = False
+) -> FeedMessage:
+    subscription, frame = CHANGE if change else (None, None)
+    return FeedMessage(
         sender=sender,
         number=number,
         is_following=is_following,
@@ -54,9 +56,9 @@ def gap(house: House) -> float:
 
 
 async def test_a_word_survives_the_channel_layer() -> None:
-    word = a_word(told=True)
+    message = a_message(change=True)
 
-    assert word == word_of({"type": "feed.word", **asdict(word)})
+    assert message == feed_message_from({"type": "feed.message", **asdict(message)})
 
 
 @pytest.mark.parametrize(
@@ -64,46 +66,50 @@ async def test_a_word_survives_the_channel_layer() -> None:
     [
         {},
         {"sender": 5},
-        asdict(a_word()) | {"number": "1"},
-        asdict(a_word()) | {"is_following": 1},
-        asdict(a_word()) | {"kept_seconds": "long"},
-        asdict(a_word()) | {"frame": ["x"]},
+        asdict(a_message()) | {"number": "1"},
+        asdict(a_message()) | {"is_following": 1},
+        asdict(a_message()) | {"kept_seconds": "long"},
+        asdict(a_message()) | {"frame": ["x"]},
     ],
 )
 async def test_what_is_no_word_is_none(message: dict[str, object]) -> None:
     """Anybody who can reach Redis can publish there."""
-    assert word_of(message) is None
+    assert feed_message_from(message) is None
 
 
 async def test_who_hears_a_holder_follows(house: House, sharing: Sharing) -> None:
-    assert not sharing.receive(a_word())
+    assert not sharing.receive(a_message())
 
     assert house.feed_applier.trust.following
 
 
 async def test_a_change_is_to_be_applied(sharing: Sharing) -> None:
-    sharing.receive(a_word(number=4))
+    sharing.receive(a_message(number=4))
 
-    assert sharing.receive(a_word(number=5, told=True))
+    assert sharing.receive(a_message(number=5, change=True))
 
 
 async def test_changes_in_order_are_no_gap(house: House, sharing: Sharing) -> None:
-    sharing.receive(a_word(number=4))
+    sharing.receive(a_message(number=4))
     before = gap(house)
     house.clock.advance(1)
 
-    sharing.receive(a_word(number=5, told=True))
-    sharing.receive(a_word(number=6, told=True))
-    sharing.receive(a_word(number=6))
+    sharing.receive(a_message(number=5, change=True))
+    sharing.receive(a_message(number=6, change=True))
+    sharing.receive(a_message(number=6))
 
     assert before == gap(house)
 
 
 @pytest.mark.parametrize(
-    "later", [a_word(number=6, told=True), a_word(number=5), a_word(number=3)], ids=["change", "beat", "past"]
+    "later",
+    [a_message(number=6, change=True), a_message(number=5), a_message(number=3)],
+    ids=["change", "beat", "past"],
 )
-async def test_a_number_that_does_not_follow_is_a_gap(house: House, sharing: Sharing, later: Word) -> None:
-    sharing.receive(a_word(number=4))
+async def test_a_number_that_does_not_follow_is_a_gap(
+    house: House, sharing: Sharing, later: FeedMessage
+) -> None:
+    sharing.receive(a_message(number=4))
     house.clock.advance(1)
 
     sharing.receive(later)
@@ -112,19 +118,19 @@ async def test_a_number_that_does_not_follow_is_a_gap(house: House, sharing: Sha
 
 
 async def test_another_holder_is_a_gap(house: House, sharing: Sharing) -> None:
-    sharing.receive(a_word(sender="one", number=4))
+    sharing.receive(a_message(sender="one", number=4))
     house.clock.advance(1)
 
-    sharing.receive(a_word(sender="two", number=4))
+    sharing.receive(a_message(sender="two", number=4))
 
     assert house.clock.monotonic() == gap(house)
     assert house.feed_applier.trust.following
 
 
 async def test_a_holder_that_lost_the_feed_takes_the_others_along(house: House, sharing: Sharing) -> None:
-    sharing.receive(a_word())
+    sharing.receive(a_message())
 
-    sharing.receive(a_word(is_following=False))
+    sharing.receive(a_message(is_following=False))
 
     assert not house.feed_applier.trust.following
 
@@ -132,23 +138,23 @@ async def test_a_holder_that_lost_the_feed_takes_the_others_along(house: House, 
 async def test_a_silent_holder_is_lost_after_a_while(
     house: House, sharing: Sharing, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sharing.receive(a_word())
+    sharing.receive(a_message())
     house.clock.advance(SILENCE_SECONDS)
-    sharing.lose_silent_holder()
+    sharing.lose_silent_leader()
     was_following = house.feed_applier.trust.following
 
     house.clock.advance(0.1)
-    sharing.lose_silent_holder()
+    sharing.lose_silent_leader()
 
     assert (True, False) == (was_following, house.feed_applier.trust.following)
-    assert 1 == caplog.text.count("is not heard")
+    assert 1 == caplog.text.count("leader is silent")
 
 
 async def test_who_leads_does_not_listen(house: House, sharing: Sharing) -> None:
     """A holder that was replaced and does not know it yet must not confuse the new one."""
     sharing.take_role(Role.LEADER)
 
-    assert not sharing.receive(a_word(told=True))
+    assert not sharing.receive(a_message(change=True))
     assert not house.feed_applier.trust.following
 
 
@@ -156,20 +162,20 @@ async def test_changes_told_are_numbered(house: House, sharing: Sharing) -> None
     sharing.take_role(Role.LEADER)
     house.feed_applier.followed()
 
-    words = [sharing.sign_of_life(), sharing.change(*CHANGE), sharing.change(*CHANGE), sharing.sign_of_life()]
+    messages = [sharing.heartbeat(), sharing.change(*CHANGE), sharing.change(*CHANGE), sharing.heartbeat()]
 
-    assert [1, 2, 3, 3] == [word.number for word in words]
-    assert [None, "{}", "{}", None] == [word.frame for word in words]
-    assert len({word.sender for word in words}) == 1
+    assert [1, 2, 3, 3] == [message.number for message in messages]
+    assert [None, "{}", "{}", None] == [message.frame for message in messages]
+    assert len({message.sender for message in messages}) == 1
 
 
 async def test_each_turn_as_the_holder_has_its_own_name(sharing: Sharing) -> None:
     sharing.take_role(Role.LEADER)
-    first = sharing.sign_of_life()
+    first = sharing.heartbeat()
     sharing.take_role(Role.FOLLOWER)
     sharing.take_role(Role.LEADER)
 
-    assert first.sender != sharing.sign_of_life().sender
+    assert first.sender != sharing.heartbeat().sender
 
 
 @pytest.mark.parametrize("role", [Role.LEADER, Role.STANDALONE])
@@ -200,7 +206,7 @@ async def test_what_redis_missed_while_it_was_away_is_not_vouched_for(house: Hou
 
     sharing.take_role(Role.LEADER)
 
-    assert 0 == sharing.sign_of_life().kept_seconds
+    assert 0 == sharing.heartbeat().kept_seconds
 
 
 async def test_what_redis_holds_is_vouched_for_while_it_is_kept_up_to_date(
@@ -218,7 +224,7 @@ async def test_what_redis_holds_is_vouched_for_while_it_is_kept_up_to_date(
 async def test_who_hears_vouches_as_far_as_the_holder_does(
     house: House, sharing: Sharing, completeness: SharedCompleteness
 ) -> None:
-    sharing.receive(replace(a_word(), kept_seconds=30.0))
+    sharing.receive(replace(a_message(), kept_seconds=30.0))
     heard_at = house.clock.monotonic()
     house.clock.advance(1)
 
@@ -232,7 +238,7 @@ async def test_who_hears_vouches_as_far_as_the_holder_does(
 async def test_nothing_is_vouched_for_when_the_holder_does_not(
     house: House, sharing: Sharing, completeness: SharedCompleteness, kept_seconds: float | None
 ) -> None:
-    sharing.receive(replace(a_word(), kept_seconds=kept_seconds))
+    sharing.receive(replace(a_message(), kept_seconds=kept_seconds))
     heard_at = house.clock.monotonic()
     house.clock.advance(1)
 
@@ -256,10 +262,10 @@ async def test_a_write_that_redis_did_not_take_ends_the_vouching_for_what_was_be
     house.clock.advance(10)
 
     dropped.count += 1
-    word = sharing.change(*CHANGE)
+    message = sharing.change(*CHANGE)
     house.clock.advance(1)
 
-    assert 0 == word.kept_seconds
+    assert 0 == message.kept_seconds
     assert (followed_at, house.clock.monotonic()) == (
         completeness.vouch(followed_at),
         completeness.vouch(followed_at + 10),
@@ -270,22 +276,22 @@ async def test_a_gap_of_the_holder_is_one_for_all(house: House, sharing: Sharing
     """Also when its feed is back before it says anything."""
     sharing.take_role(Role.LEADER)
     house.feed_applier.followed()
-    before = sharing.sign_of_life().number
+    before = sharing.heartbeat().number
     house.clock.advance(1)
 
     house.feed_applier.lost()
     house.feed_applier.followed()
 
-    assert before + 1 == sharing.sign_of_life().number
-    assert before + 1 == sharing.sign_of_life().number
+    assert before + 1 == sharing.heartbeat().number
+    assert before + 1 == sharing.heartbeat().number
 
 
 async def test_a_holder_that_misses_changes_itself_says_so(house: House, sharing: Sharing) -> None:
     sharing.take_role(Role.LEADER)
 
-    word = sharing.sign_of_life()
+    message = sharing.heartbeat()
 
-    assert (False, None) == (word.is_following, word.kept_seconds)
+    assert (False, None) == (message.is_following, message.kept_seconds)
 
 
 async def test_a_process_for_itself_vouches_for_nothing(
