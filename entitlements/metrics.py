@@ -184,6 +184,15 @@ FALLBACKS = Counter(
     ["cause", "feature"],
 )
 STALE_ANSWERS = Counter("sidecar_stale_answers", "Answers from an entity whose re-check failed.")
+OVERRIDE_ANSWERS = Counter(
+    "sidecar_override_answers", "Answers that a person's override decided.", ["verdict"]
+)
+OVERRIDES_IN_FORCE = Gauge("sidecar_overrides", "Overrides in force.", multiprocess_mode="livemax")
+OVERRIDES_OLDEST_AGE = Gauge(
+    "sidecar_overrides_oldest_age_seconds",
+    "Age of the oldest override in force; 0 without one.",
+    multiprocess_mode="livemax",
+)
 INVALID_READS = Counter("sidecar_invalid_reads", "Reads that could not be understood.", ["field"])
 
 DECISIONS_DROPPED = Counter(

@@ -24,6 +24,7 @@ from entitlements.domain.entitlement import (
 )
 from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.fallback import FallbackValue
+from entitlements.domain.override import Override
 from entitlements.domain.reason import AccessDeniedReason
 from entitlements.domain.usage import UsageEvent, UsageReport
 
@@ -58,6 +59,14 @@ class CreditTerms(TypedDict, total=False):
     denied_reason: AccessDeniedReason | None
     valid_until_ms: int | None
     has_soft_limit: bool
+
+
+class OverrideTerms(TypedDict, total=False):
+    """What an override may carry."""
+
+    usage_limit: float | None
+    value: int | None
+    enum_values: tuple[str, ...] | None
 
 
 class Request(TypedDict, total=False):
@@ -227,4 +236,29 @@ def an_event(
         idempotency_key=idempotency_key,
         dimensions=dimensions or {},
         timestamp_ms=timestamp_ms,
+    )
+
+
+def an_override(
+    feature_id: str = "f",
+    *,
+    currency_id: str | None = None,
+    key: EntityKey = A_KEY,
+    has_access: bool = True,
+    begins_ms: int = NOW_MS,
+    lasts_ms: int = 3_600_000,
+    **terms: Unpack[OverrideTerms],
+) -> Override:
+    """A grant of an hour, without terms."""
+    return Override(
+        id=f"{feature_id}-{begins_ms}",
+        key=key,
+        feature_id=feature_id,
+        currency_id=currency_id,
+        has_access=has_access,
+        reason="they call every minute",
+        author="on-call",
+        begins_ms=begins_ms,
+        ends_ms=begins_ms + lasts_ms,
+        **terms,
     )

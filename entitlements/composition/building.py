@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 
 from django.conf import settings
+from django.db import connection
 
 from entitlements.background import Background
 from entitlements.cache.memory import MemoryTier
@@ -17,11 +18,14 @@ from entitlements.composition.cloud import ways_to_the_cloud
 from entitlements.composition.outbox import outbox_parts
 from entitlements.composition.process import Sidecar
 from entitlements.composition.rotation import follow_api_key
-from entitlements.composition.shared_redis import shared_redis
+from entitlements.composition.shared_redis import SharedRedis, shared_redis
 from entitlements.composition.states import add_parts
 from entitlements.config import SidecarConfig
+from entitlements.domain.override import NO_OVERRIDES
 from entitlements.domain.ports import Clock, ReportSink
 from entitlements.fallbacks import StoredRules
+from entitlements.overrides.following import SHARED_SECONDS, StoredOverrides
+from entitlements.redis.shared_records import SharedRecords
 from entitlements.service.cache_maintenance import CacheMaintenance
 from entitlements.service.change_notifier import ChangeNotifier
 from entitlements.service.completeness import FeedTrust, SharedCompleteness
@@ -48,7 +52,7 @@ def sidecar() -> Sidecar:
     return build(settings.SIDECAR.config, secret_files=settings.SIDECAR.secret_files)
 
 
-def build(
+def build(  # noqa: PLR0915 - one line for each part
     config: SidecarConfig, *, clock: Clock | None = None, secret_files: Mapping[str, Path] | None = None
 ) -> Sidecar:
     """The object graph of a configuration.
@@ -102,12 +106,14 @@ def build(
     )
     sharing = Sharing(feed_applier=feed_applier, completeness=completeness, clock=clock)
     rules = StoredRules(config.entitlements_fallback, clock=clock)
+    overrides = _stored_overrides(config, clock, redis, feed_trust)
     reader = EntitlementReader(
         store=store,
         fetcher=fetcher,
         revalidator=revalidator,
         feed=feed_trust,
         rules=rules,
+        overrides=overrides or NO_OVERRIDES,
         clock=clock,
     )
     reports = offline if config.offline else cloud.api
@@ -141,8 +147,11 @@ def build(
         completeness=completeness,
         sharing=sharing,
         rules=rules,
+        overrides=overrides,
         reader=reader,
-        response_cache=ResponseCache(replies=memory, feed=feed_trust, clock=clock),
+        response_cache=ResponseCache(
+            replies=memory, feed=feed_trust, overrides=overrides or NO_OVERRIDES, clock=clock
+        ),
         explaining=Explaining(reader=reader, rules=rules, authority=sources[-1], clock=clock),
         usage_reporter=usage_reporter,
         maintenance=CacheMaintenance(api=reports, store=store, clock=clock),
@@ -170,6 +179,18 @@ def _offline_file(config: SidecarConfig, clock: Clock) -> OfflineFile | None:
 def _shadow_ledger(config: SidecarConfig, clock: Clock) -> ShadowLedger | None:
     address = config.sidecar_shadow_address
     return None if address is None else ShadowLedger(address=address, clock=clock)
+
+
+def _stored_overrides(
+    config: SidecarConfig, clock: Clock, redis: SharedRedis | None, feed_trust: FeedTrust
+) -> StoredOverrides | None:
+    """What people override; by Redis as well where each pod has a database of its own."""
+    if not config.sidecar_overrides:
+        return None
+    shared = None
+    if redis is not None and connection.vendor != "postgresql":
+        shared = SharedRecords(redis.connection, name=redis.keys.overrides, ttl_seconds=SHARED_SECONDS)
+    return StoredOverrides(clock=clock, changed=feed_trust.end_replies, shared=shared)
 
 
 def _snapshot(

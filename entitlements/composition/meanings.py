@@ -174,6 +174,13 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
             "notice nothing. It is tried again by itself."
         ),
     },
+    "overrides": {
+        WELL: "The cloud's word holds for everybody: no person overrides it.",
+        "in_force": (
+            "People have features granted or denied whatever the cloud says, each for a bounded time: see "
+            "Overrides in the admin, or `manage.py override list`."
+        ),
+    },
     "snapshot": {
         WELL: "What memory holds is written here regularly, for an outage after a restart.",
         "write_failed": (

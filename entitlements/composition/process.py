@@ -17,6 +17,7 @@ from entitlements.composition.shared_redis import SharedRedis
 from entitlements.config import SidecarConfig
 from entitlements.domain.ports import Clock, FeedListener, Source
 from entitlements.fallbacks import StoredRules
+from entitlements.overrides.following import StoredOverrides
 from entitlements.service.cache_maintenance import CacheMaintenance
 from entitlements.service.change_notifier import ChangeNotifier
 from entitlements.service.circuits import Circuits, Probe
@@ -73,6 +74,8 @@ class Sidecar:
     redis: SharedRedis | None = None
     feed: Feed | None = None
     offline_file: OfflineFile | None = None
+    overrides: StoredOverrides | None = None
+    """None where SIDECAR_OVERRIDES is off."""
     snapshot: Snapshot | None = None
     shadow: ShadowLedger | None = None
     """What was found with SIDECAR_SHADOW_ADDRESS."""
@@ -91,6 +94,8 @@ class Sidecar:
                 await stack.enter_async_context(self.snapshot.kept(interval_seconds=interval_seconds))
             stack.push_async_callback(self.fetcher.stop)
             await stack.enter_async_context(self.rules.followed(self.background))
+            if self.overrides is not None:
+                await stack.enter_async_context(self.overrides.followed(self.background))
             await stack.enter_async_context(self.revalidator)
             if self.outbox is not None:
                 await stack.enter_async_context(self.outbox.running(self.background))

@@ -11,6 +11,7 @@ from entitlements.domain.breaker import BreakerState
 from entitlements.domain.errors import Untrusted
 from entitlements.domain.freshness import Trust
 from entitlements.domain.ports import Clock
+from entitlements.overrides.following import StoredOverrides
 from entitlements.redis.causes import Trouble
 from entitlements.redis.examination import Examination
 from entitlements.service.health import PartState
@@ -45,6 +46,9 @@ def add_parts(built: Sidecar) -> None:
 
     if built.secret_rotation.files:
         built.health.add_part("secrets", lambda: _secrets_state(built.secret_rotation))
+    if built.overrides is not None:
+        overrides = built.overrides
+        built.health.add_part("overrides", lambda: _overrides_state(overrides, built))
 
     if built.offline_file is not None:
         file = built.offline_file
@@ -105,6 +109,20 @@ def _memory_state(built: Sidecar) -> PartState:
         entries=memory.entries,
         bytes=memory.size_bytes,
         max_bytes=built.config.cache_max_size_bytes,
+    )
+
+
+def _overrides_state(overrides: StoredOverrides, built: Sidecar) -> PartState:
+    in_force = overrides.in_force()
+    oldest_ms = in_force[0].begins_ms if in_force else None
+    age_seconds = None if oldest_ms is None else max(0, built.clock.now_ms() - oldest_ms) / 1000
+    return _state(
+        "overrides",
+        "in_force" if in_force else None,
+        in_force=len(in_force),
+        oldest_age_seconds=age_seconds,
+        next_end_ms=min((each.ends_ms for each in in_force), default=None),
+        shared_by=overrides.shared_by,
     )
 
 

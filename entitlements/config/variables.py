@@ -353,6 +353,9 @@ class SidecarConfig(BaseModel):
         False, description="ids of customers and resources in clear among its differences; else hashed"
     )
 
+    sidecar_overrides: Boolean = Field(
+        False, description="on: people may grant or deny a feature of a customer for a bounded time"
+    )
     sidecar_outbox: Annotated[Literal["off", "events", "all"], BeforeValidator(_lower)] = Field(
         "events", description="what is kept while the cloud is away: off, events, or all (usage reports too)"
     )

@@ -7,6 +7,7 @@ from typing import TypeAlias
 from entitlements.domain.entitlement import Entitlement, EntitlementKind
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.fallback import FallbackValue
+from entitlements.domain.override import Override
 from entitlements.domain.reason import AccessDeniedReason
 
 
@@ -50,6 +51,8 @@ class Decision:
     """What it was decided from, brought up to date by the clock."""
     id: str = ""
     """The feature's id, or the currency's."""
+    override: Override | None = None
+    """The one that a person had answer instead of the cloud's word."""
 
     @property
     def is_fallback(self) -> bool:

@@ -41,7 +41,7 @@ class EntitlementList:
 
 def needs_recalculation(entity: Entity, query: Query, *, now_ms: int) -> bool:
     """True when what is asked for was only valid until now, so that the cloud must be asked (section 1)."""
-    return _is_expired(_find(entity, query), now_ms)
+    return _is_expired(find_entitlement(entity, query), now_ms)
 
 
 def list_needs_recalculation(entity: Entity, *, now_ms: int) -> bool:
@@ -53,7 +53,7 @@ def evaluate(
     entity: Entity, query: Query, *, rules: FallbackRules, now_ms: int, trail: Trail = NO_TRAIL
 ) -> Decision:
     """The decision on a query from what is known of the entity; the trail notes every rule on the way."""
-    entitlement = _find(entity, query)
+    entitlement = find_entitlement(entity, query)
     if entitlement is None:
         return _decide_missing(entity, query, rules, trail)
     trail.note(Rule.ENTITLEMENT, subject=entitlement)
@@ -164,7 +164,8 @@ def _boundaries_ms(basis: Basis) -> Iterable[int]:
         yield basis.usage.period_end_ms
 
 
-def _find(entity: Entity, query: Query) -> Entitlement | None:
+def find_entitlement(entity: Entity, query: Query) -> Entitlement | None:
+    """What the entity holds of what is asked for."""
     if query.currency_id is not None:
         return entity.credits.get(query.currency_id)
     return entity.features.get(query.feature_id)
@@ -221,12 +222,17 @@ def _denial(
 ) -> AccessDeniedReason | None:
     """Why the entitlement does not cover the request, or None: the rows of section 2, in their order."""
     if isinstance(entitlement, CreditEntitlement):
-        denied = trail.note(Rule.CLOUD, entitlement.denied_reason)
-        return denied or _credit_denial(entitlement, query, trail)
-    reason = _standing_denial(entity, entitlement, trail)
-    if reason is not None:
-        return reason
+        reason = trail.note(Rule.CLOUD, entitlement.denied_reason)
+    else:
+        reason = _standing_denial(entity, entitlement, trail)
+    return reason or terms_denial(entitlement, query, trail)
+
+
+def terms_denial(entitlement: Entitlement, query: Query, trail: Trail) -> AccessDeniedReason | None:
+    """Why the terms alone, such as its limit, do not cover the request, or None."""
     match entitlement:
+        case CreditEntitlement():
+            return _credit_denial(entitlement, query, trail)
         case BooleanEntitlement() | NumericEntitlement():
             return trail.note(Rule.INCLUDED)
         case EnumEntitlement():

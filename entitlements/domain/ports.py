@@ -51,6 +51,8 @@ class Source(enum.Enum):
     API = "api"
     FALLBACK = "fallback"
     OFFLINE = "offline"
+    OVERRIDE = "override"
+    """A person had it answered so, whatever the cloud says."""
     SNAPSHOT = "snapshot"
     """Written before a restart, after which neither Redis nor the cloud could be asked."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from entitlements.domain.entitlement import Entitlement
+from entitlements.domain.override import Override
 from entitlements.domain.reason import AccessDeniedReason
 
 
@@ -13,6 +14,8 @@ class Rule(enum.Enum):
 
     QUESTION = "question"
     """The question can be answered; the subject is the field that is not usable."""
+    OVERRIDE = "override"
+    """A person has it answered instead of the cloud; the subject is the override."""
     DATA = "data"
     """Something is known of the customer; the subject is why not."""
     ENTITLEMENT = "entitlement"
@@ -41,7 +44,7 @@ class Rule(enum.Enum):
     """There was nothing to decide from: a configured value answers."""
 
 
-Subject: TypeAlias = Entitlement | str | None
+Subject: TypeAlias = Entitlement | Override | str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

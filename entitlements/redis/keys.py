@@ -89,6 +89,11 @@ class KeySpace:
         return f"{self.prefix}:sidecar:feed-lease"
 
     @property
+    def overrides(self) -> str:
+        """The hash of overrides that people put in force; ours alone."""
+        return f"{self.prefix}:sidecar:overrides"
+
+    @property
     def outbox(self) -> str:
         """The stream of writes not yet delivered; ours alone, as are the names that begin with it."""
         return f"{self.prefix}:sidecar:outbox"

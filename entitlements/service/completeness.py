@@ -4,6 +4,7 @@ Both are made before the tiers, which ask them; the feed and the leader's messag
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from entitlements.domain.freshness import Trust
 from entitlements.domain.ports import Clock, Trusted
@@ -14,6 +15,10 @@ class FeedTrust:
 
     def __init__(self, *, max_unverified_seconds: float) -> None:
         self.trust = Trust(max_unverified_seconds=max_unverified_seconds)
+
+    def end_replies(self) -> None:
+        """Ends every remembered reply, as each stands with the very trust that it was made in."""
+        self.trust = replace(self.trust)
 
 
 class SharedCompleteness:

@@ -12,6 +12,7 @@ from entitlements.service.wording import (
     CAUSES,
     fallback_text,
     headline,
+    override_text,
     provenance_text,
     step_text,
 )
@@ -51,6 +52,7 @@ def explanation_document(explanation: Explanation) -> dict[str, Any]:
             "has_access": explanation.fallback.has_access,
             "text": fallback_text(explanation.fallback, explanation.fallback_origin),
         },
+        "override": _override_document(explanation),
         "comparison": _comparison_document(explanation),
         "decided_at": moment_from_ms(explanation.now_ms).isoformat(),
     }
@@ -60,6 +62,21 @@ def _verdict(step: Step, decision: Decision, *, is_last: bool) -> str:
     if step.reason is not None:
         return "denied" if is_last else "undecided"
     return "granted" if is_last and decision.has_access else "passed"
+
+
+def _override_document(explanation: Explanation) -> dict[str, Any] | None:
+    override = explanation.decision.override
+    if override is None:
+        return None
+    return {
+        "id": override.id,
+        "has_access": override.has_access,
+        "reason": override.reason,
+        "author": override.author,
+        "ends_at": moment_from_ms(override.ends_ms).isoformat(),
+        "text": override_text(override, now_ms=explanation.now_ms),
+        "agrees": explanation.override_agrees,
+    }
 
 
 def _comparison_document(explanation: Explanation) -> dict[str, Any] | None:

@@ -22,6 +22,8 @@ from entitlements.domain.evaluation import (
     needs_recalculation,
 )
 from entitlements.domain.freshness import EntityState, state_of
+from entitlements.domain.override import Override, Overrides
+from entitlements.domain.overriding import NOTHING_KNOWN, decide_by_override, overridden_list
 from entitlements.domain.ports import Clock, EntityStore, FallbackRules, Lookup, Source, Trusted
 from entitlements.domain.reason import AccessDeniedReason
 from entitlements.domain.steps import NO_TRAIL, Rule, Trail
@@ -83,7 +85,7 @@ class ListAnswer:
 class EntitlementReader:
     """Reads never fail for reasons of content or upstream (contract/grpc.md, Status codes)."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a read rests on
         self,
         *,
         store: EntityStore,
@@ -91,6 +93,7 @@ class EntitlementReader:
         revalidator: Revalidator,
         feed: Trusted,
         rules: FallbackRules,
+        overrides: Overrides,
         clock: Clock,
     ) -> None:
         self._store = store
@@ -98,6 +101,7 @@ class EntitlementReader:
         self._revalidator = revalidator
         self._feed = feed
         self._rules = rules
+        self._overrides = overrides
         self._clock = clock
         self._invalid_log = RateLimitedLog(logger, clock.monotonic)
 
@@ -125,9 +129,9 @@ class EntitlementReader:
         """The fallback, where too many wait for the cloud already."""
         return self._check_by_fallback(query, cause=TOO_MANY_READS, trail=NO_TRAIL)
 
-    def list_unasked(self, _: EntityKey) -> ListAnswer:
+    def list_unasked(self, key: EntityKey) -> ListAnswer:
         """As `check_unasked`."""
-        return self._list_by_fallback(cause=TOO_MANY_READS)
+        return self._list_by_fallback(key, cause=TOO_MANY_READS)
 
     async def list(self, key: EntityKey) -> ListAnswer:
         """All that an entity is entitled to, whatever happens."""
@@ -136,17 +140,20 @@ class EntitlementReader:
             return held
         known = await self._know(key, _is_any_expired)
         if isinstance(known, NotFetched):
-            return self._list_by_fallback(cause=known.error.outcome)
+            return self._list_by_fallback(key, cause=known.error.outcome)
         return self._listed(known)
 
     def list_held(self, key: EntityKey) -> ListAnswer | None:
         """The list as far as memory knows it, at once and from any thread; None: `list` must find it."""
         if not key.customer_id:
-            return self._list_by_fallback(cause=self._note_invalid("customer_id"))
+            return self._list_by_fallback(key, cause=self._note_invalid("customer_id"))
         known = self._know_held(key, _is_any_expired)
         return None if known is None else self._listed(known)
 
     def _decided(self, query: Query, known: Lookup, *, trail: Trail) -> Answer:
+        override = self._overrides.find(query)
+        if override is not None:
+            return self._overridden(query, override, known, trail=trail)
         rules, now_ms = self._rules.current(), self._clock.now_ms()
         trail.note(Rule.DATA)
         decision = evaluate(known.cached.entity, query, rules=rules, now_ms=now_ms, trail=trail)
@@ -154,9 +161,24 @@ class EntitlementReader:
             self._count_fallback(query.feature_id, cause="no_match")
         return Answer(decision=decision, provenance=self._provenance(known, decision), known=known)
 
+    def _overridden(self, query: Query, override: Override, known: Lookup | None, *, trail: Trail) -> Answer:
+        entity = NOTHING_KNOWN if known is None else known.cached.entity
+        now_ms = self._clock.now_ms()
+        decision = decide_by_override(entity, query, override, now_ms=now_ms, trail=trail)
+        metrics.OVERRIDE_ANSWERS.labels("granted" if decision.has_access else "denied").inc()
+        if known is None:
+            return Answer(decision=decision, provenance=Provenance(source=Source.OVERRIDE))
+        provenance = replace(self._provenance(known, decision), source=Source.OVERRIDE)
+        return Answer(decision=decision, provenance=provenance, known=known)
+
     def _listed(self, known: Lookup) -> ListAnswer:
-        entitlements = evaluate_list(known.cached.entity, now_ms=self._clock.now_ms())
+        entity, now_ms = known.cached.entity, self._clock.now_ms()
+        entitlements = evaluate_list(entity, now_ms=now_ms)
         provenance = self._provenance(known, *entitlements.decisions)
+        overrides = self._overrides.of(known.key)
+        if overrides:
+            entitlements = overridden_list(entitlements, entity, overrides, now_ms=now_ms)
+            provenance = replace(provenance, source=Source.OVERRIDE)
         return ListAnswer(entitlements=entitlements, provenance=provenance, known=known)
 
     def _know_held(self, key: EntityKey, is_expired: "IsExpired") -> Lookup | None:
@@ -219,15 +241,22 @@ class EntitlementReader:
         return Provenance(source=known.source, state=state, age_ms=age_ms)
 
     def _check_by_fallback(self, query: Query, *, cause: str, trail: Trail) -> Answer:
+        override = self._overrides.find(query)
+        if override is not None:
+            return self._overridden(query, override, None, trail=trail)
         self._count_fallback(query.feature_id, cause=cause)
         decision = decide_by_fallback(query, rules=self._rules.current(), trail=trail)
         return Answer(decision=decision, provenance=_nothing_held(cause))
 
-    def _list_by_fallback(self, *, cause: str) -> ListAnswer:
+    def _list_by_fallback(self, key: EntityKey, *, cause: str) -> ListAnswer:
         self._count_fallback(OTHER_FEATURE, cause=cause)
-        return ListAnswer(
-            entitlements=list_by_fallback(rules=self._rules.current()), provenance=_nothing_held(cause)
-        )
+        entitlements, provenance = list_by_fallback(rules=self._rules.current()), _nothing_held(cause)
+        overrides = self._overrides.of(key)
+        if overrides:
+            now_ms = self._clock.now_ms()
+            entitlements = overridden_list(entitlements, NOTHING_KNOWN, overrides, now_ms=now_ms)
+            provenance = Provenance(source=Source.OVERRIDE)
+        return ListAnswer(entitlements=entitlements, provenance=provenance)
 
     def _count_fallback(self, feature_id: str, *, cause: str) -> None:
         label = feature_id if feature_id in self._rules.current() else OTHER_FEATURE

@@ -4,6 +4,7 @@ from entitlements import metrics
 from entitlements.domain.cached_response import CachedResponse, ResponseKey
 from entitlements.domain.evaluation import next_boundary_ms
 from entitlements.domain.freshness import EntityState, fresh_until, state_of
+from entitlements.domain.override import Overrides
 from entitlements.domain.ports import Clock, ResponseStore, Trusted
 from entitlements.service.reader import Answer, ListAnswer
 
@@ -12,12 +13,17 @@ class ResponseCache:
     """Recalls what was answered; from any thread, without waiting.
 
     Only what was fresh is remembered, and no fallback: so a reply depends on nothing but the entity, the
-    state of the feed and the clock, and each of them ends it.
+    state of the feed and the clock, and each of them ends it. What is overridden is not remembered either.
+
+    An override that begins ends the replies of before: `StoredOverrides` first has `of` tell it, and then
+    puts another `trust` in force. A thread that decided before it and remembers after it reads the new trust
+    here and then finds the override; or it reads the old trust, with which its reply stands no more.
     """
 
-    def __init__(self, *, replies: ResponseStore, feed: Trusted, clock: Clock) -> None:
+    def __init__(self, *, replies: ResponseStore, feed: Trusted, overrides: Overrides, clock: Clock) -> None:
         self._replies = replies
         self._feed = feed
+        self._overrides = overrides
         self._clock = clock
         self._count_hit = metrics.CACHE_HITS_OF_REPLIES.count
 
@@ -43,7 +49,7 @@ class ResponseCache:
             return
         if state_of(known.cached, trust=trust, now=now) is not EntityState.FRESH:
             return
-        if any(decision.is_fallback for decision in answer.decisions):
+        if any(decision.is_fallback for decision in answer.decisions) or self._overrides.of(known.key):
             return
         reply = CachedResponse(
             message=message,

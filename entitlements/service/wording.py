@@ -11,6 +11,7 @@ from entitlements.domain.entitlement import (
 )
 from entitlements.domain.fallback import FallbackOrigin, FallbackValue
 from entitlements.domain.freshness import EntityState
+from entitlements.domain.override import Override
 from entitlements.domain.ports import Source
 from entitlements.domain.reason import AccessDeniedReason
 from entitlements.domain.steps import Rule, Step
@@ -60,6 +61,7 @@ _SOURCES = {
     Source.EDGE: "fetched from the Edge just now",
     Source.API: "fetched from the API just now",
     Source.FALLBACK: "nothing is known",
+    Source.OVERRIDE: "from an override",
     Source.OFFLINE: "from the offline configuration",
     Source.SNAPSHOT: "from the snapshot of before the restart",
 }
@@ -84,6 +86,10 @@ def headline(explanation: Explanation) -> str:
     if decision.is_fallback:
         why = step_text(steps[-2], explanation)
         return f"{verdict} by a fallback ({_ORIGINS[explanation.fallback_origin]}): {why}"
+    if decision.override is not None:
+        told = override_text(decision.override, now_ms=explanation.now_ms)
+        bound = "" if steps[-1].rule is Rule.OVERRIDE else f"; {step_text(steps[-1], explanation)}"
+        return f"{verdict} by an override: {told}{bound}"
     return f"{verdict}: {step_text(steps[-1], explanation)}"
 
 
@@ -106,6 +112,19 @@ def _question(step: Step, _: Explanation) -> str:
     return _UNUSABLE[str(step.subject)]
 
 
+def _override(step: Step, explanation: Explanation) -> str:
+    assert isinstance(step.subject, Override)  # noqa: S101 - decide_by_override passes it
+    verdict = "grants" if step.subject.has_access else "denies"
+    told = override_text(step.subject, now_ms=explanation.now_ms)
+    return f"an override {verdict}, whatever the cloud says: {told}"
+
+
+def override_text(override: Override, *, now_ms: int) -> str:
+    """Whose it is, why, and how long it lasts."""
+    left = duration_from_ms(max(override.ends_ms - now_ms, 0))
+    return f"{quoted(override.reason)}, by {override.author}, ends by itself in {left}"
+
+
 def _data(step: Step, explanation: Explanation) -> str:
     if step.reason is None:
         return provenance_text(explanation.provenance)
@@ -114,7 +133,7 @@ def _data(step: Step, explanation: Explanation) -> str:
 
 def _entitlement(step: Step, explanation: Explanation) -> str:
     name = _asked_for(explanation.query)
-    if isinstance(step.subject, str | None):
+    if isinstance(step.subject, Override | str | None):
         return f"no {name}: {REASONS[step.reason or AccessDeniedReason.UNKNOWN]}"
     text = f"{name} is known as {kind_of(step.subject).value}"
     until_ms = step.subject.valid_until_ms
@@ -124,7 +143,7 @@ def _entitlement(step: Step, explanation: Explanation) -> str:
 
 
 def _kind(step: Step, explanation: Explanation) -> str:
-    assert not isinstance(step.subject, str | None)  # noqa: S101 - evaluate passes the entitlement
+    assert not isinstance(step.subject, Override | str | None)  # noqa: S101 - evaluate passes the entitlement
     expected = explanation.query.expected_kind
     return f"it is {kind_of(step.subject).value}, but was asked for as {expected and expected.value}"
 
@@ -200,6 +219,7 @@ def _fallback(_: Step, explanation: Explanation) -> str:
 
 _TEXTS: Mapping[Rule, Callable[[Step, Explanation], str]] = {
     Rule.QUESTION: _question,
+    Rule.OVERRIDE: _override,
     Rule.DATA: _data,
     Rule.ENTITLEMENT: _entitlement,
     Rule.KIND: _kind,

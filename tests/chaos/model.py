@@ -20,6 +20,7 @@ from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
 from entitlements.domain.errors import Unreachable
 from entitlements.domain.events import EntitlementsChanged, FeedEvent, UsageChanged
 from entitlements.domain.freshness import EntityState
+from entitlements.domain.override import NO_OVERRIDES
 from entitlements.domain.ports import Source
 from entitlements.fallbacks import ConfiguredRules
 from entitlements.service.change_notifier import ChangeNotifier
@@ -162,6 +163,7 @@ class Process:
             revalidator=self.revalidator,
             feed=feed_trust,
             rules=ConfiguredRules({}),
+            overrides=NO_OVERRIDES,
             clock=clock,
         )
         self.pending.clear()

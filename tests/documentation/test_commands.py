@@ -70,6 +70,7 @@ LISTENS = "listening"
 DEMO_RUNS = "The demo runs"
 OTHER_CODES = {
     "manage.py explain customer-exhausted feature-api-calls --usage 1 --compare": 1,  # denied
+    "manage.py override end ID": 1,  # none of that id
     "manage.py outbox replay --all": 1,  # there is none
     "manage.py outbox replay --all --even-too-old": 1,
     "manage.py outbox discard --all": 1,
@@ -105,7 +106,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
     (folder / "customers.yaml").write_text("customers: {acme: {entitlementsV2: []}}")
     with RedisServer() as redis:
         redis_at = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(redis.port)}
-        shared = redis_at | {"REDIS_ENVIRONMENT_PREFIX": "documented"}
+        shared = redis_at | {"REDIS_ENVIRONMENT_PREFIX": "documented", "SIDECAR_OVERRIDES": "1"}
         async with (
             Emulator() as emulator,
             running_sidecar(emulator, tmp_path / "data", **ports, **shared) as sidecar,

@@ -26,6 +26,7 @@ MISUSED = [
     ("explain", "customer", "feature"),  # nobody listens
     ("fallbacks", "import", "missing.json"),
     ("outbox", "discard"),
+    ("override", "list"),  # SIDECAR_OVERRIDES is off
     ("probe", "health"),
     ("warm", "missing.txt"),
 ]

@@ -30,7 +30,7 @@ ENGINE = str(ROOT / "grpc_service" / "engines") + os.sep
 EXPECTED = {
     "circuits", "count-tasks", "fallback-rules", "feed", "feed-beat", "feed-following", "feed-lease",
     "health", "history",
-    "key-check", "metrics", "outbox", "rechecks", "redis-examination", "snapshot", "worker",
+    "key-check", "metrics", "outbox", "overrides", "rechecks", "redis-examination", "snapshot", "worker",
 }  # fmt: skip
 
 
@@ -73,7 +73,8 @@ def fleet(settings: Any, server: RedisServer, emulator: Emulator, tmp_path: Path
     settings.DATA_DIR = tmp_path
     variables = {"REDIS_ENVIRONMENT_PREFIX": "p", "REDIS_PORT": str(server.port)}
     snapshot = {"SIDECAR_SNAPSHOT_FILE": str(tmp_path / "snapshot"), "SIDECAR_DRAIN_SECONDS": "0"}
-    return build(load(environment_for(emulator, tmp_path, **variables, **snapshot)).config)
+    overrides = {"SIDECAR_OVERRIDES": "1"}
+    return build(load(environment_for(emulator, tmp_path, **variables, **snapshot, **overrides)).config)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -11,6 +11,7 @@ from entitlements.background import Background
 from entitlements.cache.memory import MemoryTier
 from entitlements.cache.tiers import Tiers
 from entitlements.domain.entity import Entity
+from entitlements.domain.override import NO_OVERRIDES, Overrides
 from entitlements.domain.ports import Source
 from entitlements.fallbacks import ConfiguredRules
 from entitlements.service.cache_maintenance import CacheMaintenance
@@ -49,7 +50,12 @@ class House:
     maintenance: CacheMaintenance
 
 
-def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None = None) -> House:
+def build_house(
+    *,
+    limits: FetchLimits = LIMITS,
+    rules: ConfiguredRules | None = None,
+    overrides: Overrides = NO_OVERRIDES,
+) -> House:
     clock = FakeClock()
     memory = MemoryTier(max_size_bytes=10_000_000)
     changes = ChangeNotifier()
@@ -83,6 +89,7 @@ def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None =
         revalidator=revalidator,
         feed=feed_trust,
         rules=rules,
+        overrides=overrides,
         clock=clock,
     )
     receipts = Receipts(store=store, fetcher=fetcher)
@@ -100,7 +107,7 @@ def build_house(*, limits: FetchLimits = LIMITS, rules: ConfiguredRules | None =
         revalidator=revalidator,
         feed_applier=feed_applier,
         reader=reader,
-        response_cache=ResponseCache(replies=memory, feed=feed_trust, clock=clock),
+        response_cache=ResponseCache(replies=memory, feed=feed_trust, overrides=overrides, clock=clock),
         usage_reporter=usage_reporter,
         maintenance=CacheMaintenance(api=api, store=store, clock=clock),
     )

@@ -1,0 +1,130 @@
+"""Overrides: what a person has answered instead of the cloud's word, for a bounded time."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from entitlements.domain.bounds import INT32_MAX, INT32_MIN
+from entitlements.domain.entity import EntityKey
+
+if TYPE_CHECKING:
+    from entitlements.domain.decision import Query
+
+MAX_DURATION_MS = 7 * 24 * 3_600_000
+"""No override lasts longer."""
+DEFAULT_DURATION_MS = 3_600_000
+MAX_REASON_LENGTH = 500
+MAX_TEXTS = 100
+"""Number of enum values of one override."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """One decision of a person: it begins at once, and ends at its time or when a person ends it."""
+
+    id: str
+    key: EntityKey
+    """Exactly this customer, or exactly this resource of one."""
+    feature_id: str = ""
+    currency_id: str | None = None
+    """Set when it is about a balance of credits; `feature_id` is empty then."""
+    has_access: bool
+    usage_limit: float | None = None
+    """Granted up to this usage, or this balance; None: without a limit."""
+    value: int | None = None
+    """Of a numeric feature."""
+    enum_values: tuple[str, ...] | None = None
+    """Granted for these values alone; None: for whatever is requested."""
+    reason: str
+    author: str
+    begins_ms: int
+    ends_ms: int
+    ended_ms: int | None = None
+    """When it ended; None while it runs."""
+    ended_by: str = ""
+
+    def is_about(self, query: "Query") -> bool:
+        """True when it answers this query of its customer or resource."""
+        return self.feature_id == query.feature_id and self.currency_id == query.currency_id
+
+    @property
+    def target(self) -> tuple[EntityKey, str, str | None]:
+        """What it is about: of several the latest holds."""
+        return self.key, self.feature_id, self.currency_id
+
+
+def fault_of(override: Override) -> str | None:
+    """What keeps an override from being begun, in a sentence that names the field; None: nothing."""
+    faults = (_fault_of_subject(override), _fault_of_time(override), _fault_of_terms(override))
+    return next((fault for fault in faults if fault is not None), None)
+
+
+def _fault_of_subject(override: Override) -> str | None:
+    if not override.key.customer_id:
+        return "customer must be an id"
+    if (override.feature_id == "") == (override.currency_id is None):
+        return "feature or currency must be named: one of them, not both"
+    if not override.reason.strip():
+        return "reason must be given"
+    if len(override.reason) > MAX_REASON_LENGTH:
+        return f"reason must be no longer than {MAX_REASON_LENGTH} characters"
+    return None
+
+
+def _fault_of_time(override: Override) -> str | None:
+    if not 0 < override.ends_ms - override.begins_ms <= MAX_DURATION_MS:
+        return "duration must be longer than nothing and no longer than 7 days"
+    return None
+
+
+def _fault_of_terms(override: Override) -> str | None:
+    terms = [override.usage_limit, override.value, override.enum_values]
+    given = sum(each is not None for each in terms)
+    if given and not override.has_access:
+        return "limit, value and values must be left out where access is denied"
+    if given > 1:
+        return "limit, value and values must not be given together: each is of another type of feature"
+    if override.currency_id is not None and given and override.usage_limit is None:
+        return "value and values must be left out for credits: a balance has a limit"
+    return _fault_of_numbers(override)
+
+
+def _fault_of_numbers(override: Override) -> str | None:
+    if override.usage_limit is not None and not (
+        math.isfinite(override.usage_limit) and override.usage_limit >= 0
+    ):
+        return "limit must be a number that is not below zero"
+    if override.value is not None and not INT32_MIN <= override.value <= INT32_MAX:
+        return f"value must be a whole number from {INT32_MIN} to {INT32_MAX}"
+    values = override.enum_values
+    if values is not None and not (0 < len(values) <= MAX_TEXTS and all(values)):
+        return f"values must be 1 to {MAX_TEXTS} texts that are not empty"
+    return None
+
+
+class Overrides(Protocol):
+    """The overrides in force; every method answers at once and from any thread."""
+
+    def of(self, key: EntityKey) -> Sequence[Override]:
+        """Those of one customer or resource."""
+        ...
+
+    def find(self, query: "Query") -> Override | None:
+        """The one that answers this query."""
+        ...
+
+
+class NoOverrides:
+    """None is ever in force (SIDECAR_OVERRIDES is off)."""
+
+    def of(self, _: EntityKey) -> Sequence[Override]:
+        """None."""
+        return ()
+
+    def find(self, _: "Query") -> Override | None:
+        """None."""
+        return None
+
+
+NO_OVERRIDES = NoOverrides()
