@@ -47,8 +47,23 @@ IMPORTED = (
     "entitlements.upstream.feed",
     "entitlements.upstream.graphql",
     "entitlements.upstream.transport",
+    "entitlements.outbox.outbox_file",
+    "entitlements.service.outbox_dispatcher",
+    "entitlements.service.store_and_forward",
+    "entitlements.upstream.offline_file",
+    "http_service.server",
+    "daphne.http_protocol",
+    "daphne.ws_protocol",
+    "django.contrib.sessions.backends.db",
+    "django.contrib.staticfiles.storage",
+    "django.core.handlers.asgi",
 )
-"""What each `manage.py` imports sooner or later, and needs no settings."""
+"""What each `manage.py` imports sooner or later, and needs no settings.
+
+Of Twisted what chooses no reactor: that opens descriptors, which a child has not.
+"""
+LEFT_OUT = "OpenSSL"
+"""As sidecar_project/http_server.py loads Daphne."""
 
 
 class Process(Protocol):
@@ -225,8 +240,11 @@ def main() -> None:
     """Imports, waits, and is `manage.py` in each child."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a person's Ctrl-C is the tests' to handle
     before = set(os.environ)
+    os.environ["AUTOBAHN_USE_NVX"] = "0"
+    sys.modules[LEFT_OUT] = None  # type: ignore[assignment]
     for name in IMPORTED:
         import_module(name)
+    del sys.modules[LEFT_OUT]
     told_libraries = {name: value for name, value in os.environ.items() if name not in before}
     arguments, environment = _Forking(socket.socket(fileno=int(sys.argv[1]))).next_child()
     os.environ.clear()
