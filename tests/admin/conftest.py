@@ -10,7 +10,7 @@ from playwright.async_api import Browser, async_playwright
 from pytest_asyncio import is_async_test
 
 from emulator.server import Emulator
-from tests.admin.visitor import PASSWORD, USERNAME, Visitor, visiting
+from tests.admin.visitor import PASSWORD, QUICK_LOGINS, USERNAME, Visitor, visiting
 from tests.harness import Client, SidecarProcess, client_of, running_sidecar
 
 HERE = Path(__file__).parent
@@ -61,6 +61,7 @@ async def sidecar(emulator: Emulator, tmp_path: Path, password_file: Path) -> As
         tmp_path,
         SIDECAR_ADMIN_USERNAME=USERNAME,
         SIDECAR_ADMIN_PASSWORD_FILE=str(password_file),
+        **QUICK_LOGINS,
     ) as sidecar:
         await sidecar.following()
         yield sidecar

@@ -2,15 +2,15 @@
 
 import asyncio
 import re
-import sys
 from pathlib import Path
 
 import httpx
 import pytest
 
 from emulator.server import Emulator
-from tests.admin.visitor import PASSWORD, USERNAME
-from tests.harness import ROOT, SidecarProcess, environment_for, running_sidecar
+from tests.admin.visitor import PASSWORD, QUICK_LOGINS, USERNAME
+from tests.harness import SidecarProcess, environment_for, running_sidecar
+from tests.management.command_runs import run
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -23,19 +23,9 @@ user.groups.add(Group.objects.get(name="viewers"))
 
 async def in_shell(emulator: Emulator, folder: Path, code: str) -> str:
     """What `manage.py shell` prints beside the running sidecar."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(ROOT / "manage.py"),
-        "shell",
-        "--no-imports",
-        "-c",
-        code,
-        env=environment_for(emulator, folder),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0
-    return output.decode()
+    ended = await run(environment_for(emulator, folder, **QUICK_LOGINS), "shell", "--no-imports", "-c", code)
+    assert 0 == ended.code, ended.output
+    return ended.output
 
 
 class Session:
@@ -65,7 +55,7 @@ class Session:
 
 
 async def test_nobody_can_log_in_before_somebody_is_made(emulator: Emulator, tmp_path: Path) -> None:
-    async with running_sidecar(emulator, tmp_path) as sidecar:
+    async with running_sidecar(emulator, tmp_path, **QUICK_LOGINS) as sidecar:
         for username, password in (("admin", "admin"), ("admin", ""), ("stigg", "stigg")):
             answer = await Session(sidecar).log_in(username, password)
             assert 200 == answer.status_code

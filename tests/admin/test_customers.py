@@ -9,7 +9,7 @@ from playwright.async_api import expect
 
 from emulator.server import Emulator
 from tests.admin.test_access import ADD_VIEWER, Session, in_shell
-from tests.admin.visitor import Visitor
+from tests.admin.visitor import QUICK_LOGINS, Visitor
 from tests.cloud_states import boolean_state, metered_state
 from tests.harness import Client, SidecarProcess, client_of, is_granted, running_sidecar, usage_of
 from tests.redis_server import RedisServer
@@ -79,13 +79,6 @@ async def test_no_name_of_the_cloud_becomes_markup(
         emulator.state.put(hostile, state, push=False)
         assert await is_granted(client, hostile, hostile)
     page = visitor.page
-    dialogs: list[str] = []
-
-    async def note(dialog: Any) -> None:
-        dialogs.append(dialog.message)
-        await dialog.dismiss()
-
-    page.on("dialog", note)
     await visitor.open(PLACE)
     links = page.locator("table a")
     assert len(HOSTILE) == await links.count()
@@ -96,7 +89,7 @@ async def test_no_name_of_the_cloud_becomes_markup(
         assert "<b>name</b>" in shown, hostile
         assert hostile.split()[0].strip("\x00\u202e") in shown.replace("\u202e", ""), hostile
         assert 0 == await page.locator("main b, #content b, #content script, #content img").count()
-    assert [] == dialogs
+    assert [] == visitor.dialogs
 
 
 async def test_a_viewer_sees_customers_and_may_not_act(
@@ -160,6 +153,7 @@ async def test_redis_is_shown_and_acted_upon(emulator: Emulator, tmp_path: Path,
     variables = {
         "SIDECAR_ADMIN_USERNAME": "on-call",
         "SIDECAR_ADMIN_PASSWORD_FILE": str(password_file),
+        **QUICK_LOGINS,
         "REDIS_ENVIRONMENT_PREFIX": "production",
     }
     with RedisServer() as redis:

@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from emulator.server import Emulator
-from tests.admin.visitor import USERNAME, Visitor, visiting
+from tests.admin.visitor import QUICK_LOGINS, USERNAME, Visitor, visiting
 from tests.cloud_states import boolean_state, metered_state
 from tests.harness import Client, SidecarProcess, client_of, running_sidecar, usage_of
 from tests.redis_server import RedisServer
@@ -89,6 +89,7 @@ async def test_with_redis_the_page_says_whose_memory_is_explained(
             "REDIS_ENVIRONMENT_PREFIX": "explained",
             "SIDECAR_ADMIN_USERNAME": USERNAME,
             "SIDECAR_ADMIN_PASSWORD_FILE": str(password_file),
+            **QUICK_LOGINS,
         }
         emulator.state.put("a", metered_state(usage=105, limit=100), push=False)
         async with running_sidecar(emulator, tmp_path / "one", **variables) as one:
@@ -131,8 +132,6 @@ async def test_a_question_can_be_narrowed(emulator: Emulator, visitor: Visitor) 
 @pytest.mark.parametrize("text", HOSTILE)
 async def test_no_id_injects_markup(emulator: Emulator, visitor: Visitor, text: str) -> None:
     """It is shown as it is, and nothing of it runs; the console stays silent."""
-    dialogs: list[str] = []
-    visitor.page.on("dialog", lambda dialog: dialogs.append(dialog.message))
     emulator.state.put(text, boolean_state(feature_id=text), push=False)
 
     await visitor.open(explain_path(customer=text, feature=text, compare="on"))
@@ -142,7 +141,7 @@ async def test_no_id_injects_markup(emulator: Emulator, visitor: Visitor, text: 
     await visitor.open(explain_path(customer=text, feature=f"{text} of none"))
     await expect(visitor.page.get_by_role("status")).to_contain_text("of none")
     assert 0 == await visitor.page.locator("img[src=x], main script, #content script").count()
-    assert [] == dialogs
+    assert [] == visitor.dialogs
 
 
 async def test_a_stranger_is_not_told(browser: Browser, sidecar: SidecarProcess) -> None:

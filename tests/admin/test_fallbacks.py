@@ -14,7 +14,7 @@ from entitlements.admin.fallbacks import effective, terms_of
 from entitlements.domain.fallback import FallbackOrigin, FallbackValue
 from entitlements.models import FallbackRule
 from grpc_service.generated import sidecar_pb2 as pb
-from tests.admin.visitor import USERNAME, Visitor
+from tests.admin.visitor import QUICK_LOGINS, USERNAME, Visitor
 from tests.cloud_states import boolean_state
 from tests.harness import CALL_SECONDS, Client, SidecarProcess, running_sidecar
 
@@ -33,6 +33,7 @@ async def sidecar(emulator: Emulator, tmp_path: Path, password_file: Path) -> As
         tmp_path,
         SIDECAR_ADMIN_USERNAME=USERNAME,
         SIDECAR_ADMIN_PASSWORD_FILE=str(password_file),
+        **QUICK_LOGINS,
         ENTITLEMENTS_FALLBACK=json.dumps(environment),
     ) as sidecar:
         await sidecar.following()

@@ -3,12 +3,13 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, ConsoleMessage, Dialog, Error, Page, Request
 
 USERNAME = "on-call"
 PASSWORD = "correct horse battery staple"
+QUICK_LOGINS = {"DJANGO_SETTINGS_MODULE": "tests.quick_logins"}
+"""Variables of a sidecar that checks a password in no time."""
 WIDE, PHONE = (1280, 900), (390, 844)
 
 
@@ -19,6 +20,8 @@ class Visitor:
     page: Page
     address: str
     complaints: list[str] = field(default_factory=list)
+    dialogs: list[str] = field(default_factory=list)
+    """What boxes said that a script opened; they are dismissed."""
 
     async def open(self, path: str) -> None:
         """Goes to a path of the sidecar."""
@@ -35,30 +38,59 @@ class Visitor:
         """What the page says."""
         return await self.page.inner_text("body")
 
+    def hear_console(self, line: ConsoleMessage) -> None:
+        """Errors alone are complaints."""
+        if line.type == "error":
+            self.complaints.append(line.text)
+
+    def hear_error(self, error: Error) -> None:
+        """What a script did not catch."""
+        self.complaints.append(str(error))
+
+    def hear_request(self, request: Request) -> None:
+        """Whatever comes from elsewhere is a complaint."""
+        if not request.url.startswith((self.address, "data:", "blob:")):
+            self.complaints.append(request.url)
+
+    async def hear_dialog(self, dialog: Dialog) -> None:
+        """Nobody sees it."""
+        self.dialogs.append(dialog.message)
+        await dialog.dismiss()
+
 
 @asynccontextmanager
-async def visiting(
-    browser: Browser, port: int, *, size: tuple[int, int] = WIDE, dark: bool = False, **options: Any
-) -> AsyncIterator[Visitor]:
-    """A visitor; leaving fails when the console told of an error, or a file came from elsewhere."""
-    context = await browser.new_context(
-        viewport={"width": size[0], "height": size[1]},
-        color_scheme="dark" if dark else "light",
-        **options,
-    )
-    page = await context.new_page()
+async def visiting(browser: Browser, port: int) -> AsyncIterator[Visitor]:
+    """A visitor; leaving fails when the console told of an error, or a file came from elsewhere.
+
+    All visitors sit at one tab, one after the other: a new one costs a second of CPU before its first page.
+    """
+    page = await _tab(browser)
     visitor = Visitor(page=page, address=f"http://localhost:{port}")
-    complaints = visitor.complaints
-    page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on(
-        "request",
-        lambda request: (
-            None
-            if request.url.startswith((visitor.address, "data:", "blob:"))
-            else complaints.append(request.url)
-        ),
-    )
-    yield visitor
-    await context.close()
-    assert not complaints, complaints
+    heard = {
+        "console": visitor.hear_console,
+        "pageerror": visitor.hear_error,
+        "request": visitor.hear_request,
+        "dialog": visitor.hear_dialog,
+    }
+    for event, hear in heard.items():
+        page.on(event, hear)  # type: ignore[call-overload]  # one overload for each event
+    try:
+        yield visitor
+    finally:
+        for event, hear in heard.items():
+            page.remove_listener(event, hear)
+        await page.goto("about:blank")
+        await page.context.clear_cookies()
+    assert not visitor.complaints, visitor.complaints
+
+
+async def _tab(browser: Browser) -> Page:
+    """The one tab, as wide as a desk and in the light."""
+    size = {"width": WIDE[0], "height": WIDE[1]}
+    if not browser.contexts:
+        context = await browser.new_context()
+        await context.new_page()
+    (page,) = browser.contexts[0].pages
+    await page.set_viewport_size(size)  # type: ignore[arg-type]  # a dictionary of these two
+    await page.emulate_media(color_scheme="light")
+    return page
