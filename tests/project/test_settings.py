@@ -2,8 +2,6 @@
 
 import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,57 +9,46 @@ import pytest
 from emulator.server import Emulator
 from sidecar_project import settings
 from tests.cloud_states import boolean_state
-from tests.harness import ROOT, check, client_of, environment_for, running_sidecar
+from tests.harness import check, client_of, environment_for, running_sidecar
 from tests.management.command_runs import run
 
-PRINT = """
-import os
-os.environ["DJANGO_SETTINGS_MODULE"] = "sidecar_project.settings"
-from django.conf import settings
-print({})
-"""
+
+async def printed(expression: str, folder: Path, **variables: str) -> str:
+    code = f"from django.conf import settings; print({expression})"
+    environment = environment_for(None, folder, **({"OFFLINE": "1"} | variables))
+    ended = await run(environment, "shell", "--no-imports", "-c", code)
+    assert 0 == ended.code, ended.output
+    return ended.output.splitlines()[-1]
 
 
-def printed(expression: str, folder: Path, **variables: str) -> str:
-    given = {"OFFLINE": "1"} | variables
-    return subprocess.run(  # noqa: S603 - our own code
-        [sys.executable, "-c", PRINT.format(expression)],
-        env=environment_for(None, folder, **given),
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
-
-
-def test_the_secret_key_is_made_once_and_kept_private(tmp_path: Path) -> None:
-    first, second = (printed("settings.SECRET_KEY", tmp_path) for _ in range(2))
+async def test_the_secret_key_is_made_once_and_kept_private(tmp_path: Path) -> None:
+    first, second = [await printed("settings.SECRET_KEY", tmp_path) for _ in range(2)]
 
     file = tmp_path / "secret-key"
     assert first == second == file.read_text()
     assert 0o600 == stat.S_IMODE(file.stat().st_mode)
     assert len(first) >= 50
-    assert ["secret-key"] == [each.name for each in tmp_path.iterdir()]
+    assert ["secret-key"] == os.listdir(tmp_path)
 
 
-def test_two_folders_have_two_keys(tmp_path: Path) -> None:
-    keys = {printed("settings.SECRET_KEY", tmp_path / name) for name in ("a", "b")}
+async def test_two_folders_have_two_keys(tmp_path: Path) -> None:
+    keys = {await printed("settings.SECRET_KEY", tmp_path / name) for name in ("a", "b")}
 
     assert len(keys) == 2
 
 
-def test_redis_is_there_when_its_prefix_is(tmp_path: Path) -> None:
+async def test_redis_is_there_when_its_prefix_is(tmp_path: Path) -> None:
     expression = "sorted(settings.CACHES), sorted(settings.CHANNEL_LAYERS)"
 
-    without = printed(expression, tmp_path)
-    with_prefix = printed(expression, tmp_path, REDIS_ENVIRONMENT_PREFIX="p")
+    without = await printed(expression, tmp_path)
+    with_prefix = await printed(expression, tmp_path, REDIS_ENVIRONMENT_PREFIX="p")
 
     assert "['default'] ['default']" == without
     assert "['default', 'redis'] ['default', 'shared']" == with_prefix
 
 
-def test_debug_is_off_and_cookies_are_secure(tmp_path: Path) -> None:
-    assert "False True True" == printed(
+async def test_debug_is_off_and_cookies_are_secure(tmp_path: Path) -> None:
+    assert "False True True" == await printed(
         "settings.DEBUG, settings.SESSION_COOKIE_SECURE, settings.CSRF_COOKIE_SECURE", tmp_path
     )
 
@@ -128,13 +115,13 @@ async def test_what_is_not_needed_keeps_nobody_from_starting(emulator: Emulator,
     assert (0, 0) == (asked.code, examined.code), asked.output + examined.output
 
 
-def test_replicas_sign_with_the_key_they_are_given(tmp_path: Path) -> None:
+async def test_replicas_sign_with_the_key_they_are_given(tmp_path: Path) -> None:
     """With one of its own, each logged out whom the other had logged in."""
     file = tmp_path / "key"
     file.write_text("a shared key, of letters as random as they may be 1234567890\n")
 
     keys = {
-        printed("settings.SECRET_KEY", tmp_path / name, SIDECAR_SECRET_KEY_FILE=str(file))
+        await printed("settings.SECRET_KEY", tmp_path / name, SIDECAR_SECRET_KEY_FILE=str(file))
         for name in ("a", "b")
     }
 
@@ -144,19 +131,21 @@ def test_replicas_sign_with_the_key_they_are_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"OFFLINE": "0"}, {"GRPC_PORT": "http"}, {"LOG_LEVEL": "loud", "WS_URL": "x", "OFFLINE": "0"}]
 )
-def test_what_can_be_used_of_an_environment_is_in_force_for_commands(
+async def test_what_can_be_used_of_an_environment_is_in_force_for_commands(
     tmp_path: Path, wrong: dict[str, str]
 ) -> None:
     """A missing key had every other variable replaced, so that commands worked on another folder."""
-    told = printed("settings.DATA_DIR, settings.SIDECAR.config.redis_host", tmp_path, REDIS_HOST="r", **wrong)
+    told = await printed(
+        "settings.DATA_DIR, settings.SIDECAR.config.redis_host", tmp_path, REDIS_HOST="r", **wrong
+    )
 
     assert f"{tmp_path!r} r".replace(repr(tmp_path), str(tmp_path)) == told
 
 
-def test_a_database_that_says_nothing_is_not_waited_for_without_end(tmp_path: Path) -> None:
+async def test_a_database_that_says_nothing_is_not_waited_for_without_end(tmp_path: Path) -> None:
     expression = "settings.DATABASES['default']['OPTIONS']"
 
-    default = printed(expression, tmp_path, DATABASE_URL="postgres://db/sidecar")
-    given = printed(expression, tmp_path, DATABASE_URL="postgresql://db/sidecar?connect_timeout=9")
+    default = await printed(expression, tmp_path, DATABASE_URL="postgres://db/sidecar")
+    given = await printed(expression, tmp_path, DATABASE_URL="postgresql://db/sidecar?connect_timeout=9")
 
     assert ("{'connect_timeout': 5}", "{'connect_timeout': 9}") == (default, given)
