@@ -198,6 +198,9 @@ class _Forking:
                 if not packet:
                     self._end()
                 if self._fork(*descriptors) == 0:
+                    # Left to the garbage collector, they would close their numbers when those are another's.
+                    self._selector.close()
+                    self._requests.close()
                     return _child_of(json.loads(packet), descriptors[0])
 
     def _fork(self, output: int, tells: int) -> int:
