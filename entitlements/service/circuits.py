@@ -19,6 +19,7 @@ from entitlements.domain.errors import (
     Rejected,
     Throttled,
     TooLarge,
+    Unreachable,
     UpstreamError,
 )
 from entitlements.domain.ports import Clock, Source
@@ -58,6 +59,9 @@ class Circuits:
         """
         self._doubt_key = doubt_key
         self._breakers = {source: Breaker() for source in sources}
+        self._answered_at = dict.fromkeys(sources, float("-inf"))
+        """When each told of an entity last. What was asked before, and was not answered in time, was one of a
+        crowd of ours: a source that is down answers nobody."""
         self._closed_at = dict.fromkeys(sources, float("-inf"))
         """When each closed last. A failure of what began before is old news: as an outage ends, dozens of
         fetches still run into their time-outs, and would open the circuit of a source that is well."""
@@ -87,6 +91,7 @@ class Circuits:
         """An entity was fetched from it."""
         before = self._breakers[source].state
         self._breakers[source].succeeded()
+        self._answered_at[source] = self._clock.monotonic()
         self._note_closing(source, was=before)
         self._outages.answered(source, was=before)
 
@@ -114,11 +119,17 @@ class Circuits:
         """It failed to answer about an entity, which it was asked at that moment; None: about none."""
         breaker = self._breakers[source]
         before = breaker.state
-        if before is BreakerState.CLOSED and began_at < self._closed_at[source]:
+        if before is BreakerState.CLOSED and self._is_old_news(source, error, began_at):
             return
         self._note(breaker, error, key)
         self._note_closing(source, was=before)
         self._outages.failed(source, error, was=before, now=breaker.state)
+
+    def _is_old_news(self, source: Source, error: UpstreamError, began_at: float) -> bool:
+        """True where the source has shown since that it is well."""
+        if began_at < self._closed_at[source]:
+            return True
+        return isinstance(error, Unreachable) and began_at < self._answered_at[source]
 
     def abandoned(self, source: Source) -> None:
         """A question was given up without an outcome."""

@@ -47,7 +47,7 @@ TURN_SECONDS = 2.0
 """So long a fetch waits for another process that fetches the same entity; then it fetches as well."""
 TURN_SHARE = 0.4
 """Of its budget it waits no larger part, so that it can still fetch."""
-QUEUE_BUDGETS = 2
+QUEUE_BUDGETS = 6
 """While the cloud answers others, a fetch waits for a slot no longer than this many budgets, and that is no
 part of its budget: a start with thousands of cold customers is our own crowd, and no failure of the cloud."""
 LONELY_SECONDS = 2.0
@@ -320,6 +320,9 @@ class EntityFetcher:
 
     async def _take_slot(self, began_at: float, *, within_seconds: float) -> None:
         """Waits longer than given only while the cloud answers others: then our own crowd is before it."""
+        if not self._slots.locked():
+            await self._slots.acquire()
+            return
         loop = asyncio.get_running_loop()
 
         def judge() -> None:

@@ -26,6 +26,7 @@ from entitlements.domain.errors import (
 )
 from entitlements.domain.ports import Clock
 from entitlements.json_fields import decoded
+from entitlements.upstream.deadline import within
 from entitlements.upstream.errors import error_of_errors, error_of_exception, error_of_status
 from entitlements.upstream.json_values import JsonObject
 from entitlements.upstream.shares import Share
@@ -39,6 +40,8 @@ STATUSES_OF_CONTENT = frozenset({400, 413, 422})
 """What a status says of what was sent, also where a gateway on the way says it without the API."""
 GZIP = 16 + zlib.MAX_WBITS
 """zlib's word for that form."""
+PUNCTUAL_SHARE = 0.9
+"""A request that had less than this part of its time when it was sent was kept waiting by us."""
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 2.0
 """Between two attempts (contract/upstream.md: exponential up to 2 s)."""
@@ -124,12 +127,17 @@ class Exchange:
             raise error or Garbled(self.transport, f"answered with status {response.status_code}")
 
     async def _send(self, method: str, url: str, *, timeout_seconds: float, **content: Any) -> JsonObject:
-        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
         async with self._share.slot(within_seconds=timeout_seconds):
+            waited_seconds = loop.time() - began_at
             try:
-                async with asyncio.timeout_at(deadline):
+                async with within(timeout_seconds - waited_seconds):
                     return await self._ask(httpx.Request(method, url, **content))
             except (httpx.HTTPError, OSError, TimeoutError, httpx.InvalidURL, zlib.error) as exception:
+                was_late = waited_seconds > timeout_seconds * (1 - PUNCTUAL_SHARE)
+                if was_late and isinstance(exception, TimeoutError):
+                    raise Busy(self.transport) from exception
                 raise error_of_exception(self.transport, exception) from exception
 
     async def _ask(self, request: httpx.Request) -> JsonObject:
@@ -254,22 +262,15 @@ async def retrying(
     if budget_seconds <= 0:
         raise Unreachable(transport, "did not answer in time")
 
-    async def first_success() -> Result:
-        for number in count(1):
-            try:
-                return await attempt(min(attempt_timeout_seconds, deadline - loop.time()))
-            except UpstreamError as error:
-                pause = _pause_after(error, number)
-                if number == attempts or loop.time() + pause >= deadline:
-                    raise
-            await asyncio.sleep(pause)
-        raise AssertionError  # the loop returns or raises
-
-    try:
-        async with asyncio.timeout_at(deadline):
-            return await first_success()
-    except TimeoutError as exception:
-        raise Unreachable(transport, "did not answer in time") from exception
+    for number in count(1):
+        try:
+            return await attempt(min(attempt_timeout_seconds, deadline - loop.time()))
+        except UpstreamError as error:
+            pause = _pause_after(error, number)
+            if number == attempts or loop.time() + pause >= deadline:
+                raise
+        await asyncio.sleep(pause)
+    raise AssertionError  # the loop returns or raises
 
 
 def _pause_after(error: UpstreamError, number: int) -> float:

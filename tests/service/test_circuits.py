@@ -139,6 +139,48 @@ def test_our_own_slowness_is_not_the_sources() -> None:
     assert BreakerState.CLOSED is circuits.states[Source.EDGE]
 
 
+@pytest.mark.parametrize(
+    ("answered_after_seconds", "state"),
+    [(None, BreakerState.OPEN), (-1.0, BreakerState.OPEN), (1.0, BreakerState.CLOSED)],
+)
+def test_a_crowd_that_is_answered_slowly_does_not_open_it(
+    answered_after_seconds: float | None, state: BreakerState
+) -> None:
+    """All are asked at the same moment: some are answered, the others not in time."""
+    clock = FakeClock()
+    circuits = a_circuit(clock)
+    if answered_after_seconds == -1.0:
+        circuits.succeeded(Source.EDGE)
+        clock.advance(1)
+    began_at = clock.monotonic()
+    if answered_after_seconds == 1.0:
+        clock.advance(1)
+        circuits.succeeded(Source.EDGE)
+    clock.advance(1)
+
+    for number in range(200):
+        circuits.failed(Source.EDGE, Unreachable("edge"), key=EntityKey(str(number)), began_at=began_at)
+
+    assert state is circuits.states[Source.EDGE]
+
+
+def test_a_source_that_died_in_a_crowd_opens_it_with_the_next_that_are_asked() -> None:
+    clock = FakeClock()
+    circuits = a_circuit(clock)
+    died_at = clock.monotonic()
+    clock.advance(0.1)
+    circuits.succeeded(Source.EDGE)
+    clock.advance(2)
+    for number in range(100):
+        circuits.failed(Source.EDGE, Unreachable("edge"), key=EntityKey(str(number)), began_at=died_at)
+    of_the_crowd = circuits.states[Source.EDGE]
+
+    for number in range(FAILURES_TO_OPEN):
+        circuits.failed(Source.EDGE, Unreachable("edge"), key=EntityKey(str(number)), began_at=died_at + 1)
+
+    assert [BreakerState.CLOSED, BreakerState.OPEN] == [of_the_crowd, circuits.states[Source.EDGE]]
+
+
 def test_a_refused_key_opens_it_at_once_and_a_403_has_the_key_checked() -> None:
     doubts: list[None] = []
     circuits = Circuits([Source.EDGE], clock=FakeClock(), doubt_key=lambda: doubts.append(None))

@@ -6,13 +6,15 @@ import pytest
 
 from emulator.server import Emulator
 from entitlements.domain.entity import EntityKey
-from entitlements.domain.errors import Busy, Unreachable
+from entitlements.domain.errors import Busy, Unreachable, UpstreamError
 from entitlements.upstream import shares
 from entitlements.upstream.edge import EdgeSource
+from entitlements.upstream.exchange import Exchange
 from entitlements.upstream.graphql import GraphqlApi
 from tests.builders import a_report
 from tests.cloud_states import boolean_state
-from tests.upstream.parts import a_share
+from tests.fakes import FakeClock
+from tests.upstream.parts import a_share, a_transport
 
 
 async def test_writes_that_hang_stop_no_read(emulator: Emulator, api: GraphqlApi, edge: EdgeSource) -> None:
@@ -75,3 +77,24 @@ async def test_so_many_may_wait_and_no_more(monkeypatch: pytest.MonkeyPatch) -> 
         await asyncio.sleep(0)
 
     await asyncio.gather(*waiting)
+
+
+async def test_a_request_that_waited_for_most_of_its_time_is_no_failure_of_the_cloud(
+    emulator: Emulator,
+) -> None:
+    """It was sent in the end, and there was too little time left to be answered in."""
+    emulator.faults.set("edge", "hang")
+    share, url = a_share(at_a_time=1), f"{emulator.edge_url}/v1/c/c/entitlements-state.json"
+    async with a_transport() as http:
+        exchange = Exchange(http, transport="edge", clock=FakeClock(), share=share)
+
+        async def ask(seconds: float) -> type[UpstreamError] | None:
+            try:
+                await exchange.data("GET", url, timeout_seconds=seconds)
+            except UpstreamError as error:
+                return type(error)
+            return None
+
+        outcomes = await asyncio.gather(ask(0.3), ask(0.5))
+
+    assert (Unreachable, Busy) == tuple(outcomes)
