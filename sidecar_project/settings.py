@@ -109,7 +109,13 @@ def _path(file: Path | None) -> str | None:
     return None if file is None else str(file)
 
 
+def _host_ports(addresses: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
+    parts = (each.rpartition(":") for each in addresses)
+    return tuple((host.strip("[]"), int(port)) for host, _, port in parts)
+
+
 def _redis_address(config: SidecarConfig) -> RedisAddress:
+    nodes = config.sidecar_redis_nodes or (f"{config.redis_host}:{config.redis_port}",)
     return RedisAddress(
         host=config.redis_host,
         port=config.redis_port,
@@ -121,6 +127,11 @@ def _redis_address(config: SidecarConfig) -> RedisAddress:
         tls_ca_file=_path(config.sidecar_redis_ca_file),
         tls_cert_file=_path(config.sidecar_redis_cert_file),
         tls_key_file=_path(config.sidecar_redis_key_file),
+        nodes=_host_ports(nodes) if config.sidecar_redis_mode == "cluster" else (),
+        sentinels=_host_ports(config.sidecar_redis_sentinels),
+        sentinel_master=config.sidecar_redis_sentinel_master or "",
+        sentinel_username=_shown(config.sidecar_redis_sentinel_username),
+        sentinel_password=_shown(config.sidecar_redis_sentinel_password),
     )
 
 

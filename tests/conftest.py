@@ -8,6 +8,7 @@ import pytest
 
 from emulator.server import Emulator
 from tests.harness import Client, SidecarProcess, client_of, running_sidecar
+from tests.redis_fleet import ClusterFleet
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,3 +41,16 @@ async def client(sidecar: SidecarProcess) -> AsyncIterator[Client]:
     """A grpcio client of it."""
     async with client_of(sidecar) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def cluster_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterFleet]:
+    with ClusterFleet(tmp_path_factory.mktemp("cluster"), replicas=False) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def cluster(cluster_fleet: ClusterFleet) -> ClusterFleet:
+    """A Cluster that is empty, and that a test leaves running."""
+    cluster_fleet.empty()
+    return cluster_fleet

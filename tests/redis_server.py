@@ -11,6 +11,7 @@ import socket
 import socketserver
 import ssl
 import subprocess
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -31,14 +32,24 @@ class RedisServer:
     """One redis-server process that keeps nothing on disk; started by `start`, ended by `stop`."""
 
     def __init__(
-        self, *options: str, password: str | None = None, program: str | None = None, tls: bool = False
+        self,
+        *options: str,
+        password: str | None = None,
+        program: str | None = None,
+        tls: bool = False,
+        port: int | None = None,
+        sentinel_file: Path | None = None,
     ) -> None:
-        self.port = free_port()
+        self.port = port or free_port()
+        self._sentinel_file = sentinel_file
         self._program = program or binary()
         self._tls = tls
         self.password = password
-        self._options = [*options, *(["--requirepass", password] if password else [])]
+        if sentinel_file is None:
+            options = ("--save", "", *options, *(["--requirepass", password] if password else []))
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> "RedisServer":
         self.start()
@@ -53,9 +64,11 @@ class RedisServer:
 
     def start(self) -> None:
         """Starts it, empty, on the port it always has."""
+        self._folder = tempfile.TemporaryDirectory()  # else it would find what a replica wrote where we are
         self._process = subprocess.Popen(  # noqa: S603  the binary of our own
-            [self._program, *self._listens(), "--bind", "127.0.0.1", "--save", "", *self._options],
+            [self._program, *self._sentinel(), *self._listens(), "--bind", "127.0.0.1", *self._options],
             stdout=subprocess.DEVNULL,
+            cwd=self._folder.name,
         )
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
@@ -70,6 +83,9 @@ class RedisServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
 
     def pause(self) -> None:
         """It keeps its connections and answers nothing."""
@@ -92,6 +108,14 @@ class RedisServer:
     def texts(self) -> dict[str, str | None]:
         """Everything that it holds."""
         return {name.decode(): self.text(name.decode()) for name in self.command("KEYS", "*")}
+
+    @property
+    def is_running(self) -> bool:
+        """False before its start, and once it was killed."""
+        return self._process is not None
+
+    def _sentinel(self) -> list[str]:
+        return [] if self._sentinel_file is None else [str(self._sentinel_file), "--sentinel"]
 
     def _listens(self) -> list[str]:
         return ["--port", "0", "--tls-port", str(self.port)] if self._tls else ["--port", str(self.port)]

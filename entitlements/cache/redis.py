@@ -25,9 +25,11 @@ from entitlements.domain.ports import Clock, FetchClaim
 from entitlements.json_fields import Malformed, Unwritable
 from entitlements.rate_limited_log import RateLimitedLog
 from entitlements.redis.clocks import TwoClocks
-from entitlements.redis.connection import UNAVAILABLE, Client, RedisConnection, values_of
+from entitlements.redis.connection import UNAVAILABLE, Client, RedisConnection, Unavailable, values_of
 from entitlements.redis.fetch_lock import release_of
 from entitlements.redis.keys import KeySpace, customer_of, raw, timestamp_of
+from entitlements.redis.nodes import node_name
+from entitlements.redis.scanning import scan_page
 from entitlements.redis.scripts import Settled, Write, replace_usage, write_newest
 
 _Answer = TypeVar("_Answer")
@@ -62,7 +64,8 @@ class RedisTier:
         self._keys = keys
         self._clock = clock
         self._ttl_seconds = ttl_seconds
-        self._clocks = TwoClocks(clock.monotonic)
+        self._clocks: dict[str, TwoClocks] = {}
+        """By node: each has a clock of its own, and its scripts look at that."""
         self._likely = LikelyUsages()
         self._occasional = RateLimitedLog(logger, clock.monotonic)
         self.dropped_writes = 0
@@ -81,8 +84,11 @@ class RedisTier:
         """
         if self._is_left_out(key):
             return Miss.ABSENT
-        found = await self._connection.run(
-            lambda client: read_entity(client, self._keys, key, likely=self._likely, clocks=self._clocks)
+        found = await self._run(
+            key,
+            lambda client: read_entity(
+                client, self._keys, key, likely=self._likely, clocks=self._clocks_for(client, key)
+            ),
         )
         if found is UNAVAILABLE:
             return Miss.UNAVAILABLE
@@ -101,13 +107,13 @@ class RedisTier:
         A claim is given back along with it.
         """
         if not self._is_left_out(key):
-            await self._write(lambda client: self._store(client, key, cached, claim))
+            await self._write(key, lambda client: self._store(client, key, cached, claim))
 
     async def apply_usage(self, key: EntityKey, update: UsageUpdate) -> bool:
         """Moves one meter of an entity that Redis holds; False when it does not, or knows a newer state."""
         if self._is_left_out(key):
             return False
-        return await self._write(lambda client: self._apply_usage(client, key, update)) is True
+        return await self._write(key, lambda client: self._apply_usage(client, key, update)) is True
 
     async def drop(self, key: EntityKey) -> None:
         """Forgets an entity; its usages stay for the next one, under their own timestamps."""
@@ -115,7 +121,7 @@ class RedisTier:
             return
         documents = (self._keys.entity(key), self._keys.metadata(key))
         names = [raw(name) for document in documents for name in (document, timestamp_of(document))]
-        await self._write(lambda client: client.delete(*names))
+        await self._write(key, lambda client: client.delete(*names))
 
     async def page_of_keys(
         self, cursor: int, *, containing: str = "", names: int = KEYS_PER_PAGE
@@ -130,10 +136,7 @@ class RedisTier:
         An id that looks like a part of the layout may be listed wrongly: `get` says what is there.
         """
         answer = await self._connection.run(
-            lambda client: cast(
-                "tuple[int, list[bytes]]",
-                client.scan(cursor, match=self._keys.entities_with(containing), count=names),
-            )
+            lambda client: scan_page(client, cursor, match=self._keys.entities_with(containing), count=names)
         )
         if answer is UNAVAILABLE:
             return None
@@ -153,10 +156,18 @@ class RedisTier:
         answer = await self._connection.run(lengths)
         return [None] * len(keys) if answer is UNAVAILABLE else answer
 
-    async def _write(self, work: Callable[[Client], _Answer]) -> _Answer | None:
+    async def _run(self, key: EntityKey, work: Callable[[Client], _Answer]) -> _Answer | Unavailable:
+        return await self._connection.run(work, key=self._keys.entity(key))
+
+    def _clocks_for(self, client: Client, key: EntityKey) -> TwoClocks:
+        name = node_name(client, raw(self._keys.entity(key)))
+        clocks = self._clocks.get(name)
+        return clocks or self._clocks.setdefault(name, TwoClocks(self._clock.monotonic))
+
+    async def _write(self, key: EntityKey, work: Callable[[Client], _Answer]) -> _Answer | None:
         """What `work` returns; None when Redis does not answer, or when junk is in the way."""
         try:
-            answer = await self._connection.run(work)
+            answer = await self._run(key, work)
         except Unwritable:  # nobody else's junk, and Redis is well
             self._drop_write()
             self._occasional.warning("unwritable", "an entity has no JSON form and stays out of redis")
@@ -195,11 +206,12 @@ class RedisTier:
             stamp_ms = self._clock.now_ms()
         usages = [_usage_write(name, usage) for name, usage in usages_of(self._keys, key, entity)]
         document = encode_entity(key, entity)
+        clocks = self._clocks_for(client, key)
         for _ in range(MAX_CLOCKS):
-            sent_at_redis_ms = self._clocks.redis_ms(client)
-            known_at_ms = self._known_at_ms(cached)
+            sent_at_redis_ms = clocks.redis_ms(client, self._keys.entity(key))
+            known_at_ms = 0 if cached.known_since == NEVER else clocks.as_redis_ms(cached.known_since)
             metadata = encode_metadata(Metadata(denied_reason=entity.denied_reason, known_at_ms=known_at_ms))
-            sent_at = self._clocks.now()
+            sent_at = clocks.now()
             written = write_newest(
                 client,
                 [
@@ -215,7 +227,7 @@ class RedisTier:
             )
             if claim is not None:
                 claim.is_given_back = True
-            if not self._clocks.measured(written.now_ms, since=sent_at):
+            if not clocks.measured(written.now_ms, since=sent_at):
                 return
 
     def _customer_to_settle(self, key: EntityKey) -> Settled | None:
@@ -227,10 +239,6 @@ class RedisTier:
         if key.resource_id is None:
             return None
         return Settled(key=self._keys.entity(customer_of(key)), ttl_seconds=self._ttl_seconds)
-
-    def _known_at_ms(self, cached: CachedEntity) -> int:
-        """When the cloud was asked for it or sent it, by the one clock that all processes share."""
-        return 0 if cached.known_since == NEVER else self._clocks.as_redis_ms(cached.known_since)
 
     def _ttl_left(self, cached: CachedEntity) -> float:
         """The TTL counts from when the cloud was asked, so that others know the entity's age by it."""
@@ -267,7 +275,7 @@ class RedisTier:
             client,
             [write],
             ttl_seconds=self._ttl_seconds,
-            sent_at_redis_ms=self._clocks.redis_ms(client),
+            sent_at_redis_ms=self._clocks_for(client, key).redis_ms(client, write.key),
         )
         return bool(written.writes)
 

@@ -100,8 +100,16 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
             "fixes it): memory and the cloud answer, and nothing is shared."
         ),
         "cluster": (
-            "REDIS_HOST is a node of a Redis Cluster: most keys are refused there. Point it at a Redis "
-            "that is no Cluster."
+            "REDIS_HOST is a node of a Redis Cluster: most keys are refused there. Set "
+            "SIDECAR_REDIS_MODE=cluster."
+        ),
+        "no_cluster": (
+            "SIDECAR_REDIS_MODE is cluster, and Redis is none: memory and the cloud answer, and nothing is "
+            "shared. Set SIDECAR_REDIS_MODE=plain, or point SIDECAR_REDIS_NODES elsewhere."
+        ),
+        "partly_answering": (
+            "A primary of the Cluster does not answer (`silent_nodes`): its part of the customers is "
+            "answered by memory and the cloud, and shared again once its replica took over."
         ),
         "lacking_rights": (
             "Redis refuses commands to this user (`sentences` tells what does not go for it); all else "

@@ -15,6 +15,7 @@ from entitlements.background import Background
 from entitlements.cache.redis import RedisTier
 from entitlements.config import SidecarConfig
 from entitlements.domain.ports import Clock
+from entitlements.redis.address import Topology
 from entitlements.redis.connection import UNAVAILABLE, RedisConnection
 from entitlements.redis.examination import Examination, examine
 from entitlements.redis.fetch_lock import FetchLock
@@ -53,6 +54,8 @@ class SharedRedis:
 
     has_outbox: bool = False
     """True where writes wait for the cloud there."""
+    topology: Topology = Topology.PLAIN
+    """What kind of Redis it is."""
     is_verified: bool = True
     """False where SIDECAR_REDIS_TLS_VERIFY is off."""
     examination: Examination | None = None
@@ -100,15 +103,23 @@ def lease_holder() -> str:
     return f"{socket.gethostname()}/{os.getpid()}"
 
 
+def _topology(config: SidecarConfig) -> Topology:
+    if config.sidecar_redis_mode == "cluster":
+        return Topology.CLUSTER
+    return Topology.SENTINEL if config.sidecar_redis_sentinels else Topology.PLAIN
+
+
 def shared_redis(config: SidecarConfig, clock: Clock) -> SharedRedis | None:
     """What shares with others; None where no Redis is configured, or offline."""
     if config.redis_environment_prefix is None or config.offline:
         return None
-    keys = KeySpace(prefix=config.redis_environment_prefix)
+    topology = _topology(config)
+    keys = KeySpace(prefix=config.redis_environment_prefix, is_cluster=topology is Topology.CLUSTER)
     connection = RedisConnection(cast("RedisCache", caches[REDIS_CACHE]), clock=clock)
     notifications = Notifications(connection, pattern=keys.fetch_channels)
     return SharedRedis(
         has_outbox=config.sidecar_outbox != "off",
+        topology=topology,
         is_verified=config.sidecar_redis_tls_verify or not config.redis_tls,
         keys=keys,
         connection=connection,

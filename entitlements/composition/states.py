@@ -203,7 +203,9 @@ def _redis_state(redis: SharedRedis, clock: Clock) -> PartState:
     return _state(
         "redis",
         _redis_problem(redis, clock, found),
+        topology=redis.topology.value,
         answering=redis.connection.is_answering,
+        silent_nodes=redis.connection.silent_nodes,
         sentences=redis.sentences,
         server=found.server,
         refused_commands=list(found.refused),
@@ -225,6 +227,7 @@ def _redis_problem(redis: SharedRedis, clock: Clock, found: Examination) -> str 
         return cause.trouble.value
     problems = {
         "not_answering": not redis.connection.is_answering,
+        "partly_answering": bool(redis.connection.silent_nodes),
         "cluster": found.is_cluster,
         "lacking_rights": bool(found.lacking),
         "refusing_writes": not redis.tier.takes_writes,

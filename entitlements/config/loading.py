@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from pydantic import SecretStr, ValidationError
 
 from entitlements.config.memory_size import default_cache_size_bytes
+from entitlements.config.redis_rules import redis_problems
 from entitlements.config.variables import SECRETS, SidecarConfig, derived_urls, variable_names
 from entitlements.secret_file import UnusableSecretFile, read_secret
 
@@ -208,22 +209,7 @@ def _missing(config: SidecarConfig | None, values: dict[str, Any], problems: lis
         )
     if config.sidecar_offline_file is not None and not config.offline:
         found.append("SIDECAR_OFFLINE_FILE is set without OFFLINE; both must be set, or neither")
-    return found + _redis_tls(config) + _unreadable_files(config)
-
-
-def _redis_tls(config: SidecarConfig) -> list[str]:
-    found = []
-    if (config.sidecar_redis_cert_file is None) != (config.sidecar_redis_key_file is None):
-        found.append(
-            "SIDECAR_REDIS_CERT_FILE and SIDECAR_REDIS_KEY_FILE belong together; both must be set, or neither"
-        )
-    given = (config.sidecar_redis_ca_file, config.sidecar_redis_cert_file)
-    if not config.redis_tls and any(file is not None for file in given):
-        found.append(
-            "SIDECAR_REDIS_CA_FILE or SIDECAR_REDIS_CERT_FILE is set without REDIS_TLS; "
-            "REDIS_TLS must be true for them"
-        )
-    return found
+    return found + redis_problems(config) + _unreadable_files(config)
 
 
 def _unreadable_files(config: SidecarConfig) -> list[str]:

@@ -19,12 +19,15 @@ SECRETS = frozenset(
         "SERVER_API_KEY",
         "SIDECAR_ADMIN_PASSWORD",
         "SIDECAR_HTTP_TOKEN",
+        "SIDECAR_REDIS_SENTINEL_PASSWORD",
+        "SIDECAR_REDIS_SENTINEL_USERNAME",
         "SIDECAR_SECRET_KEY",
     }
 )
 """Never shown; each may be read from a file named by `NAME_FILE`."""
 DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql", "mysql")
 """What DATABASE_URL may name; MySQL's driver is not in the image."""
+LAST_PORT = 65_535
 LOCAL_EDGE_PORT = 3060
 """Where the Edge stands beside an API on localhost (contract/upstream.md)."""
 MIN_PASSWORD_LENGTH = 12
@@ -152,8 +155,21 @@ def _origins(value: object) -> object:
     return origins
 
 
+def _addresses(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    addresses = tuple(each.strip() for each in value.split(",") if each.strip())
+    for each in addresses:
+        host, _, port = each.rpartition(":")
+        if not host.strip("[]") or not port.isdecimal() or not 0 < int(port) <= LAST_PORT or "/" in host:
+            message = "it must be a list of host:port such as redis-1:6379, with commas between"
+            raise ValueError(message)
+    return addresses
+
+
 Boolean = Annotated[bool, BeforeValidator(_boolean)]
-Port = Annotated[int, BeforeValidator(_port), Field(ge=0, le=65535)]
+Port = Annotated[int, BeforeValidator(_port), Field(ge=0, le=LAST_PORT)]
+Addresses = Annotated[tuple[str, ...], BeforeValidator(_addresses)]
 HttpUrl = Annotated[str, _url("http", "https")]
 WebSocketUrl = Annotated[str, _url("ws", "wss")]
 UrlPath = Annotated[str, BeforeValidator(_path)]
@@ -232,6 +248,22 @@ class SidecarConfig(BaseModel):
     sidecar_offline_file: Path | None = Field(
         None, description="with OFFLINE: JSON or YAML of customers and their entitlements"
     )
+    sidecar_redis_mode: Annotated[Literal["plain", "cluster"], BeforeValidator(_lower)] = Field(
+        "plain", description="cluster: a Redis Cluster; plain: REDIS_HOST, or what the Sentinels name"
+    )
+    sidecar_redis_nodes: Addresses = Field(
+        (),
+        description="some nodes of the Cluster, host:port with commas between; they tell the others; "
+        "unset: REDIS_HOST and REDIS_PORT",
+    )
+    sidecar_redis_sentinels: Addresses = Field(
+        (), description="set: these Sentinels are asked for the primary, host:port with commas between"
+    )
+    sidecar_redis_sentinel_master: str | None = Field(
+        None, min_length=1, description="what the Sentinels call the primary"
+    )
+    sidecar_redis_sentinel_username: SecretStr | None = Field(None, description="for the Sentinels")
+    sidecar_redis_sentinel_password: SecretStr | None = Field(None, description="for the Sentinels")
     sidecar_redis_ca_file: Path | None = Field(
         None, description="authority that Redis' certificate may come from, besides the machine's own"
     )

@@ -39,6 +39,8 @@ from entitlements.outbox.redis_scripts import (
 )
 from entitlements.redis.connection import UNAVAILABLE, RedisConnection
 from entitlements.redis.examination import outbox_probes, refused_of
+from entitlements.redis.keys import raw
+from entitlements.redis.nodes import node_of
 
 CONSUMER = "holder"
 """One name for whoever holds the lease: it finds what the last holder left."""
@@ -177,7 +179,7 @@ class RedisStreamOutbox:
         return self._waiting, self._dead, self._bytes, self._count
 
     async def _run(self, work: Callable[[Redis], _Answer]) -> _Answer:
-        answer = await self._redis.run(work)
+        answer = await self._redis.run(work, key=self._waiting)
         if answer is UNAVAILABLE:
             self._is_proven = False  # what answers next may be another Redis, or allow less
             raise OutboxUnavailable
@@ -190,9 +192,12 @@ class RedisStreamOutbox:
         """
         if self._is_proven:
             return
-        if await self._run(lambda client: refused_of(client, outbox_probes(self._waiting))):
+        if await self._run(self._refused):
             raise OutboxUnavailable
         self._is_proven = True
+
+    def _refused(self, client: Redis) -> tuple[str, ...]:
+        return refused_of(node_of(client, raw(self._waiting)), outbox_probes(self._waiting))
 
     async def _counts(self) -> Counts:
         return Counts.from_answer(await self._run(lambda client: client.eval(STATE, 4, *self._keys)))
@@ -201,7 +206,9 @@ class RedisStreamOutbox:
         """Puts the counts right; how many entries were lost, and None when that cannot be done now."""
         known = self._known
         arguments: _Arguments = (known.birth, known.held, known.accepted, secrets.token_hex(4))
-        answer: Any = await self._redis.run(lambda client: client.eval(REPAIR, 4, *self._keys, *arguments))
+        answer: Any = await self._redis.run(
+            lambda client: client.eval(REPAIR, 4, *self._keys, *arguments), key=self._waiting
+        )
         return None if answer is UNAVAILABLE else int(answer)
 
     def _taken(self, client: Redis, count: int) -> list[tuple[bytes, dict[bytes, bytes]]]:

@@ -1,5 +1,6 @@
 """Where Redis is, as Django's CACHES and CHANNEL_LAYERS take it; read while the settings are made."""
 
+import enum
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -9,15 +10,30 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
+from entitlements.redis.any_node import AnyNodeConnection, AnyNodeTlsConnection, HostPort
 from entitlements.redis.patience import MOST_SECONDS
 
 SOCKET_SECONDS = MOST_SECONDS
 """One that takes so long to connect or to answer is out of order; who asks may wait for less."""
 
 
+class Topology(enum.Enum):
+    """What kind of Redis it is; the values are words of `/readyz?verbose`."""
+
+    PLAIN = "plain"
+    """One node, or what stands for one, such as a proxy or a name that moves."""
+    SENTINEL = "sentinel"
+    """A primary and its replicas; Sentinels tell which one is the primary."""
+    CLUSTER = "cluster"
+    """Several primaries, each with a part of all keys."""
+
+
+_FACTORIES = {Topology.SENTINEL: "SentinelFactory", Topology.CLUSTER: "ClusterFactory"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisAddress:
-    """The REDIS_* variables."""
+    """The REDIS_* variables, and ours."""
 
     host: str
     port: int = 6379
@@ -32,6 +48,21 @@ class RedisAddress:
     tls_cert_file: str | None = None
     """What this process shows of itself, where Redis asks for it; with `tls_key_file`."""
     tls_key_file: str | None = None
+    nodes: tuple[HostPort, ...] = ()
+    """Of a Cluster: some of its nodes, which tell all others; empty: it is none."""
+    sentinels: tuple[HostPort, ...] = ()
+    """Who is asked for the primary; empty: nobody."""
+    sentinel_master: str = ""
+    """What the Sentinels call it."""
+    sentinel_username: str | None = field(default=None, repr=False)
+    sentinel_password: str | None = field(default=None, repr=False)
+
+    @property
+    def topology(self) -> Topology:
+        """What is spoken to."""
+        if self.nodes:
+            return Topology.CLUSTER
+        return Topology.SENTINEL if self.sentinels else Topology.PLAIN
 
     @property
     def url(self) -> str:
@@ -41,10 +72,30 @@ class RedisAddress:
         return f"{scheme}://{host}:{self.port}/{self.db}"
 
     @property
-    def _tls_options(self) -> dict[str, object]:
+    def connection_options(self) -> dict[str, Any]:
+        """What each connection to Redis itself is told, beside where it goes."""
+        return {
+            "username": self.username,
+            "password": self.password,
+            "socket_timeout": SOCKET_SECONDS,
+            "socket_connect_timeout": SOCKET_SECONDS,
+            "socket_keepalive": True,
+            **self.tls_options,
+        }
+
+    @property
+    def sentinel_options(self) -> dict[str, Any]:
+        """What each connection to a Sentinel is told."""
+        named = {"username": self.sentinel_username, "password": self.sentinel_password}
+        return {**self.connection_options, **named}
+
+    @property
+    def tls_options(self) -> dict[str, Any]:
         """As both of redis-py's clients take them; the files are read anew for every connection."""
-        if not self.tls:
-            return {}
+        return {"ssl": True, **self._verification} if self.tls else {}
+
+    @property
+    def _verification(self) -> dict[str, object]:
         options: dict[str, object] = {
             "ssl_cert_reqs": "required" if self.tls_verify else "none",
             "ssl_check_hostname": self.tls_verify,
@@ -52,41 +103,57 @@ class RedisAddress:
             "ssl_certfile": self.tls_cert_file,
             "ssl_keyfile": self.tls_key_file,
         }
-        return {name: value for name, value in options.items() if value is not None}
+        return {name: value for name, value in options.items() if value is not None} if self.tls else {}
 
 
 def cache_settings(address: RedisAddress) -> dict[str, Any]:
     """The entry of CACHES: raw keys, plain JSON, our time-outs."""
-    return {
+    settings: dict[str, Any] = {
         "BACKEND": "django_redis.cache.RedisCache",
         # django-redis shares pools by URL, whatever the options are: the time-outs in it make this pool ours.
         "LOCATION": f"{address.url}?socket_timeout={SOCKET_SECONDS}&socket_connect_timeout={SOCKET_SECONDS}",
         "KEY_FUNCTION": "entitlements.redis.keys.raw_key",
-        "OPTIONS": {
-            "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
+    }
+    if address.topology is Topology.PLAIN:
+        options: dict[str, Any] = {
             "USERNAME": address.username,
             "PASSWORD": address.password,
             "CONNECTION_POOL_KWARGS": {
-                # A pooled connection that Redis closed meanwhile deserves a second try; a time-out does not.
-                "retry": Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+                "retry": second_try(),
                 "socket_keepalive": True,
-                **address._tls_options,
+                **address._verification,
             },
-        },
-    }
+        }
+    else:
+        factory = f"entitlements.redis.factories.{_FACTORIES[address.topology]}"
+        options = {"CONNECTION_FACTORY": factory, "ADDRESS": address}
+    serializer = {"SERIALIZER": "django_redis.serializers.json.JSONSerializer"}
+    return {**settings, "OPTIONS": {**serializer, **options}}
+
+
+def second_try() -> Retry:
+    """A pooled connection that Redis closed meanwhile deserves a second try; a time-out does not."""
+    return Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
 
 
 def channel_layer_settings(address: RedisAddress, *, prefix: str) -> dict[str, Any]:
     """The entry of CHANNEL_LAYERS for what the processes of one prefix send each other."""
-    host = {
-        "address": address.url,
-        "username": address.username,
-        "password": address.password,
-        "socket_timeout": SOCKET_SECONDS,
-        "socket_connect_timeout": SOCKET_SECONDS,
+    host: dict[str, Any] = {
+        **address.connection_options,
         "retry": AsyncRetry(NoBackoff(), 0),  # what could not be sent is known to be missing by its number
-        **address._tls_options,
     }
+    match address.topology:
+        case Topology.PLAIN:
+            host.pop("ssl", None)  # the address says it
+            host["address"] = address.url
+        case Topology.SENTINEL:
+            host["master_name"] = address.sentinel_master
+            host["sentinels"] = address.sentinels
+            host["sentinel_kwargs"] = {**address.sentinel_options, "retry": AsyncRetry(NoBackoff(), 0)}
+            host["db"] = address.db
+        case Topology.CLUSTER:
+            host["connection_class"] = AnyNodeTlsConnection if host.pop("ssl", False) else AnyNodeConnection
+            host["nodes"] = address.nodes
     return {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
         "CONFIG": {"hosts": [host], "prefix": prefix},

@@ -20,8 +20,10 @@ from redis.exceptions import (
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
+    RedisClusterException,
     ResponseError,
 )
+from redis.sentinel import MasterNotFoundError
 
 
 class Trouble(enum.Enum):
@@ -30,6 +32,7 @@ class Trouble(enum.Enum):
     NOT_ANSWERING = "not_answering"
     PASSWORD_REFUSED = "password_refused"  # noqa: S105 - the name of a trouble
     CERTIFICATE_REFUSED = "certificate_refused"
+    NO_CLUSTER = "no_cluster"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,9 @@ class Cause:
 
 TIMED_OUT = Cause(trouble=Trouble.NOT_ANSWERING, text="Redis does not answer in time")
 UNTRUSTED = "set SIDECAR_REDIS_CA_FILE to the certificate of its authority, or SIDECAR_REDIS_TLS_VERIFY=off"
+NO_CLUSTER = "it is no Redis Cluster: set SIDECAR_REDIS_MODE=plain"
+NO_CLUSTER_TEXT = "Cluster mode is not enabled"
+"""What redis-py says of that, and of nothing else that has no error of its own."""
 
 _REFUSALS = (
     "READONLY",
@@ -90,6 +96,12 @@ _CAUSES: Mapping[type[BaseException], Cause] = {
             Trouble.PASSWORD_REFUSED,
             "Redis refuses the password: correct REDIS_USERNAME and REDIS_PASSWORD",
         ),
+        (
+            NoPermissionError,
+            Trouble.NOT_ANSWERING,
+            "Redis' user may not COMMAND or CLUSTER SLOTS, without which no Cluster can be used: give it the "
+            "right to them",
+        ),
         (BusyLoadingError, Trouble.NOT_ANSWERING, "Redis still loads its data: it answers once it has"),
         (
             socket.gaierror,
@@ -99,7 +111,8 @@ _CAUSES: Mapping[type[BaseException], Cause] = {
         (
             ConnectionRefusedError,
             Trouble.NOT_ANSWERING,
-            "nobody listens at REDIS_HOST and REDIS_PORT: start Redis, or correct them",
+            "nobody listens where REDIS_HOST and REDIS_PORT, or SIDECAR_REDIS_NODES, point: start Redis, or "
+            "correct them",
         ),
         (MaxConnectionsError, Trouble.NOT_ANSWERING, "Redis takes no more clients: raise its maxclients"),
         (
@@ -138,11 +151,35 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _cause_of(error: BaseException) -> Cause | None:
+    if isinstance(error, MasterNotFoundError):
+        return _no_primary(str(error))
+    if isinstance(error, RedisClusterException) and NO_CLUSTER_TEXT in str(error):
+        return Cause(trouble=Trouble.NO_CLUSTER, text=NO_CLUSTER)
     if isinstance(error, ssl.SSLCertVerificationError):
         return Cause(trouble=Trouble.CERTIFICATE_REFUSED, text=_refused_certificate(error))
     if isinstance(error, ssl.SSLError):
         return _handshake(error)
     return next((cause for class_, cause in _CAUSES.items() if isinstance(error, class_)), None)
+
+
+def _no_primary(told: str) -> Cause:
+    """From what redis-py collected of all Sentinels; an error of each, in its words."""
+    if "AuthenticationError" in told:
+        return Cause(
+            trouble=Trouble.PASSWORD_REFUSED,
+            text="the Sentinels refuse the password: correct SIDECAR_REDIS_SENTINEL_USERNAME and _PASSWORD",
+        )
+    if "CERTIFICATE_VERIFY_FAILED" in told:
+        text = f"the Sentinels' certificate is not trusted: {UNTRUSTED}"
+        return Cause(trouble=Trouble.CERTIFICATE_REFUSED, text=text)
+    if "Error" in told:
+        text = "no Sentinel answers: start them, or correct SIDECAR_REDIS_SENTINELS"
+    else:
+        text = (
+            "the Sentinels know no primary of the name in SIDECAR_REDIS_SENTINEL_MASTER, or none that lives: "
+            "correct it, or wait for their choice"
+        )
+    return Cause(trouble=Trouble.NOT_ANSWERING, text=text)
 
 
 def _refused_certificate(error: ssl.SSLCertVerificationError) -> str:

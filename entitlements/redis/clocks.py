@@ -34,12 +34,12 @@ class TwoClocks:
         """Our own clock, monotonic seconds."""
         return self._monotonic()
 
-    def redis_ms(self, client: Client) -> int:
-        """The time by Redis' clock, epoch milliseconds; measured where that was not done of late."""
+    def redis_ms(self, client: Client, key: str) -> int:
+        """The time by the clock of the Redis that has this key; measured where that was not done of late."""
         now = self._monotonic()
         measured = self._measured
         if measured is None or now - measured.at > TRUSTED_SECONDS:
-            self.measured(redis_ms(client), since=now)
+            self.measured(redis_ms(client, key), since=now)
             now = self._monotonic()
         return self.as_redis_ms(now)
 

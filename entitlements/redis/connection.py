@@ -6,6 +6,7 @@ No call blocks the event loop, takes longer than `MOST_SECONDS`, or raises becau
 import asyncio
 import enum
 import logging
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,16 +14,17 @@ from typing import TypeAlias, TypeVar, cast
 
 from django_redis.cache import RedisCache
 from redis import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
 from entitlements import metrics
-from entitlements.domain.breaker import Breaker, BreakerState
 from entitlements.domain.ports import Clock
 from entitlements.json_fields import Malformed
 from entitlements.rate_limited_log import RateLimitedLog
 from entitlements.redis.causes import TIMED_OUT, Cause, cause_of, refusal_of
 from entitlements.redis.keys import raw
-from entitlements.redis.outage_log import OutageLog
+from entitlements.redis.node_circuits import NodeCircuit, NodeCircuits
+from entitlements.redis.nodes import WHOLE, close, give_up_idle, node_name, node_names, seed_again
 from entitlements.redis.patience import Patience
 
 logger = logging.getLogger(__name__)
@@ -69,16 +71,20 @@ class _Turn:
 
 
 class RedisConnection:
-    """Runs calls to one Redis. Its methods belong to one event loop; `stop` ends its threads."""
+    """Runs calls to one Redis. Its methods belong to one event loop; `stop` ends its threads.
+
+    Each node of a Cluster has a breaker: one that is gone costs nothing to those who ask the others.
+    """
 
     def __init__(self, cache: RedisCache, *, clock: Clock) -> None:
-        self.client: Client = cache.client.get_client(write=True)
-        """For threads other than the event loop's."""
+        self._cache = cache
+        self._client: Client | None = None
+        self._dialling = threading.Lock()
         self._clock = clock
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="redis")
         self.patience = Patience()
         """How long calls are waited for."""
-        self._breaker = Breaker()
+        self._circuits = NodeCircuits(clock)
         self._waiting = 0
         self._is_stopped = False
         self.last_refusal: str | None = None
@@ -88,21 +94,38 @@ class RedisConnection:
         self.resets = 0
         """So often all connections were given up because another Redis may stand behind the name now."""
         self._reset_at = float("-inf")
-        self._outage = OutageLog(
-            logger,
-            down="redis does not answer; memory and the cloud do",
-            up="redis answers again",
-            monotonic=clock.monotonic,
-        )
         self._occasional = RateLimitedLog(logger, clock.monotonic)
 
     @property
-    def is_answering(self) -> bool:
-        """False while Redis is not asked because it did not answer."""
-        return self._breaker.state is BreakerState.CLOSED
+    def client(self) -> Client:
+        """For threads other than the event loop's: a Cluster has to tell its nodes first.
 
-    async def run(self, work: Callable[[Client], _Answer]) -> _Answer | Unavailable:
+        Raises:
+            RedisError: it does not.
+        """
+        with self._dialling:
+            if self._client is None:
+                self._client = _dialled(self._cache)
+            return self._client
+
+    @property
+    def is_answering(self) -> bool:
+        """False while no node of Redis is asked, because none answered."""
+        return not node_names(self._client) <= self._circuits.silent
+
+    @property
+    def silent_nodes(self) -> list[str]:
+        """The nodes of a Cluster that are not asked because they did not answer."""
+        return sorted(self._circuits.silent & node_names(self._client) - {WHOLE})
+
+    async def run(
+        self, work: Callable[[Client], _Answer], *, key: str | None = None
+    ) -> _Answer | Unavailable:
         """What `work` makes of the client, on another thread; UNAVAILABLE when Redis fails it.
+
+        Args:
+            work: made of the client.
+            key: what it is about, so that it is known whom of a Cluster it asks.
 
         Raises:
             Malformed: `work` did.
@@ -112,12 +135,13 @@ class RedisConnection:
         if self._waiting >= MAX_WAITING:
             self._refused("too many calls wait")
             return UNAVAILABLE
-        if not self._breaker.try_acquire(self._clock.monotonic()):
+        node = self._circuits.of(WHOLE if key is None else node_name(self._client, raw(key)))
+        if not node.breaker.try_acquire(self._clock.monotonic()):
             metrics.REDIS_CLIENT_ERRORS.inc()
             return UNAVAILABLE
         self._waiting += 1
         try:
-            return await self._run(work)
+            return await self._run(work, node)
         finally:
             self._waiting -= 1
 
@@ -125,9 +149,10 @@ class RedisConnection:
         """Ends the threads and closes the connections; can be called twice."""
         self._is_stopped = True
         self._threads.shutdown(wait=True, cancel_futures=True)
-        self.client.connection_pool.disconnect()
+        if self._client is not None:
+            close(self._client)
 
-    async def _run(self, work: Callable[[Client], _Answer]) -> _Answer | Unavailable:
+    async def _run(self, work: Callable[[Client], _Answer], node: NodeCircuit) -> _Answer | Unavailable:
         resets = self.resets
         turn = _Turn(deadline=self._clock.monotonic() + self.patience.seconds, seconds=self.patience.seconds)
         try:
@@ -137,26 +162,26 @@ class RedisConnection:
         except (
             ResponseError
         ) as error:  # it answers, if only with a refusal: read-only, out of memory, no right
-            self._answered()
+            self._answered(node)
             self._refused(refusal_of(error))
             return UNAVAILABLE
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             if isinstance(error, TimeoutError) and turn.was_late:
-                self._breaker.abandoned(self._clock.monotonic())
+                node.breaker.abandoned(self._clock.monotonic())
                 self._refused("calls wait too long for a thread")
             else:
-                self._failed(error)
+                self._failed(error, node)
             return UNAVAILABLE
         except Malformed:
-            self._answered()
+            self._answered(node)
             raise
         except BaseException:  # given up by the caller, or a fault of ours: it says nothing about Redis
-            self._breaker.abandoned(self._clock.monotonic())
+            node.breaker.abandoned(self._clock.monotonic())
             raise
         finally:
             if resets != self.resets:  # the connection of this call was in use when the others were closed
-                self.client.connection_pool.disconnect(inuse_connections=False)
-        self._answered()
+                give_up_idle(self._client)
+        self._answered(node)
         return answer
 
     def _on_thread(self, work: Callable[[Client], _Answer], turn: "_Turn") -> _Answer:
@@ -166,22 +191,29 @@ class RedisConnection:
             answer = work(self.client)
         except ResponseError:
             raise
+        except RedisClusterException as error:  # no RedisError, whatever its name says
+            self.cause = cause_of(error)
+            if self._client is not None:
+                seed_again(self._client)
+            raise RedisConnectionError from error
         except (RedisError, OSError) as error:
             self.cause = cause_of(error)
             raise
         self.patience.note(self._clock.monotonic() - turn.began_at)
         return answer
 
-    def _answered(self) -> None:
+    def _answered(self, node: NodeCircuit) -> None:
         self.cause = None
-        self._breaker.succeeded()
-        self._outage.succeeded()
+        node.breaker.succeeded()
+        node.outage.succeeded()
+        if self._circuits.silent:
+            self._circuits.forget_replaced(node_names(self._client))
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception, node: NodeCircuit) -> None:
         metrics.REDIS_CLIENT_ERRORS.inc()
-        self._breaker.failed(self._clock.monotonic())
+        node.breaker.failed(self._clock.monotonic())
         self.cause = self.cause or TIMED_OUT
-        self._outage.failed(type(error).__name__, error=self.cause.text, is_down=not self.is_answering)
+        node.outage.failed(type(error).__name__, error=self.cause.text, is_down=node.is_silent)
 
     def _refused(self, cause: str) -> None:
         metrics.REDIS_CLIENT_ERRORS.inc()
@@ -201,7 +233,16 @@ class RedisConnection:
             return
         self._reset_at = now
         self.resets += 1
-        self.client.connection_pool.disconnect(inuse_connections=False)
+        give_up_idle(self._client)
+
+
+def _dialled(cache: RedisCache) -> Client:
+    """A client; without its nodes, and the right to ask for them, there is none of a Cluster."""
+    try:
+        client: Client = cache.client.get_client(write=True)
+    except (RedisClusterException, ResponseError) as error:
+        raise RedisConnectionError from error
+    return client
 
 
 def values_of(client: Client, names: Iterable[str]) -> list[bytes | None]:

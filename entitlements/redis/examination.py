@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
@@ -11,13 +11,14 @@ from entitlements.redis.causes import refusal_of
 from entitlements.redis.connection import Client
 from entitlements.redis.durability import Durability, durability_of
 from entitlements.redis.keys import KeySpace, raw
+from entitlements.redis.nodes import node_of
 
 PROBE_MS = 5_000
 """So long the one key lives that is written to see whether that is allowed."""
 SUBSCRIBE_SECONDS = 0.2
 CLUSTER = (
-    "it is a node of a Redis Cluster, which takes only a part of all keys: point REDIS_HOST at a Redis "
-    "that is no Cluster (cluster mode disabled)"
+    "it is a node of a Redis Cluster, and a plain client reaches only a part of all keys there: set "
+    "SIDECAR_REDIS_MODE=cluster"
 )
 NEEDED: Mapping[str, str] = {
     "EVAL": "nothing is read from there or written there, nobody leads, and an outbox in Redis keeps nothing",
@@ -105,8 +106,17 @@ def refused_of(client: Client, probes: Mapping[str, Sequence[bytes | str | int]]
 
 
 def examine(client: Client, keys: KeySpace, *, has_outbox: bool = False) -> Examination:
-    """Asks in two round trips; raises RedisError where Redis does not answer."""
-    probe = raw(f"{keys.prefix}:sidecar:doctor")
+    """Asks in two round trips; raises RedisError where Redis does not answer.
+
+    Of a Cluster it asks the node that keeps the outbox.
+    """
+    node = node_of(client, raw(keys.outbox))
+    found = _examine(node, keys, has_outbox=has_outbox)
+    return replace(found, is_cluster=False) if keys.is_cluster else found
+
+
+def _examine(client: Client, keys: KeySpace, *, has_outbox: bool) -> Examination:
+    probe = raw(keys.probe)
     commands: dict[str, Sequence[bytes | str | int]] = {
         "EVAL": ("EVAL", "return 1", 0),
         "SCRIPT": ("SCRIPT EXISTS", 40 * "0"),

@@ -51,7 +51,8 @@ class FetchLock:
         """This process's turn; returns at once when nobody else fetches, else within `wait_seconds`."""
         token = secrets.token_hex(16).encode()
         with self._notifications.listening(self._keys.fetch_channel(key)) as announced:
-            taken = await self._connection.run(lambda client: self._take(client, key, token))
+            lock = self._keys.fetch_lock(key)
+            taken = await self._connection.run(lambda client: self._take(client, lock, token), key=lock)
             if taken is UNAVAILABLE:
                 return FetchClaim(key=key, turn=FetchLockOutcome.UNCOORDINATED, token=token)
             if taken:
@@ -63,22 +64,22 @@ class FetchLock:
         if not claim.token or claim.is_given_back:
             return
         release = release_of(self._keys, claim, error=error)
-        await self._connection.run(lambda client: give_back(client, release))
+        await self._connection.run(lambda client: give_back(client, release), key=release.key)
 
-    def _take(self, client: Client, key: EntityKey, token: bytes) -> bool:
-        lock = raw(self._keys.fetch_lock(key))
-        taken = client.set(lock, token, nx=True, px=self._hold_ms)
-        return bool(taken) or client.get(lock) == token  # it was ours already: the first answer got lost
+    def _take(self, client: Client, lock: str, token: bytes) -> bool:
+        name = raw(lock)
+        taken = client.set(name, token, nx=True, px=self._hold_ms)
+        return bool(taken) or client.get(name) == token  # it was ours already: the first answer got lost
 
     async def _wait(
         self, key: EntityKey, announced: "asyncio.Future[bytes]", wait_seconds: float
     ) -> FetchLockOutcome:
-        deadline = self._clock.monotonic() + wait_seconds
+        deadline, lock = self._clock.monotonic() + wait_seconds, self._keys.fetch_lock(key)
         while (remaining := deadline - self._clock.monotonic()) > 0:
             done, _ = await asyncio.wait({announced}, timeout=min(remaining, LOOK_SECONDS))
             if done:
                 return _outcome_from(announced.result())
-            stands = await self._connection.run(_exists(self._keys.fetch_lock(key)))
+            stands = await self._connection.run(_exists(lock), key=lock)
             if stands is UNAVAILABLE:
                 return FetchLockOutcome.UNCOORDINATED
             if not stands:

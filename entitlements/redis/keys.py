@@ -1,6 +1,8 @@
 """The names of everything in Redis: a contract with others that read and write there (contract/redis.md).
 
-Ids stand in them as they are. A `KeySpace` is all names under one prefix.
+Ids stand in them as they are. A `KeySpace` is all names under one prefix. In a Cluster, where nobody official
+is, braces stand around the customer: what is between the first pair of them says which node has a key, so
+that all that is about one customer is together, and a script may change it in one step.
 """
 
 from dataclasses import dataclass
@@ -21,11 +23,13 @@ class KeySpace:
 
     prefix: str
     """REDIS_ENVIRONMENT_PREFIX."""
+    is_cluster: bool = False
+    """True: braces say what belongs together."""
 
     def entity(self, key: EntityKey) -> str:
         """Where the entitlements of a customer or resource are."""
         resource = "" if key.resource_id is None else f":r_{key.resource_id}"
-        return f"{self.prefix}:c_{key.customer_id}{resource}"
+        return f"{self.prefix}:{self._together(f'c_{key.customer_id}')}{resource}"
 
     def metadata(self, key: EntityKey) -> str:
         """Where the state-level reason is."""
@@ -40,8 +44,10 @@ class KeySpace:
         return f"{self.entity(key)}:credit_{currency_id}"
 
     def fetch_lock(self, key: EntityKey) -> str:
-        """What the process holds that fetches this entity."""
-        return f"{self.prefix}:{_FETCH}-{_ids(key)}"
+        """What the process holds that fetches this entity; in a Cluster beside the entity."""
+        resource = "" if key.resource_id is None else f":{key.resource_id}"
+        customer = self._together(f"c_{key.customer_id}", plain=key.customer_id)
+        return f"{self.prefix}:{_FETCH}-{customer}{resource}"
 
     def fetch_channel(self, key: EntityKey) -> str:
         """Where that process announces that it is done."""
@@ -61,7 +67,7 @@ class KeySpace:
     @property
     def entities(self) -> str:
         """The pattern of all that is about customers, for SCAN."""
-        return f"{_escaped(self.prefix)}:c_*"
+        return f"{_escaped(self.prefix)}:{self._opening}c_*"
 
     def entities_with(self, text: str) -> str:
         """The same pattern of those whose ids hold a text."""
@@ -70,13 +76,16 @@ class KeySpace:
     def key_of(self, name: bytes) -> EntityKey | None:
         """Whose entitlements stand under that name; None when something else does."""
         try:
-            rest = name.decode("utf-8", "surrogatepass").removeprefix(f"{self.prefix}:c_")
+            told = name.decode("utf-8", "surrogatepass")
         except UnicodeDecodeError:
             return None
-        if rest.endswith(_ENDINGS) or ":f_" in rest or ":credit_" in rest:
+        rest = told.removeprefix(f"{self.prefix}:{self._opening}c_")
+        if rest == told or rest.endswith(_ENDINGS) or ":f_" in rest or ":credit_" in rest:
             return None
-        customer_id, separator, resource_id = rest.partition(":r_")
-        return EntityKey(customer_id, resource_id if separator else None)
+        customer_id, separator, resource_id = rest.partition(f"{self._closing}:r_")
+        if separator:
+            return EntityKey(customer_id, resource_id)
+        return EntityKey(rest.removesuffix(self._closing)) if rest.endswith(self._closing) else None
 
     @property
     def fetch_channels(self) -> str:
@@ -96,7 +105,33 @@ class KeySpace:
     @property
     def outbox(self) -> str:
         """The stream of writes not yet delivered; ours alone, as are the names that begin with it."""
-        return f"{self.prefix}:sidecar:outbox"
+        return f"{self.prefix}:{self._together('sidecar:outbox')}"
+
+    @property
+    def probe(self) -> str:
+        """What is written to see whether that is allowed; ours alone."""
+        return f"{self.prefix}:{self._together('sidecar:doctor')}"
+
+    def is_of_the_layout(self, name: str) -> bool:
+        """True for a name under the prefix that ours or an official service's writers may have written."""
+        rest = name.removeprefix(f"{self.prefix}:")
+        return rest.startswith((f"{self._opening}c_", _FETCH, "sidecar:", f"{self._opening}sidecar:"))
+
+    def is_a_customers(self, name: str) -> bool:
+        """True for a name that is about a customer."""
+        return name.startswith(f"{self.prefix}:{self._opening}c_")
+
+    def _together(self, text: str, *, plain: str | None = None) -> str:
+        """In a Cluster all names with the same text between braces are on the same node."""
+        return f"{{{text}}}" if self.is_cluster else plain or text
+
+    @property
+    def _opening(self) -> str:
+        return "{" if self.is_cluster else ""
+
+    @property
+    def _closing(self) -> str:
+        return "}" if self.is_cluster else ""
 
 
 def timestamp_of(key: str) -> str:

@@ -65,7 +65,7 @@ class Lease:
         """Renews the lease, or takes it when nobody has it."""
         asked_at = self._clock.monotonic()
         token = self._token or self._new_token()
-        held = await self._connection.run(lambda client: self._renew_or_take(client, token))
+        held = await self._connection.run(lambda client: self._renew_or_take(client, token), key=self._name)
         if held is UNAVAILABLE:
             return LeaseStatus.OURS if self.is_held else LeaseStatus.UNKNOWN
         if not held:
@@ -80,12 +80,14 @@ class Lease:
         token = self._token
         self._forget()
         if token:
-            await self._connection.run(lambda client: delete_if_own(client, self._name, token))
+            await self._connection.run(
+                lambda client: delete_if_own(client, self._name, token), key=self._name
+            )
 
     async def state(self) -> LeaseState | None:
         """Who holds it and since when; None when nobody does or Redis does not say."""
         try:
-            state = await self._connection.run(_read(self._name))
+            state = await self._connection.run(_read(self._name), key=self._name)
         except Malformed:
             return None
         if state is UNAVAILABLE or state is None:

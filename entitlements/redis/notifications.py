@@ -6,6 +6,7 @@ A message can be lost; who waits for one looks for itself as well.
 import asyncio
 import contextlib
 import logging
+import random
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from redis.exceptions import RedisError
 from entitlements import metrics
 from entitlements.redis.connection import RedisConnection
 from entitlements.redis.keys import raw
+from entitlements.redis.nodes import primaries
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +67,9 @@ class Notifications:
     def _listen(self) -> None:
         while not self._stopped.is_set():
             try:
-                pubsub = self._connection.client.pubsub(ignore_subscribe_messages=True)
+                # In a Cluster each node passes on what is told to any; another one after each loss.
+                node = random.choice(primaries(self._connection.client))  # noqa: S311 - no secret
+                pubsub = node.pubsub(ignore_subscribe_messages=True)
                 with contextlib.closing(pubsub):
                     pubsub.psubscribe(raw(self._pattern))
                     self._hand_on(pubsub)

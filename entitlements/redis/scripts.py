@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from redis.exceptions import NoPermissionError, NoScriptError
 
@@ -119,6 +119,10 @@ return redis.call('DEL', KEYS[1])
 """
 
 
+_TIME = "return redis.call('TIME')"
+# By a script, because a Cluster's client can send that, unlike TIME itself, where a key is.
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Write:
     """A value and the timestamp of the change that made it."""
@@ -150,10 +154,10 @@ def _digest(script: str) -> str:
     return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
 
 
-def redis_ms(client: Client) -> int:
-    """The time by Redis' own clock, epoch milliseconds."""
-    seconds, micros = cast("tuple[int, int]", client.time())
-    return seconds * 1000 + micros // 1000
+def redis_ms(client: Client, key: str) -> int:
+    """The time by the clock of the Redis that has this key, epoch milliseconds."""
+    seconds, micros = _run(client, _TIME, [raw(key)], [])
+    return int(seconds) * 1000 + int(micros) // 1000
 
 
 class Read(NamedTuple):

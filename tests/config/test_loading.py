@@ -203,6 +203,10 @@ def test_no_secret_is_shown_anywhere() -> None:
     found = loaded(
         REDIS_USERNAME="somebody",
         REDIS_PASSWORD="hush",
+        SIDECAR_REDIS_SENTINELS="s:1",
+        SIDECAR_REDIS_SENTINEL_MASTER="m",
+        SIDECAR_REDIS_SENTINEL_USERNAME="somebody else",
+        SIDECAR_REDIS_SENTINEL_PASSWORD="hushed",
         DATABASE_URL="sqlite:////tmp/whispered.sqlite3",
         SIDECAR_ADMIN_USERNAME="admin",
         SIDECAR_ADMIN_PASSWORD="murmured softly",

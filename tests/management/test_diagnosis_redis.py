@@ -9,7 +9,8 @@ import redis
 from entitlements.config import load
 from entitlements.management.diagnosis.finding import Finding, Verdict
 from entitlements.management.diagnosis.redis import examine_redis
-from tests.redis_server import RedisServer, free_port
+from tests.redis_fleet import port_with_bus
+from tests.redis_server import RedisServer
 
 
 def findings(server: RedisServer, *, password: str | None = None, **variables: str) -> list[Finding]:
@@ -17,7 +18,7 @@ def findings(server: RedisServer, *, password: str | None = None, **variables: s
         {"OFFLINE": "1", "REDIS_ENVIRONMENT_PREFIX": "p", "REDIS_PORT": str(server.port), **variables}
     ).config
     with closing(redis.Redis(port=server.port, password=password)) as client:
-        return list(examine_redis(config, client))
+        return list(examine_redis(config, lambda: client))
 
 
 def told(found: list[Finding], verdict: Verdict) -> list[str]:
@@ -57,8 +58,7 @@ def test_what_a_restart_would_lose_is_a_warning(server: RedisServer) -> None:
 
 def test_a_node_of_a_cluster_is_one_fault(tmp_path: Path) -> None:
     """It takes some writes, by chance of the key: that says nothing."""
-    bus = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--dir", str(tmp_path))
-    with RedisServer(*bus) as server:
+    with RedisServer("--cluster-enabled", "yes", "--dir", str(tmp_path), port=port_with_bus()) as server:
         found = findings(server)
 
     (fault,) = told(found, Verdict.FAULT)

@@ -16,7 +16,8 @@ from entitlements.redis.connection import UNAVAILABLE, RedisConnection
 from entitlements.redis.examination import outbox_probes
 from tests.fakes import FakeClock
 from tests.outbox.outbox_contract import EVENT, LIMITS, OutboxContract, events, keys_of
-from tests.redis.parts import KEYS, a_connection
+from tests.redis.parts import CLUSTER_KEYS, KEYS, a_connection, cluster_address, connection_to
+from tests.redis_fleet import ClusterFleet
 from tests.redis_server import RedisServer
 
 
@@ -69,6 +70,18 @@ def outbox(connection: RedisConnection, clock: FakeClock) -> RedisStreamOutbox:
 
 class TestRedisStreamOutbox(OutboxContract):
     """The contract."""
+
+
+class TestRedisStreamOutboxInACluster(OutboxContract):
+    """The contract, where all of an outbox is on one node."""
+
+    @pytest.fixture
+    async def outbox(self, cluster: ClusterFleet, clock: FakeClock) -> AsyncIterator[RedisStreamOutbox]:
+        connection = connection_to(cluster_address(cluster))
+        while await connection.run(lambda client: client.get("a")) is UNAVAILABLE:
+            pass
+        yield RedisStreamOutbox(connection, name=CLUSTER_KEYS.outbox, limits=LIMITS, clock=clock)
+        connection.stop()
 
 
 async def test_another_process_takes_over(outbox: RedisStreamOutbox, connection: RedisConnection) -> None:
@@ -239,8 +252,8 @@ class LateAnswers:
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     may_arrive: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def run(self, work: Callable[[Any], Any]) -> Any:
-        answer = await self.connection.run(work)
+    async def run(self, work: Callable[[Any], Any], *, key: str) -> Any:
+        answer = await self.connection.run(work, key=key)
         if not self.may_arrive.is_set() and not self.answered.is_set():
             self.answered.set()
             await self.may_arrive.wait()

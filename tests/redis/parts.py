@@ -16,8 +16,10 @@ from entitlements.redis.address import RedisAddress, cache_settings
 from entitlements.redis.connection import RedisConnection
 from entitlements.redis.keys import KeySpace
 from tests.cache.samples import NOW_MS
+from tests.redis_fleet import ClusterFleet
 
 KEYS = KeySpace(prefix="production")
+CLUSTER_KEYS = KeySpace(prefix="production", is_cluster=True)
 TTL_SECONDS = 604800
 
 
@@ -69,10 +71,20 @@ def stopping(connection: RedisConnection) -> Iterator[RedisConnection]:
 
 
 def a_tier(
-    connection: RedisConnection, *, clock: ShiftedClock | None = None, ttl_seconds: int = TTL_SECONDS
+    connection: RedisConnection,
+    *,
+    clock: ShiftedClock | None = None,
+    ttl_seconds: int = TTL_SECONDS,
+    keys: KeySpace = KEYS,
 ) -> RedisTier:
     """The tier of the environment "production"."""
-    return RedisTier(connection, keys=KEYS, clock=clock or ShiftedClock(), ttl_seconds=ttl_seconds)
+    return RedisTier(connection, keys=keys, clock=clock or ShiftedClock(), ttl_seconds=ttl_seconds)
+
+
+def cluster_address(fleet: ClusterFleet) -> RedisAddress:
+    """Of a Cluster, by its first node that lives."""
+    first = next(each for each in fleet.servers if each.is_running)
+    return RedisAddress(host="nobody.example", nodes=(("127.0.0.1", first.port),))
 
 
 async def put(tier: RedisTier, key: EntityKey, entity: Entity) -> None:

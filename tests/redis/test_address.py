@@ -2,7 +2,8 @@
 
 from django_redis.cache import RedisCache
 
-from entitlements.redis.address import RedisAddress, cache_settings, channel_layer_settings
+from entitlements.redis.address import RedisAddress, Topology, cache_settings, channel_layer_settings
+from entitlements.redis.any_node import AnyNodeTlsConnection
 from tests.redis_server import RedisServer
 
 
@@ -31,6 +32,25 @@ def test_the_channel_layer_reaches_the_same_redis_under_its_prefix() -> None:
     (host,) = settings["CONFIG"]["hosts"]
     assert ("redis://redis.example:6379/2", "p") == (host["address"], host["password"])
     assert "production:sidecar:" == settings["CONFIG"]["prefix"]
+
+
+def test_a_cluster_and_sentinels_have_their_own_factories() -> None:
+    cluster = RedisAddress(host="h", nodes=(("a", 1), ("b", 2)), tls=True, password="p")
+    sentinel = RedisAddress(host="h", sentinels=(("s", 3),), sentinel_master="m", db=2)
+
+    assert (Topology.CLUSTER, Topology.SENTINEL) == (cluster.topology, sentinel.topology)
+    assert cache_settings(cluster)["OPTIONS"]["CONNECTION_FACTORY"].endswith(".ClusterFactory")
+    assert cache_settings(sentinel)["OPTIONS"]["CONNECTION_FACTORY"].endswith(".SentinelFactory")
+    (cluster_host,) = channel_layer_settings(cluster, prefix="p")["CONFIG"]["hosts"]
+    assert (cluster.nodes, AnyNodeTlsConnection, True) == (
+        cluster_host["nodes"],
+        cluster_host["connection_class"],
+        cluster_host["ssl_check_hostname"],
+    )
+    (sentinel_host,) = channel_layer_settings(sentinel, prefix="p")["CONFIG"]["hosts"]
+    assert ("m", sentinel.sentinels, 2) == tuple(
+        sentinel_host[name] for name in ("master_name", "sentinels", "db")
+    )
 
 
 def test_an_address_hides_its_credentials() -> None:

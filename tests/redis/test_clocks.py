@@ -19,7 +19,7 @@ class SlowRedis:
         self.there_seconds = self.back_seconds = 0.001
         self.asked = 0
 
-    def time(self) -> tuple[int, int]:
+    def evalsha(self, *_: object) -> tuple[int, int]:
         self.asked += 1
         self.clock.advance(self.there_seconds)
         now_ms = round(self.clock.monotonic() * 1000) + self.ahead_ms
@@ -34,7 +34,7 @@ def redis() -> SlowRedis:
 
 def measured(clocks: TwoClocks, redis: SlowRedis) -> None:
     asked_at = redis.clock.monotonic()
-    clocks.measured(redis_ms(cast("Client", redis)), since=asked_at)
+    clocks.measured(redis_ms(cast("Client", redis), "a"), since=asked_at)
 
 
 def test_a_moment_is_told_by_redis_clock(redis: SlowRedis) -> None:
@@ -77,13 +77,13 @@ def test_a_clock_that_was_set_is_noticed(redis: SlowRedis) -> None:
 def test_redis_is_asked_for_its_time_only_where_nothing_said_it_of_late(redis: SlowRedis) -> None:
     clocks = TwoClocks(redis.clock.monotonic)
     client = cast("Client", redis)
-    first = clocks.redis_ms(client)
+    first = clocks.redis_ms(client, "a")
     redis.clock.advance(TRUSTED_SECONDS)
     asked_at = redis.clock.monotonic()
 
-    later = clocks.redis_ms(client)
+    later = clocks.redis_ms(client, "a")
     redis.clock.advance(TRUSTED_SECONDS)
-    clocks.redis_ms(client)
+    clocks.redis_ms(client, "a")
 
     assert first + TRUSTED_SECONDS * 1000 == pytest.approx(later, abs=10)
     assert pytest.approx(asked_at * 1000 + redis.ahead_ms, abs=10) == later
@@ -99,7 +99,7 @@ def test_an_answer_tells_where_the_clock_is_another(
     redis.ahead_ms -= back_ms
     asked_at = redis.clock.monotonic()
 
-    assert is_another is clocks.measured(redis_ms(cast("Client", redis)), since=asked_at)
+    assert is_another is clocks.measured(redis_ms(cast("Client", redis), "a"), since=asked_at)
 
 
 def test_an_old_measurement_gives_way(redis: SlowRedis) -> None:

@@ -11,7 +11,8 @@ from entitlements.redis.lease import Lease, LeaseStatus
 from tests.cache.samples import CUSTOMER, entity, metered
 from tests.fakes import FakeClock
 from tests.redis.parts import KEYS, a_connection, a_tier, put, stopping, taken
-from tests.redis_server import RedisServer, free_port, programs
+from tests.redis_fleet import port_with_bus
+from tests.redis_server import RedisServer, programs
 
 PROGRAMS = programs()
 RULES = ("on", ">pw", "~*", "+@all")
@@ -87,8 +88,7 @@ async def test_a_redis_that_tells_nothing_of_itself_is_examined_all_the_same(red
 @pytest.mark.parametrize("rules", [(), ("-info",)])
 async def test_a_node_of_a_cluster_is_told_as_that(rules: tuple[str, ...], tmp_path: Path) -> None:
     """By what it says of itself, else by how it answers."""
-    bus = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--dir", str(tmp_path))
-    with RedisServer(*bus) as server:
+    with RedisServer("--cluster-enabled", "yes", "--dir", str(tmp_path), port=port_with_bus()) as server:
         found = await examined(server, rules=rules)
 
     assert found.is_cluster

@@ -1,6 +1,7 @@
 """The names in Redis, byte for byte (contract/redis.md)."""
 
 import pytest
+from redis.crc import key_slot
 
 from entitlements.domain.entity import EntityKey
 from entitlements.redis.keys import KeySpace, customer_of, raw, raw_key, timestamp_of
@@ -33,6 +34,53 @@ RESOURCE = EntityKey("C", "R")
 )
 def test_names_are_the_contracts(name: str, expected: str) -> None:
     assert expected == name
+
+
+IN_A_CLUSTER = KeySpace(prefix="production", is_cluster=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (IN_A_CLUSTER.entity(CUSTOMER), "production:{c_C}"),
+        (IN_A_CLUSTER.entity(RESOURCE), "production:{c_C}:r_R"),
+        (IN_A_CLUSTER.metadata(RESOURCE), "production:{c_C}:r_R:metadata"),
+        (IN_A_CLUSTER.feature_usage(RESOURCE, "F"), "production:{c_C}:r_R:f_F"),
+        (IN_A_CLUSTER.credit_usage(CUSTOMER, "M"), "production:{c_C}:credit_M"),
+        (IN_A_CLUSTER.fetch_lock(CUSTOMER), "production:refetchEntityEntitlementsAfterCacheMiss-{c_C}"),
+        (IN_A_CLUSTER.fetch_lock(RESOURCE), "production:refetchEntityEntitlementsAfterCacheMiss-{c_C}:R"),
+        (IN_A_CLUSTER.fetch_channel(RESOURCE), KEYS.fetch_channel(RESOURCE)),
+        (IN_A_CLUSTER.outbox, "production:{sidecar:outbox}"),
+        (IN_A_CLUSTER.probe, "production:{sidecar:doctor}"),
+    ],
+)
+def test_names_in_a_cluster(name: str, expected: str) -> None:
+    """What belongs together has the same text between its first braces."""
+    assert expected == name
+
+
+@pytest.mark.parametrize("customer_id", ["C", "a}b", "{", "}", "{}", "a{b}c", "ü"])
+@pytest.mark.parametrize("resource_id", [None, "R", "}", "{x}"])
+def test_all_of_an_entity_has_one_slot(customer_id: str, resource_id: str | None) -> None:
+    """Whatever braces its ids hold; and it is known by its name."""
+    key = EntityKey(customer_id, resource_id)
+    keys = IN_A_CLUSTER
+    whole = [keys.entity(key), keys.metadata(key), keys.feature_usage(key, "f"), keys.credit_usage(key, "c")]
+    names = [*whole, *map(timestamp_of, whole), keys.fetch_lock(key), keys.entity(customer_of(key))]
+
+    assert 1 == len({key_slot(raw(name)) for name in names})
+    assert key == keys.key_of(raw(keys.entity(key)))
+    assert keys.key_of(raw(keys.fetch_lock(key))) is None
+    assert [None] * 3 == [keys.key_of(raw(name)) for name in whole[1:]]
+
+
+@pytest.mark.parametrize("keys", [KEYS, IN_A_CLUSTER])
+def test_what_is_of_the_layout_is_known(keys: KeySpace) -> None:
+    ours = (keys.entity(CUSTOMER), keys.fetch_lock(RESOURCE), keys.feed_lease, keys.outbox, keys.probe)
+
+    assert all(keys.is_of_the_layout(name) for name in ours)
+    assert [True, False] == [keys.is_a_customers(name) for name in ours[:2]]
+    assert not keys.is_of_the_layout("production:sessions")
 
 
 @pytest.mark.parametrize("id_", ["a%41b", "a/b", "a b", "ä", "a:r_b", ""])

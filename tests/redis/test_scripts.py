@@ -36,7 +36,7 @@ def write(key: str, stamp: int, value: str | None = None) -> Write:
 
 
 def put(client: Client, writes: Sequence[Write]) -> int:
-    return write_newest(client, writes, ttl_seconds=60, sent_at_redis_ms=redis_ms(client)).writes
+    return write_newest(client, writes, ttl_seconds=60, sent_at_redis_ms=redis_ms(client, "a")).writes
 
 
 def held(client: Client, key: str) -> tuple[object, object]:
@@ -83,7 +83,7 @@ def test_what_arrives_late_lives_the_shorter(
     client: Client, late_ms: int, most_ms: int, least_ms: int
 ) -> None:
     """It must not look as if the cloud had been asked when the write arrived."""
-    sent_at = redis_ms(client) - late_ms
+    sent_at = redis_ms(client, "a") - late_ms
     write_newest(client, [write("a", 1)], ttl_seconds=60, sent_at_redis_ms=sent_at)
     lives_ms = client.pttl("a"), client.pttl("a#timestamp")
 
@@ -217,7 +217,7 @@ def test_a_resource_knows_its_customer_s_timestamp_and_one_without_is_stamped_un
         client,
         [write("r:metadata", 3, '{"x":1}'), write("r", 3)],
         ttl_seconds=60,
-        sent_at_redis_ms=redis_ms(client),
+        sent_at_redis_ms=redis_ms(client, "a"),
         known_at_ms=0,
         customer=Settled(key="a", ttl_seconds=60),
     )
@@ -255,7 +255,7 @@ def test_a_lock_is_given_back_with_a_write_unless_another_has_it(
             client,
             [write("a", 5)],
             ttl_seconds=60,
-            sent_at_redis_ms=redis_ms(client),
+            sent_at_redis_ms=redis_ms(client, "a"),
             release=Release(key="lock", token=b"token", channel="channel", message=b"{}"),
         )
 

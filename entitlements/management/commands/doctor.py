@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -77,8 +77,7 @@ async def _cloud(config: SidecarConfig) -> list[Finding]:
     return [finding async for finding in examine_cloud(config, clock=SystemClock())]
 
 
-def _redis_client(config: SidecarConfig) -> Client | None:
+def _redis_client(config: SidecarConfig) -> Callable[[], Client] | None:
     if config.redis_environment_prefix is None or config.offline:
         return None
-    client: Client = cast("Any", caches[REDIS_CACHE]).client.get_client(write=True)
-    return client
+    return lambda: cast("Client", cast("Any", caches[REDIS_CACHE]).client.get_client(write=True))

@@ -2,11 +2,11 @@
 
 import enum
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import cast
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
 from entitlements.config import SidecarConfig
 from entitlements.management.diagnosis.finding import Finding, fault, ok, skipped, warning
@@ -14,47 +14,61 @@ from entitlements.redis.causes import Trouble, cause_of, refusal_of
 from entitlements.redis.connection import Client
 from entitlements.redis.examination import CLUSTER, Examination, examine, lack
 from entitlements.redis.keys import KeySpace
+from entitlements.redis.nodes import primaries
 from entitlements.redis.scripts import Write, redis_ms, write_newest
 
 MAX_KEYS_EXAMINED = 1000
 """How many keys under the prefix are looked at."""
 _PROBE_SECONDS = 5
-_OURS = ("c_", "refetchEntityEntitlementsAfterCacheMiss", "sidecar:")
 _MENDS = {
-    Trouble.NOT_ANSWERING: "start it, open the way there, or correct REDIS_HOST, _PORT and _TLS",
+    Trouble.NOT_ANSWERING: "start it, open the way there, or correct REDIS_HOST, _PORT and _TLS, "
+    "SIDECAR_REDIS_NODES or SIDECAR_REDIS_SENTINELS",
     Trouble.PASSWORD_REFUSED: "correct REDIS_USERNAME and REDIS_PASSWORD",
+    Trouble.NO_CLUSTER: "set SIDECAR_REDIS_MODE=plain, or correct SIDECAR_REDIS_NODES",
     Trouble.CERTIFICATE_REFUSED: "correct what the sentence names, or the certificate",
 }
 _ODD = frozenset("*?[]{}\\ \t")
 
 
-def examine_redis(config: SidecarConfig, client: Client | None) -> Iterator[Finding]:
+def examine_redis(config: SidecarConfig, dial: Callable[[], Client] | None) -> Iterator[Finding]:
     """The way there first; a part behind a broken one is left out."""
     prefix = config.redis_environment_prefix
-    if prefix is None or client is None:
+    if prefix is None or dial is None:
         yield skipped("Redis", "REDIS_ENVIRONMENT_PREFIX is not set: nothing is shared")
         return
-    address = f"{config.redis_host} port {config.redis_port}"
-    keys = KeySpace(prefix=prefix)
+    address = _address(config)
+    keys = KeySpace(prefix=prefix, is_cluster=config.sidecar_redis_mode == "cluster")
     try:
-        client.ping()
+        client = dial()
+        for node in primaries(client):
+            node.ping()
         yield ok("Redis", f"{address} answers")
         yield from _tls(config)
         yield from _prefix(prefix)
         examination = examine(client, keys, has_outbox=config.sidecar_outbox != "off")
         if examination.is_cluster:
-            yield fault("Redis", f"{address} cannot be used: {CLUSTER}", mend="see REDIS_HOST")
+            mend = "set SIDECAR_REDIS_MODE=cluster, or point REDIS_HOST at another Redis"
+            yield fault("Redis", f"{address} cannot be used: {CLUSTER}", mend=mend)
             return
         yield from _rights(examination)
         yield from _durability(examination)
         yield _writes(client, keys)
-        yield from _found(client, prefix)
+        yield from _found(client, keys)
     except ResponseError as error:
         told = f"{address} refuses commands ({refusal_of(error)})"
         yield fault("Redis", told, mend="correct the rights of the user in REDIS_USERNAME")
-    except (RedisError, OSError) as error:
+    except (RedisError, RedisClusterException, OSError) as error:
         cause = cause_of(error)
         yield fault("Redis", f"{address} does not answer: {cause.text}", mend=_MENDS[cause.trouble])
+
+
+def _address(config: SidecarConfig) -> str:
+    """Where it is looked for, for people."""
+    if config.sidecar_redis_mode == "cluster" and config.sidecar_redis_nodes:
+        return f"the Cluster of {', '.join(config.sidecar_redis_nodes)}"
+    if config.sidecar_redis_sentinels:
+        return f"the primary {config.sidecar_redis_sentinel_master} of the Sentinels"
+    return f"{config.redis_host} port {config.redis_port}"
 
 
 def _tls(config: SidecarConfig) -> Iterator[Finding]:
@@ -94,9 +108,9 @@ def _prefix(prefix: str) -> Iterator[Finding]:
 
 def _writes(client: Client, keys: KeySpace) -> Finding:
     try:
-        name = f"{keys.prefix}:sidecar:doctor"
-        write = Write(key=name, value=b"{}", timestamp_ms=0)
-        write_newest(client, [write], ttl_seconds=_PROBE_SECONDS, sent_at_redis_ms=redis_ms(client))
+        write = Write(key=keys.probe, value=b"{}", timestamp_ms=0)
+        now_ms = redis_ms(client, keys.probe)
+        write_newest(client, [write], ttl_seconds=_PROBE_SECONDS, sent_at_redis_ms=now_ms)
     except ResponseError as error:
         code = refusal_of(error)
         mend = "point REDIS_HOST at the primary, give the user the right to write, or Redis more memory"
@@ -104,12 +118,13 @@ def _writes(client: Client, keys: KeySpace) -> Finding:
     return ok("Redis writes", "Redis takes writes")
 
 
-def _found(client: Client, prefix: str) -> Iterator[Finding]:
+def _found(client: Client, keys: KeySpace) -> Iterator[Finding]:
     """What stands under the prefix: of others, or of official services that are too old for ours."""
+    prefix = keys.prefix
     pattern = "".join(f"\\{each}" if each in r"\*?[]" else each for each in prefix) + ":*"
     found = client.scan_iter(match=pattern, count=MAX_KEYS_EXAMINED)
     names = cast("list[bytes]", list(islice(found, MAX_KEYS_EXAMINED)))
-    kinds = [_kind_of(client, name, prefix) for name in names]
+    kinds = [_kind_of(client, name, keys) for name in names]
     if _Kind.FOREIGN in kinds:
         told = (
             f"{kinds.count(_Kind.FOREIGN)} of {len(names)} keys under {prefix!r} are not of the Stigg layout"
@@ -134,11 +149,11 @@ class _Kind(enum.Enum):
     FOREIGN = "foreign"
 
 
-def _kind_of(client: Client, name: bytes, prefix: str) -> _Kind:
-    rest = name.decode(errors="replace").removeprefix(f"{prefix}:")
-    if not rest.startswith(_OURS):
+def _kind_of(client: Client, name: bytes, keys: KeySpace) -> _Kind:
+    told = name.decode(errors="replace")
+    if not keys.is_of_the_layout(told):
         return _Kind.FOREIGN
-    if not rest.startswith("c_") or rest.endswith("#timestamp"):
+    if not keys.is_a_customers(told) or told.endswith("#timestamp"):
         return _Kind.OURS
     try:
         text = cast("bytes | None", client.get(name))

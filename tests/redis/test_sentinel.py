@@ -1,0 +1,153 @@
+"""A primary that Sentinels name: found, left when it is lost, and what is wrong told as that."""
+
+import asyncio
+import gc
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from entitlements.cache.tiers import Miss
+from entitlements.redis.address import RedisAddress, channel_layer_settings
+from entitlements.redis.causes import Trouble
+from entitlements.redis.connection import UNAVAILABLE, RedisConnection
+from entitlements.redis.lease import Lease, LeaseStatus
+from entitlements.redis.notifications import Notifications
+from tests.cache.samples import CUSTOMER, entity, metered
+from tests.fakes import FakeClock
+from tests.redis.parts import KEYS, a_tier, connection_to, put, stopping, taken
+from tests.redis_fleet import MASTER, SentinelFleet, until
+from tests.redis_server import free_port
+
+PASSWORD = "of-the-sentinels"
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelFleet]:
+    with SentinelFleet(tmp_path_factory.mktemp("sentinel"), password=PASSWORD) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def address(fleet: SentinelFleet) -> RedisAddress:
+    return RedisAddress(
+        host="nobody.example",
+        sentinels=fleet.addresses,
+        sentinel_master=MASTER,
+        sentinel_password=PASSWORD,
+        db=1,
+    )
+
+
+async def until_written(connection: RedisConnection, key: str, value: str) -> None:
+    async with asyncio.timeout(30):
+        while await connection.run(lambda client: client.set(key, value)) is UNAVAILABLE:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def cause_of(address: RedisAddress) -> tuple[Trouble, str]:
+    """Why it does not answer, once that is known."""
+    with stopping(connection_to(address)) as connection:
+        async with asyncio.timeout(10):
+            while await connection.run(lambda client: client.ping()) is UNAVAILABLE:
+                await asyncio.sleep(0.01)
+                if connection.cause is not None and "in time" not in connection.cause.text:
+                    return connection.cause.trouble, connection.cause.text
+    raise AssertionError("it answers")
+
+
+async def test_the_primary_is_found_in_the_database_that_was_chosen(
+    address: RedisAddress, fleet: SentinelFleet
+) -> None:
+    with stopping(connection_to(address)) as connection:
+        await until_written(connection, "found", "yes")
+
+    primary = fleet.primary
+    assert primary.text("found") is None
+    primary.command("SWAPDB", 0, 1)
+    assert "yes" == primary.text("found")
+
+
+@pytest.mark.parametrize(
+    ("change", "trouble", "named"),
+    [
+        ({"sentinel_password": "wrong"}, Trouble.PASSWORD_REFUSED, "SIDECAR_REDIS_SENTINEL_USERNAME"),
+        ({"sentinel_password": None}, Trouble.PASSWORD_REFUSED, "SIDECAR_REDIS_SENTINEL_USERNAME"),
+        ({"sentinel_master": MASTER.lower()}, Trouble.NOT_ANSWERING, "SIDECAR_REDIS_SENTINEL_MASTER"),
+        ({"sentinels": (("127.0.0.1", free_port()),)}, Trouble.NOT_ANSWERING, "SIDECAR_REDIS_SENTINELS"),
+        ({"password": "wrong", "username": "nobody"}, Trouble.PASSWORD_REFUSED, "REDIS_USERNAME"),
+    ],
+)
+async def test_what_is_wrong_is_told_as_that(
+    address: RedisAddress, change: dict[str, object], trouble: Trouble, named: str
+) -> None:
+    told = await cause_of(replace(address, **change))  # type: ignore[arg-type]
+
+    assert trouble is told[0]
+    assert named in told[1]
+    assert PASSWORD not in told[1]
+
+
+async def test_one_sentinel_of_three_is_enough(address: RedisAddress) -> None:
+    dead = tuple(("127.0.0.1", free_port()) for _ in range(2))
+    with stopping(connection_to(replace(address, sentinels=(*dead, address.sentinels[2])))) as connection:
+        await until_written(connection, "found", "yes")
+
+
+@pytest.mark.filterwarnings("ignore")  # channels-redis leaves the connections to the Sentinels open
+async def test_the_channel_layer_finds_the_primary(address: RedisAddress) -> None:
+    """What one process tells, another hears."""
+    from channels_redis.pubsub import RedisPubSubChannelLayer  # noqa: PLC0415 - as Django does
+
+    config = channel_layer_settings(address, prefix="p:")["CONFIG"]
+    speaks, hears = RedisPubSubChannelLayer(**config), RedisPubSubChannelLayer(**config)
+    channel = await hears.new_channel()
+    await hears.group_add("feed", channel)
+
+    await speaks.group_send("feed", {"type": "word"})
+
+    assert {"type": "word"} == await asyncio.wait_for(hears.receive(channel), 5)
+    await speaks.flush()
+    await hears.flush()
+    del speaks, hears
+    gc.collect()
+
+
+async def test_a_lost_primary_is_left_for_the_new_one_under_load(
+    address: RedisAddress, fleet: SentinelFleet
+) -> None:
+    """Nothing is restarted: what is written is found again, who led leads, and what is told is heard."""
+    with stopping(connection_to(address)) as connection:
+        tier = a_tier(connection)
+        lease = Lease(connection, name=KEYS.feed_lease, holder="us", clock=FakeClock())
+        notifications = Notifications(connection, pattern="p:*")
+        notifications.start()
+        await put(tier, CUSTOMER, entity(metered()))
+        assert await lease.try_hold() is LeaseStatus.OURS
+        lost = fleet.primary
+        asking = asyncio.create_task(_ask_for_ever(connection))
+
+        lost.stop()
+        new = await asyncio.to_thread(fleet.failed_over, lost)
+        await until_written(connection, "p:written", "anew")
+        await put(tier, CUSTOMER, entity(metered()))
+
+        assert entity(metered()) == await taken(tier, CUSTOMER)
+        assert b"anew" == await connection.run(lambda client: client.get("p:written"))
+        assert await lease.try_hold() is LeaseStatus.OURS
+        await asyncio.to_thread(until, lambda: bool(new.command("PUBSUB", "NUMPAT")))
+        with notifications.listening("p:done") as told:
+            new.command("PUBLISH", "p:done", "heard")
+            assert b"heard" == await asyncio.wait_for(told, 5)
+        assert not asking.done()
+        asking.cancel()
+        await asyncio.to_thread(notifications.stop)
+
+
+async def _ask_for_ever(connection: RedisConnection) -> None:
+    """No call raises, whatever Redis does."""
+    tier = a_tier(connection)
+    while True:
+        found = await tier.get(CUSTOMER)
+        assert not isinstance(found, Miss) or found in {Miss.ABSENT, Miss.UNAVAILABLE}
+        await asyncio.sleep(0.005)
