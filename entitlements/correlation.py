@@ -13,6 +13,9 @@ Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 CALL_METADATA: ContextVar[Metadata] = ContextVar("call_metadata", default=())
 """Of the call that is answered in this context; tasks that it starts inherit it."""
 
+CALL_PEER: ContextVar[str] = ContextVar("call_peer", default="")
+"""The connection that it came by; empty: nobody called."""
+
 REQUEST_ID = "x-request-id"
 TRACEPARENT = "traceparent"
 MAX_REQUEST_ID_LENGTH = 128

@@ -4,6 +4,7 @@ What memory can answer never waits and is never counted here; neither is health.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 """The requests that wait, of reads and of writes each, hold no more; a single one may always wait."""
+ROOM_FOR_OTHERS = 0.1
+"""This part more may wait of connections that have less than their share of the calls that do."""
 TOO_MANY_READS = "too_many_reads"
 _MEANING = "Calls are answered."
 _MEANING_READS = (
@@ -48,23 +51,38 @@ class WaitingCalls:
         self._max_bytes = max_bytes
         self.count = 0
         self.size_bytes = 0
+        self._count_of: Counter[str] = Counter()
 
-    def has_room(self, size_bytes: int) -> bool:
-        """True when one more with a request of this size may wait."""
-        if self.count >= self._max_calls:
+    def is_full(self) -> bool:
+        """True when no more room is left than what is kept for callers with few calls."""
+        return not self._has_room(1, of=1)
+
+    def has_room(self, size_bytes: int, peer: str) -> bool:
+        """True when one more call of this connection with a request of this size may wait."""
+        if self._has_room(size_bytes, of=1):
+            return True
+        share = self._max_calls // len(self._count_of.keys() | {peer})
+        return self._count_of[peer] < share and self._has_room(size_bytes, of=1 + ROOM_FOR_OTHERS)
+
+    def _has_room(self, size_bytes: int, *, of: float) -> bool:
+        if self.count >= self._max_calls * of:
             return False
-        return self.count == 0 or self.size_bytes + size_bytes <= self._max_bytes
+        return self.count == 0 or self.size_bytes + size_bytes <= self._max_bytes * of
 
     @contextmanager
-    def entered(self, size_bytes: int) -> Iterator[None]:
+    def entered(self, size_bytes: int, peer: str) -> Iterator[None]:
         """While entered, a call waits."""
         self.count += 1
         self.size_bytes += size_bytes
+        self._count_of[peer] += 1
         try:
             yield
         finally:
             self.count -= 1
             self.size_bytes -= size_bytes
+            self._count_of[peer] -= 1
+            if not self._count_of[peer]:
+                del self._count_of[peer]
 
 
 class CallLimiter:
@@ -90,17 +108,17 @@ class CallLimiter:
         self._log = RateLimitedLog(logger, monotonic)
 
     @contextmanager
-    def write(self, size_bytes: int) -> Iterator[None]:
+    def write(self, size_bytes: int, peer: str) -> Iterator[None]:
         """While entered, a write is under way; raises `Refused` when there are too many."""
-        if not self.writes.has_room(size_bytes):
+        if not self.writes.has_room(size_bytes, peer):
             self.refuse(TOO_MANY)
             raise Refused(_FULL)
-        with self.writes.entered(size_bytes):
+        with self.writes.entered(size_bytes, peer):
             yield
 
-    def has_room_for_read(self, size_bytes: int) -> bool:
+    def has_room_for_read(self, size_bytes: int, peer: str) -> bool:
         """True when one more read may wait; counts and tells one that may not."""
-        if self.reads.has_room(size_bytes):
+        if self.reads.has_room(size_bytes, peer):
             return True
         self._unasked += 1
         self._log.warning(
@@ -129,9 +147,9 @@ class CallLimiter:
         problem, meaning = None, _MEANING
         if self._monotonic() - self._stalled_at < STALLED_TOLD_SECONDS:
             problem, meaning = STALLED, _MEANING_STALLED
-        if not self.writes.has_room(1):
+        if self.writes.is_full():
             problem, meaning = TOO_MANY, _MEANING_WRITES
-        if not self.reads.has_room(1):
+        if self.reads.is_full():
             problem, meaning = TOO_MANY_READS, _MEANING_READS
         return PartState(
             problem=problem,

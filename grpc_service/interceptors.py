@@ -9,7 +9,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from entitlements import metrics
-from entitlements.correlation import CALL_METADATA
+from entitlements.correlation import CALL_METADATA, CALL_PEER
 from entitlements.domain.errors import SidecarError
 from grpc_service.call_limiter import CallLimiter
 from grpc_service.causes import UNREADABLE
@@ -37,6 +37,7 @@ def intercepted_unary(method: UnaryMethod, call_limiter: CallLimiter) -> UnaryMe
 
     async def answer(request: bytes, call: Call) -> Reply:
         started = time.perf_counter()
+        CALL_PEER.set(call.peer)
         CALL_METADATA.set(call.metadata)  # each call is a task of its own, so that nobody else sees it
         try:
             reply = await answer_within(request, call)
@@ -69,14 +70,14 @@ def _limited(method: UnaryMethod, call_limiter: CallLimiter) -> Answer:
     unasked = method.answer_unasked
 
     async def write(request: bytes, call: Call) -> Reply:
-        with call_limiter.write(len(request)):
+        with call_limiter.write(len(request), call.peer):
             return await method.answer(request, call)
 
     async def read(request: bytes, call: Call) -> Reply:
         assert unasked is not None  # noqa: S101 - what makes it a read
-        if not call_limiter.has_room_for_read(len(request)):
+        if not call_limiter.has_room_for_read(len(request), call.peer):
             return unasked(request)
-        with call_limiter.reads.entered(len(request)):
+        with call_limiter.reads.entered(len(request), call.peer):
             return await method.answer(request, call)
 
     return write if unasked is None else read

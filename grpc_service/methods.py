@@ -20,6 +20,8 @@ class Call(NamedTuple):
     """Until the caller's deadline; None without one."""
     metadata: CallMetadata = ()
     """As the caller sent it; nothing of it is trusted."""
+    peer: str = ""
+    """The connection that it came by."""
 
 
 class Refused(Exception):

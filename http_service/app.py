@@ -135,7 +135,8 @@ class HttpApi:
 
 def _request(scope: Scope) -> Request:
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-    return Request(scope["method"], scope["path"], scope["query_string"], headers)
+    peer = ":".join(map(str, scope.get("client") or ()))
+    return Request(scope["method"], scope["path"], scope["query_string"], headers, peer=peer)
 
 
 def _closing(response: Response, *headers: tuple[bytes, bytes]) -> Response:

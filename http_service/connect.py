@@ -181,10 +181,10 @@ def _check_coding(coding: str) -> None:
 def _call(request: Request) -> Call:
     text = request.headers.get("connect-timeout-ms")
     if text is None:
-        return Call(None, request.metadata())
+        return Call(None, request.metadata(), request.peer)
     if not (text.isascii() and text.isdigit() and len(text) <= MAX_TIMEOUT_DIGITS):
         raise _invalid("Connect-Timeout-Ms must be a number of milliseconds of at most 10 digits")
-    return Call(int(text) / 1000, request.metadata())
+    return Call(int(text) / 1000, request.metadata(), request.peer)
 
 
 async def _called(procedure: _Procedure, message: bytes, call: Call) -> Reply:

@@ -21,6 +21,8 @@ class Request(NamedTuple):
     headers: Mapping[str, str]
     """By their name in lower case; of several of one name the last."""
     body: bytes = b""
+    peer: str = ""
+    """The connection that it came by."""
 
     def parameters(self) -> dict[str, str]:
         """What the query says; of several of one name the last."""

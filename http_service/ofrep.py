@@ -160,7 +160,7 @@ class OfrepDoor:
 
 async def _called(method: UnaryMethod, message: Message, request: Request) -> tuple[bytes, dict[str, str]]:
     """The reply, and its provenance by the names without their prefix."""
-    call = Call(None, request.metadata())
+    call = Call(None, request.metadata(), request.peer)
     reply, provenance = await answered(method, message.SerializeToString(), call)
     return reply, {name.removeprefix("stigg-"): value.decode() for name, value in provenance}
 

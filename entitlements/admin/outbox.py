@@ -29,6 +29,8 @@ SHOWN = 100
 UNREACHABLE = "The outbox cannot be reached: its disk, or Redis, does not answer."
 ASK = "entitlements/outbox_ask.html"
 _ACTS = {"replay": "Replayed", "discard": "Discarded"}
+_NOUNS = {False: "dead letters", True: "waiting writes"}
+_EVERYTHING = "all that waited, and all dead letters"
 
 
 @site.page(
@@ -37,7 +39,7 @@ _ACTS = {"replay": "Replayed", "discard": "Discarded"}
     permission="entitlements.view_outboxentry",
 )
 def outbox(request: HttpRequest) -> HttpResponse:
-    """The lists; a POST acts on dead letters."""
+    """The lists; a POST acts on dead letters, or discards what waits."""
     parts = sidecar().outbox
     context: dict[str, Any] = {"title": "Outbox", "mode": sidecar().config.sidecar_outbox}
     if parts is None:
@@ -57,39 +59,43 @@ def outbox(request: HttpRequest) -> HttpResponse:
 def _act(request: HttpRequest, parts: OutboxParts) -> HttpResponse | None:
     """Does what was asked; asks again before it discards, or replays what may have been delivered."""
     act, ids = request.POST.get("act"), request.POST.getlist("id")
-    is_all = "all" in request.POST
+    is_all, waiting = "all" in request.POST, "waiting" in request.POST
     if act not in _ACTS or (not ids and not is_all):
-        messages.warning(request, "Choose dead letters first.")
+        messages.warning(request, f"Choose {_NOUNS[waiting]} first.")
         return None
     is_sure = "sure" in request.POST
-    asked_again = {"ids": ids, "is_all": is_all, "act": act}
+    asked_again = {"ids": ids, "is_all": is_all, "act": act, "waiting": waiting}
     if act == "discard" and not is_sure:
-        return site.render(request, ASK, asked_again | {"title": "Discard dead letters"})
+        return site.render(request, ASK, asked_again | {"title": f"Discard {_NOUNS[waiting]}"})
+    chosen = None if is_all else ids
     try:
-        done = async_to_sync(_done)(parts.store, act, None if is_all else ids, is_sure=is_sure)
+        done = async_to_sync(_done)(parts.store, act, chosen, is_sure=is_sure, waiting=waiting)
     except OutboxUnavailable:
         messages.error(request, UNREACHABLE)
         return HttpResponseRedirect(request.path)
     if done.count or not done.kept:
-        _log(request, f"{_ACTS[act]}: {done.count} ({'all' if is_all else ', '.join(ids)})", ids)
+        which = ", ".join(ids) if not is_all else _EVERYTHING if waiting else "all"
+        _log(request, f"{_ACTS[act]}: {done.count} ({which})", ids, _NOUNS[waiting])
         messages.success(request, f"{_ACTS[act]}: {done.count}.")
     if done.kept:
         return site.render(request, ASK, asked_again | {"title": "Replay dead letters", "kept": done.kept})
     return HttpResponseRedirect(request.path)
 
 
-async def _done(store: Outbox, act: str, ids: Sequence[str] | None, *, is_sure: bool) -> Replayed:
+async def _done(
+    store: Outbox, act: str, ids: Sequence[str] | None, *, is_sure: bool, waiting: bool
+) -> Replayed:
     if act == "replay":
         return await store.replay(ids, even_too_old=is_sure)
-    return Replayed(count=await store.discard(ids))
+    return Replayed(count=await store.discard(ids, waiting=waiting))
 
 
-def _log(request: HttpRequest, told: str, ids: Sequence[str]) -> None:
+def _log(request: HttpRequest, told: str, ids: Sequence[str], noun: str) -> None:
     LogEntry.objects.create(
         user_id=str(request.user.pk),
         content_type=ContentType.objects.get_for_model(OutboxEntry),
         object_id=ids[0] if len(ids) == 1 else "",
-        object_repr="dead letters",
+        object_repr=noun,
         action_flag=CHANGE,
         change_message=told,
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from entitlements import metrics
+from entitlements.correlation import CALL_PEER
 from entitlements.domain.breaker import BreakerState
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate, with_usage
@@ -34,6 +35,7 @@ from entitlements.domain.ports import (
 )
 from entitlements.rate_limited_log import RateLimitedLog
 from entitlements.service.circuits import PROBE_BUDGET_SECONDS, Circuits
+from entitlements.service.fair_slots import FairSlots
 from entitlements.service.resting import RestingEntities
 from entitlements.service.usage_notes import UsageNotes
 
@@ -140,7 +142,7 @@ class EntityFetcher:
         self._limits = limits
         self._flights: dict[EntityKey, _Flight] = {}
         self._usage_notes = UsageNotes()
-        self._slots = asyncio.Semaphore(limits.concurrency)
+        self._slots = FairSlots(limits.concurrency)
         self._queued = 0
         self._answered_at = float("-inf")
         """When a source answered last."""
@@ -172,7 +174,7 @@ class EntityFetcher:
             flight = self._flights[key] = _Flight(task=asyncio.create_task(self._fly(key)))
             flight.task.add_done_callback(lambda _: self._land(key, flight))
         else:
-            self._join(flight)
+            self._join(key, flight)
         flight.waiting += 1
         try:
             return await asyncio.shield(flight.task)
@@ -197,7 +199,8 @@ class EntityFetcher:
         if self._flights.get(key) is flight:
             del self._flights[key]
 
-    def _join(self, flight: _Flight) -> None:
+    def _join(self, key: EntityKey, flight: _Flight) -> None:
+        self._slots.join(CALL_PEER.get(), key)
         flight.joined += 1
         self.joined += 1
         metrics.FETCHES_JOINED.inc()
@@ -299,13 +302,16 @@ class EntityFetcher:
         return self._flights[key].is_doubted or (held is not None and held.known_since > asked_at)
 
     async def _ask_in_turn(self, key: EntityKey, *, deadline: float) -> tuple[Entity, Source]:
+        caller = CALL_PEER.get()
         if self._slots.locked() and self._queued >= self._limits.queue_size:
-            raise Overloaded("SIDECAR_FETCH_QUEUE_SIZE")
+            full = Overloaded("SIDECAR_FETCH_QUEUE_SIZE")
+            if not self._slots.displace(caller, full):
+                raise full
         self._queued += 1
         metrics.FETCHES_QUEUED.set(self._queued)
         began_at = self._clock.monotonic()
         try:
-            await self._take_slot(began_at, within_seconds=deadline - began_at)
+            await self._take_slot(caller, key, within_seconds=deadline - began_at)
         except TimeoutError as error:
             raise Overloaded("SIDECAR_FETCH_CONCURRENCY") from error
         finally:
@@ -318,12 +324,13 @@ class EntityFetcher:
         finally:
             self._slots.release()
 
-    async def _take_slot(self, began_at: float, *, within_seconds: float) -> None:
+    async def _take_slot(self, caller: str, key: EntityKey, *, within_seconds: float) -> None:
         """Waits longer than given only while the cloud answers others: then our own crowd is before it."""
         if not self._slots.locked():
-            await self._slots.acquire()
+            await self._slots.acquire(caller, key)
             return
         loop = asyncio.get_running_loop()
+        began_at = self._clock.monotonic()
 
         def judge() -> None:
             extra = self._limits.budget_seconds * (QUEUE_BUDGETS - 1) if self._answered_at >= began_at else 0
@@ -332,7 +339,7 @@ class EntityFetcher:
         async with asyncio.timeout(None) as limit:
             judging = loop.call_later(within_seconds, judge)
             try:
-                await self._slots.acquire()
+                await self._slots.acquire(caller, key)
             finally:
                 judging.cancel()
 

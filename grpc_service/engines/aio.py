@@ -218,7 +218,7 @@ class _Handlers(grpc.GenericRpcHandler):
 def _call(context: Context) -> Call:
     remaining: float | None = context.time_remaining()  # None without one, whatever its stubs say
     metadata: Any = context.invocation_metadata()
-    return Call(remaining, metadata or ())
+    return Call(remaining, metadata or (), context.peer())
 
 
 async def _abort(context: Context, refused: Refused) -> NoReturn:

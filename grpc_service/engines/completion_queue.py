@@ -288,7 +288,8 @@ class _UnaryCall(_TaskOfCall):
     async def answer(self) -> None:
         """On the loop: what could not be answered at once."""
         try:
-            call = Call(_remaining_seconds(self._event), self._event.invocation_metadata)
+            peer = self._call.peer().decode()
+            call = Call(_remaining_seconds(self._event), self._event.invocation_metadata, peer)
             reply = await self._method.answer(self._request, call)
         except Refused as refused:
             self._engine.refuse(self._call, refused)

@@ -82,6 +82,37 @@ async def test_to_discard_is_asked_for_twice(
     assert ["good"] == list(emulator.state.ledger.keys())
 
 
+async def test_what_waits_is_discarded(
+    emulator: Emulator, sidecar: SidecarProcess, client: Client, visitor: Visitor
+) -> None:
+    """One by one or all of it; asked twice, logged, and what is left is delivered."""
+    emulator.faults.set("graphql", "down")
+    for key in ("first", "second", "third"):
+        event = pb.Event(event_name="opened", customer_id="customer-1", idempotency_key=key)
+        await client.ReportEvents(pb.ReportEventsRequest(events=[event]), timeout=15)
+    page = visitor.page
+
+    await visitor.open(PATH)
+    await page.get_by_role("button", name="Discard waiting").click()
+    await expect(page.get_by_text("Choose waiting writes first.")).to_be_visible()
+    await page.get_by_label("Choose waiting event").first.check()
+    await page.get_by_role("button", name="Discard waiting").click()
+    await expect(page.get_by_text("Discard 1 waiting write for good?")).to_be_visible()
+    assert 3 == (await sidecar.parts())["outbox"]["waiting"]
+    await page.get_by_role("button", name="Discard for good").click()
+    await expect(page.get_by_text("Discarded: 1.")).to_be_visible()
+    await page.get_by_label("All that waits (2), and all dead letters (0)").check()
+    await page.get_by_role("button", name="Discard waiting").click()
+    await page.get_by_role("button", name="Discard for good").click()
+
+    await expect(page.get_by_text("Nothing: all that was promised is delivered.")).to_be_visible()
+    assert 0 == (await sidecar.parts())["outbox"]["waiting"]
+    await visitor.open("/admin/admin/logentry/")
+    await expect(
+        page.get_by_text("Discarded: 2 (all that waited, and all dead letters)").first
+    ).to_be_visible()
+
+
 async def test_a_viewer_looks_and_changes_nothing(
     emulator: Emulator, browser: Browser, sidecar: SidecarProcess, client: Client, tmp_path: Path
 ) -> None:
@@ -97,15 +128,14 @@ async def test_a_viewer_looks_and_changes_nothing(
         await expect(viewer.page.get_by_role("status")).to_contain_text("Denied")
         assert 0 == await viewer.page.get_by_role("link", name="Fallback rules of this feature").count()
         cookies = {each["name"]: each["value"] for each in await viewer.page.context.cookies()}
-        sent: dict[str, str | float | bool] = {
-            "act": "replay",
-            "all": "1",
-            "csrfmiddlewaretoken": cookies["sidecar_csrf"],
-        }
-        refused = await viewer.page.context.request.post(viewer.address + PATH, form=sent)
+        sent: dict[str, str | float | bool] = {"all": "1", "csrfmiddlewaretoken": cookies["sidecar_csrf"]}
+        answers = [
+            await viewer.page.context.request.post(viewer.address + PATH, form={**sent, **asked})
+            for asked in ({"act": "replay"}, {"act": "discard", "waiting": "1", "sure": "1"})
+        ]
         added = await viewer.page.context.request.get(
             viewer.address + "/admin/entitlements/fallbackrule/add/"
         )
 
-    assert [403, 403] == [refused.status, added.status]
+    assert [403, 403, 403] == [each.status for each in (*answers, added)]
     assert 1 == (await sidecar.parts())["outbox"]["dead"]

@@ -1,6 +1,7 @@
 """What may wait at a time, and what is refused or answered unseen: counted, told, shown."""
 
 import logging
+from contextlib import ExitStack
 
 import pytest
 
@@ -15,13 +16,16 @@ def test_one_write_too_many_is_refused_and_counted(caplog: pytest.LogCaptureFixt
     call_limiter = CallLimiter(max_calls=1, monotonic=lambda: 0.0)
     before = metrics.GRPC_REFUSED.labels(TOO_MANY)._value.get()
 
-    with caplog.at_level(logging.WARNING), call_limiter.write(1):
+    with caplog.at_level(logging.WARNING), call_limiter.write(1, "a"):
         for _ in range(2):
-            with pytest.raises(Refused, match="RESOURCE_EXHAUSTED: too many calls"), call_limiter.write(1):
+            with (
+                pytest.raises(Refused, match="RESOURCE_EXHAUSTED: too many calls"),
+                call_limiter.write(1, "a"),
+            ):
                 pass
         full = call_limiter.state()
-        assert call_limiter.has_room_for_read(1)
-    with call_limiter.write(1):
+        assert call_limiter.has_room_for_read(1, "a")
+    with call_limiter.write(1, "a"):
         pass
     empty = call_limiter.state()
 
@@ -40,10 +44,10 @@ def test_one_read_too_many_is_counted_and_told(caplog: pytest.LogCaptureFixture)
     """It is not refused: whoever asks answers it by its fallback. Writes have their own room."""
     call_limiter = CallLimiter(max_calls=1, monotonic=lambda: 0.0)
 
-    with caplog.at_level(logging.WARNING), call_limiter.reads.entered(1):
-        rooms = [call_limiter.has_room_for_read(1) for _ in range(2)]
+    with caplog.at_level(logging.WARNING), call_limiter.reads.entered(1, "a"):
+        rooms = [call_limiter.has_room_for_read(1, "a") for _ in range(2)]
         full = call_limiter.state()
-        with call_limiter.write(1):
+        with call_limiter.write(1, "a"):
             pass
 
     assert [False, False] == rooms
@@ -58,14 +62,14 @@ def test_one_read_too_many_is_counted_and_told(caplog: pytest.LogCaptureFixture)
     assert call_limiter.state().problem is None
 
 
-@pytest.mark.parametrize(("size_bytes", "has_room"), [(6, True), (7, False)])
+@pytest.mark.parametrize(("size_bytes", "has_room"), [(6, True), (8, False)])
 def test_what_waits_is_bounded_by_bytes_too(size_bytes: int, has_room: bool) -> None:
     call_limiter = CallLimiter(max_calls=10, monotonic=lambda: 0.0, max_bytes=10)
 
-    with call_limiter.reads.entered(4):
-        assert has_room is call_limiter.has_room_for_read(size_bytes)
+    with call_limiter.reads.entered(4, "a"):
+        assert has_room is call_limiter.has_room_for_read(size_bytes, "a")
 
-    assert call_limiter.has_room_for_read(11)  # alone, however large
+    assert call_limiter.has_room_for_read(11, "a")  # alone, however large
 
 
 def test_what_cannot_be_read_is_counted() -> None:
@@ -83,9 +87,9 @@ def test_refusals_keep_nothing_of_the_refused() -> None:
     call_limiter = CallLimiter(max_calls=1, monotonic=lambda: 0.0)
     refusals = []
 
-    with call_limiter.write(1):
+    with call_limiter.write(1, "a"):
         for _ in range(2):
-            with pytest.raises(Refused) as refused, call_limiter.write(1):
+            with pytest.raises(Refused) as refused, call_limiter.write(1, "a"):
                 pass
             refusals.append(refused.value)
 
@@ -123,3 +127,32 @@ def test_what_the_engine_refuses_is_counted() -> None:
     assert {UNREADABLE: 0, TOO_MANY: 1, STALLED: 0, TOO_MANY_STREAMS: 0} == (
         call_limiter.state().details["refused"]
     )
+
+
+def test_one_caller_leaves_room_for_others() -> None:
+    """A connection with less than its share may still wait where another took all the places."""
+    call_limiter = CallLimiter(max_calls=20, monotonic=lambda: 0.0)
+
+    with ExitStack() as waiting:
+        for _ in range(20):
+            waiting.enter_context(call_limiter.reads.entered(1, "greedy"))
+        assert not call_limiter.has_room_for_read(1, "greedy")
+        for _ in range(2):
+            assert call_limiter.has_room_for_read(1, "modest")
+            waiting.enter_context(call_limiter.reads.entered(1, "modest"))
+        full = call_limiter.has_room_for_read(1, "modest")
+
+    assert not full
+    assert call_limiter.has_room_for_read(1, "greedy")
+
+
+def test_room_for_others_is_no_room_for_the_greedy_one() -> None:
+    """Two connections that have their share already wait no more than one would."""
+    call_limiter = CallLimiter(max_calls=20, monotonic=lambda: 0.0)
+
+    with ExitStack() as waiting:
+        for peer in ("a", "b") * 10:
+            waiting.enter_context(call_limiter.writes.entered(1, peer))
+
+        with pytest.raises(Refused), call_limiter.write(1, "a"):
+            pass

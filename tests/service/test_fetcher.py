@@ -1,9 +1,12 @@
 """One fetch per entity, one budget, Edge then API."""
 
 import asyncio
+from collections.abc import Sequence
+from contextvars import copy_context
 
 import pytest
 
+from entitlements.correlation import CALL_PEER
 from entitlements.domain.breaker import FAILURES_TO_OPEN, FIRST_PAUSE_SECONDS, BreakerState
 from entitlements.domain.entity import EntityKey, UsageUpdate
 from entitlements.domain.errors import (
@@ -355,3 +358,39 @@ async def test_waiting_for_another_process_leaves_time_to_fetch(
     assert [expected] == turns.waited
     assert isinstance(fetched, Lookup)
     assert house.edge.budgets == [pytest.approx((budget_seconds - expected) * FIRST_SOURCE_SHARE)]
+
+
+async def _asked_in_turn(house: House, callers: Sequence[tuple[str, str]]) -> list[str]:
+    """The order in which the cloud is asked for what callers want while it is busy with another."""
+    house.edge.gate = asyncio.Event()
+    tasks = [asyncio.create_task(house.fetcher.fetch(EntityKey("first")))]
+    await house.edge.reached.wait()
+    for peer, customer in callers:
+        context = copy_context()
+        context.run(CALL_PEER.set, peer)
+        tasks.append(asyncio.create_task(house.fetcher.fetch(EntityKey(customer)), context=context))
+        for _ in range(3):
+            await asyncio.sleep(0)
+    house.edge.gate.set()
+    await asyncio.gather(*tasks)
+    return [key.customer_id for key in house.edge.asked]
+
+
+async def test_one_client_with_many_misses_leaves_others_their_turn() -> None:
+    """Of two connections each has every other fetch, however many one waits for."""
+    house = build_house(limits=FetchLimits(budget_seconds=10, concurrency=1, queue_size=100))
+    callers = [*(("a", f"a{number}") for number in range(20)), ("b", "b0"), ("b", "b1"), ("b", "a19")]
+
+    order = await _asked_in_turn(house, callers)
+
+    assert ["first", "a0", "b0", "a1", "b1", "a2", "a19", "a3"] == order[:8]
+
+
+async def test_full_queue_of_one_client_has_room_for_others() -> None:
+    """Its own youngest makes room; who has most itself is told."""
+    house = build_house(limits=FetchLimits(budget_seconds=10, concurrency=1, queue_size=4))
+    callers = [*(("a", f"a{number}") for number in range(6)), ("b", "b0")]
+
+    order = await _asked_in_turn(house, callers)
+
+    assert ["first", "a0", "b0", "a1", "a2"] == order
