@@ -119,10 +119,23 @@ async def _evict(sidecar: Sidecar, asked: dict[str, Any], _reader: asyncio.Strea
     yield {"evicted": len(await sidecar.maintenance.evict([key_from_document(asked)]))}
 
 
-async def _export(sidecar: Sidecar, _asked: dict[str, Any], _reader: asyncio.StreamReader) -> _Lines:
+async def _held_keys(sidecar: Sidecar) -> dict[EntityKey, None]:
+    """Whom memory and Redis hold."""
     keys = dict.fromkeys(sidecar.memory.keys())
     if sidecar.redis is not None:
         keys |= dict.fromkeys([key async for key in _shared_keys(sidecar.redis)])
+    return keys
+
+
+async def _customers(sidecar: Sidecar, _asked: dict[str, Any], _reader: asyncio.StreamReader) -> _Lines:
+    for number, key in enumerate(await _held_keys(sidecar)):
+        if number % _BATCH == 0:
+            await asyncio.sleep(0)
+        yield key._asdict()
+
+
+async def _export(sidecar: Sidecar, _asked: dict[str, Any], _reader: asyncio.StreamReader) -> _Lines:
+    keys = await _held_keys(sidecar)
     yield {"total": len(keys)}
     for number, key in enumerate(keys):
         if number % _BATCH == 0:
@@ -166,6 +179,7 @@ _ACTS: dict[str, _Act] = {
     "get": _get,
     "explain": _explain,
     "evict": _evict,
+    "customers": _customers,
     "export": _export,
     "import": _import,
 }

@@ -120,7 +120,12 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
 
 
 def _arguments(place: Place, words: list[str]) -> list[str]:
-    return [word.replace("/run/secrets/stigg-key", str(place.folder / "stigg-key")) for word in words]
+    """The words of a page: the key is a file of here, and ours stands for an older sidecar."""
+    here = {
+        "/run/secrets/stigg-key": str(place.folder / "stigg-key"),
+        "old-sidecar:80": f"127.0.0.1:{place.environment['GRPC_PORT']}",
+    }
+    return [here.get(word, word) for word in words]
 
 
 def _split(text: str) -> tuple[dict[str, str], list[str]]:

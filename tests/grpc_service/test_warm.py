@@ -7,7 +7,7 @@ import pytest
 
 from emulator.server import Emulator
 from entitlements.domain.entity import EntityKey
-from grpc_service.management.commands.warm import _paced
+from grpc_service.management.pacing import paced
 from tests.cloud_states import boolean_state
 from tests.harness import Client, SidecarProcess, environment_for, is_granted
 from tests.management.command_runs import run
@@ -90,7 +90,7 @@ async def test_the_pace_is_the_rate() -> None:
     keys = [EntityKey(str(number), None) for number in range(11)]
     started = time.perf_counter()
 
-    paced = [key async for key in _paced(keys, rate=50)]
+    told = [key async for key in paced(keys, rate=50)]
 
-    assert keys == paced
+    assert keys == told
     assert 0.2 <= time.perf_counter() - started < 1

@@ -2,9 +2,7 @@
 
 import asyncio
 import sys
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,17 +11,6 @@ from typing import Any, TextIO
 import grpc
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
 from entitlements.background import awaited
 from entitlements.domain.entity import EntityKey
@@ -31,6 +18,8 @@ from entitlements.management.printing import EXIT_NO, EXIT_NOT_ASKED, Printer
 from grpc_service.channels import channel_options
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.generated.sidecar_pb2_grpc import SidecarServiceStub
+from grpc_service.management.customers import keys_of, written
+from grpc_service.management.pacing import bar, paced
 
 CALL_SECONDS = 30.0
 MAX_CALLS_UNDER_WAY = 32
@@ -85,7 +74,7 @@ class Command(BaseCommand):
             raise CommandError("--rate may be a number above 0", returncode=EXIT_NOT_ASKED)
         address = options["address"] or settings.SIDECAR_ASK_ADDRESS
         try:
-            keys = list(_keys(options["file"]))
+            keys = list(keys_of(options["file"]))
             done = _done(options["progress"])
             left = [key for key in keys if key not in done]
             tally = asyncio.run(_warm(address, left, rate=options["rate"], progress_file=options["progress"]))
@@ -105,7 +94,7 @@ class Command(BaseCommand):
             values | {f"from_{source}": count for source, count in sorted(tally.by_source.items())}
         )
         for key in tally.failed:
-            self.stderr.write(f"not known: {_written(key)}")
+            self.stderr.write(f"not known: {written(key)}")
         if tally.failed:
             sys.exit(EXIT_NO)
 
@@ -114,9 +103,9 @@ async def _warm(address: str, keys: list[EntityKey], *, rate: float, progress_fi
     tally = _Tally()
     with (
         progress_file.open("a") if progress_file else nullcontext() as notes,
-        _bar() as bar,
+        bar() as shown,
     ):
-        bar_task = bar.add_task("warming", total=len(keys))
+        bar_task = shown.add_task("warming", total=len(keys))
         async with grpc.aio.insecure_channel(address, options=channel_options(address)) as channel:
             stub = SidecarServiceStub(channel)
             slots = asyncio.Semaphore(MAX_CALLS_UNDER_WAY)
@@ -128,10 +117,10 @@ async def _warm(address: str, keys: list[EntityKey], *, rate: float, progress_fi
                     tally.error = error
                 finally:
                     slots.release()
-                    bar.advance(bar_task)
+                    shown.advance(bar_task)
 
             calls = []
-            async for key in _paced(keys, rate=rate):
+            async for key in paced(keys, rate=rate):
                 await slots.acquire()
                 if tally.error is not None:
                     break
@@ -157,53 +146,11 @@ def _note(tally: _Tally, key: EntityKey, source: str, notes: TextIO | None) -> N
         return
     tally.by_source[source] += 1
     if notes is not None:
-        notes.write(f"{_written(key)}\n")
+        notes.write(f"{written(key)}\n")
         notes.flush()
-
-
-async def _paced(keys: list[EntityKey], *, rate: float) -> AsyncIterator[EntityKey]:
-    started = time.perf_counter()
-    for number, key in enumerate(keys):
-        await asyncio.sleep(max(0.0, started + number / rate - time.perf_counter()))
-        yield key
-
-
-class _Rate(ProgressColumn):
-    """How many a second."""
-
-    def render(self, task: Task) -> Text:
-        """Nothing before it is known."""
-        return Text("" if task.speed is None else f"{task.speed:.1f}/s")
-
-
-def _bar() -> Progress:
-    """Done, rate and time left, where a person looks on."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=console, disable=not console.is_terminal)
-
-
-def _keys(file: str) -> Iterator[EntityKey]:
-    with nullcontext(sys.stdin) if file == "-" else Path(file).open() as lines:
-        yield from (_read(line) for line in lines if line.strip())
 
 
 def _done(progress_file: Path | None) -> set[EntityKey]:
     if progress_file is None or not progress_file.exists():
         return set()
-    return set(_keys(str(progress_file)))
-
-
-def _read(line: str) -> EntityKey:
-    customer_id, separator, resource_id = line.rstrip("\r\n").partition("\t")
-    return EntityKey(customer_id, resource_id if separator else None)
-
-
-def _written(key: EntityKey) -> str:
-    return key.customer_id if key.resource_id is None else f"{key.customer_id}\t{key.resource_id}"
+    return set(keys_of(str(progress_file)))

@@ -1,0 +1,104 @@
+"""At a pace, and with a word about how far it is: for commands that ask very often."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+TELL_SECONDS = 10.0
+"""In a pipe a line tells so often how far it is."""
+CATCH_UP_SECONDS = 0.05
+"""What comes late is made up for within this and no further, so that no pause ends in a burst."""
+
+_Item = TypeVar("_Item")
+Advance = Callable[[], None]
+
+
+async def paced(items: Iterable[_Item], *, rate: float) -> AsyncIterator[_Item]:
+    """The same items, at most so many a second."""
+    interval_seconds = 1 / rate
+    due = time.perf_counter()
+    for item in items:
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        yield item
+        due = max(due + interval_seconds, time.perf_counter() - CATCH_UP_SECONDS)
+
+
+class _Rate(ProgressColumn):
+    """How many a second."""
+
+    def render(self, task: Task) -> Text:
+        """Nothing before it is known."""
+        return Text("" if task.speed is None else f"{task.speed:.1f}/s")
+
+
+def bar() -> Progress:
+    """Done, rate and time left, where a person looks on."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
+@contextmanager
+def progress(told: str, *, total: int, rate: float, write: Callable[[str], Any]) -> Iterator[Advance]:
+    """Tells how far it is, and when it will end: a bar on a terminal, else a line now and then.
+
+    Args:
+        told: what is done, `comparing`.
+        total: so many items.
+        rate: no more than so many a second.
+        write: takes a line.
+    """
+    lines = _Lines(told, total=total, rate=rate, write=write)
+    with bar() as shown:
+        task = shown.add_task(told, total=total)
+        if shown.disable:
+            lines.begin()
+
+        def advance() -> None:
+            shown.advance(task)
+            if shown.disable:
+                lines.advance()
+
+        yield advance
+
+
+class _Lines:
+    """How far it is, in lines."""
+
+    def __init__(self, told: str, *, total: int, rate: float, write: Callable[[str], Any]) -> None:
+        self._told, self._total, self._rate, self._write = told, total, rate, write
+        self._began = self._last_told = time.perf_counter()
+        self._done = 0
+
+    def begin(self) -> None:
+        """Before the first: the least that it takes."""
+        self._write(f"{self._told} {self._total:,}: {self._total / self._rate:,.0f} s or more")
+
+    def advance(self) -> None:
+        """One more is done."""
+        self._done += 1
+        now = time.perf_counter()
+        if now - self._last_told >= TELL_SECONDS:
+            self._last_told = now
+            left = (now - self._began) / self._done * (self._total - self._done)
+            self._write(f"{self._told}: {self._done:,} of {self._total:,}, about {left:,.0f} s left")
