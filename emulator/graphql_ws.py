@@ -12,13 +12,13 @@ from graphql import OperationDefinitionNode
 from emulator.cloud import Cloud
 from emulator.counters import ReceivedRequest
 from emulator.faults import INVALID_KEY_REASON, THROTTLED_REASON, Fault, FaultKind, Transport
+from emulator.graphql_ws_messages import Subscription, parsed, payload_of, selected
 from emulator.http_answers import answer, headers_of_interest, pause, reset_connection
 from emulator.operations import Operations
 from emulator.schema import (
     CheckedDocument,
     check_document,
     error_json,
-    known_entitlements,
     run,
     subscription_field,
 )
@@ -68,14 +68,6 @@ async def handle_ws(request: web.Request, cloud: Cloud) -> web.StreamResponse:
     return socket
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Subscription:
-    field: str
-    document: CheckedDocument
-    operation: str | None
-    variables: Json | None
-
-
 @dataclass(frozen=True, slots=True)
 class _Close:
     code: int
@@ -95,7 +87,7 @@ class FeedConnection:
         self._silent = fault is not None and fault.kind is FaultKind.SILENT
         self._initialised = False
         self._acknowledged = False
-        self._subscriptions: dict[str, _Subscription] = {}
+        self._subscriptions: dict[str, Subscription] = {}
         self._frames: asyncio.Queue[str | bytes | _Close] = asyncio.Queue(MAX_QUEUED_FRAMES)
 
     async def serve(self) -> None:
@@ -125,7 +117,7 @@ class FeedConnection:
         """Send an event to the subscriptions of its field, each with what it selected."""
         for subscription_id, subscription in self._subscriptions.items():
             if subscription.field == event.field:
-                payload = _selected(subscription, event)
+                payload = selected(subscription, event)
                 self._send({"id": subscription_id, "type": "next", "payload": payload})
 
     def drop(self) -> None:
@@ -183,7 +175,7 @@ class FeedConnection:
         if message.type is WSMsgType.PING:
             self._queue(bytes(message.data))
         elif message.type is WSMsgType.TEXT:
-            self._obey(_parsed(message.data))
+            self._obey(parsed(message.data))
         elif message.type is WSMsgType.BINARY:
             self.close(BAD_REQUEST, "Invalid message received")
         return True
@@ -193,7 +185,7 @@ class FeedConnection:
             case {"type": "connection_init"}:
                 self._initialise(message.get("payload"))
             case {"type": "ping"}:
-                self._send({"type": "pong"} | _payload_of(message))
+                self._send({"type": "pong"} | payload_of(message))
             case {"type": "pong"}:
                 pass
             case {"type": "subscribe", "id": str(given), "payload": {"query": str(query)} as payload} if (
@@ -278,35 +270,9 @@ class FeedConnection:
             self._send({"id": given, "type": "next", "payload": result})
             self._send({"id": given, "type": "complete"})
             return
-        self._subscriptions[given] = _Subscription(
+        self._subscriptions[given] = Subscription(
             field=field, document=checked, operation=name, variables=variables
         )
         kind = f"ws:subscription:{field}"
         self._cloud.record(ReceivedRequest(kind=kind, at_ms=self._cloud.now_ms()), fault=None)
         self._cloud.feed.changed()
-
-
-def _selected(subscription: _Subscription, event: FeedEvent) -> Json:
-    if event.verbatim:
-        return {"data": {event.field: event.payload}}
-    payload = event.payload
-    if "entitlements" in payload:
-        payload = payload | {"entitlements": known_entitlements(payload["entitlements"])}
-    return run(
-        subscription.document,
-        root={event.field: payload},
-        variables=subscription.variables,
-        operation=subscription.operation,
-    )
-
-
-def _parsed(text: str) -> Json:
-    try:
-        message = json.loads(text)
-    except ValueError:
-        return {}
-    return message if isinstance(message, dict) else {}
-
-
-def _payload_of(message: Json) -> Json:
-    return {"payload": message["payload"]} if "payload" in message else {}

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 from entitlements import metrics
 from entitlements.correlation import CALL_METADATA, CALL_PEER
+from entitlements.deferred_metrics import DeferredObservations
 from entitlements.domain.errors import SidecarError
 from grpc_service.call_limiter import CallLimiter
 from grpc_service.causes import UNREADABLE
@@ -117,7 +118,7 @@ class _Calls:
         self._call_limiter = call_limiter
         self._duration = metrics.GRPC_DURATION.labels(name)
         self._ok = metrics.GRPC_REQUESTS.labels(name, grpc.StatusCode.OK.name)
-        self.ok_seconds = metrics.DeferredObservations(self._add_ok)
+        self.ok_seconds = DeferredObservations(self._add_ok)
         """How long each call took that ended well."""
 
     def count(self, code: grpc.StatusCode, started: float) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 
 import uvicorn
 
+from entitlements.background import awaited
 from entitlements.listener import Listener
 from entitlements.service.change_notifier import ChangeNotifier
 from entitlements.service.health import PartState
@@ -60,7 +61,7 @@ class HttpApiServer:
 
     async def start(self) -> None:
         """Answers from now on."""
-        self._task = asyncio.create_task(self._server.serve([*self._listeners]), name="http-api")
+        self._task = awaited(self._server.serve([*self._listeners]), name="http-api")
 
     async def stop(self, *, grace_seconds: float) -> None:
         """Takes no new requests, lets those under way end within the grace period; may be called twice."""

@@ -14,6 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from entitlements import metrics
 from entitlements.background import Background
 from entitlements.clock import SystemClock
+from entitlements.deferred_metrics import settle_all
 from entitlements.domain.ports import Clock
 
 logger = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ def _point(earlier: Totals, later: Totals) -> Point:
 
 def _sums(*, counts_all_workers: bool) -> dict[str, float]:
     read: Callable[[], Iterable[Metric]] = _of_all_workers if counts_all_workers else _of_this_process
-    metrics.settle_all()
+    settle_all()
     sums = dict.fromkeys(_FIELDS.values(), 0.0)
     for family in read():
         field = _FIELDS.get(family.name)

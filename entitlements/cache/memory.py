@@ -1,9 +1,4 @@
-"""The memory tier: entities by key, bounded by real bytes; reads take no lock.
-
-Eviction is SIEVE (Zhang et al., NSDI 2024): a read leaves a mark and moves nothing; a hand that passes from
-the oldest entity to the newest evicts the first one without a mark. What is read again survives a scan of
-what is read once, and a reader on another thread needs no lock.
-"""
+"""The memory tier: entities by key, bounded by real bytes; reads take no lock."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -11,15 +6,13 @@ from sys import getsizeof
 from typing import NamedTuple, TypeVar
 
 from entitlements import metrics
+from entitlements.cache.sieve import Node, Sieve
 from entitlements.cache.sizing import growth_by_numbers, size_of
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.cached_response import CachedResponse, ResponseKey
 from entitlements.domain.entity import EntityKey
 
 Held = TypeVar("Held", CachedEntity, CachedEntity | None)
-
-MAX_MARKS_A_SWEEP = 10_000
-"""The most marks that the hand passes over: a million marked entities would stop the loop for 0.1 s."""
 
 MAX_REPLIES_PER_ENTITY = 64
 """Past this number of different questions about one entity its replies are forgotten: they do not repeat."""
@@ -32,25 +25,10 @@ _DICT_SLOT_BYTES = 60
 """What a large dict takes per entry just after it has grown; half of it just before."""
 
 
-class _Node:
-    """One entity in its place between an older and a newer one."""
-
-    __slots__ = ("cached", "is_marked", "key", "newer", "older", "questions", "size_bytes")
-
-    def __init__(self, key: EntityKey, cached: CachedEntity, size_bytes: int) -> None:
-        self.key = key
-        self.cached = cached
-        self.questions: list[ResponseKey] | None = None
-        self.size_bytes = size_bytes
-        self.is_marked = False
-        self.newer: _Node | None = None
-        self.older: _Node | None = None
-
-
 class _HeldReply(NamedTuple):
     """A standing reply beside the entity that it was decided from."""
 
-    node: _Node
+    node: Node
     reply: CachedResponse
 
 
@@ -83,12 +61,10 @@ class MemoryTier:
     def __init__(self, *, max_size_bytes: int) -> None:
         self._max_size_bytes = max_size_bytes
         self._size_bytes = 0
-        self._nodes: dict[EntityKey, _Node] = {}
+        self._nodes: dict[EntityKey, Node] = {}
         self._replies: dict[ResponseKey, _HeldReply] = {}
         self._resources: dict[str, dict[EntityKey, None]] = {}
-        self._newest: _Node | None = None
-        self._oldest: _Node | None = None
-        self._hand: _Node | None = None
+        self._order = Sieve()
         self._writing = threading.Lock()
         self._evictions = metrics.CACHE_EVICTIONS.labels("memory")
         self._entries_gauge = metrics.CACHE_ENTRIES.labels("memory")
@@ -176,7 +152,7 @@ class MemoryTier:
             self._nodes.clear()
             self._replies.clear()
             self._resources.clear()
-            self._newest = self._oldest = self._hand = None
+            self._order = Sieve()
             self._size_bytes = 0
             self._publish()
 
@@ -196,7 +172,7 @@ class MemoryTier:
         Made as it is asked for, without a lock or a copy: what goes meanwhile may still be listed, what comes
         is not. One that is removed still points to what was older, so the way goes on.
         """
-        node = self._newest
+        node = self._order.newest
         if after is not None:
             found = self._nodes.get(after)
             node = None if found is None else found.older
@@ -213,7 +189,7 @@ class MemoryTier:
         self._entries_gauge.set(len(self._nodes))
         self._bytes_gauge.set(self._size_bytes)
 
-    def _put(self, key: EntityKey, node: _Node | None, changed: CachedEntity | None) -> None:
+    def _put(self, key: EntityKey, node: Node | None, changed: CachedEntity | None) -> None:
         if changed is None:
             if node is not None:
                 self._remove(node)
@@ -239,9 +215,9 @@ class MemoryTier:
             self._evictions.inc()
         else:
             self._make_room(size_bytes, keep=None)
-            self._insert(_Node(key, cached, size_bytes))
+            self._insert(Node(key, cached, size_bytes))
 
-    def _attach(self, node: _Node, question: ResponseKey, size_bytes: int) -> None:
+    def _attach(self, node: Node, question: ResponseKey, size_bytes: int) -> None:
         if node.questions is None or len(node.questions) >= MAX_REPLIES_PER_ENTITY:
             self._forget_replies(node)
             node.questions = []
@@ -249,59 +225,34 @@ class MemoryTier:
         self._resize(node, size_bytes)
         node.questions.append(question)
 
-    def _forget_replies(self, node: _Node) -> None:
+    def _forget_replies(self, node: Node) -> None:
         if node.questions is not None:
             replies = [(question, self._replies.pop(question)) for question in node.questions]
             self._resize(node, -sum(_size_of_reply(question, held.reply) for question, held in replies))
             node.questions = None
 
-    def _resize(self, node: _Node, bytes_more: int) -> None:
+    def _resize(self, node: Node, bytes_more: int) -> None:
         node.size_bytes += bytes_more
         self._size_bytes += bytes_more
 
-    def _make_room(self, needed_bytes: int, *, keep: _Node | None) -> None:
+    def _make_room(self, needed_bytes: int, *, keep: Node | None) -> None:
         while self._size_bytes + needed_bytes > self._max_size_bytes:
-            victim = self._next_victim(keep)
+            victim = self._order.next_victim(keep)
             if victim is None:
                 return
             self._remove(victim)
             self._evictions.inc()
 
-    def _next_victim(self, keep: _Node | None) -> _Node | None:
-        """The first one without a mark from where the hand stopped; marks that it passes are taken away."""
-        node = self._hand or self._oldest
-        marks = 0
-        while node is not None and (node is keep or (node.is_marked and marks < MAX_MARKS_A_SWEEP)):
-            marks += node.is_marked
-            node.is_marked = False
-            node = node.newer or self._oldest
-        self._hand = node
-        return node
-
-    def _insert(self, node: _Node) -> None:
-        node.older = self._newest
-        if self._newest is None:
-            self._oldest = node
-        else:
-            self._newest.newer = node
-        self._newest = node
+    def _insert(self, node: Node) -> None:
+        self._order.append(node)
         self._nodes[node.key] = node
         self._size_bytes += node.size_bytes
         if node.key.resource_id is not None:
             self._resources.setdefault(node.key.customer_id, {})[node.key] = None
 
-    def _remove(self, node: _Node) -> None:
+    def _remove(self, node: Node) -> None:
         self._forget_replies(node)
-        if self._hand is node:
-            self._hand = node.newer
-        if node.older is None:
-            self._oldest = node.newer
-        else:
-            node.older.newer = node.newer
-        if node.newer is None:
-            self._newest = node.older
-        else:
-            node.newer.older = node.older
+        self._order.remove(node)
         del self._nodes[node.key]
         self._size_bytes -= node.size_bytes
         if node.key.resource_id is not None:

@@ -15,6 +15,7 @@ from entitlements.cache.tiers import Tiers
 from entitlements.composition.outbox import OutboxParts
 from entitlements.composition.shared_redis import SharedRedis
 from entitlements.config import SidecarConfig
+from entitlements.deferred_metrics import settle_all
 from entitlements.domain.ports import Clock, FeedListener, Source
 from entitlements.fallbacks import StoredRules
 from entitlements.overrides.following import StoredOverrides
@@ -35,7 +36,8 @@ from entitlements.service.secret_rotation import SecretRotation
 from entitlements.service.shadow_ledger import ShadowLedger
 from entitlements.service.sharing import Sharing
 from entitlements.service.usage_reporter import UsageReporter
-from entitlements.upstream.feed import Feed, FeedTimings
+from entitlements.upstream.feed import Feed
+from entitlements.upstream.feed_connection import FeedTimings
 from entitlements.upstream.offline_file import OfflineFile
 from entitlements.upstream.transport import CloudTransport
 
@@ -139,6 +141,6 @@ async def _settle_metrics() -> None:
     try:
         while True:
             await asyncio.sleep(metrics.SETTLE_SECONDS)
-            metrics.settle_all()
+            settle_all()
     finally:
-        metrics.settle_all()
+        settle_all()

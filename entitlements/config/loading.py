@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from pydantic import SecretStr, ValidationError
 
+from entitlements.config.derived_urls import derived_urls
 from entitlements.config.memory_size import default_cache_size_bytes
 from entitlements.config.redis_rules import redis_problems
-from entitlements.config.variables import SECRETS, SidecarConfig, derived_urls, variable_names
+from entitlements.config.variables import SECRETS, SidecarConfig, variable_names
 from entitlements.secret_file import UnusableSecretFile, read_secret
 
 MASK = "********"

@@ -1,16 +1,30 @@
 """The variables themselves: contract/operations.md, Environment variables; and our own (prefix SIDECAR_)."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from entitlements.config.fallback_rules import FallbackRulesText
+from entitlements.config.value_types import (
+    Addresses,
+    Boolean,
+    HttpUrl,
+    Port,
+    Seconds,
+    UrlPath,
+    WebSocketUrl,
+    checked_address,
+    checked_database_url,
+    checked_header_value,
+    checked_origins,
+    checked_password,
+    checked_secret_key,
+    checked_token,
+    lower_case,
+)
 from entitlements.domain.fallback import FallbackValue
 
-TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
-FALSE_WORDS = frozenset({"0", "false", "no", "off"})
 SECRETS = frozenset(
     {
         "DATABASE_URL",
@@ -25,155 +39,6 @@ SECRETS = frozenset(
     }
 )
 """Never shown; each may be read from a file named by `NAME_FILE`."""
-DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql", "mysql")
-"""What DATABASE_URL may name; MySQL's driver is not in the image."""
-LAST_PORT = 65_535
-LOCAL_EDGE_PORT = 3060
-"""Where the Edge stands beside an API on localhost (contract/upstream.md)."""
-MIN_PASSWORD_LENGTH = 12
-"""Of SIDECAR_ADMIN_PASSWORD."""
-MIN_TOKEN_LENGTH = 16
-"""Of SIDECAR_HTTP_TOKEN."""
-MIN_SECRET_KEY_LENGTH = 50
-MIN_SECRET_KEY_CHARACTERS = 5
-"""How many different ones; both are what Django's own check asks for."""
-LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
-def _boolean(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    word = value.strip().lower()
-    if word in TRUE_WORDS | FALSE_WORDS:
-        return word in TRUE_WORDS
-    message = "it must be true or false (1/0, yes/no, on/off)"
-    raise ValueError(message)
-
-
-def _url(*schemes: str) -> BeforeValidator:
-    def checked(value: object) -> object:
-        parts = urlsplit(str(value))
-        try:
-            usable = (
-                parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-            )
-        except ValueError:
-            usable = False
-        if not usable:
-            message = f"it must be a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}"
-            raise ValueError(message)
-        return str(value).rstrip("/")
-
-    return BeforeValidator(checked)
-
-
-def _path(value: object) -> object:
-    path = str(value).strip("/")
-    if not path or path == "metrics" or path.split("/")[0] in {"admin", "static"} or "?" in path:
-        message = "it must be a path other than metrics, admin and static"
-        raise ValueError(message)
-    return path
-
-
-def _port(value: object) -> object:
-    if isinstance(value, str) and value.startswith("tcp://"):
-        message = (
-            "it must be a number; this looks like the variable that Kubernetes makes for a service "
-            "of that name: set it yourself, or set enableServiceLinks: false"
-        )
-        raise ValueError(message)
-    return value
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
-
-
-def _address(value: object) -> object:
-    try:
-        parts = urlsplit(f"//{value}")
-        usable = bool(parts.hostname and parts.port) and parts.netloc == str(value) and "@" not in str(value)
-    except ValueError:
-        usable = False
-    if not usable:
-        message = "it must be host:port, such as localhost:8082 or [::1]:8082"
-        raise ValueError(message)
-    return value
-
-
-def _header_value(value: object) -> object:
-    text = value.get_secret_value() if isinstance(value, SecretStr) else value
-    if isinstance(text, str) and not all("!" <= character <= "~" for character in text):
-        message = "it must hold printable ASCII characters without blanks"
-        raise ValueError(message)
-    return value
-
-
-def _database_url(value: object) -> object:
-    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-    if urlsplit(text).scheme not in DATABASE_SCHEMES:
-        message = (
-            f"it must be a URL that begins with {' or '.join(f'{each}://' for each in DATABASE_SCHEMES)}"
-        )
-        raise ValueError(message)
-    return value
-
-
-def _password(value: object) -> object:
-    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-    if len(text) < MIN_PASSWORD_LENGTH:
-        message = f"it must have {MIN_PASSWORD_LENGTH} characters or more"
-        raise ValueError(message)
-    return value
-
-
-def _secret_key(value: object) -> object:
-    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-    if len(text) < MIN_SECRET_KEY_LENGTH or len(set(text)) < MIN_SECRET_KEY_CHARACTERS:
-        message = f"it must have {MIN_SECRET_KEY_LENGTH} random characters or more"
-        raise ValueError(message)
-    return value
-
-
-def _token(value: object) -> object:
-    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-    if len(text) < MIN_TOKEN_LENGTH:
-        message = f"it must have {MIN_TOKEN_LENGTH} characters or more"
-        raise ValueError(message)
-    return _header_value(value)
-
-
-def _origins(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    origins = tuple(each.strip().rstrip("/") for each in value.split(",") if each.strip())
-    for each in origins:
-        parts = urlsplit(each)
-        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path or parts.query:
-            message = "it must be a list of origins such as https://sidecar.example.com, with commas between"
-            raise ValueError(message)
-    return origins
-
-
-def _addresses(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    addresses = tuple(each.strip() for each in value.split(",") if each.strip())
-    for each in addresses:
-        host, _, port = each.rpartition(":")
-        if not host.strip("[]") or not port.isdecimal() or not 0 < int(port) <= LAST_PORT or "/" in host:
-            message = "it must be a list of host:port such as redis-1:6379, with commas between"
-            raise ValueError(message)
-    return addresses
-
-
-Boolean = Annotated[bool, BeforeValidator(_boolean)]
-Port = Annotated[int, BeforeValidator(_port), Field(ge=0, le=LAST_PORT)]
-Addresses = Annotated[tuple[str, ...], BeforeValidator(_addresses)]
-HttpUrl = Annotated[str, _url("http", "https")]
-WebSocketUrl = Annotated[str, _url("ws", "wss")]
-UrlPath = Annotated[str, BeforeValidator(_path)]
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
 
 class SidecarConfig(BaseModel):
@@ -182,7 +47,7 @@ class SidecarConfig(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     # The cloud.
-    server_api_key: Annotated[SecretStr, BeforeValidator(_header_value)] = Field(
+    server_api_key: Annotated[SecretStr, BeforeValidator(checked_header_value)] = Field(
         SecretStr(""), description="full access key; required unless OFFLINE"
     )
     api_url: HttpUrl = Field("https://api.stigg.io", description="the Stigg API")
@@ -230,7 +95,7 @@ class SidecarConfig(BaseModel):
     cache_max_size_bytes: int = Field(
         0, ge=1, description="bound of the memory tier; default: half of what there is"
     )
-    log_level: Annotated[Literal["error", "warn", "info", "debug"], BeforeValidator(_lower)] = Field(
+    log_level: Annotated[Literal["error", "warn", "info", "debug"], BeforeValidator(lower_case)] = Field(
         "warn", description="error, warn, info or debug"
     )
     log_message_key: str = Field("msg", min_length=1, description="key of the message in a JSON line")
@@ -238,17 +103,17 @@ class SidecarConfig(BaseModel):
     node_options: str | None = Field(None, description="of the vendor's image; ignored")
 
     # Our own.
-    sidecar_log_format: Annotated[Literal["json", "console"], BeforeValidator(_lower)] = Field(
+    sidecar_log_format: Annotated[Literal["json", "console"], BeforeValidator(lower_case)] = Field(
         "json", description="json, or console for people"
     )
     sidecar_data_dir: Path = Field(Path("data"), description="folder of what outlives the process")
-    database_url: Annotated[SecretStr, BeforeValidator(_database_url)] | None = Field(
+    database_url: Annotated[SecretStr, BeforeValidator(checked_database_url)] | None = Field(
         None, description="database of what people set; unset: SQLite in SIDECAR_DATA_DIR"
     )
     sidecar_offline_file: Path | None = Field(
         None, description="with OFFLINE: JSON or YAML of customers and their entitlements"
     )
-    sidecar_redis_mode: Annotated[Literal["plain", "cluster"], BeforeValidator(_lower)] = Field(
+    sidecar_redis_mode: Annotated[Literal["plain", "cluster"], BeforeValidator(lower_case)] = Field(
         "plain", description="cluster: a Redis Cluster; plain: REDIS_HOST, or what the Sentinels name"
     )
     sidecar_redis_nodes: Addresses = Field(
@@ -285,26 +150,26 @@ class SidecarConfig(BaseModel):
         max_length=150,
         description="with SIDECAR_ADMIN_PASSWORD_FILE: a user who may do everything in the admin",
     )
-    sidecar_admin_password: Annotated[SecretStr, BeforeValidator(_password)] | None = Field(
+    sidecar_admin_password: Annotated[SecretStr, BeforeValidator(checked_password)] | None = Field(
         None, description="that user's password; give it by SIDECAR_ADMIN_PASSWORD_FILE"
     )
-    sidecar_admin_origins: Annotated[tuple[str, ...], BeforeValidator(_origins)] = Field(
+    sidecar_admin_origins: Annotated[tuple[str, ...], BeforeValidator(checked_origins)] = Field(
         (),
         description="what browsers see before the admin behind a TLS proxy, such as https://sidecar.example.com",
     )
     sidecar_http_port: Port | None = Field(
         None, description="set: HTTP for applications: the Connect protocol and OFREP; docs/http.md"
     )
-    sidecar_http_token: Annotated[SecretStr, BeforeValidator(_token)] | None = Field(
+    sidecar_http_token: Annotated[SecretStr, BeforeValidator(checked_token)] | None = Field(
         None,
         description="what callers of SIDECAR_HTTP_PORT show as `Authorization: Bearer …`; "
         "give it by SIDECAR_HTTP_TOKEN_FILE; unset: none is asked for",
     )
-    sidecar_http_origins: Annotated[tuple[str, ...], BeforeValidator(_origins)] = Field(
+    sidecar_http_origins: Annotated[tuple[str, ...], BeforeValidator(checked_origins)] = Field(
         (),
         description="pages of these may ask SIDECAR_HTTP_PORT from a browser, such as https://app.example.com",
     )
-    sidecar_secret_key: Annotated[SecretStr, BeforeValidator(_secret_key)] | None = Field(
+    sidecar_secret_key: Annotated[SecretStr, BeforeValidator(checked_secret_key)] | None = Field(
         None,
         description="what logins are signed with, the same in all replicas of one DATABASE_URL; "
         "give it by SIDECAR_SECRET_KEY_FILE; unset: made and kept in SIDECAR_DATA_DIR",
@@ -350,7 +215,7 @@ class SidecarConfig(BaseModel):
     sidecar_max_message_bytes: int = Field(
         4 * 1024 * 1024, ge=1024, le=1 << 30, description="bound of a message that is received"
     )
-    sidecar_grpc_engine: Annotated[Literal["auto", "cq", "aio"], BeforeValidator(_lower)] = Field(
+    sidecar_grpc_engine: Annotated[Literal["auto", "cq", "aio"], BeforeValidator(lower_case)] = Field(
         "auto", description="what carries gRPC: cq, quick for hits; aio; auto: cq where it works, else aio"
     )
     sidecar_max_concurrent_calls: int = Field(
@@ -373,7 +238,7 @@ class SidecarConfig(BaseModel):
         False, description="ids of customers and resources in clear; else they are hashed"
     )
 
-    sidecar_shadow_address: Annotated[str, BeforeValidator(_address)] | None = Field(
+    sidecar_shadow_address: Annotated[str, BeforeValidator(checked_address)] | None = Field(
         None,
         description="set: host:port of another sidecar, gRPC in the clear, which gets copies of answered "
         "reads; its answers are compared; docs/migrating.md",
@@ -388,7 +253,7 @@ class SidecarConfig(BaseModel):
     sidecar_overrides: Boolean = Field(
         False, description="on: people may grant or deny a feature of a customer for a bounded time"
     )
-    sidecar_outbox: Annotated[Literal["off", "events", "all"], BeforeValidator(_lower)] = Field(
+    sidecar_outbox: Annotated[Literal["off", "events", "all"], BeforeValidator(lower_case)] = Field(
         "events", description="what is kept while the cloud is away: off, events, or all (usage reports too)"
     )
     sidecar_outbox_max_entries: int = Field(
@@ -426,28 +291,3 @@ class SidecarConfig(BaseModel):
 def variable_names() -> tuple[str, ...]:
     """Every variable, in the order of this file."""
     return tuple(name.upper() for name in SidecarConfig.model_fields)
-
-
-def derived_urls(values: dict[str, Any]) -> dict[str, str]:
-    """EDGE_API_URL and WS_URL where only API_URL is set (contract/upstream.md)."""
-    api_url = values.get("api_url")
-    if api_url is None:
-        return {}
-    try:
-        parts = urlsplit(str(api_url))
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        return {}
-    if parts.scheme not in {"http", "https"} or not host:
-        return {}
-    ws_scheme = "wss" if parts.scheme == "https" else "ws"
-    bracketed = f"[{host}]" if ":" in host else host
-    if host in LOCAL_HOSTS:
-        edge_netloc = f"{bracketed}:{LOCAL_EDGE_PORT}"
-    else:
-        edge_netloc = f"edge.{host}" + (f":{port}" if port else "")
-    derived = {
-        "edge_api_url": parts._replace(netloc=edge_netloc).geturl(),
-        "ws_url": parts._replace(scheme=ws_scheme).geturl(),
-    }
-    return {name: url for name, url in derived.items() if name not in values}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from entitlements import metrics
+from entitlements.background import awaited
 from entitlements.correlation import CALL_PEER
 from entitlements.domain.breaker import BreakerState
 from entitlements.domain.cached_entity import CachedEntity
@@ -171,7 +172,7 @@ class EntityFetcher:
         """The entity from the cloud, merged into what is held; joins a fetch that is under way."""
         flight = self._flights.get(key)
         if flight is None:
-            flight = self._flights[key] = _Flight(task=asyncio.create_task(self._fly(key)))
+            flight = self._flights[key] = _Flight(task=awaited(self._fly(key), name="fetch"))
             flight.task.add_done_callback(lambda _: self._land(key, flight))
         else:
             self._join(key, flight)

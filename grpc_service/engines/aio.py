@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypeAlias
 
 import grpc
 
+from entitlements.background import awaited
 from grpc_service.engines.interface import NO_REQUEST, TOO_MANY, EngineSettings
 from grpc_service.engines.places import TICK_SECONDS, Places
 from grpc_service.errors import PublicStatus
@@ -49,7 +50,7 @@ class AioEngine:
     async def start(self) -> None:
         """Answers from now on."""
         await self._server.start()
-        self._watch = asyncio.create_task(self._keep_up(), name="grpc")
+        self._watch = awaited(self._keep_up(), name="grpc")
         self._tick()
 
     async def stop(self, *, grace_seconds: float) -> None:

@@ -11,7 +11,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias
@@ -21,31 +21,24 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]  # private: its st
 
 from grpc_service.engines.interface import NO_REQUEST, TOO_MANY, UNKNOWN_METHOD, EngineSettings
 from grpc_service.engines.places import TICK_SECONDS, Places
-from grpc_service.errors import UNEXPECTED, PublicStatus
-from grpc_service.methods import Call, Refused, Reply, StreamMethod, UnaryMethod
+from grpc_service.engines.queue_calls import BEGIN, NO_FLAGS, REFUSED_DEFECT, Event, StreamCall, UnaryCall
+from grpc_service.errors import PublicStatus
+from grpc_service.methods import Refused, Reply, UnaryMethod
 
 logger = logging.getLogger(__name__)
 
 CALLS_AWAITED = 32
 """How many calls can arrive at once without waiting until the core is told that one more is welcome."""
-NO_DEADLINE_SECONDS = 1e9
-"""A deadline further away than this is none: the core tells the end of time instead."""
 SWITCH_INTERVAL_SECONDS = 0.0005
 """An event of the queue waits so long for a busy loop to let the interpreter go (Python's own: 5 ms)."""
-_NO_FLAGS = 0
 _OK = cygrpc.StatusCode.ok
 _RESOURCE_EXHAUSTED = cygrpc.StatusCode.resource_exhausted
-_BEGIN = cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS)
-"""Begins any call's answer: unlike the other operations it keeps nothing of the call."""
 _REFUSED_UNKNOWN = Refused(PublicStatus(grpc.StatusCode.UNIMPLEMENTED, UNKNOWN_METHOD))
 _REFUSED_TOO_MANY = Refused(TOO_MANY)
 _REFUSED_NO_REQUEST = Refused(NO_REQUEST)
-_REFUSED_DEFECT = Refused(PublicStatus(grpc.StatusCode.INTERNAL, UNEXPECTED))
 
-Event: TypeAlias = Any
 Tag: TypeAlias = Callable[[Event], None]
 """Called on the queue's thread when what it was given with is done."""
-Operations: TypeAlias = tuple[Any, ...]
 
 
 class CompletionQueueEngine:
@@ -171,11 +164,11 @@ class CompletionQueueEngine:
             self.refuse(event.call, _REFUSED_TOO_MANY)
         elif isinstance(method, UnaryMethod):
             self.places.hold(event.call)
-            receive = (cygrpc.ReceiveMessageOperation(_NO_FLAGS),)
+            receive = (cygrpc.ReceiveMessageOperation(NO_FLAGS),)
             event.call.start_server_batch(receive, partial(self._received, event, method))
         else:
             self.places.hold(event.call)
-            _StreamCall(self, event, method).spawn()
+            StreamCall(self, event, method).spawn()
 
     def _received(self, accepted: Event, method: UnaryMethod, event: Event) -> None:
         """A unary call's request is here: it is answered at once if it can be."""
@@ -189,11 +182,11 @@ class CompletionQueueEngine:
             self.refuse(accepted.call, refused)
         except Exception:  # the call must be finished
             logger.exception("unexpected exception from method", extra={"method": method.path})
-            self.refuse(accepted.call, _REFUSED_DEFECT)
+            self.refuse(accepted.call, REFUSED_DEFECT)
         else:
             if reply is None:
                 self.places.let_go(accepted.call)
-                _UnaryCall(self, accepted, method, request).spawn()
+                UnaryCall(self, accepted, method, request).spawn()
             else:
                 self.reply(accepted.call, reply)
 
@@ -206,23 +199,23 @@ class CompletionQueueEngine:
         """Answers a unary call, from any thread; every call is finished once."""
         message, trailing_metadata = reply
         operations = (
-            _BEGIN,
-            cygrpc.SendMessageOperation(message, _NO_FLAGS),
-            cygrpc.SendStatusFromServerOperation(trailing_metadata, _OK, b"", _NO_FLAGS),
+            BEGIN,
+            cygrpc.SendMessageOperation(message, NO_FLAGS),
+            cygrpc.SendStatusFromServerOperation(trailing_metadata, _OK, b"", NO_FLAGS),
         )
         call.start_server_batch(operations, partial(self._finished, call))
 
     def refuse(self, call: Any, refused: Refused, *, has_begun: bool = False) -> None:
         """Ends a call with the status it is refused with, from any thread; instead of `reply`."""
-        begin = () if has_begun else (_BEGIN,)
+        begin = () if has_begun else (BEGIN,)
         code, details = refused.status.code.value[0], refused.status.details.encode()
-        status = cygrpc.SendStatusFromServerOperation(None, code, details, _NO_FLAGS)
+        status = cygrpc.SendStatusFromServerOperation(None, code, details, NO_FLAGS)
         call.start_server_batch((*begin, status), partial(self._finished, call))
 
     def end(self, call: Any, *, has_begun: bool) -> None:
         """Ends a stream with OK; instead of `refuse`."""
-        begin = () if has_begun else (_BEGIN,)
-        status = cygrpc.SendStatusFromServerOperation(None, _OK, b"", _NO_FLAGS)
+        begin = () if has_begun else (BEGIN,)
+        status = cygrpc.SendStatusFromServerOperation(None, _OK, b"", NO_FLAGS)
         call.start_server_batch((*begin, status), partial(self._finished, call))
 
     def opened(self, call: Any) -> None:
@@ -237,109 +230,3 @@ class CompletionQueueEngine:
         """Has the event loop do something, from the queue's thread."""
         assert self._loop is not None  # noqa: S101 - no event comes before `start`
         self._loop.call_soon_threadsafe(work)
-
-
-def _remaining_seconds(event: Event) -> float | None:
-    remaining: float = event.call_details.deadline - time.time()  # noqa: TID251 - the core's own clock
-    return None if remaining > NO_DEADLINE_SECONDS else max(remaining, 0.0)
-
-
-class _TaskOfCall:
-    """A call that is answered by a task on the loop, which ends when the caller goes away."""
-
-    def __init__(self, engine: CompletionQueueEngine, event: Event) -> None:
-        self._engine = engine
-        self._call = event.call
-        self._event = event
-        self._task: asyncio.Task[None] | None = None
-
-    def spawn(self) -> None:
-        """On the queue's thread: has the loop answer, and watches for the caller's leaving."""
-        self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), self._closed)
-        self._engine.on_loop(self._start)
-
-    async def answer(self) -> None:
-        """Answers the call; it must be finished by its end, whatever happens."""
-        raise NotImplementedError
-
-    def _start(self) -> None:
-        self._task = asyncio.ensure_future(self.answer())
-
-    def _closed(self, event: Event) -> None:
-        if event.batch_operations[0].cancelled():
-            self._engine.on_loop(self._cancel)
-
-    def _cancel(self) -> None:
-        """Behind `_start`, and a turn later: a task that is cancelled before it began ends no call."""
-        assert self._task is not None  # noqa: S101 - see the engine's story, 3
-        asyncio.get_running_loop().call_soon(self._task.cancel)
-
-
-class _UnaryCall(_TaskOfCall):
-    """One request, one reply, over the loop."""
-
-    def __init__(
-        self, engine: CompletionQueueEngine, event: Event, method: UnaryMethod, request: bytes
-    ) -> None:
-        super().__init__(engine, event)
-        self._method = method
-        self._request = request
-
-    async def answer(self) -> None:
-        """On the loop: what could not be answered at once."""
-        try:
-            peer = self._call.peer().decode()
-            call = Call(_remaining_seconds(self._event), self._event.invocation_metadata, peer)
-            reply = await self._method.answer(self._request, call)
-        except Refused as refused:
-            self._engine.refuse(self._call, refused)
-        except BaseException:  # the call must be finished, also when the task is cancelled
-            self._engine.refuse(self._call, _REFUSED_DEFECT)
-            raise
-        else:
-            self._engine.reply_later(self._call, reply)
-
-
-class _StreamCall(_TaskOfCall):
-    """Any number of requests and replies."""
-
-    def __init__(self, engine: CompletionQueueEngine, event: Event, method: StreamMethod) -> None:
-        super().__init__(engine, event)
-        self._method = method
-        self._has_begun = False
-
-    async def answer(self) -> None:
-        """On the loop: every reply in turn, then the status."""
-        refusal: Refused | None = _REFUSED_DEFECT
-        try:
-            async for reply in self._method.answer(self._requests()):
-                begin = () if self._has_begun else (_BEGIN,)
-                self._has_begun = True
-                await self._batch((*begin, cygrpc.SendMessageOperation(reply, _NO_FLAGS)))
-            refusal = None
-        except Refused as refused:
-            refusal = refused
-        finally:
-            if refusal is None:
-                self._engine.end(self._call, has_begun=self._has_begun)
-            else:
-                self._engine.refuse(self._call, refusal, has_begun=self._has_begun)
-
-    async def _requests(self) -> AsyncIterator[bytes]:
-        while True:
-            (received,) = await self._batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),))
-            self._engine.opened(self._call)
-            request = received.message()
-            if request is None:
-                return
-            yield request
-
-    async def _batch(self, operations: Operations) -> Sequence[Any]:
-        """Has the core do these; returns them when they are done."""
-        done: asyncio.Future[Sequence[Any]] = asyncio.get_running_loop().create_future()
-
-        def tag(event: Event) -> None:
-            self._engine.on_loop(lambda: None if done.done() else done.set_result(event.batch_operations))
-
-        self._call.start_server_batch(operations, tag)
-        return await done

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from prometheus_client import REGISTRY
 
-from entitlements.cache import memory as memory_module
+from entitlements.cache import sieve
 from entitlements.cache.memory import MAX_REPLIES_PER_ENTITY, MAX_REPLY_BYTES, MAX_REQUEST_BYTES, MemoryTier
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.cached_response import CachedResponse
@@ -204,7 +204,7 @@ def test_a_mark_saves_until_the_hand_comes_round_again() -> None:
 
 
 def test_a_hand_among_marks_only_stops_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_module, "MAX_MARKS_A_SWEEP", 3)
+    monkeypatch.setattr(sieve, "MAX_MARKS_A_SWEEP", 3)
     tier = MemoryTier(max_size_bytes=10 * size_of_one())
     keys = [customer_key(number) for number in range(9)]
     for number, key in enumerate(keys):

@@ -3,7 +3,8 @@
 import pytest
 
 from entitlements.config import InvalidConfig, load
-from entitlements.config.variables import SidecarConfig, derived_urls
+from entitlements.config.derived_urls import derived_urls
+from entitlements.config.variables import SidecarConfig
 
 
 def config(**environ: str) -> SidecarConfig:

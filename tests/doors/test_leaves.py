@@ -13,6 +13,13 @@ from prometheus_client import REGISTRY, Counter, generate_latest
 from entitlements import metrics
 from entitlements.checks import check_configuration
 from entitlements.clock import SystemClock, ThreadClocks
+from entitlements.deferred_metrics import (
+    MAX_NOTED,
+    BulkHistogram,
+    DeferredCounter,
+    DeferredObservations,
+    settle_all,
+)
 from entitlements.domain.fallback import FallbackValue
 from entitlements.fallbacks import ConfiguredRules
 from entitlements.rate_limited_log import INTERVAL_SECONDS, RateLimitedLog
@@ -97,7 +104,7 @@ def test_every_metric_is_ours_and_none_is_labelled_with_an_id() -> None:
 def test_notes_are_settled_whole() -> None:
     """What is noted shows once, in order, when it is settled."""
     added: list[float] = []
-    notes = metrics.DeferredObservations(added.extend)
+    notes = DeferredObservations(added.extend)
     notes.note(1.0)
     notes.note(2.0)
     assert [] == added
@@ -110,17 +117,17 @@ def test_notes_are_settled_whole() -> None:
 def test_notes_are_bounded() -> None:
     """How many are settled without being asked for."""
     added: list[float] = []
-    notes = metrics.DeferredObservations(added.extend)
-    for _ in range(metrics.MAX_NOTED):
+    notes = DeferredObservations(added.extend)
+    for _ in range(MAX_NOTED):
         notes.note(1.0)
 
-    assert metrics.MAX_NOTED == len(added)
+    assert MAX_NOTED == len(added)
 
 
 def test_a_tally_is_settled_whole() -> None:
     """What is counted shows once, when it is settled; asking counts nothing."""
     counter = Counter("tallied", "", registry=None)
-    tally = metrics.DeferredCounter(counter)
+    tally = DeferredCounter(counter)
 
     def told() -> float:
         return float(counter._value.get())
@@ -132,14 +139,14 @@ def test_a_tally_is_settled_whole() -> None:
     tally.settle()
     assert 2 == told()
     tally.count()
-    metrics.settle_all()
+    settle_all()
     assert 3 == told()
 
 
 def test_a_tally_counts_what_many_threads_count() -> None:
     """Also while it is settled again and again."""
     counter = Counter("tallied_by_many", "", registry=None)
-    tally = metrics.DeferredCounter(counter)
+    tally = DeferredCounter(counter)
     threads = [threading.Thread(target=lambda: [tally.count() for _ in range(5000)]) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -154,7 +161,7 @@ def test_many_observations_at_once_count_as_each_alone() -> None:
     """The sum and every bucket are the same, at a bound of a bucket and past the last one too."""
     amounts = [0.1, 5.0, 0.3, 0.5, 0.5, 2.0, 0.0]
     singly, at_once = (
-        metrics.BulkHistogram(name, "", ["method"], buckets=(0.5, 1.0, 2.0), registry=None)
+        BulkHistogram(name, "", ["method"], buckets=(0.5, 1.0, 2.0), registry=None)
         for name in ("singly", "at_once")
     )
     for amount in sorted(amounts):
@@ -174,7 +181,7 @@ def test_many_observations_at_once_count_as_each_alone() -> None:
 def test_scrape_settles_notes() -> None:
     """A page of one process shows everything that was noted before it was asked for."""
     added: list[float] = []
-    metrics.DeferredObservations(added.extend).note(1.0)
+    DeferredObservations(added.extend).note(1.0)
     generate_latest(REGISTRY)
 
     assert [1.0] == added

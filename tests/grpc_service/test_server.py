@@ -15,6 +15,7 @@ from hpack import Encoder
 from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, PingFrame, SettingsFrame
 
 from entitlements import metrics
+from entitlements.deferred_metrics import settle_all
 from entitlements.domain.decision import Decision, Query
 from entitlements.domain.entitlement import EntitlementKind
 from entitlements.domain.entity import EntityKey
@@ -343,7 +344,7 @@ async def test_calls_are_counted_by_method_and_code(served: Serve, reader: Scrip
     client, _, _ = served
 
     def counted(code: str) -> float:
-        metrics.settle_all()
+        settle_all()
         return float(metrics.GRPC_REQUESTS.labels("GetBooleanEntitlement", code)._value.get())
 
     before = counted("OK"), counted("INTERNAL")

@@ -14,6 +14,7 @@ import pytest
 from entitlements import metrics
 from entitlements.clock import SystemClock
 from entitlements.composition import Sidecar
+from entitlements.deferred_metrics import settle_all
 from entitlements.domain.difference import Constancy
 from entitlements.service.shadow_ledger import Finding, ShadowLedger
 from grpc_service.engines.aio import AioEngine
@@ -245,7 +246,7 @@ async def test_behind_one_that_never_answers_reads_are_dropped_and_memory_has_a_
         method = shadow.middleware(
             UnaryMethod(path=path_of("GetEntitlements"), answer=never, answer_now=lambda _: reply)
         )
-        metrics.settle_all()
+        settle_all()
         before = metrics.SHADOW_DROPPED.labels("behind")._value.get()
         async with sidecar.background.kept("shadow", shadow.run):
             began = time.perf_counter()
@@ -256,7 +257,7 @@ async def test_behind_one_that_never_answers_reads_are_dropped_and_memory_has_a_
             for _ in range(10_000):
                 method.answer_now(b"request")
             waiting = len(shadow._waiting)
-        metrics.settle_all()
+        settle_all()
     await sidecar.background.stop()
     await sidecar.http_client.aclose()
 

@@ -22,6 +22,13 @@ ELSEWHERE = {
     "entitlements/composition/process.py": "tests/project/test_main_job.py",
     "entitlements/composition/shared_redis.py": "tests/project/test_shared_redis.py",
     "entitlements/composition/meanings.py": "tests/composition/test_states.py",
+    "entitlements/config/derived_urls.py": "tests/config/test_variables.py",
+    "entitlements/config/value_types.py": "tests/config/test_bounds.py",
+    "entitlements/cache/sieve.py": "tests/cache/test_memory.py",
+    "entitlements/deferred_metrics.py": "tests/doors/test_leaves.py",
+    "entitlements/upstream/feed_connection.py": "tests/upstream/test_feed.py",
+    "grpc_service/engines/queue_calls.py": "tests/grpc_service/test_server.py",
+    "grpc_service/translation/entitlements.py": "tests/grpc_service/test_responses.py",
     "entitlements/consumers.py": "tests/doors/test_consumers.py",
     "entitlements/secret_file.py": "tests/service/test_secret_rotation.py",
     "entitlements/upstream/identity.py": "tests/composition/test_rotation.py",
@@ -106,3 +113,26 @@ def test_every_function_of_a_test_file_is_a_test_a_fixture_or_used_here(file: Pa
             or function.name in names_used
             or f" {function.name}" in everything
         ), f"{file.name}: {function.name} is never run"
+
+
+TASKS_BEGIN_IN = {
+    "entitlements/background.py",
+    "grpc_service/engines/queue_calls.py",  # the engine counts its calls, ends them, answers their defects
+}
+"""Elsewhere a task would have no parent, and could end in silence."""
+
+
+def test_tasks_begin_in_one_place() -> None:
+    starting = {
+        module
+        for module in _all_modules()
+        for node in ast.walk(ast.parse((ROOT / module).read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in {"create_task", "ensure_future"}
+    }
+
+    assert TASKS_BEGIN_IN == starting
+
+
+def _all_modules() -> list[str]:
+    files = (file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
+    return [str(file.relative_to(ROOT)) for file in files if "generated" not in file.parts]

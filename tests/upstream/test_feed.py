@@ -12,7 +12,8 @@ import trustme
 
 from emulator.server import Emulator
 from entitlements.clock import SystemClock
-from entitlements.upstream.feed import Feed, FeedPhase, FeedTimings, jittered_backoff
+from entitlements.upstream.feed import Feed, FeedPhase
+from entitlements.upstream.feed_connection import FeedTimings, jittered_backoff
 from entitlements.upstream.feed_protocol import Problem
 from entitlements.upstream.network import Network
 from tests.cloud_states import boolean_state

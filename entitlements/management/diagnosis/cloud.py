@@ -18,7 +18,8 @@ from entitlements.domain.errors import Forbidden, KeyRefused, Untrusted, Upstrea
 from entitlements.domain.ports import Clock
 from entitlements.management.diagnosis.finding import Finding, fault, ok, skipped, warning
 from entitlements.upstream.edge import EdgeSource
-from entitlements.upstream.feed import Feed, FeedPhase, FeedTimings
+from entitlements.upstream.feed import Feed, FeedPhase
+from entitlements.upstream.feed_connection import FeedTimings
 from entitlements.upstream.feed_protocol import Problem
 from entitlements.upstream.graphql import GraphqlApi
 from entitlements.upstream.transport import CloudTransport
