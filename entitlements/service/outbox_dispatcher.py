@@ -104,8 +104,13 @@ class OutboxDispatcher:
         metrics.OUTBOX_DEPTH.set(self.state.waiting)
         self._arrived.set()
 
+    @property
+    def is_known_to_wait(self) -> bool:
+        """True when something waits, as this process knows: its own writes at once, others within 1 s."""
+        return self.is_available and self.state.waiting > 0
+
     async def has_waiting(self) -> bool:
-        """True when something waits, so that what comes now must not overtake it."""
+        """True when something waits, whoever wrote it: what comes now must not overtake it."""
         try:
             await self._look()
         except OutboxUnavailable:

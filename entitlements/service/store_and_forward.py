@@ -13,7 +13,7 @@ from entitlements.domain.errors import Garbled, Rejected, Throttled, Unreachable
 from entitlements.domain.estimation import estimated
 from entitlements.domain.outbox import Write
 from entitlements.domain.ports import Clock, EntityStore, ReportSink
-from entitlements.domain.usage import UsageEvent, UsageReceipt, UsageReport
+from entitlements.domain.usage import UpdateBehavior, UsageEvent, UsageReceipt, UsageReport
 from entitlements.service.outbox_dispatcher import OutboxDispatcher
 
 DIRECT_SHARE = 0.5
@@ -81,7 +81,7 @@ class StoreAndForwardSink:
         self, writes: Sequence[Write], send: Callable[[float], Awaitable[_Answer]], budget_seconds: float
     ) -> _Answer | None:
         """The cloud's answer; None once the outbox has them, behind those that wait already."""
-        if not await self._dispatcher.has_waiting():
+        if not await self._would_overtake(writes):
             try:
                 return await send(min(budget_seconds * DIRECT_SHARE, DIRECT_SECONDS))
             except (Unreachable, Garbled, Throttled):
@@ -91,6 +91,18 @@ class StoreAndForwardSink:
                     raise
         await self._dispatcher.accept(writes)
         return None
+
+    async def _would_overtake(self, writes: Sequence[Write]) -> bool:
+        """True when these must wait behind others.
+
+        Those of another process are known a little late. Additions and events may overtake them, as their sum
+        is the same; a value that is set may not, and asks the outbox itself.
+        """
+        if any(
+            isinstance(each, UsageReport) and each.update_behavior is UpdateBehavior.SET for each in writes
+        ):
+            return await self._dispatcher.has_waiting()
+        return self._dispatcher.is_known_to_wait
 
     def _basis_of(self, reports: Sequence[UsageReport]) -> _Basis:
         """When each meter was last moved by the cloud."""

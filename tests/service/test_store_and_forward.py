@@ -9,8 +9,8 @@ from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entitlement import MeteredEntitlement
 from entitlements.domain.entity import UsageUpdate
 from entitlements.domain.errors import Unreachable
-from entitlements.domain.outbox import Write
-from entitlements.domain.usage import UpdateBehavior
+from entitlements.domain.outbox import OutboxState, Write
+from entitlements.domain.usage import UpdateBehavior, UsageEvent, UsageReport
 from tests.builders import a_metered_feature, a_usage, an_entity
 from tests.outbox.outbox_contract import EVENT, REPORT
 from tests.service.test_outbox_dispatcher import Office, office
@@ -60,3 +60,67 @@ async def test_an_estimate_does_not_count_what_was_delivered_meanwhile(
     terms = held.entity.features[REPORT.feature_id]
     assert isinstance(terms, MeteredEntitlement)
     assert expected == (terms.usage.current, terms.usage.is_estimate)
+
+
+@pytest.mark.parametrize(
+    ("write", "looks"),
+    [
+        (EVENT, 0),
+        (replace(REPORT, update_behavior=None), 0),
+        (replace(REPORT, update_behavior=UpdateBehavior.DELTA), 0),
+        (replace(REPORT, update_behavior=UpdateBehavior.SET), 1),
+    ],
+)
+async def test_the_outbox_is_asked_only_for_what_may_overtake_nothing(
+    office: Office, write: UsageEvent | UsageReport, looks: int
+) -> None:
+    """Each look is a query, which a report need not pay where the cloud is well and sums are the same."""
+    looked = 0
+    state = office.outbox.state
+
+    async def look() -> OutboxState:
+        nonlocal looked
+        looked += 1
+        return await state()
+
+    office.outbox.state = look  # type: ignore[method-assign]
+
+    await reported(office, write)
+
+    assert looks == looked
+    assert [write] == office.cloud.took
+
+
+@pytest.mark.parametrize("behavior", [UpdateBehavior.DELTA, UpdateBehavior.SET])
+async def test_what_comes_behind_a_write_of_this_process_waits_behind_it(
+    office: Office, behavior: UpdateBehavior
+) -> None:
+    """At once, and though the cloud is well again."""
+    first, second = (replace(REPORT, value=value, update_behavior=behavior) for value in (1, 2))
+    office.cloud.failure = Unreachable("api")
+    await reported(office, first)
+    office.cloud.failure = None
+
+    await reported(office, second)
+
+    assert [] == office.cloud.took
+    assert [first, second] == [entry.write for entry in await office.outbox.oldest(2)]
+
+
+async def test_a_value_that_is_set_does_not_overtake_another_process_s(office: Office) -> None:
+    """Which this process has not heard of."""
+    first, second = (replace(REPORT, value=value, update_behavior=UpdateBehavior.SET) for value in (1, 2))
+    await office.outbox.accept([first])
+
+    await reported(office, second)
+
+    assert [] == office.cloud.took
+    assert [first, second] == [entry.write for entry in await office.outbox.oldest(2)]
+
+
+async def reported(office: Office, write: UsageEvent | UsageReport) -> None:
+    keeping = office.keeping()
+    if isinstance(write, UsageEvent):
+        await keeping.report_events([write], budget_seconds=1)
+    else:
+        await keeping.report_usage(write, budget_seconds=1)
