@@ -7,7 +7,8 @@ from channels.routing import ChannelNameRouter, ProtocolTypeRouter
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sidecar_project.settings")
 
 from entitlements.clock import SystemClock
-from entitlements.consumers import FEED_CHANNEL, EntitlementFeedConsumer
+from entitlements.consumers import EntitlementFeedConsumer
+from entitlements.frame_channel import FEED_CHANNEL
 from sidecar_project.admin_settings import LOGIN_PATH
 from sidecar_project.monitoring import (
     Answering,

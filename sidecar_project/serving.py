@@ -20,8 +20,8 @@ from entitlements.background import awaited, ended
 from entitlements.clock import ThreadClocks
 from entitlements.composition import Sidecar, data_dir
 from entitlements.config import SidecarConfig
-from entitlements.consumers import FEED_CHANNEL
 from entitlements.control_socket import name_of
+from entitlements.frame_channel import FEED_CHANNEL
 from entitlements.listener import spare_the_log
 from grpc_service.engines.selection import choose_engine
 from grpc_service.methods import Middleware

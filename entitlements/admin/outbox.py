@@ -17,9 +17,8 @@ from entitlements.admin.site import site
 from entitlements.composition import OutboxParts, sidecar
 from entitlements.domain.errors import OutboxUnavailable
 from entitlements.domain.moments import moment_from_ms
-from entitlements.domain.outbox import DeadLetter, OutboxState, Replayed
+from entitlements.domain.outbox import DeadLetter, Outbox, OutboxState, Replayed
 from entitlements.domain.outbox import OutboxEntry as Entry
-from entitlements.domain.ports import Outbox
 from entitlements.domain.usage import UsageEvent
 from entitlements.models import OutboxEntry
 from entitlements.service.figures import duration_from_ms

@@ -32,7 +32,7 @@ from entitlements.service.completeness import FeedTrust, SharedCompleteness
 from entitlements.service.explaining import Explaining
 from entitlements.service.feed_applier import FeedApplier
 from entitlements.service.fetch_throttle import FetchThrottle, ThrottledSource
-from entitlements.service.fetcher import EntityFetcher, FetchLimits
+from entitlements.service.fetcher import EntityFetcher
 from entitlements.service.health import Health
 from entitlements.service.reader import EntitlementReader
 from entitlements.service.response_cache import ResponseCache
@@ -40,6 +40,7 @@ from entitlements.service.revalidator import Revalidator
 from entitlements.service.secret_rotation import SecretRotation
 from entitlements.service.shadow_ledger import ShadowLedger
 from entitlements.service.sharing import Sharing
+from entitlements.service.source_chain import FetchLimits
 from entitlements.service.store_and_forward import StoreAndForwardSink
 from entitlements.service.usage_reporter import Receipts, UsageReporter
 from entitlements.upstream.offline import OfflineCloud

@@ -11,8 +11,8 @@ from django.conf import settings
 from entitlements.background import Background
 from entitlements.composition.shared_redis import SharedRedis, lease_holder
 from entitlements.config import SidecarConfig
-from entitlements.domain.outbox import OutboxLimits
-from entitlements.domain.ports import Clock, Outbox, ReportSink
+from entitlements.domain.outbox import Outbox, OutboxLimits
+from entitlements.domain.ports import Clock, ReportSink
 from entitlements.domain.usage import UsageReceipt
 from entitlements.outbox.local_file import LocalFileOutbox
 from entitlements.outbox.redis_stream import RedisStreamOutbox

@@ -1,7 +1,8 @@
 """What waits to be delivered to the cloud, and what the cloud refused."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from entitlements.domain.usage import UsageEvent, UsageReport
 
@@ -65,3 +66,62 @@ class OutboxState:
     """False while its disk is too full for more to be accepted."""
     damaged_files: int = 0
     """Files that were set aside and wait for a person."""
+
+
+class Outbox(Protocol):
+    """A durable queue of writes; every method raises OutboxUnavailable when it cannot be reached."""
+
+    async def accept(self, writes: Sequence[Write]) -> None:
+        """Keeps all of them, or none; returns once they would survive a crash.
+
+        Raises:
+            Overloaded: a bound is full.
+        """
+        ...
+
+    async def oldest(self, count: int) -> Sequence[OutboxEntry]:
+        """The entries that wait longest, in the order of their acceptance; they stay until settled."""
+        ...
+
+    async def settle(self, entries: Sequence[OutboxEntry]) -> None:
+        """Removes what was delivered."""
+        ...
+
+    async def bury(self, entry: OutboxEntry, *, reason: str) -> None:
+        """Makes an entry a dead letter."""
+        ...
+
+    async def waiting(self, count: int) -> Sequence[OutboxEntry]:
+        """The entries that wait longest, for people: looking takes nothing from who delivers."""
+        ...
+
+    async def dead_letters(self, count: int) -> Sequence[DeadLetter]:
+        """The oldest dead letters."""
+        ...
+
+    async def replay(self, ids: Sequence[str] | None = None, *, even_too_old: bool = False) -> Replayed:
+        """Has dead letters wait for delivery again, all unless named, page by page.
+
+        What may have been delivered (`TOO_OLD`) stays unless `even_too_old`. What is too old begins to wait
+        anew: it would be set aside again at once.
+        """
+        ...
+
+    async def discard(self, ids: Sequence[str] | None = None, *, waiting: bool = False) -> int:
+        """Removes what is named for good, page by page, and returns how many.
+
+        Unless named, all dead letters, and with `waiting` what waits as well.
+        """
+        ...
+
+    async def state(self) -> OutboxState:
+        """How full it is; looks for losses as well."""
+        ...
+
+    def taken_losses(self) -> int:
+        """The number of entries found to be lost since this was called last: none of us removed them."""
+        ...
+
+    async def stop(self) -> None:
+        """Closes what is open; can be called twice."""
+        ...

@@ -10,7 +10,6 @@ from entitlements.domain.cached_response import CachedResponse, ResponseKey
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
 from entitlements.domain.fallback import FallbackOrigin, FallbackValue
 from entitlements.domain.freshness import Trust
-from entitlements.domain.outbox import DeadLetter, OutboxEntry, OutboxState, Replayed, Write
 from entitlements.domain.usage import UsageEvent, UsageReceipt, UsageReport
 
 
@@ -263,63 +262,4 @@ class FeedListener(Protocol):
 
     async def delivered(self, subscription: str, frame: str) -> None:
         """One `next` frame of a subscription, as it came."""
-        ...
-
-
-class Outbox(Protocol):
-    """A durable queue of writes; every method raises OutboxUnavailable when it cannot be reached."""
-
-    async def accept(self, writes: Sequence[Write]) -> None:
-        """Keeps all of them, or none; returns once they would survive a crash.
-
-        Raises:
-            Overloaded: a bound is full.
-        """
-        ...
-
-    async def oldest(self, count: int) -> Sequence[OutboxEntry]:
-        """The entries that wait longest, in the order of their acceptance; they stay until settled."""
-        ...
-
-    async def settle(self, entries: Sequence[OutboxEntry]) -> None:
-        """Removes what was delivered."""
-        ...
-
-    async def bury(self, entry: OutboxEntry, *, reason: str) -> None:
-        """Makes an entry a dead letter."""
-        ...
-
-    async def waiting(self, count: int) -> Sequence[OutboxEntry]:
-        """The entries that wait longest, for people: looking takes nothing from who delivers."""
-        ...
-
-    async def dead_letters(self, count: int) -> Sequence[DeadLetter]:
-        """The oldest dead letters."""
-        ...
-
-    async def replay(self, ids: Sequence[str] | None = None, *, even_too_old: bool = False) -> Replayed:
-        """Has dead letters wait for delivery again, all unless named, page by page.
-
-        What may have been delivered (`TOO_OLD`) stays unless `even_too_old`. What is too old begins to wait
-        anew: it would be set aside again at once.
-        """
-        ...
-
-    async def discard(self, ids: Sequence[str] | None = None, *, waiting: bool = False) -> int:
-        """Removes what is named for good, page by page, and returns how many.
-
-        Unless named, all dead letters, and with `waiting` what waits as well.
-        """
-        ...
-
-    async def state(self) -> OutboxState:
-        """How full it is; looks for losses as well."""
-        ...
-
-    def taken_losses(self) -> int:
-        """The number of entries found to be lost since this was called last: none of us removed them."""
-        ...
-
-    async def stop(self) -> None:
-        """Closes what is open; can be called twice."""
         ...

@@ -7,16 +7,13 @@ from dataclasses import dataclass
 
 from entitlements import metrics
 from entitlements.background import awaited
-from entitlements.correlation import CALL_PEER
-from entitlements.domain.breaker import BreakerState
 from entitlements.domain.cached_entity import CachedEntity
-from entitlements.domain.entity import Entity, EntityKey, UsageUpdate, with_usage
+from entitlements.domain.entity import EntityKey, UsageUpdate, with_usage
 from entitlements.domain.errors import (
     Busy,
     CircuitOpen,
     FailedElsewhere,
     KeyRefused,
-    LaggingAnswer,
     Offline,
     Overloaded,
     Rejected,
@@ -35,42 +32,23 @@ from entitlements.domain.ports import (
     Source,
 )
 from entitlements.rate_limited_log import RateLimitedLog
-from entitlements.service.circuits import PROBE_BUDGET_SECONDS, Circuits
-from entitlements.service.fair_slots import FairSlots
+from entitlements.service.circuits import Circuits
 from entitlements.service.resting import RestingEntities
+from entitlements.service.source_chain import FetchLimits, SourceChain
 from entitlements.service.usage_notes import UsageNotes
 
 logger = logging.getLogger(__name__)
 
-PUNCTUAL_SHARE = 0.9
-"""A fetch that has less than this part of its budget left when it begins to ask was kept waiting by us."""
-FIRST_SOURCE_SHARE = 0.4
-"""The Edge may spend this part of the budget, so that the API can still answer within it."""
 TURN_SECONDS = 2.0
 """So long a fetch waits for another process that fetches the same entity; then it fetches as well."""
 TURN_SHARE = 0.4
 """Of its budget it waits no larger part, so that it can still fetch."""
-QUEUE_BUDGETS = 6
-"""While the cloud answers others, a fetch waits for a slot no longer than this many budgets, and that is no
-part of its budget: a start with thousands of cold customers is our own crowd, and no failure of the cloud."""
 LONELY_SECONDS = 2.0
 """A fetch that nobody waits for any more ends so long after it began to ask: it is nearly done, or hangs."""
 MAX_ASKS = 3
 """So often the cloud is asked anew because of a change meanwhile; then its answer is suspect, or loses."""
 CALLERS_OF_A_BURST = 10
 """How many callers that join one fetch are named in the log."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchLimits:
-    """The bounds of all fetches of one process."""
-
-    budget_seconds: float
-    """One fetch takes no longer, its waiting for a slot apart (SIDECAR_FETCH_BUDGET_SECONDS)."""
-    concurrency: int
-    """How many fetches at a time (SIDECAR_FETCH_CONCURRENCY)."""
-    queue_size: int
-    """How many more may wait (SIDECAR_FETCH_QUEUE_SIZE)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +70,10 @@ class _Flight:
     """How many callers wait for it at present."""
     asked_at: float | None = None
     """When it began to ask the cloud; None: it has not begun."""
+
+    def begun(self, at: float) -> None:
+        """It asks from now on."""
+        self.asked_at = at
 
 
 class EntityFetcher:
@@ -135,16 +117,15 @@ class EntityFetcher:
         """
         self._last_known = last_known
         self._turns = turns
-        self._sources = sources
         self._circuits = circuits
+        self._chain = SourceChain(sources=sources, circuits=circuits, store=store, clock=clock, limits=limits)
+        self._authority = sources[-1].source.value
         self._resting = RestingEntities(clock.monotonic)
         self._store = store
         self._clock = clock
         self._limits = limits
         self._flights: dict[EntityKey, _Flight] = {}
         self._usage_notes = UsageNotes()
-        self._slots = FairSlots(limits.concurrency)
-        self._queued = 0
         self._answered_at = float("-inf")
         """When a source answered last."""
         self._log = RateLimitedLog(logger, clock.monotonic)
@@ -201,7 +182,7 @@ class EntityFetcher:
             del self._flights[key]
 
     def _join(self, key: EntityKey, flight: _Flight) -> None:
-        self._slots.join(CALL_PEER.get(), key)
+        self._chain.join(key)
         flight.joined += 1
         self.joined += 1
         metrics.FETCHES_JOINED.inc()
@@ -244,7 +225,7 @@ class EntityFetcher:
         if error is not None:
             return NotFetched(error=error)
         if not self._circuits.any_would_allow():
-            return NotFetched(error=self._circuit_open())
+            return NotFetched(error=self._chain.circuit_open())
         if self._turns is None:
             return await self._fetch_here(key, deadline=deadline)
         return await self._fetch_in_turn(key, self._turns, deadline=deadline)
@@ -257,7 +238,7 @@ class EntityFetcher:
         wait_seconds = min(TURN_SECONDS, self._limits.budget_seconds * TURN_SHARE)
         claim = await turns.claim(key, wait_seconds=wait_seconds)
         if claim.turn is FetchLockOutcome.FAILED_ELSEWHERE:
-            return NotFetched(error=FailedElsewhere(self._sources[-1].source.value))
+            return NotFetched(error=FailedElsewhere(self._authority))
         if claim.turn is FetchLockOutcome.FETCHED_ELSEWHERE:
             found = await self._store.find_shared(key)
             if found is not None and (held is None or found.confirmed_at > held.confirmed_at):
@@ -276,7 +257,7 @@ class EntityFetcher:
             flight.is_doubted = False
             asked_at = self._clock.monotonic()
             try:
-                entity, source = await self._ask_in_turn(key, deadline=deadline)
+                entity, source = await self._chain.ask(key, deadline=deadline, on_begin=flight.begun)
             except Overloaded as error:
                 return NotFetched(error=error)
             except UpstreamError as error:
@@ -301,95 +282,6 @@ class EntityFetcher:
         """True when a change arrived while the cloud was asked: the answer may be of before."""
         held = self._store.get(key)
         return self._flights[key].is_doubted or (held is not None and held.known_since > asked_at)
-
-    async def _ask_in_turn(self, key: EntityKey, *, deadline: float) -> tuple[Entity, Source]:
-        caller = CALL_PEER.get()
-        if self._slots.locked() and self._queued >= self._limits.queue_size:
-            full = Overloaded("SIDECAR_FETCH_QUEUE_SIZE")
-            if not self._slots.displace(caller, full):
-                raise full
-        self._queued += 1
-        metrics.FETCHES_QUEUED.set(self._queued)
-        began_at = self._clock.monotonic()
-        try:
-            await self._take_slot(caller, key, within_seconds=deadline - began_at)
-        except TimeoutError as error:
-            raise Overloaded("SIDECAR_FETCH_CONCURRENCY") from error
-        finally:
-            self._queued -= 1
-            metrics.FETCHES_QUEUED.set(self._queued)
-        self._flights[key].asked_at = asked_at = self._clock.monotonic()
-        try:
-            waited_seconds = asked_at - began_at if self._answered_at >= began_at else 0
-            return await self._ask_each_source(key, deadline=deadline + waited_seconds)
-        finally:
-            self._slots.release()
-
-    async def _take_slot(self, caller: str, key: EntityKey, *, within_seconds: float) -> None:
-        """Waits longer than given only while the cloud answers others: then our own crowd is before it."""
-        if not self._slots.locked():
-            await self._slots.acquire(caller, key)
-            return
-        loop = asyncio.get_running_loop()
-        began_at = self._clock.monotonic()
-
-        def judge() -> None:
-            extra = self._limits.budget_seconds * (QUEUE_BUDGETS - 1) if self._answered_at >= began_at else 0
-            limit.reschedule(loop.time() + extra)
-
-        async with asyncio.timeout(None) as limit:
-            judging = loop.call_later(within_seconds, judge)
-            try:
-                await self._slots.acquire(caller, key)
-            finally:
-                judging.cancel()
-
-    def _circuit_open(self) -> CircuitOpen:
-        return CircuitOpen(self._sources[-1].source.value)
-
-    async def _ask_each_source(self, key: EntityKey, *, deadline: float) -> tuple[Entity, Source]:
-        failure: UpstreamError = self._circuit_open()
-        is_late = deadline - self._clock.monotonic() < self._limits.budget_seconds * PUNCTUAL_SHARE
-        for source in self._sources:
-            remaining = deadline - self._clock.monotonic()
-            share = remaining if source is self._sources[-1] else remaining * FIRST_SOURCE_SHARE
-            if share <= 0 or not self._circuits.try_acquire(source.source):
-                continue
-            if self._circuits.states[source.source] is BreakerState.HALF_OPEN:
-                share = min(share, PROBE_BUDGET_SECONDS)
-            try:
-                entity = await self._ask(source, key, budget_seconds=share, is_late=is_late)
-            except UpstreamError as error:
-                failure = error
-                continue
-            if source is self._sources[-1] or not self._lags_behind(key, entity):
-                return entity, source.source
-            failure = LaggingAnswer(source.source.value)
-        raise failure
-
-    def _lags_behind(self, key: EntityKey, answer: Entity) -> bool:
-        """True where a cache may have answered what was before: the API's answer is taken instead."""
-        held = self._store.get(key)
-        return held is not None and answer.may_lag_behind(held.entity)
-
-    async def _ask(
-        self, source: EntitySource, key: EntityKey, *, budget_seconds: float, is_late: bool
-    ) -> Entity:
-        """Asks one source; where we were late, it is not the source's fault that its time did not suffice."""
-        began_at = self._clock.monotonic()
-        try:
-            entity = await source.fetch(key, budget_seconds=budget_seconds)
-        except UpstreamError as error:
-            has_used_it_up = self._clock.monotonic() - began_at >= budget_seconds * PUNCTUAL_SHARE
-            failure = Busy(source.source.value) if is_late and has_used_it_up else error
-            self._circuits.failed(source.source, failure, key=key, began_at=began_at)
-            raise failure from error
-        except asyncio.CancelledError:
-            self._circuits.abandoned(source.source)
-            raise
-        self._circuits.succeeded(source.source)
-        self._answered_at = self._clock.monotonic()
-        return entity
 
 
 def _may_rest(error: UpstreamError) -> bool:

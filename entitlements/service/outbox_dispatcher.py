@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from itertools import takewhile
 from random import Random
 
 from entitlements import metrics
@@ -22,19 +21,20 @@ from entitlements.domain.errors import (
 from entitlements.domain.outbox import (
     KEY_MEMORY_MS,
     TOO_OLD,
+    Outbox,
     OutboxEntry,
     OutboxState,
     Write,
 )
-from entitlements.domain.ports import Clock, Outbox, ReportSink
+from entitlements.domain.ports import Clock, ReportSink
 from entitlements.domain.usage import (
     MAX_EVENTS_PER_CALL,
-    MAX_USAGES_PER_CALL,
     UsageEvent,
     UsageReceipt,
     UsageReport,
 )
 from entitlements.rate_limited_log import RateLimitedLog
+from entitlements.service.outbox_batches import first_batch, kind_of
 from entitlements.service.resting_writes import RestingWrites
 
 logger = logging.getLogger(__name__)
@@ -46,14 +46,24 @@ LOOK_SECONDS = 1.0
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 15.0
 """After a failed delivery the pause doubles up to this; the cloud's own Retry-After is bounded so, too."""
-MAX_BATCH_BYTES = 4 * 1024 * 1024
-"""A delivery holds no more, but for one entry that is larger by itself."""
 _FAULTS_OF_NO_WRITE = (KeyRefused, Throttled, Busy, CircuitOpen)
 """What fails so fails for all that is sent."""
 
 
 class OutboxDispatcher:
-    """Accepts writes for later and delivers them; people ask the `Outbox` itself."""
+    """Accepts writes for later and delivers them; people ask the `Outbox` itself.
+
+    The story of a delivery. Calls `accept` on the loop of any process; one process at a time sends, also on
+    its loop, and every `await` lets others in.
+
+    1. A batch is read and stays in the outbox. It is settled only after the cloud took it, so a crash in
+       between sends it twice: the idempotency keys, for which `KEY_MEMORY_MS` is the bound, make that one.
+    2. The lease may end while a batch is on its way (`SEND_SECONDS` is less than it holds, but a process may
+       be suspended). The next holder sends the same entries; whoever settles second finds nothing to settle.
+    3. A refused batch is sent in halves. Before each the lease is asked for again, since halves take time.
+    4. What is accepted meanwhile goes behind; `has_waiting` keeps a report from overtaking one that waits.
+    5. A person may discard or replay at any moment: what is discarded after it was read is sent all the same.
+    """
 
     def __init__(
         self,
@@ -98,7 +108,7 @@ class OutboxDispatcher:
         """Promises delivery of all of them; raises Overloaded or OutboxUnavailable instead."""
         await self._outbox.accept(writes)
         for write in writes:
-            metrics.OUTBOX_ACCEPTED.labels(_kind(write)).inc()
+            metrics.OUTBOX_ACCEPTED.labels(kind_of(write)).inc()
         self.counts["accepted"] += len(writes)
         self.state = replace(self.state, waiting=self.state.waiting + len(writes))
         metrics.OUTBOX_DEPTH.set(self.state.waiting)
@@ -187,7 +197,7 @@ class OutboxDispatcher:
             self._resting.forget_suspects()
             ready = self._resting.leave_out(entries, now=now)
         rested = [entry for entry in ready if self._resting.has_rested(entry)]
-        return rested[:1] or _first_batch(ready)[: self._at_a_time]
+        return rested[:1] or first_batch(ready)[: self._at_a_time]
 
     async def _send_or_narrow(self, batch: Sequence[OutboxEntry]) -> float:
         """Sends a batch; what fails without a reason is narrowed down until it stands alone.
@@ -246,7 +256,7 @@ class OutboxDispatcher:
             return
         self._resting.taken(entries, now=self._clock.monotonic())
         await self._outbox.settle(entries)
-        metrics.OUTBOX_DELIVERED.labels(_kind(entries[0].write)).inc(len(entries))
+        metrics.OUTBOX_DELIVERED.labels(kind_of(entries[0].write)).inc(len(entries))
         self.counts["delivered"] += len(entries)
 
     async def _send_together(self, writes: Sequence[Write]) -> None:
@@ -263,7 +273,7 @@ class OutboxDispatcher:
     async def _bury(self, entry: OutboxEntry, reason: str) -> None:
         await self._outbox.bury(entry, reason=reason)
         self._resting.gone(entry)
-        metrics.OUTBOX_DEAD.labels(_kind(entry.write)).inc()
+        metrics.OUTBOX_DEAD.labels(kind_of(entry.write)).inc()
         self.counts["refused"] += 1
         self._log.warning("refused", "the cloud refused a write of the outbox: see `manage.py outbox list`")
 
@@ -290,23 +300,3 @@ class OutboxDispatcher:
         if isinstance(error, Throttled) and error.retry_after_seconds is not None:
             return min(max(error.retry_after_seconds, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
         return pause * self._random.uniform(0.5, 1)
-
-
-def _first_batch(entries: Sequence[OutboxEntry]) -> Sequence[OutboxEntry]:
-    """The longest run from the start that the cloud takes in one call."""
-    if not entries:
-        return ()
-    kind = type(entries[0].write)
-    size_bytes = 0
-
-    def fits(entry: OutboxEntry) -> bool:
-        nonlocal size_bytes
-        size_bytes += entry.size_bytes
-        return type(entry.write) is kind and (size_bytes <= MAX_BATCH_BYTES or entry is entries[0])
-
-    run = list(takewhile(fits, entries))
-    return run[: MAX_EVENTS_PER_CALL if kind is UsageEvent else MAX_USAGES_PER_CALL]
-
-
-def _kind(write: Write) -> str:
-    return "event" if isinstance(write, UsageEvent) else "usage"

@@ -27,9 +27,10 @@ from entitlements.service.change_notifier import ChangeNotifier
 from entitlements.service.circuits import Circuits
 from entitlements.service.completeness import FeedTrust
 from entitlements.service.feed_applier import FeedApplier
-from entitlements.service.fetcher import EntityFetcher, FetchLimits
+from entitlements.service.fetcher import EntityFetcher
 from entitlements.service.reader import EntitlementReader
 from entitlements.service.revalidator import Revalidator
+from entitlements.service.source_chain import FetchLimits
 from tests.builders import a_metered_feature, a_usage, an_entity, an_enum_feature
 from tests.fakes import FakeClock
 

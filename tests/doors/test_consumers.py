@@ -8,10 +8,11 @@ import pytest
 from channels.layers import get_channel_layer
 
 from emulator.server import Emulator
-from entitlements import consumers
+from entitlements import consumers, frame_channel
 from entitlements.background import Background
-from entitlements.consumers import FEED_CHANNEL, MAX_FRAMES_UNDER_WAY, FeedTask, FrameChannel
+from entitlements.consumers import FeedTask
 from entitlements.domain.freshness import Trust
+from entitlements.frame_channel import FEED_CHANNEL, MAX_FRAMES_UNDER_WAY, FrameChannel
 from tests.fakes import FakeClock
 from tests.harness import environment_for, spawned
 
@@ -74,7 +75,7 @@ async def test_a_number_that_is_left_out_is_a_gap(
 async def test_a_full_channel_is_a_gap_and_no_silent_loss(
     frames: FrameChannel, feed_applier: ScriptedFeedApplier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumers, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(frame_channel, "PATIENCE_SECONDS", 0.05)
     for _ in range(MAX_FRAMES_UNDER_WAY):
         await frames.delivered("usageUpdatedV2", "x")
 
@@ -100,7 +101,7 @@ async def test_few_large_frames_fill_it_as_many_small_ones_do(
     frames: FrameChannel, feed_applier: ScriptedFeedApplier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thousand frames of a megabyte made a gigabyte. One that is larger than the bound waits alone."""
-    monkeypatch.setattr(consumers, "MAX_BYTES_UNDER_WAY", 3000)
+    monkeypatch.setattr(frame_channel, "MAX_BYTES_UNDER_WAY", 3000)
     for _ in range(3):
         await frames.delivered("usageUpdatedV2", "x" * 1000)
     waiting = asyncio.create_task(frames.delivered("usageUpdatedV2", "x" * 10_000))

@@ -11,13 +11,13 @@ from entitlements.domain.errors import Overloaded
 from entitlements.domain.outbox import (
     KEY_MEMORY_MS,
     TOO_OLD,
+    Outbox,
     OutboxEntry,
     OutboxLimits,
     OutboxState,
     Replayed,
     Write,
 )
-from entitlements.domain.ports import Outbox
 from entitlements.domain.usage import UpdateBehavior, UsageEvent, UsageReport
 from entitlements.outbox.codec import encode
 from tests.fakes import FakeClock

@@ -29,6 +29,9 @@ ELSEWHERE = {
     "entitlements/upstream/feed_connection.py": "tests/upstream/test_feed.py",
     "grpc_service/engines/queue_calls.py": "tests/grpc_service/test_server.py",
     "grpc_service/translation/entitlements.py": "tests/grpc_service/test_responses.py",
+    "entitlements/frame_channel.py": "tests/doors/test_consumers.py",
+    "entitlements/service/outbox_batches.py": "tests/service/test_outbox_dispatcher.py",
+    "entitlements/service/source_chain.py": "tests/service/test_fetcher.py",
     "entitlements/consumers.py": "tests/doors/test_consumers.py",
     "entitlements/secret_file.py": "tests/service/test_secret_rotation.py",
     "entitlements/upstream/identity.py": "tests/composition/test_rotation.py",
@@ -113,6 +116,21 @@ def test_every_function_of_a_test_file_is_a_test_a_fixture_or_used_here(file: Pa
             or function.name in names_used
             or f" {function.name}" in everything
         ), f"{file.name}: {function.name} is never run"
+
+
+MAX_LINES = 300
+"""A longer module is two."""
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "emulator"])
+def test_no_module_is_too_long(package: str) -> None:
+    lengths = {
+        str(file.relative_to(ROOT)): len(file.read_text().splitlines())
+        for file in (ROOT / package).rglob("*.py")
+        if "generated" not in file.parts
+    }
+
+    assert {} == {name: length for name, length in lengths.items() if length > MAX_LINES}
 
 
 TASKS_BEGIN_IN = {

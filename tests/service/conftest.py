@@ -19,10 +19,11 @@ from entitlements.service.change_notifier import ChangeNotifier
 from entitlements.service.circuits import Circuits
 from entitlements.service.completeness import FeedTrust
 from entitlements.service.feed_applier import FeedApplier
-from entitlements.service.fetcher import EntityFetcher, FetchLimits
+from entitlements.service.fetcher import EntityFetcher
 from entitlements.service.reader import EntitlementReader
 from entitlements.service.response_cache import ResponseCache
 from entitlements.service.revalidator import Revalidator
+from entitlements.service.source_chain import FetchLimits
 from entitlements.service.usage_reporter import Receipts, UsageReporter
 from tests.fakes import FakeClock, ScriptedSink, ScriptedSource
 

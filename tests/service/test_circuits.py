@@ -20,8 +20,9 @@ from entitlements.domain.errors import (
 from entitlements.domain.ports import Lookup, Source
 from entitlements.service import circuits as module
 from entitlements.service.circuits import Circuits
-from entitlements.service.fetcher import FetchLimits, NotFetched
+from entitlements.service.fetcher import NotFetched
 from entitlements.service.resting import MAX_RESTING, REST_SECONDS, RestingEntities
+from entitlements.service.source_chain import FetchLimits
 from tests.builders import an_entity
 from tests.fakes import FakeClock
 from tests.service.conftest import House, build_house
@@ -284,7 +285,7 @@ async def test_time_that_was_spent_waiting_here_is_not_the_sources(waited_second
 
     house.edge.fetch = house.api.fetch = too_slow  # type: ignore[method-assign]
     waiting = [asyncio.create_task(house.fetcher.fetch(EntityKey(f"waits-{n}"))) for n in range(9)]
-    while house.fetcher._queued < len(waiting):  # noqa: ASYNC110 - it tells no event
+    while house.fetcher._chain._queued < len(waiting):  # noqa: ASYNC110 - it tells no event
         await asyncio.sleep(0)
     house.clock.advance(waited_seconds)
     house.edge.gate.set()
@@ -304,7 +305,7 @@ async def test_a_source_that_is_not_there_is_told_as_that_also_where_we_were_lat
     await house.edge.reached.wait()
     house.edge.answer = house.api.answer = Unreachable("edge", "could not be reached")
     waiting = [asyncio.create_task(house.fetcher.fetch(EntityKey(f"waits-{n}"))) for n in range(9)]
-    while house.fetcher._queued < len(waiting):  # noqa: ASYNC110 - it tells no event
+    while house.fetcher._chain._queued < len(waiting):  # noqa: ASYNC110 - it tells no event
         await asyncio.sleep(0)
     house.clock.advance(5)
     house.edge.gate.set()

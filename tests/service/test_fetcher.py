@@ -25,13 +25,12 @@ from entitlements.domain.ports import FetchClaim, FetchLockOutcome, Lookup, Sour
 from entitlements.service import fetcher as fetching_module
 from entitlements.service.circuits import KEY_REFUSED_PAUSE_SECONDS, PROBE_BUDGET_SECONDS, Circuits
 from entitlements.service.fetcher import (
-    FIRST_SOURCE_SHARE,
     TURN_SECONDS,
     TURN_SHARE,
     EntityFetcher,
-    FetchLimits,
     NotFetched,
 )
+from entitlements.service.source_chain import FIRST_SOURCE_SHARE, FetchLimits
 from tests.builders import a_boolean_feature, a_metered_feature, a_usage, an_entity
 from tests.fakes import FakeClock
 from tests.service.conftest import LIMITS, House, build_house

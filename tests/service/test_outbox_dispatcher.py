@@ -20,8 +20,7 @@ from entitlements.domain.errors import (
     Unreachable,
     UpstreamError,
 )
-from entitlements.domain.outbox import OutboxLimits, Replayed, Write
-from entitlements.domain.ports import Outbox
+from entitlements.domain.outbox import Outbox, OutboxLimits, Replayed, Write
 from entitlements.domain.usage import UsageEvent, UsageReceipt, UsageReport
 from entitlements.outbox.local_file import LocalFileOutbox
 from entitlements.service.outbox_dispatcher import (
