@@ -237,12 +237,13 @@ class EntitlementFeedConsumer(AsyncConsumer):
         if self._group is not None:
             await self._group.publish_state()
 
-    async def feed_frame(self, message: dict[str, Any]) -> None:
-        """Applies one frame, and publishes it to the other processes."""
-        self._frames.take(message["number"])
-        await apply_frame(self._sidecar, message["subscription"], message["frame"])
-        if self._group is not None:
-            await self._group.publish_change(message["subscription"], message["frame"])
+    async def feed_frames(self, message: dict[str, Any]) -> None:
+        """Applies frames in their order, and publishes each to the other processes."""
+        for number, (subscription, frame) in enumerate(message["frames"], message["number"]):
+            self._frames.take(number)
+            await apply_frame(self._sidecar, subscription, frame)
+            if self._group is not None:
+                await self._group.publish_change(subscription, frame)
 
 
 async def apply_frame(

@@ -8,6 +8,7 @@ from sys import getsizeof
 from channels.exceptions import ChannelFull
 from channels.layers import get_channel_layer
 
+from entitlements.background import awaited
 from entitlements.service.feed_applier import FeedApplier
 
 FEED_CHANNEL = "entitlement-feed"
@@ -31,6 +32,8 @@ class FrameChannel:
         self._under_way: deque[tuple[int, int]] = deque()
         """Number and size of each frame that was sent and has not arrived."""
         self._bytes_under_way = 0
+        self._batch: list[tuple[str, str]] = []
+        """Frames with their subscriptions, not sent yet."""
         self._progress = asyncio.Event()
 
     async def followed(self) -> None:
@@ -49,17 +52,23 @@ class FrameChannel:
             if self._is_full:
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     await self._room()
-            self._sent += 1
-            self._under_way.append((self._sent, getsizeof(frame)))
-            self._bytes_under_way += self._under_way[-1][1]
-            message = {
-                "type": "feed.frame",
-                "number": self._sent,
-                "subscription": subscription,
-                "frame": frame,
-            }
+        except TimeoutError:
+            self._feed_applier.missed("overflow")
+            return
+        self._sent += 1
+        self._under_way.append((self._sent, getsizeof(frame)))
+        self._bytes_under_way += self._under_way[-1][1]
+        self._batch.append((subscription, frame))
+        if len(self._batch) == 1:
+            awaited(self._send_batch(), name="feed-frames")
+
+    async def _send_batch(self) -> None:
+        """Sends what came in one turn of the loop as one message: many frames may come in one packet."""
+        batch, self._batch = self._batch, []
+        message = {"type": "feed.frames", "number": self._sent - len(batch) + 1, "frames": batch}
+        try:
             await get_channel_layer().send(FEED_CHANNEL, message)
-        except (TimeoutError, ChannelFull):
+        except ChannelFull:
             self._feed_applier.missed("overflow")
 
     def take(self, number: int) -> None:

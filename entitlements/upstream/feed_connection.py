@@ -1,8 +1,9 @@
 """One connection of the feed: subscribes, pings, hands on what comes, and ends by raising why."""
 
 import asyncio
-from collections.abc import Coroutine
-from contextlib import suppress
+import math
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
@@ -88,6 +89,8 @@ class FeedConnection:
         self._timings = timings
         self._random = random
         self._resubscriptions = 0
+        self._waiting_since = math.inf
+        """Since when a frame is waited for, by the loop's clock; infinite while none is."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def follow(self) -> None:
@@ -96,21 +99,43 @@ class FeedConnection:
             raise ConnectionEnded(Problem.LOST)
         self._spawn(self._ping_regularly())
         try:
-            async with asyncio.timeout(self._timings.handshake_seconds) as handshake:
+            async with asyncio.timeout(self._timings.handshake_seconds) as handshake, self._watched():
                 await self._send_due()
                 while True:
                     await self._receive()
-                    if self._protocol.is_followed:
+                    if self._protocol.is_followed and handshake.when() is not None:
                         handshake.reschedule(None)
         finally:
             await ended(*self._tasks)
 
     async def _receive(self) -> None:
-        async with asyncio.timeout(self._timings.idle_seconds):
-            frame = await self._socket.recv()
+        self._waiting_since = asyncio.get_running_loop().time()
+        frame = await self._socket.recv()
+        self._waiting_since = math.inf
         for event in self._protocol.receive(frame):
             await self._handle(event)
         await self._send_due()
+
+    @asynccontextmanager
+    async def _watched(self) -> AsyncIterator[None]:
+        """While entered, no frame is waited for too long: one time-out for all, as each costs much."""
+        loop, idle_seconds = asyncio.get_running_loop(), self._timings.idle_seconds
+        looking: asyncio.TimerHandle
+
+        def look() -> None:
+            nonlocal looking
+            idle_until = self._waiting_since + idle_seconds
+            if idle_until <= loop.time():
+                limit.reschedule(idle_until)
+            else:
+                looking = loop.call_at(min(idle_until, loop.time() + idle_seconds), look)
+
+        async with asyncio.timeout(None) as limit:
+            looking = loop.call_later(idle_seconds, look)
+            try:
+                yield
+            finally:
+                looking.cancel()
 
     async def _handle(self, event: Event) -> None:
         match event:
@@ -127,8 +152,11 @@ class FeedConnection:
                 raise ConnectionEnded(event.problem)
 
     async def _send_due(self) -> None:
+        frames = self._protocol.frames_to_send()
+        if not frames:
+            return
         async with asyncio.timeout(self._timings.idle_seconds):
-            for frame in self._protocol.frames_to_send():
+            for frame in frames:
                 await self._socket.send(frame)
 
     async def _ping_regularly(self) -> None:

@@ -54,12 +54,33 @@ async def frames(feed_applier: ScriptedFeedApplier, states: list[str]) -> FrameC
 
 
 async def test_frames_arrive_in_order_with_their_numbers(frames: FrameChannel) -> None:
-    for text in ("a", "b"):
-        await frames.delivered("usageUpdatedV2", text)
+    """Those that came in one turn of the loop as one message."""
+    for turn in ("ab", "c"):
+        for text in turn:
+            await frames.delivered("usageUpdatedV2", text)
+        await asyncio.sleep(0)
 
     received = [await get_channel_layer().receive(FEED_CHANNEL) for _ in range(2)]
 
-    assert [(1, "a"), (2, "b")] == [(message["number"], message["frame"]) for message in received]
+    assert [(1, ["a", "b"]), (3, ["c"])] == [
+        (message["number"], [frame for _, frame in message["frames"]]) for message in received
+    ]
+
+
+async def test_a_channel_without_room_is_a_gap(
+    frames: FrameChannel, feed_applier: ScriptedFeedApplier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message for each turn, and nobody takes one."""
+    monkeypatch.setattr(get_channel_layer(), "get_capacity", lambda _: 3)
+    for _ in range(3):
+        await frames.delivered("usageUpdatedV2", "x")
+        await asyncio.sleep(0)
+    before = list(feed_applier.told)
+
+    await frames.delivered("usageUpdatedV2", "one too many")
+    await asyncio.sleep(0)
+
+    assert ([], ["overflow"]) == (before, feed_applier.told)
 
 
 async def test_a_number_that_is_left_out_is_a_gap(

@@ -140,7 +140,7 @@ async def test_the_line_of_the_start_names_the_commands_that_are_refused(
         part = fleet.health.parts()["redis"]
     line = next(text for text in caplog.messages if text.startswith("listening: "))
 
-    assert f"Redis localhost port {server.port}; its user may not EVAL: nothing is written" in line
+    assert f"Redis localhost port {server.port}; its user may not EVAL: nothing is read" in line
     assert "; its user may not SUBSCRIBE: " in line
     assert ("lacking_rights", ["EVAL", "SUBSCRIBE"]) == (part["problem"], part["refused_commands"])
 
