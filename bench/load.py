@@ -67,7 +67,7 @@ async def repeated(
     body, log = folder / "request.bin", folder / "h2load.log"
     body.write_bytes(framed(question.request.SerializeToString()))
     log.unlink(missing_ok=True)
-    output = await _run(
+    output = await run(
         tool(),
         *("-c", str(connections), "-m", str(in_flight), "-D", str(seconds)),
         *("-d", str(body), "--log-file", str(log)),
@@ -129,14 +129,15 @@ async def each_once(port: int, *, seconds: int) -> Load:
 
 
 async def _run_varied(port: int, *options: str, seconds: float) -> str:
-    return await _run(
+    return await run(
         *(sys.executable, "-m", "bench.varied", str(port), "--seconds", str(seconds)),
         *options,
         seconds=seconds,
     )
 
 
-async def _run(*command: str, seconds: float) -> str:
+async def run(*command: str, seconds: float) -> str:
+    """What a load prints; raises LoadFailed where it fails, TimeoutError where it does not end."""
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
