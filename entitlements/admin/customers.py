@@ -130,7 +130,9 @@ class CachedCustomerAdmin(ModelAdmin):
                 "state_reason": entity.denied_reason and entity.denied_reason.value,
                 "entitlements": [
                     (row, _why_url(key, row.id, is_credit=row.kind == "credit"))
-                    for row in entitlement_rows(entity, now_ms=now_ms)
+                    for row in entitlement_rows(
+                        entity, now_ms=now_ms, overrides=built.overrides.of(key) if built.overrides else ()
+                    )
                 ],
                 "json": json.dumps(state_from_entity(entity), indent=2, ensure_ascii=False),
             }

@@ -1,5 +1,6 @@
 """An entity's entitlements as a person reads them: what is granted, how much is used, when it starts anew."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from entitlements.domain.decision import Decision
@@ -11,7 +12,9 @@ from entitlements.domain.entitlement import (
     NumericEntitlement,
 )
 from entitlements.domain.entity import Entity
-from entitlements.domain.evaluation import evaluate_list
+from entitlements.domain.evaluation import evaluate_list, grants_next_unit
+from entitlements.domain.override import Override
+from entitlements.domain.overriding import overridden_list
 from entitlements.service.figures import amount, date_from_ms
 from entitlements.service.wording import REASONS
 
@@ -23,6 +26,8 @@ class EntitlementRow(NamedTuple):
     name: str
     kind: str
     is_granted: bool
+    is_used_up: bool
+    """Granted as it stands, and the next unit would be denied."""
     reason: str
     """Why it is denied; empty when it is not."""
     usage: str
@@ -33,9 +38,12 @@ class EntitlementRow(NamedTuple):
     """Reset, price, expiry."""
 
 
-def entitlement_rows(entity: Entity, *, now_ms: int) -> list[EntitlementRow]:
+def entitlement_rows(
+    entity: Entity, *, now_ms: int, overrides: Sequence[Override] = ()
+) -> list[EntitlementRow]:
     """All of them, decided at this moment by the rules that answer checks, without a request."""
-    return [_row(each) for each in evaluate_list(entity, now_ms=now_ms).decisions]
+    listed = overridden_list(evaluate_list(entity, now_ms=now_ms), entity, overrides, now_ms=now_ms)
+    return [_row(each) for each in listed.decisions]
 
 
 def _row(decision: Decision) -> EntitlementRow:
@@ -74,11 +82,12 @@ def _row(decision: Decision) -> EntitlementRow:
         name=name,
         kind=decision.kind.value,
         is_granted=decision.has_access,
+        is_used_up=decision.has_access and not grants_next_unit(decision),
         reason="" if decision.reason is None else f"{decision.reason.value}: {REASONS[decision.reason]}",
         usage=usage,
         limit=limit,
         percent=percent,
-        notes=notes,
+        notes=notes + _override_note(decision.override),
     )
 
 
@@ -90,3 +99,7 @@ def _percent(current: float, limit: float) -> int:
 
 def _moment(word: str, moment_ms: int | None) -> list[str]:
     return [] if moment_ms is None else [f"{word} {date_from_ms(moment_ms)}"]
+
+
+def _override_note(override: Override | None) -> list[str]:
+    return [] if override is None else [f"overridden by {override.author}: {override.reason}"]

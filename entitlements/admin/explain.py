@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
 from entitlements.admin.customers import customer_url
+from entitlements.admin.overrides import offered
 from entitlements.admin.site import site
 from entitlements.composition import sidecar
 from entitlements.domain.decision import Query
@@ -73,6 +74,7 @@ def _explained(request: HttpRequest, form: QuestionForm) -> dict[str, Any]:
         "compare_url": f"?{_with(request, compare='on')}#cloud",
         "customer_url": customer_url(query.key),
         "rule_url": _rule_url(request, query.feature_id),
+        **offered(request, query),
     }
 
 

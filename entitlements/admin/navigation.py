@@ -43,6 +43,7 @@ _GROUPS: list[tuple[str, list[Place]]] = [
                 "entitlements_fallbackrule_changelist",
                 "entitlements.view_fallbackrule",
             ),
+            Place("Overrides", "emergency", "overrides", "entitlements.view_entitlementoverride"),
             Place(
                 "Outbox",
                 "outbox",

@@ -9,6 +9,8 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from unfold.sites import UnfoldAdminSite
 
+from entitlements.composition import sidecar
+
 View: TypeAlias = Callable[[HttpRequest], HttpResponse]
 
 
@@ -41,6 +43,14 @@ class SidecarAdminSite(UnfoldAdminSite):
             return view
 
         return add
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        """What every page shows: that a person's word holds somewhere, for who may see it."""
+        context: dict[str, Any] = super().each_context(request)
+        stored = sidecar().overrides
+        if stored is not None and request.user.has_perm("entitlements.view_entitlementoverride"):
+            context["overrides_in_force"] = len(stored.in_force())
+        return context
 
     def extra_urls(self) -> list[URLPattern]:
         """What unfold puts before the models' own."""

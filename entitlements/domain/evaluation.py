@@ -272,6 +272,16 @@ def _usage_denial(entitlement: MeteredEntitlement, query: Query, trail: Trail) -
     return trail.note(Rule.LIMIT, reason, entitlement)
 
 
+def grants_next_unit(decision: Decision) -> bool:
+    """False when this is granted as no usage was asked for, and one unit more would be denied."""
+    basis = decision.basis
+    match basis:
+        case MeteredEntitlement() | CreditEntitlement() if decision.has_access:
+            return terms_denial(basis, Query(key=EntityKey(""), requested_usage=1), NO_TRAIL) is None
+        case _:
+            return decision.has_access
+
+
 def _credit_denial(entitlement: CreditEntitlement, query: Query, trail: Trail) -> AccessDeniedReason | None:
     if entitlement.has_soft_limit:
         return trail.note(Rule.SOFT_LIMIT, subject=entitlement)

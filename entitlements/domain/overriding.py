@@ -20,7 +20,14 @@ from entitlements.domain.entitlement import (
     kind_of,
 )
 from entitlements.domain.entity import Entity
-from entitlements.domain.evaluation import EntitlementList, find_entitlement, in_current_period, terms_denial
+from entitlements.domain.evaluation import (
+    EntitlementList,
+    FallbackRules,
+    evaluate,
+    find_entitlement,
+    in_current_period,
+    terms_denial,
+)
 from entitlements.domain.override import Override
 from entitlements.domain.reason import AccessDeniedReason
 from entitlements.domain.steps import NO_TRAIL, Rule, Trail
@@ -56,6 +63,15 @@ def decide_by_override(
     return Decision(
         has_access=reason is None, reason=reason, kind=kind, basis=granted, id=id_, override=override
     )
+
+
+def is_needless(
+    override: Override, entity: Entity, query: Query, *, rules: FallbackRules, now_ms: int
+) -> bool:
+    """True when the cloud's word, as it is known, comes to the same; also for the next unit of a meter."""
+    asked = query if query.requested_usage is not None else replace(query, requested_usage=1.0)
+    without = evaluate(entity, asked, rules=rules, now_ms=now_ms)
+    return without.has_access == override.has_access
 
 
 def overridden_list(

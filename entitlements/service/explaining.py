@@ -7,9 +7,10 @@ from entitlements.domain.decision import Decision, Query, invalid_field
 from entitlements.domain.errors import UpstreamError
 from entitlements.domain.evaluation import evaluate
 from entitlements.domain.fallback import FallbackOrigin, FallbackValue, choose_fallback
-from entitlements.domain.ports import Clock, EntitySource, FallbackRules, Lookup
+from entitlements.domain.overriding import is_needless
+from entitlements.domain.ports import Clock, EntitySource, FallbackRules
 from entitlements.domain.steps import KeptTrail, Step
-from entitlements.service.reader import EntitlementReader, Provenance
+from entitlements.service.reader import Answer, EntitlementReader, Provenance
 
 COMPARE_SECONDS = 5.0
 """The cloud must give its current state within this; waiting for a turn is included."""
@@ -54,14 +55,8 @@ class Explanation:
     """When it was decided (epoch milliseconds)."""
     comparison: Comparison | None = None
     """None unless it was asked for."""
-    without_override: Decision | None = None
-    """What is decided without the override that decided; None where there is none, or nothing is known."""
-
-    @property
-    def override_agrees(self) -> bool | None:
-        """True when nothing changes by ending the override; None where that is not known."""
-        without = self.without_override
-        return None if without is None else without.has_access == self.decision.has_access
+    override_agrees: bool | None = None
+    """True when nothing changes by ending the override; None where there is none, or nothing is known."""
 
 
 class Explaining:
@@ -98,16 +93,15 @@ class Explaining:
             fallback_origin=self._origin(query),
             now_ms=now_ms,
             comparison=await self._compare(query, answer.decision) if compares else None,
-            without_override=self._without_override(query, answer.known)
-            if answer.decision.override
-            else None,
+            override_agrees=self._override_agrees(answer, query),
         )
 
-    def _without_override(self, query: Query, known: Lookup | None) -> Decision | None:
-        if known is None:
+    def _override_agrees(self, answer: Answer, query: Query) -> bool | None:
+        override, known = answer.decision.override, answer.known
+        if override is None or known is None:
             return None
         rules, now_ms = self._rules.current(), self._clock.now_ms()
-        return evaluate(known.cached.entity, query, rules=rules, now_ms=now_ms)
+        return is_needless(override, known.cached.entity, query, rules=rules, now_ms=now_ms)
 
     def _origin(self, query: Query) -> FallbackOrigin:
         return FallbackOrigin.CALL if query.fallback else self._rules.origin_of(query.feature_id)

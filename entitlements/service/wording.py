@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping
 
-from entitlements.domain.decision import Query
+from entitlements.domain.decision import Decision, Query
 from entitlements.domain.entitlement import (
     CreditEntitlement,
     EnumEntitlement,
     MeteredEntitlement,
     kind_of,
 )
+from entitlements.domain.evaluation import grants_next_unit
 from entitlements.domain.fallback import FallbackOrigin, FallbackValue
 from entitlements.domain.freshness import EntityState
 from entitlements.domain.override import Override
@@ -90,7 +91,27 @@ def headline(explanation: Explanation) -> str:
         told = override_text(decision.override, now_ms=explanation.now_ms)
         bound = "" if steps[-1].rule is Rule.OVERRIDE else f"; {step_text(steps[-1], explanation)}"
         return f"{verdict} by an override: {told}{bound}"
-    return f"{verdict}: {step_text(steps[-1], explanation)}"
+    return f"{verdict}: {step_text(steps[-1], explanation)}{_next_unit(explanation)}"
+
+
+def _next_unit(explanation: Explanation) -> str:
+    """That the limit is reached, where nothing was asked for that would exceed it."""
+    decision = explanation.decision
+    asks_for_usage = bool(explanation.query.requested_usage)
+    if asks_for_usage or not decision.has_access or grants_next_unit(decision):
+        return ""
+    return f"; {amount(units_left(decision))} left: the next 1 is denied"
+
+
+def units_left(decision: Decision) -> float:
+    """Of the limit or the balance; 0 where there is none."""
+    match decision.basis:
+        case MeteredEntitlement(usage_limit=limit, usage=usage):
+            return max((limit or 0) - usage.current, 0)
+        case CreditEntitlement(remaining=remaining):
+            return max(remaining, 0)
+        case _:
+            return 0
 
 
 def step_text(step: Step, explanation: Explanation) -> str:

@@ -59,6 +59,7 @@ async def sidecar(emulator: Emulator, tmp_path: Path, password_file: Path) -> As
     async with running_sidecar(
         emulator,
         tmp_path,
+        SIDECAR_OVERRIDES="1",
         SIDECAR_ADMIN_USERNAME=USERNAME,
         SIDECAR_ADMIN_PASSWORD_FILE=str(password_file),
         **QUICK_LOGINS,

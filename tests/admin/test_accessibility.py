@@ -27,6 +27,8 @@ PAGES = {
     "fallback-change": "/admin/entitlements/fallbackrule/1/change/",
     "outbox": "/admin/entitlements/outboxentry/",
     "shadow": "/admin/shadow/",
+    "overrides": "/admin/overrides/",
+    "explain-override": "/admin/explain/?customer=customer-2&feature=m",
     "users": "/admin/auth/user/",
     "groups": "/admin/auth/group/",
     "activity": "/admin/admin/logentry/",
@@ -83,6 +85,11 @@ async def _something_to_see(
     )
     await sidecar.printed("the cloud refused a write of the outbox")
     emulator.faults.clear("graphql")
+    await visitor.open("/admin/explain/?customer=customer-2&feature=m")
+    await visitor.page.locator("details.sidecar-card > summary").last.click()
+    await visitor.page.get_by_label("Reason").fill("the plan is being repaired")
+    await visitor.page.get_by_role("button", name="Grant", exact=True).click()
+    await visitor.page.get_by_role("note").wait_for()
     await visitor.open("/admin/entitlements/fallbackrule/add/?feature_id=m")
     await visitor.page.get_by_role("button", name="Save", exact=True).click()
     await visitor.page.wait_for_url("**/fallbackrule/")

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import pytest
+
 from entitlements.admin.entitlement_rows import entitlement_rows
-from entitlements.domain.entitlement import ResetPeriod
+from entitlements.domain.entitlement import Entitlement, ResetPeriod
 from entitlements.domain.reason import AccessDeniedReason
-from tests.builders import NOW_MS, a_boolean_feature, a_metered_feature, a_usage, an_entity
+from tests.builders import NOW_MS, a_boolean_feature, a_credit, a_metered_feature, a_usage, an_entity
 
 DAY_MS = 86_400_000
 
@@ -43,3 +45,23 @@ def test_an_overdrawn_or_empty_limit_is_full_and_no_more() -> None:
     none = replace(a_metered_feature("b"), usage_limit=None, usage=a_usage(0.0))
 
     assert [100, 100] == [row.percent for row in entitlement_rows(an_entity(over, none), now_ms=NOW_MS)]
+
+
+@pytest.mark.parametrize(
+    ("entitlement", "expected"),
+    [
+        (a_metered_feature(limit=1000, usage=a_usage(1000)), (True, True)),
+        (a_metered_feature(limit=1000, usage=a_usage(999)), (True, False)),
+        (a_metered_feature(limit=1000, usage=a_usage(1001)), (False, False)),
+        (a_metered_feature(limit=1000, usage=a_usage(1000), has_soft_limit=True), (True, False)),
+        (a_credit(limit=5, usage=a_usage(4.5)), (True, True)),
+        (a_boolean_feature(), (True, False)),
+    ],
+)
+def test_what_is_used_up_is_told_before_the_next_unit_is_denied(
+    entitlement: Entitlement, expected: tuple[bool, bool]
+) -> None:
+    """A green "granted" beside 1,000 of 1,000 sent people on call away."""
+    (row,) = entitlement_rows(an_entity(entitlement), now_ms=NOW_MS)
+
+    assert expected == (row.is_granted, row.is_used_up)

@@ -10,7 +10,7 @@ from entitlements.domain.entity import Entity
 from entitlements.domain.evaluation import evaluate, evaluate_list, list_by_fallback
 from entitlements.domain.fallback import FallbackValue
 from entitlements.domain.override import Override
-from entitlements.domain.overriding import NOTHING_KNOWN, decide_by_override, overridden_list
+from entitlements.domain.overriding import NOTHING_KNOWN, decide_by_override, is_needless, overridden_list
 from entitlements.domain.reason import AccessDeniedReason
 from entitlements.domain.steps import KeptTrail, Rule
 from tests.builders import (
@@ -195,6 +195,16 @@ def test_a_list_of_nothing_known_holds_it_too() -> None:
     listed = overridden_list(fallbacks, NOTHING_KNOWN, [an_override("f")], now_ms=NOW_MS)
 
     assert [("f", True, False)] == [(each.id, each.has_access, each.is_fallback) for each in listed.decisions]
+
+
+def test_it_is_needless_once_the_cloud_says_the_same() -> None:
+    """Of a meter the next unit counts: who has used 1,000 of 1,000 is granted what they have, and no more."""
+    half = an_entity(a_metered_feature("f", limit=1000, usage=a_usage(500)))
+    asked = [(FULL, a_query()), (half, a_query()), (half, a_query(requested_usage=501))]
+
+    assert [False, True, False] == [
+        is_needless(an_override(), entity, query, rules={}, now_ms=NOW_MS) for entity, query in asked
+    ]
 
 
 def test_a_denial_shows_what_is_held() -> None:

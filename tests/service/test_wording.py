@@ -20,6 +20,7 @@ from entitlements.service.wording import (
     REASONS,
     headline,
     provenance_text,
+    step_text,
 )
 from tests.builders import (
     NOW_MS,
@@ -133,6 +134,43 @@ async def test_the_headline_says_what_decided(entity: Entity, query: Query, expe
     await house.fetcher.stop()
     assert headline(explained).startswith(expected)
     assert "headline" in json.loads(json.dumps(explanation_document(explained)))
+
+
+@pytest.mark.parametrize(
+    ("entity", "query", "told"),
+    [
+        (
+            an_entity(a_metered_feature("f", limit=5, usage=a_usage(5))),
+            a_query(),
+            "; 0 left: the next 1 is denied",
+        ),
+        (
+            an_entity(a_metered_feature("f", limit=5, usage=a_usage(4.5))),
+            a_query(requested_usage=0),
+            "; 0.5 left: the next 1 is denied",
+        ),
+        (an_entity(a_metered_feature("f", limit=5, usage=a_usage(4))), a_query(), ""),
+        (an_entity(a_metered_feature("f", limit=5, usage=a_usage(4))), a_query(requested_usage=1), ""),
+        (an_entity(a_boolean_feature("f")), a_query(), ""),
+        (
+            an_entity(a_credit(limit=5, usage=a_usage(4.5))),
+            a_credit_query(),
+            "; 0.5 left: the next 1 is denied",
+        ),
+    ],
+)
+async def test_a_limit_that_is_reached_is_told_though_it_is_granted(
+    entity: Entity, query: Query, told: str
+) -> None:
+    """Where nothing was asked for that would exceed it."""
+    house = build_house()
+    house.edge.answer = entity
+
+    explained = await explaining_of(house).explain(query)
+
+    await house.fetcher.stop()
+    step = explained.steps[-1]
+    assert headline(explained) == f"Granted: {step_text(step, explained)}{told}"
 
 
 async def test_an_ended_period_and_validity_are_told(house: House) -> None:
