@@ -4,11 +4,12 @@ One JSON line asks, JSON lines answer, and the connection ends. There is no such
 """
 
 import asyncio
+import base64
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from entitlements.listener import Listener
 from entitlements.rate_limited_log import RateLimitedLog
 from entitlements.service.explanation_document import explanation_document
 from entitlements.service.question import key_from_document, query_from_document
+from entitlements.service.recorder import Busy
 from entitlements.upstream.payloads import entity_from_state
 from entitlements.upstream.state_documents import state_from_entity
 
@@ -34,7 +36,7 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 _BATCH = 100
 """After so many lines others get their turn."""
 
-_Lines = AsyncIterator[dict[str, Any]]
+_Lines = AsyncGenerator[dict[str, Any], None]
 _Act = Callable[[Sidecar, dict[str, Any], asyncio.StreamReader], _Lines]
 
 
@@ -70,9 +72,10 @@ async def _answer(sidecar: Sidecar, reader: asyncio.StreamReader, writer: asynci
     try:
         asked = await reader.readline()
         if asked:
-            async for line in _lines(sidecar, json.loads(asked), reader):
-                writer.write(json.dumps(line).encode() + b"\n")
-                await writer.drain()
+            async with aclosing(_lines(sidecar, json.loads(asked), reader)) as lines:
+                async for line in lines:
+                    writer.write(json.dumps(line).encode() + b"\n")
+                    await writer.drain()
     except (ConnectionError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         logger.info("a command was not understood", extra={"kind": type(error).__name__})
     finally:
@@ -161,6 +164,20 @@ async def _shared_keys(redis: SharedRedis) -> AsyncIterator[EntityKey]:
             return
 
 
+async def _record(sidecar: Sidecar, asked: dict[str, Any], _reader: asyncio.StreamReader) -> _Lines:
+    """What is answered for so many seconds; a line at each look finds out whether anybody still listens."""
+    recorder, seconds = sidecar.recorder, float(asked["seconds"])
+    try:
+        async with aclosing(recorder.record(seconds=seconds)) as looks:
+            async for reads in looks:
+                for each in reads:
+                    request, reply = (base64.b64encode(part).decode() for part in (each.request, each.reply))
+                    yield {"at_ms": each.at_ms, "method": each.method, "request": request, "reply": reply}
+                yield {"dropped": recorder.dropped}
+    except Busy:
+        yield {"problem": "somebody records already; one recording at a time"}
+
+
 async def _import(sidecar: Sidecar, _asked: dict[str, Any], reader: asyncio.StreamReader) -> _Lines:
     imported = 0
     async for line in reader:
@@ -182,4 +199,5 @@ _ACTS: dict[str, _Act] = {
     "customers": _customers,
     "export": _export,
     "import": _import,
+    "record": _record,
 }

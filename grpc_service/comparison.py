@@ -49,14 +49,27 @@ def compare(method: str, ours: Outcome, theirs: Outcome) -> tuple[Difference, ..
         return (Difference("status", "", ours.status, theirs.status),)
     if ours.message == theirs.message:
         return ()
-    parsed = [_parsed(method, each.message) for each in (ours, theirs)]
-    if None in parsed:
-        told = [None if each is None else "a reply" for each in parsed]
+    messages = [parsed(method, each.message) for each in (ours, theirs)]
+    if None in messages:
+        told = [None if each is None else "a reply" for each in messages]
         return (Difference("reply", "", *told),) if told[0] != told[1] else ()
-    return tuple(islice(_of_message("", "", *parsed), MAX_DIFFERENCES))
+    return tuple(islice(_of_message("", "", *messages), MAX_DIFFERENCES))
 
 
-def _parsed(method: str, message: bytes) -> Any:
+def is_fallback(method: str, outcome: Outcome) -> bool:
+    """True of a reply that says of itself that a fallback answers, or some of a list."""
+    reply = parsed(method, outcome.message) if outcome.status == OK else None
+    if reply is None:
+        return False
+    fields = reply.DESCRIPTOR.fields_by_name
+    if "is_fallback" in fields:
+        return bool(reply.is_fallback)
+    told = reply.entitlements if "entitlements" in fields else [reply.entitlement]
+    return any(getattr(each, "is_fallback", False) for each in told)
+
+
+def parsed(method: str, message: bytes) -> Any:
+    """The reply; None where it is none."""
     try:
         return READS[method].response.FromString(message)
     except DecodeError:

@@ -46,9 +46,12 @@ def never_now(_: bytes) -> None:
     return
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class UnaryMethod:
-    """One request, one reply; the ways to it raise `Refused` and nothing else."""
+    """One request, one reply; the ways to it raise `Refused` and nothing else.
+
+    Not frozen: `grpc_service/tap.py` listens to methods that are served.
+    """
 
     path: str
     """As on the wire: `/package.Service/Method`."""

@@ -27,6 +27,7 @@ from grpc_service.engines.selection import choose_engine
 from grpc_service.methods import Middleware
 from grpc_service.server import GrpcServer, ServerLimits
 from grpc_service.servicer import SidecarServicer
+from grpc_service.tap import tapped
 from http_service.app import HttpApi
 from http_service.connect import ConnectDoor
 from http_service.ofrep import OfrepDoor
@@ -162,6 +163,7 @@ class _Process:
             make_engine=await choose_engine(self._config.sidecar_grpc_engine),
         )
         self._sidecar.health.add_part("grpc", server.state)
+        self._sidecar.recorder.attach(partial(tapped, server.methods))
         host = self._config.sidecar_listen_host
         self._ports["gRPC"] = server.listen(host, self._config.grpc_port)
         tls = tls_files(self._config)

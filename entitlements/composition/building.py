@@ -35,6 +35,7 @@ from entitlements.service.fetch_throttle import FetchThrottle, ThrottledSource
 from entitlements.service.fetcher import EntityFetcher
 from entitlements.service.health import Health
 from entitlements.service.reader import EntitlementReader
+from entitlements.service.recorder import Recorder
 from entitlements.service.response_cache import ResponseCache
 from entitlements.service.revalidator import Revalidator
 from entitlements.service.secret_rotation import SecretRotation
@@ -151,8 +152,12 @@ def build(  # noqa: PLR0915 - one line for each part
         overrides=overrides,
         reader=reader,
         response_cache=ResponseCache(
-            replies=memory, feed=feed_trust, overrides=overrides or NO_OVERRIDES, clock=clock
+            replies=memory,
+            feed=feed_trust,
+            overrides=overrides or NO_OVERRIDES,
+            clock=clock,
         ),
+        recorder=Recorder(clock),
         explaining=Explaining(reader=reader, rules=rules, authority=sources[-1], clock=clock),
         usage_reporter=usage_reporter,
         maintenance=CacheMaintenance(api=reports, store=store, clock=clock),

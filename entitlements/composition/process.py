@@ -30,6 +30,7 @@ from entitlements.service.fetcher import EntityFetcher
 from entitlements.service.health import Health
 from entitlements.service.key_check import KeyCheck, KeyChecker
 from entitlements.service.reader import EntitlementReader
+from entitlements.service.recorder import Recorder
 from entitlements.service.response_cache import ResponseCache
 from entitlements.service.revalidator import Revalidator
 from entitlements.service.secret_rotation import SecretRotation
@@ -65,6 +66,7 @@ class Sidecar:
     rules: StoredRules
     reader: EntitlementReader
     response_cache: ResponseCache
+    recorder: Recorder
     explaining: Explaining
     usage_reporter: UsageReporter
     maintenance: CacheMaintenance

@@ -12,7 +12,7 @@ from entitlements.background import awaited
 from entitlements.domain.difference import Constancy, Difference, judge
 from entitlements.management.printing import EXIT_NO, EXIT_NOT_ASKED, EXIT_YES, Printer
 from grpc_service.client import SidecarClient
-from grpc_service.comparison import Outcome, compare
+from grpc_service.comparison import OK, Outcome, compare
 from grpc_service.management.pacing import Advance, paced
 from grpc_service.shadow import ASK_AGAIN_SECONDS
 
@@ -86,6 +86,11 @@ class Comparison:
         else:
             self.same += 1
         return ours, theirs
+
+    def note_alone(self, outcome: Outcome) -> None:
+        """Notes an answer that is compared with nothing."""
+        if outcome.status != OK:
+            self.unanswered[f"theirs: {outcome.status}"] += 1
 
     async def ask_again(self) -> None:
         """Asks once more whatever differed, until all agrees or the pauses are over."""

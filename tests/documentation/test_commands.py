@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import pytest
 from django.core.management import get_commands, load_command_class
 from django.core.management.base import CommandParser
@@ -18,10 +20,18 @@ from emulator.server import Emulator
 from tests.cloud_states import boolean_state
 from tests.documentation.pages import PAGES, Command, commands, mentions
 from tests.fork_server import fork
-from tests.harness import ROOT, STOP_SECONDS, SidecarProcess, environment_for, running_sidecar
+from tests.harness import (
+    ROOT,
+    STOP_SECONDS,
+    Client,
+    SidecarProcess,
+    check,
+    environment_for,
+    running_sidecar,
+)
 from tests.redis_server import RedisServer, free_port
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 COMMANDS = [command for page in PAGES for command in commands(page)]
 TYPED = sorted({command.page for command in COMMANDS if "manage.py" in command.text})
@@ -189,6 +199,24 @@ async def _printed_so_often(process: SidecarProcess, words: str, times: int) -> 
     assert process.output.count(words) >= times, process.output
 
 
+@asynccontextmanager
+async def _asked(place: Place) -> AsyncIterator[None]:
+    """Somebody asks the sidecar meanwhile, so that there is something to record."""
+
+    async def ask() -> None:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{place.environment['GRPC_PORT']}") as channel:
+            while True:
+                await check(Client(channel), "customer-demo", "feature-sso")
+                await asyncio.sleep(0.05)
+
+    asking = asyncio.create_task(ask())
+    try:
+        yield
+    finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+
 async def _run(place: Place, text: str) -> None:
     assigned, words = _split(text)
     arguments = words[words.index("manage.py") + 1 :]
@@ -205,7 +233,8 @@ async def _run(place: Place, text: str) -> None:
         assigned = {name: _arguments(place, [value])[0] for name, value in assigned.items()}
         await _until_it_runs(place, arguments, environment | assigned)
     else:
-        await _to_its_end(place, text, arguments, environment | assigned)
+        async with _asked(place) if arguments[0] == "record" else nullcontext():
+            await _to_its_end(place, text, arguments, environment | assigned)
 
 
 @pytest.mark.parametrize("page", TYPED)

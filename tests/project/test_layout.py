@@ -48,6 +48,8 @@ ELSEWHERE = {
     "grpc_service/causes.py": "tests/grpc_service/test_call_limiter.py",
     "grpc_service/apps.py": "tests/grpc_service/test_server.py",
     "grpc_service/ids.py": "tests/grpc_service/test_decision_log.py",
+    "entitlements/service/recorder.py": "tests/grpc_service/test_record.py",
+    "grpc_service/tap.py": "tests/grpc_service/test_record.py",
     "grpc_service/reads.py": "tests/grpc_service/test_shadow.py",
     "grpc_service/health.py": "tests/wire/test_grpclib.py",
     "grpc_service/methods.py": "tests/grpc_service/test_server.py",

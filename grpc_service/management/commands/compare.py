@@ -14,7 +14,7 @@ from entitlements.management.asking import answers
 from entitlements.management.printing import EXIT_NO, EXIT_NOT_ASKED, Printer
 from entitlements.management.question import finite
 from grpc_service.client import SidecarClient
-from grpc_service.comparison import OK, Outcome
+from grpc_service.comparison import OK, Outcome, parsed
 from grpc_service.management.comparing import (
     Answers,
     Comparison,
@@ -145,9 +145,8 @@ def _by_every_method(question: Question, both: Answers) -> Iterator[Question]:
 
 
 def _listed(outcome: Outcome) -> Iterable[tuple[str, str]]:
-    if outcome.status != OK:
-        return
-    for each in READS[_WHOLE].response.FromString(outcome.message).entitlements:
+    reply = parsed(_WHOLE, outcome.message) if outcome.status == OK else None
+    for each in () if reply is None else reply.entitlements:
         arm = each.WhichOneof("entitlement")
         if arm is not None:
             told = getattr(each, arm)
