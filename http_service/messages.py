@@ -11,6 +11,10 @@ JSON = "application/json"
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
+MAX_PARAMETERS = 100
+"""Of one query."""
+
+
 class Request(NamedTuple):
     """One request, whole."""
 
@@ -25,8 +29,9 @@ class Request(NamedTuple):
     """The connection that it came by."""
 
     def parameters(self) -> dict[str, str]:
-        """What the query says; of several of one name the last."""
-        pairs = parse_qsl(self.query.decode("latin-1"), keep_blank_values=True, max_num_fields=100)
+        """What the query says, of several of one name the last; raises ValueError past MAX_PARAMETERS."""
+        text = self.query.decode("latin-1")
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
         return dict(pairs)
 
     def metadata(self) -> Sequence[tuple[str, str]]:

@@ -10,7 +10,7 @@ from entitlements import metrics
 from entitlements.domain.errors import Overloaded
 from entitlements.service.change_notifier import ChangeNotifier, Watcher
 from grpc_service.errors import PublicStatus
-from http_service.messages import Request, Response, json_bytes
+from http_service.messages import MAX_PARAMETERS, Request, Response, json_bytes
 
 PATH = "/v1/watch"
 EVENT_STREAM = "text/event-stream"
@@ -76,7 +76,10 @@ class WatchDoor:
         """A stream that lasts until the client leaves or this process ends."""
         if request.verb != "GET":
             return Response(405, _message("the HTTP method must be GET"), headers=((b"allow", b"GET"),))
-        parameters = request.parameters()
+        try:
+            parameters = request.parameters()
+        except ValueError:
+            return Response(400, _message(f"the query must have at most {MAX_PARAMETERS} parameters"))
         customer_id = parameters.get("customer")
         if not customer_id:
             return Response(400, _message("customer must be the id of a customer, as in ?customer=…"))

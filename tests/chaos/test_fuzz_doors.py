@@ -1,4 +1,4 @@
-"""The HTTP port and the commands' socket under fire, while another client's calls go on."""
+"""Both HTTP ports and the commands' socket under fire, while another client's calls go on."""
 
 import asyncio
 from contextlib import suppress
@@ -41,6 +41,23 @@ REQUESTS = (
     b"\x16\x03\x01" + b"x" * 500,
     b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ",
 )
+CHECK = b"POST /stigg.sidecar.v1.SidecarService/GetBooleanEntitlement HTTP/1.1\r\nHost: x\r\n"
+API_REQUESTS = (
+    CHECK + b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+    CHECK + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    CHECK + b"Content-Type: application/proto\r\nContent-Length: 4\r\n\r\n\xff\xff\xff\xff",
+    CHECK + b"Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
+    CHECK
+    + b"Content-Type: application/json\r\nConnect-Timeout-Ms: 99999999999999\r\nContent-Length: 2\r\n\r\n{}",
+    CHECK + b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+    b"POST /ofrep/v1/evaluate/flags/f HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n"
+    + b"[" * 100_000,
+    b"POST /ofrep/v1/evaluate/flags HTTP/1.1\r\nHost: x\r\nContent-Length: 35\r\n\r\n"
+    b'{"context": {"targetingKey": "c\xff"}}',
+    b"GET /v1/watch?customer=%ff%00 HTTP/1.1\r\nHost: x\r\nLast-Event-ID: \xff\r\n\r\n",
+    b"GET /v1/watch?" + b"customer=c&" * 500 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+)
 LINES = (
     b"[" * 100_000 + b"\n",
     b'{"act":"get","customer_id":5}\n',
@@ -72,8 +89,14 @@ async def test_hostile_http_and_commands_harm_nobody_else(emulator: Emulator, tm
     emulator.state.put("bystander", boolean_state())
     random = Random(SEED)
     requests = [*REQUESTS, *(mutated(random, random.choice(REQUESTS)[:3000]) for _ in range(30 * SCALE))]
+    api_requests = [
+        *(REQUESTS + API_REQUESTS),
+        *(mutated(random, random.choice(API_REQUESTS)[:3000]) for _ in range(30 * SCALE)),
+    ]
     lines = [*LINES, *(mutated(random, random.choice(LINES)[:3000]) + b"\n" for _ in range(20 * SCALE))]
-    async with running_sidecar(emulator, tmp_path, LOG_LEVEL="warn", SIDECAR_OUTBOX="off") as sidecar:
+    async with running_sidecar(
+        emulator, tmp_path, LOG_LEVEL="warn", SIDECAR_OUTBOX="off", SIDECAR_HTTP_PORT="0"
+    ) as sidecar:
         slow = [await asyncio.open_connection("127.0.0.1", sidecar.http_port) for _ in range(50)]
         async with watched(sidecar):
             for request in requests:
@@ -82,6 +105,9 @@ async def test_hostile_http_and_commands_harm_nobody_else(emulator: Emulator, tm
                 assert not answer.startswith(b"HTTP/1.1 500"), request[:300]
             for line in lines:
                 await _sent(await asyncio.open_unix_connection(str(tmp_path / SOCKET_NAME)), line)
+            for request in api_requests:
+                answer = await _sent(await asyncio.open_connection("127.0.0.1", sidecar.api_port), request)
+                assert not answer.startswith(b"HTTP/1.1 500"), request[:300]
         for _, writer in slow:
             writer.transport.abort()
         assert (await sidecar.get("/readyz")).is_success

@@ -152,6 +152,13 @@ async def test_without_a_customer_one_sentence_names_the_parameter(
     assert "customer must be" in response.json()["message"]
 
 
+async def test_a_query_of_too_many_parameters_is_refused(client: httpx.AsyncClient) -> None:
+    response = await client.get("/v1/watch?" + "customer=c&" * 101)
+
+    assert 400 == response.status_code
+    assert "at most 100 parameters" in response.json()["message"]
+
+
 async def test_another_verb_is_refused(client: httpx.AsyncClient) -> None:
     response = await client.post("/v1/watch?customer=c")
 
