@@ -5,6 +5,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
+from weakref import WeakMethod
 
 from prometheus_client import Counter, Histogram, Metric
 from prometheus_client.registry import Collector
@@ -65,13 +66,27 @@ class DeferredCounter:
             self._settled = counted + 1  # asking took a number, too
 
 
+def settled_at_scrape(publish: Callable[[], None]) -> None:
+    """Has a bound method bring a state into its metrics when they are read, as long as its object lives."""
+    reference = WeakMethod(publish)
+
+    def settle() -> None:
+        living = reference()
+        if living is None:
+            _TO_SETTLE.remove(settle)
+        else:
+            living()
+
+    _TO_SETTLE.append(settle)
+
+
 _TO_SETTLE: list[Callable[[], None]] = []
 """Everything of this process that waits to be added to its metric."""
 
 
 def settle_all() -> None:
     """Adds everything noted and counted in this process to the metrics."""
-    for settle in _TO_SETTLE:
+    for settle in tuple(_TO_SETTLE):
         settle()
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 from entitlements import metrics
 from entitlements.cache.sieve import Node, Sieve
 from entitlements.cache.sizing import growth_by_numbers, size_of
+from entitlements.deferred_metrics import settled_at_scrape
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.cached_response import CachedResponse, ResponseKey
 from entitlements.domain.entity import EntityKey
@@ -69,6 +70,7 @@ class MemoryTier:
         self._evictions = metrics.CACHE_EVICTIONS.labels("memory")
         self._entries_gauge = metrics.CACHE_ENTRIES.labels("memory")
         self._bytes_gauge = metrics.CACHE_BYTES.labels("memory")
+        settled_at_scrape(self._publish)
 
     @property
     def entries(self) -> int:
@@ -121,7 +123,6 @@ class MemoryTier:
             else:
                 self._resize(node, size_bytes - _size_of_reply(question, earlier.reply))
             self._replies[question] = _HeldReply(node, reply)
-            self._publish()
 
     def update(self, key: EntityKey, change: Callable[[CachedEntity | None], Held]) -> Held:
         """Replaces what is held by what `change` makes of it, with no other write in between.
@@ -139,8 +140,7 @@ class MemoryTier:
             changed = change(held)
             if changed is not held:
                 self._put(key, node, changed)
-                self._publish()
-        return changed
+            return changed
 
     def drop(self, key: EntityKey) -> None:
         """Forgets an entity."""
@@ -154,7 +154,6 @@ class MemoryTier:
             self._resources.clear()
             self._order = Sieve()
             self._size_bytes = 0
-            self._publish()
 
     def resources_of(self, customer_id: str) -> tuple[EntityKey, ...]:
         """The customer's resources that are held."""

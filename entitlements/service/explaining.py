@@ -97,11 +97,11 @@ class Explaining:
         )
 
     def _override_agrees(self, answer: Answer, query: Query) -> bool | None:
-        override, known = answer.decision.override, answer.known
-        if override is None or known is None:
+        override, seen = answer.decision.override, answer.seen
+        if override is None or seen is None:
             return None
         rules, now_ms = self._rules.current(), self._clock.now_ms()
-        return is_needless(override, known.cached.entity, query, rules=rules, now_ms=now_ms)
+        return is_needless(override, seen.known.cached.entity, query, rules=rules, now_ms=now_ms)
 
     def _origin(self, query: Query) -> FallbackOrigin:
         return FallbackOrigin.CALL if query.fallback else self._rules.origin_of(query.feature_id)

@@ -4,10 +4,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from entitlements import metrics
-from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.decision import Decision, Query, invalid_field
 from entitlements.domain.entitlement import MeteredEntitlement
 from entitlements.domain.entity import Entity, EntityKey
@@ -21,7 +20,7 @@ from entitlements.domain.evaluation import (
     list_needs_recalculation,
     needs_recalculation,
 )
-from entitlements.domain.freshness import EntityState, state_of
+from entitlements.domain.freshness import EntityState, Trust, state_of
 from entitlements.domain.override import Override, Overrides
 from entitlements.domain.overriding import NOTHING_KNOWN, decide_by_override, overridden_list
 from entitlements.domain.ports import Clock, EntityStore, FallbackRules, Lookup, Source, Trusted
@@ -52,14 +51,28 @@ class Provenance:
     """Since the entity was last confirmed by the cloud."""
 
 
+class Seen(NamedTuple):
+    """What is known of an entity at the moment of a read."""
+
+    known: Lookup
+    state: EntityState
+    """How far it can be relied on."""
+    trust: Trust
+    """By what the feed was at that moment."""
+    now: float
+    """Monotonic seconds."""
+    now_ms: int
+    """The same moment by the wall clock."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """The answer to a check."""
 
     decision: Decision
     provenance: Provenance
-    known: Lookup | None = None
-    """None when nothing was known."""
+    seen: Seen | None = None
+    """What it was decided from; None when nothing was known."""
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -73,8 +86,8 @@ class ListAnswer:
 
     entitlements: EntitlementList
     provenance: Provenance
-    known: Lookup | None = None
-    """None when nothing was known."""
+    seen: Seen | None = None
+    """What it was decided from; None when nothing was known."""
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -110,11 +123,13 @@ class EntitlementReader:
         held = self.check_held(query, trail=trail)
         if held is not None:
             return held
-        known = await self._know(query.key, lambda entity, now_ms: _is_expired(entity, query, now_ms))
+        known = await self._know(
+            query.key, lambda entity, now_ms: needs_recalculation(entity, query, now_ms=now_ms)
+        )
         if isinstance(known, NotFetched):
             trail.note(Rule.DATA, AccessDeniedReason.UNKNOWN, known.error.outcome)
             return self._check_by_fallback(query, cause=known.error.outcome, trail=trail)
-        return self._decided(query, known, trail=trail)
+        return self._decided(query, self._seen(known), trail=trail)
 
     def check_held(self, query: Query, *, trail: Trail = NO_TRAIL) -> Answer | None:
         """The decision as far as memory knows it, at once and from any thread; None: `check` must find it."""
@@ -122,8 +137,14 @@ class EntitlementReader:
         if invalid is not None:
             trail.note(Rule.QUESTION, AccessDeniedReason.UNKNOWN, invalid)
             return self._check_by_fallback(query, cause=self._note_invalid(invalid), trail=trail)
-        known = self._know_held(query.key, lambda entity, now_ms: _is_expired(entity, query, now_ms))
-        return None if known is None else self._decided(query, known, trail=trail)
+        cached = self._store.get(query.key)
+        if cached is None:
+            return None
+        seen = self._seen(Lookup(key=query.key, cached=cached, source=Source.MEMORY))
+        if self._must_be_recalculated(seen, needs_recalculation(cached.entity, query, now_ms=seen.now_ms)):
+            return None
+        metrics.CACHE_HITS.inc()
+        return self._decided(query, seen, trail=trail)
 
     def check_unasked(self, query: Query) -> Answer:
         """The fallback, where too many wait for the cloud already."""
@@ -138,56 +159,63 @@ class EntitlementReader:
         held = self.list_held(key)
         if held is not None:
             return held
-        known = await self._know(key, _is_any_expired)
+        known = await self._know(key, lambda entity, now_ms: list_needs_recalculation(entity, now_ms=now_ms))
         if isinstance(known, NotFetched):
             return self._list_by_fallback(key, cause=known.error.outcome)
-        return self._listed(known)
+        return self._listed(self._seen(known))
 
     def list_held(self, key: EntityKey) -> ListAnswer | None:
         """The list as far as memory knows it, at once and from any thread; None: `list` must find it."""
         if not key.customer_id:
             return self._list_by_fallback(key, cause=self._note_invalid("customer_id"))
-        known = self._know_held(key, _is_any_expired)
-        return None if known is None else self._listed(known)
-
-    def _decided(self, query: Query, known: Lookup, *, trail: Trail) -> Answer:
-        override = self._overrides.find(query)
-        if override is not None:
-            return self._overridden(query, override, known, trail=trail)
-        rules, now_ms = self._rules.current(), self._clock.now_ms()
-        trail.note(Rule.DATA)
-        decision = evaluate(known.cached.entity, query, rules=rules, now_ms=now_ms, trail=trail)
-        if decision.is_fallback:
-            self._count_fallback(query.feature_id, cause="no_match")
-        return Answer(decision=decision, provenance=self._provenance(known, decision), known=known)
-
-    def _overridden(self, query: Query, override: Override, known: Lookup | None, *, trail: Trail) -> Answer:
-        entity = NOTHING_KNOWN if known is None else known.cached.entity
-        now_ms = self._clock.now_ms()
-        decision = decide_by_override(entity, query, override, now_ms=now_ms, trail=trail)
-        metrics.OVERRIDE_ANSWERS.labels("granted" if decision.has_access else "denied").inc()
-        if known is None:
-            return Answer(decision=decision, provenance=Provenance(source=Source.OVERRIDE))
-        provenance = replace(self._provenance(known, decision), source=Source.OVERRIDE)
-        return Answer(decision=decision, provenance=provenance, known=known)
-
-    def _listed(self, known: Lookup) -> ListAnswer:
-        entity, now_ms = known.cached.entity, self._clock.now_ms()
-        entitlements = evaluate_list(entity, now_ms=now_ms)
-        provenance = self._provenance(known, *entitlements.decisions)
-        overrides = self._overrides.of(known.key)
-        if overrides:
-            entitlements = overridden_list(entitlements, entity, overrides, now_ms=now_ms)
-            provenance = replace(provenance, source=Source.OVERRIDE)
-        return ListAnswer(entitlements=entitlements, provenance=provenance, known=known)
-
-    def _know_held(self, key: EntityKey, is_expired: "IsExpired") -> Lookup | None:
-        """What memory holds, where it will do; it is re-checked in the background if need be."""
         cached = self._store.get(key)
-        if cached is None or self._must_be_recalculated(key, cached, is_expired):
+        if cached is None:
+            return None
+        seen = self._seen(Lookup(key=key, cached=cached, source=Source.MEMORY))
+        if self._must_be_recalculated(seen, list_needs_recalculation(cached.entity, now_ms=seen.now_ms)):
             return None
         metrics.CACHE_HITS.inc()
-        return Lookup(key=key, cached=cached, source=Source.MEMORY)
+        return self._listed(seen)
+
+    def _seen(self, known: Lookup) -> Seen:
+        """What is known, as of one moment: all that this read says of time is about it."""
+        now, now_ms = self._clock.both()
+        trust = self._feed.trust
+        return Seen(known, state_of(known.cached, trust=trust, now=now), trust, now, now_ms)
+
+    def _decided(self, query: Query, seen: Seen, *, trail: Trail) -> Answer:
+        override = self._overrides.find(query)
+        if override is not None:
+            return self._overridden(query, override, seen, trail=trail)
+        trail.note(Rule.DATA)
+        decision = evaluate(
+            seen.known.cached.entity, query, rules=self._rules.current(), now_ms=seen.now_ms, trail=trail
+        )
+        if decision.is_fallback:
+            self._count_fallback(query.feature_id, cause="no_match")
+        provenance = _provenance(seen, is_estimate=_rests_on_estimate(decision))
+        return Answer(decision=decision, provenance=provenance, seen=seen)
+
+    def _overridden(self, query: Query, override: Override, seen: Seen | None, *, trail: Trail) -> Answer:
+        entity = NOTHING_KNOWN if seen is None else seen.known.cached.entity
+        now_ms = self._clock.now_ms() if seen is None else seen.now_ms
+        decision = decide_by_override(entity, query, override, now_ms=now_ms, trail=trail)
+        metrics.OVERRIDE_ANSWERS.labels("granted" if decision.has_access else "denied").inc()
+        if seen is None:
+            return Answer(decision=decision, provenance=Provenance(source=Source.OVERRIDE))
+        provenance = _provenance(seen, is_estimate=_rests_on_estimate(decision), source=Source.OVERRIDE)
+        return Answer(decision=decision, provenance=provenance, seen=seen)
+
+    def _listed(self, seen: Seen) -> ListAnswer:
+        entity = seen.known.cached.entity
+        entitlements = evaluate_list(entity, now_ms=seen.now_ms)
+        is_estimate = any(map(_rests_on_estimate, entitlements.decisions))
+        overrides = self._overrides.of(seen.known.key)
+        if overrides:
+            entitlements = overridden_list(entitlements, entity, overrides, now_ms=seen.now_ms)
+        source = Source.OVERRIDE if overrides else None
+        provenance = _provenance(seen, is_estimate=is_estimate, source=source)
+        return ListAnswer(entitlements=entitlements, provenance=provenance, seen=seen)
 
     async def _know(self, key: EntityKey, is_expired: "IsExpired") -> Lookup | NotFetched:
         found = await self._store.find(key)
@@ -195,23 +223,25 @@ class EntitlementReader:
             metrics.CACHE_MISSES.inc()
             return await self._fetcher.fetch(key)
         metrics.CACHE_HITS.inc()
-        if self._must_be_recalculated(key, found.cached, is_expired):
+        seen = self._seen(found)
+        if self._must_be_recalculated(seen, is_expired(found.cached.entity, seen.now_ms)):
             return await self._recalculated(key, found)
         return found
 
-    def _must_be_recalculated(self, key: EntityKey, cached: CachedEntity, is_expired: "IsExpired") -> bool:
+    def _must_be_recalculated(self, seen: Seen, is_expired: bool) -> bool:
         """True when the cloud must be asked before this can answer; what is in doubt is re-checked.
 
         After a valid-until the cloud is waited for once; where that failed, the last known answers.
         """
-        expired = is_expired(cached.entity, self._clock.now_ms())
-        if not expired and self._state(cached) is EntityState.FRESH:
+        if not is_expired and seen.state is EntityState.FRESH:
             return False
-        if self._was_asked_lately(cached):
+        cached = seen.known.cached
+        asked_at = cached.confirmed_at if cached.failed_at is None else cached.failed_at
+        if seen.now - asked_at < RECHECK_INTERVAL_SECONDS:
             return False
-        if expired and cached.failed_at is None:
+        if is_expired and cached.failed_at is None:
             return True
-        self._revalidator.recheck(key)
+        self._revalidator.recheck(seen.known.key)
         return False
 
     async def _recalculated(self, key: EntityKey, known: Lookup) -> Lookup:
@@ -222,23 +252,6 @@ class EntitlementReader:
         failed_at = self._clock.monotonic()
         await self._store.mark_recheck_failed(key, at=failed_at)
         return replace(known, cached=replace(known.cached, failed_at=failed_at))
-
-    def _was_asked_lately(self, cached: CachedEntity) -> bool:
-        asked_at = cached.confirmed_at if cached.failed_at is None else cached.failed_at
-        return self._clock.monotonic() - asked_at < RECHECK_INTERVAL_SECONDS
-
-    def _state(self, cached: CachedEntity) -> EntityState:
-        return state_of(cached, trust=self._feed.trust, now=self._clock.monotonic())
-
-    def _provenance(self, known: Lookup, *decisions: Decision) -> Provenance:
-        state = self._state(known.cached)
-        if state is EntityState.STALE:
-            metrics.STALE_ANSWERS.inc()
-        if any(map(_rests_on_estimate, decisions)):
-            state = EntityState.ESTIMATE
-        age_seconds = self._clock.monotonic() - known.cached.confirmed_at
-        age_ms = int(age_seconds * 1000) if isfinite(age_seconds) else None
-        return Provenance(source=known.source, state=state, age_ms=age_ms)
 
     def _check_by_fallback(self, query: Query, *, cause: str, trail: Trail) -> Answer:
         override = self._overrides.find(query)
@@ -273,12 +286,15 @@ class EntitlementReader:
 IsExpired: TypeAlias = Callable[[Entity, int], bool]
 
 
-def _is_expired(entity: Entity, query: Query, now_ms: int) -> bool:
-    return needs_recalculation(entity, query, now_ms=now_ms)
-
-
-def _is_any_expired(entity: Entity, now_ms: int) -> bool:
-    return list_needs_recalculation(entity, now_ms=now_ms)
+def _provenance(seen: Seen, *, is_estimate: bool, source: Source | None = None) -> Provenance:
+    if seen.state is EntityState.STALE:
+        metrics.STALE_ANSWERS.inc()
+    age_seconds = seen.now - seen.known.cached.confirmed_at
+    return Provenance(
+        source=source or seen.known.source,
+        state=EntityState.ESTIMATE if is_estimate else seen.state,
+        age_ms=int(age_seconds * 1000) if isfinite(age_seconds) else None,
+    )
 
 
 def _nothing_held(cause: str) -> Provenance:

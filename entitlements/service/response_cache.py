@@ -3,7 +3,7 @@
 from entitlements import metrics
 from entitlements.domain.cached_response import CachedResponse, ResponseKey
 from entitlements.domain.evaluation import next_boundary_ms
-from entitlements.domain.freshness import EntityState, fresh_until, state_of
+from entitlements.domain.freshness import EntityState, fresh_until
 from entitlements.domain.override import Overrides
 from entitlements.domain.ports import Clock, ResponseStore, Trusted
 from entitlements.service.reader import Answer, ListAnswer
@@ -43,20 +43,18 @@ class ResponseCache:
 
     def remember(self, question: ResponseKey, message: bytes, answer: Answer | ListAnswer) -> None:
         """Keeps the reply to a question, if it is one that can stand."""
-        trust, (now, now_ms) = self._feed.trust, self._clock.both()
-        known = answer.known
-        if known is None or answer.provenance.state is not EntityState.FRESH:
+        seen = answer.seen
+        if seen is None or answer.provenance.state is not EntityState.FRESH:
             return
-        if state_of(known.cached, trust=trust, now=now) is not EntityState.FRESH:
-            return
+        known = seen.known
         if any(decision.is_fallback for decision in answer.decisions) or self._overrides.of(known.key):
             return
         reply = CachedResponse(
             message=message,
             cached=known.cached,
-            trust=trust,
-            fresh_until=fresh_until(known.cached, trust=trust),
-            from_ms=now_ms,
+            trust=seen.trust,
+            fresh_until=fresh_until(known.cached, trust=seen.trust),
+            from_ms=seen.now_ms,
             until_ms=next_boundary_ms(answer.decisions),
         )
         self._replies.remember(known.key, question, reply)

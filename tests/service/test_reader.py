@@ -335,3 +335,24 @@ async def test_held_answer_needs_no_loop(house: House) -> None:
     assert held == await house.reader.check(QUERY)
     assert misses == _metric("sidecar_cache_misses_total")
     assert house.edge.asked == []
+
+
+async def test_all_of_a_read_is_about_one_moment(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state, the age and the decision: with a clock that goes on between them it told of several."""
+    house.edge.answer = an_entity(a_boolean_feature("f"))
+    await house.reader.check(QUERY)
+    asked: list[str] = []
+    both = house.clock.both
+
+    def once() -> tuple[float, int]:
+        asked.append("both")
+        return both()
+
+    monkeypatch.setattr(house.clock, "both", once)
+    monkeypatch.setattr(house.clock, "monotonic", lambda: asked.append("monotonic"))
+    monkeypatch.setattr(house.clock, "now_ms", lambda: asked.append("now_ms"))
+
+    answer = house.reader.check_held(QUERY)
+
+    assert answer is not None
+    assert ["both"] == asked
