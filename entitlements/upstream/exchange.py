@@ -129,20 +129,20 @@ class Exchange:
     async def _send(self, method: str, url: str, *, timeout_seconds: float, **content: Any) -> JsonObject:
         loop = asyncio.get_running_loop()
         began_at = loop.time()
+        reader = _Reading(self.transport, self._http.large)
         async with self._share.slot(within_seconds=timeout_seconds):
             waited_seconds = loop.time() - began_at
             try:
                 async with within(timeout_seconds - waited_seconds):
-                    return await self._ask(httpx.Request(method, url, **content))
+                    return await self._ask(httpx.Request(method, url, **content), reader)
             except (httpx.HTTPError, OSError, TimeoutError, httpx.InvalidURL, zlib.error) as exception:
                 was_late = waited_seconds > timeout_seconds * (1 - PUNCTUAL_SHARE)
-                if was_late and isinstance(exception, TimeoutError):
+                if (was_late or reader.was_kept_waiting) and isinstance(exception, TimeoutError):
                     raise Busy(self.transport) from exception
                 raise error_of_exception(self.transport, exception) from exception
 
-    async def _ask(self, request: httpx.Request) -> JsonObject:
+    async def _ask(self, request: httpx.Request, reader: "_Reading") -> JsonObject:
         response = await self._http.handle_async_request(request)
-        reader = _Reading(self.transport, self._http.large)
         try:
             error = error_of_status(self.transport, response, now_ms=self._clock.now_ms())
             if error is not None:
@@ -188,6 +188,8 @@ class _Reading:
         self._large = large
         self._is_large = False
         self._body = bytearray()
+        self.was_kept_waiting = False
+        """Another's large answer was read while this one waited to become large."""
 
     async def body_of(self, response: httpx.Response) -> bytearray:
         """All of it, inflated; raises TooLarge."""
@@ -199,6 +201,7 @@ class _Reading:
                 if len(body) > MAX_BODY_BYTES:
                     raise TooLarge(self._transport, f"sent an answer of more than {MAX_BODY_BYTES} bytes")
                 if len(body) > LARGE_BODY_BYTES and not self._is_large:
+                    self.was_kept_waiting = self._large.locked()
                     await self._large.acquire()
                     self._is_large = True
         return body

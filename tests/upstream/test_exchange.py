@@ -19,6 +19,7 @@ from entitlements.domain.errors import (
 from entitlements.upstream import exchange
 from entitlements.upstream.exchange import Exchange, retrying
 from entitlements.upstream.json_values import JsonObject
+from entitlements.upstream.transport import CloudTransport
 from tests.fakes import FakeClock
 from tests.upstream.parts import a_share, a_transport
 
@@ -28,10 +29,15 @@ Ask = Callable[..., Awaitable[JsonObject]]
 
 
 @pytest.fixture
-async def ask() -> AsyncIterator[Ask]:
+async def http() -> AsyncIterator[CloudTransport]:
+    async with a_transport() as http:
+        yield http
+
+
+@pytest.fixture
+async def ask(http: CloudTransport) -> AsyncIterator[Ask]:
     """Asks a server that sends these bytes and closes."""
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(a_transport())
 
         async def ask(body: bytes, *, timeout_seconds: float = 2) -> JsonObject:
             async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -98,6 +104,30 @@ async def test_an_answer_without_end_is_given_up(ask: Ask, monkeypatch: pytest.M
 
     with pytest.raises(Garbled, match="more than 1000 bytes"):
         await ask(an_answer(b"x" * 1001))
+
+
+async def test_who_waits_for_anothers_large_answer_says_nothing_of_the_cloud(
+    ask: Ask, http: CloudTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One large answer that never ends fails its own request, and opens no circuit for the others."""
+    monkeypatch.setattr(exchange, "LARGE_BODY_BYTES", 1000)
+    endless = (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n" + b"x" * 2000 + b"\r\n" + TRICKLE
+    )
+    whole = an_answer(b'{"data": {"a": "' + b"x" * 2000 + b'"}}')
+    first = asyncio.ensure_future(ask(endless, timeout_seconds=1.5))
+    while not http.large.locked():  # noqa: ASYNC110 - a semaphore tells no events
+        await asyncio.sleep(0.01)
+
+    others = await asyncio.gather(
+        *(ask(whole, timeout_seconds=0.5) for _ in range(3)), return_exceptions=True
+    )
+
+    assert [Busy] * 3 == [type(other) for other in others]
+    with pytest.raises(Unreachable) as failed:
+        await first
+    assert not isinstance(failed.value, Busy)
+    assert "a" in await ask(whole)
 
 
 async def test_a_slow_trickle_does_not_outlast_the_time(
