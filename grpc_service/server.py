@@ -33,6 +33,8 @@ ENGINE_MARGIN = 2
 """An engine has places for this many times the calls that one connection may have."""
 LEAVE_SECONDS = 3.0
 """When the server stops, clients that were asked to go have so long; they do so within a round trip."""
+AGE_JITTER = 1.1
+"""The core takes up to so many times the age that it is told."""
 LONGEST_CALL_SECONDS = 60
 """A connection that is too old is cut after so long; calls under way end before."""
 
@@ -89,6 +91,7 @@ class GrpcServer:
         self._farewell = Farewell(monotonic)
         self._monotonic = monotonic
         self._is_started = False
+        self._max_age_seconds = limits.max_connection_age_seconds
         self.call_limiter = CallLimiter(max_calls=limits.max_concurrent_calls, monotonic=monotonic)
         own = (*self._health.methods(), *reflection_methods((SERVICE, health.SERVICE_NAME)))
         asked = [_intercepted_within(method, self.call_limiter, middlewares) for method in servicer.methods()]
@@ -147,9 +150,17 @@ class GrpcServer:
         await self.drain()
         await self._health.close()
         if self._is_started:
-            await self._farewell.bid(seconds=min(grace_seconds, LEAVE_SECONDS))
+            tls_seconds = _seconds_until_too_old(self._max_age_seconds)
+            await self._farewell.bid(
+                seconds=min(grace_seconds, LEAVE_SECONDS),
+                tls_seconds=tls_seconds if tls_seconds <= grace_seconds else 0.0,
+            )
             self._is_started = False
         await self._engine.stop(grace_seconds=max(deadline - self._monotonic(), 0))
+
+
+def _seconds_until_too_old(max_age_seconds: float) -> float:
+    return max_age_seconds * AGE_JITTER + LEAVE_SECONDS if max_age_seconds else 0.0
 
 
 def _intercepted_within(

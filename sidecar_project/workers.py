@@ -59,23 +59,22 @@ def supervise(config: SidecarConfig, *, count: int, data_dir: Path) -> int:
         _close_with(stack, http)
         grpc = reserve(host, config.grpc_port)
         _close_with(stack, grpc)
+        ports = {"GRPC_PORT": str(port_of(grpc)), "METRICS_PORT": str(port_of(http))}
         tls = tls_files(config)
         if tls is not None:
-            reloading_credentials(
-                tls
-            )  # unusable files are told here, once, and not by each worker again and again
-            _close_with(stack, reserve(host, config.port))
-        api_port = {}
+            # Unusable files are told here, once, and not by each worker again and again.
+            reloading_credentials(tls)
+            tls_sockets = reserve(host, config.port)
+            _close_with(stack, tls_sockets)
+            ports["PORT"] = str(port_of(tls_sockets))
         if config.sidecar_http_port is not None:
             api = reserve(host, config.sidecar_http_port)
             _close_with(stack, api)
-            api_port = {"SIDECAR_HTTP_PORT": str(port_of(api))}
+            ports["SIDECAR_HTTP_PORT"] = str(port_of(api))
         folder = _metrics_folder(data_dir, stack)
         environment = {
             **os.environ,
-            "GRPC_PORT": str(port_of(grpc)),
-            "METRICS_PORT": str(port_of(http)),
-            **api_port,
+            **ports,
             "CACHE_MAX_SIZE_BYTES": str(config.cache_max_size_bytes // count),
         }
         grace_seconds = config.sidecar_shutdown_grace_seconds

@@ -8,7 +8,8 @@ ends those under way and closes the connection.
 
 A frame of ours must stand between two of the core's. Writes of both are whole, one after the other, unless
 the core could not write all that it had; then something waits in the socket, and the connection is left for
-the next round. TLS connections cannot be written to past the core: theirs end as the core ends them.
+the next round. TLS connections cannot be written to past the core: they go where the core lets none become
+older than they may be waited for, and else end as the core ends them.
 """
 
 import asyncio
@@ -46,36 +47,45 @@ class Farewell:
         if not self._spare:
             self._spare = [os.open(os.devnull, os.O_RDONLY) for _ in range(SPARE_DESCRIPTORS)]
 
-    async def bid(self, *, seconds: float) -> int:
-        """Takes no new connections, has clients leave; returns how many are still there after so long."""
-        deadline = self._monotonic() + seconds
+    async def bid(self, *, seconds: float, tls_seconds: float = 0.0) -> int:
+        """Takes no new connections, has clients leave; returns how many are still there after so long.
+
+        Args:
+            seconds: those without TLS leave once they are asked.
+            tls_seconds: the others leave when they are too old; 0: they are not waited for.
+        """
+        began = self._monotonic()
         while self._spare:
             os.close(self._spare.pop())
-        while left := self._round_if_possible():
-            if self._monotonic() >= deadline:
-                return left
+        while True:
+            plain, tls = self._round_if_possible()
+            passed = self._monotonic() - began
+            if not (plain and passed < seconds) and not (tls and passed < tls_seconds):
+                return plain + tls
             await asyncio.sleep(ROUND_SECONDS)
-        return 0
 
-    def _round_if_possible(self) -> int:
+    def _round_if_possible(self) -> tuple[int, int]:
         """How many are there; at least one where no descriptor is left to look at them with."""
         try:
             return self._round()
         except OSError:  # somebody else has taken the spare ones
-            return 1
+            return 1, 0
 
-    def _round(self) -> int:
-        connections = 0
+    def _round(self) -> tuple[int, int]:
+        """Looks at each connection once; how many there are without TLS, and with it."""
+        plain = tls = 0
         for descriptor, each in tcp_sockets():
             is_tls = self._ports.get(each.getsockname()[1])
             if is_tls is None:
                 continue
             if each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 _take_from_core(descriptor)
-            elif not is_tls:
-                connections += 1
+            elif is_tls:
+                tls += 1
+            else:
+                plain += 1
                 self._tell(each)
-        return connections
+        return plain, tls
 
     def _tell(self, each: socket.socket) -> None:
         inode = os.fstat(each.fileno()).st_ino

@@ -123,6 +123,25 @@ async def test_a_client_at_its_defaults_leaves_and_finds_nobody(
     assert "accept" not in capfd.readouterr().err
 
 
+async def test_by_tls_nobody_is_asked_but_waited_for() -> None:
+    """The core asks who has become too old; until then calls are answered."""
+    async with served(AioEngine) as (_, client, port):
+        farewell = Farewell(MONOTONIC)
+        farewell.add(port, is_tls=True)
+
+        assert 1 == await farewell.bid(seconds=SECONDS)
+        leaving = asyncio.ensure_future(farewell.bid(seconds=0, tls_seconds=SECONDS))
+        client.call(1, b"now")
+        frame = await client.frame(Frame)
+        while not isinstance(frame, DataFrame):
+            assert not isinstance(frame, GoAwayFrame)
+            frame = await client.frame(Frame)
+        assert not leaving.done()
+        client.writer.close()
+
+        assert 0 == await leaving
+
+
 async def test_other_ports_are_left_alone() -> None:
     async with served(AioEngine) as (_, client, port):
         client.call(1, b"now")
