@@ -9,7 +9,7 @@ FUZZ_SCALE := 10
 FUZZ_SEED := 1
 IMAGE := stigg-sidecar:0.1.0
 
-.PHONY: help demo test test-fast test-storms test-all coverage covered check audit format proto docs bench chaos fuzz soak lock image sbom clean demo-venv dev-venv
+.PHONY: help demo test test-fast test-storms test-all coverage covered check audit format proto docs bench chaos fuzz attacks soak lock image sbom clean demo-venv dev-venv
 
 help: ## list these words
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1  \t/'
@@ -84,6 +84,9 @@ fuzz: dev-venv ## feed it what is broken, hostile or random: FUZZ_SCALE=10 FUZZ_
 	@FUZZ_SCALE=$(FUZZ_SCALE) FUZZ_SEED=$(FUZZ_SEED) $(BIN)/python -m pytest -p no:randomly \
 		tests/chaos/test_targets.py tests/chaos/test_fuzz_*.py tests/chaos/test_model.py \
 		tests/project/test_live_feed.py::test_better_read_after_a_report_never_shows_older_usage
+
+attacks: dev-venv ## what hits, misses and /livez notice of each attack, as a table: ATTACKS="watchers idle", TREE=another commit's beside it
+	@$(BIN)/python -m tests.chaos.attacks $(if $(TREE),--tree $(TREE)) $(ATTACKS)
 
 soak: dev-venv ## a quarter of an hour of load, to see whether anything grows
 	@$(BIN)/python -m tests.chaos.soak
