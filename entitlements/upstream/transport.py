@@ -84,9 +84,11 @@ def _has_something_to_read(sock: socket.socket | None) -> bool:
 
 @dataclass(eq=False, kw_only=True)
 class _Way:
-    """What is kept for one host; replaced as a whole."""
+    """What is kept for one scheme and host; replaced as a whole."""
 
     session: aiohttp.ClientSession
+    proxy: str | None
+    """Looked up once: that reads addresses and networks, and the variables do not change."""
     users: int = 0
     is_retired: bool = False
     unanswered_since: float | None = None
@@ -113,17 +115,17 @@ class CloudTransport(httpx.AsyncBaseTransport):
         self.large = asyncio.Semaphore(1)
         """Held by the one request of all whose answer is large."""
         self._monotonic = monotonic
-        self._ways: dict[str, _Way] = {}
+        self._ways: dict[bytes, _Way] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """See httpx; the request's time is bounded by its caller, that of connecting here."""
-        host = request.url.netloc.decode("ascii")
+        host = request.url.raw_scheme + b"://" + request.url.netloc
         way = self._ways.get(host)
         if way is None:
-            way = self._ways[host] = self._new_way()
+            way = self._ways[host] = self._new_way(str(request.url))
         way.users += 1
         try:
-            answer = await self._send(way.session, request)
+            answer = await self._send(way, request)
         except BaseException as error:
             self._note_unanswered(host, way)
             await way.leave()
@@ -142,18 +144,18 @@ class CloudTransport(httpx.AsyncBaseTransport):
             request=request,
         )
 
-    async def _send(self, session: aiohttp.ClientSession, request: httpx.Request) -> ClientResponse:
+    async def _send(self, way: _Way, request: httpx.Request) -> ClientResponse:
         url = str(request.url)
         for left in range(MAX_SOILED, -1, -1):
             try:
-                return await session.request(
+                return await way.session.request(
                     request.method,
                     URL(url, encoded=True),
                     # Not as the session's own: those would be told a proxy as well, the key among them.
                     headers=[*_UNCHANGING, *self.identity.headers.items(), *request.headers.multi_items()],
                     data=_body(request.content),
                     allow_redirects=False,
-                    proxy=self.network.proxies.proxy_of(url),
+                    proxy=way.proxy,
                     ssl=self.network.trust.context() if request.url.scheme == "https" else True,
                 )
             except _SoiledConnection:
@@ -161,8 +163,9 @@ class CloudTransport(httpx.AsyncBaseTransport):
                     raise
         raise AssertionError  # the last turn returns or raises
 
-    def _new_way(self) -> _Way:
+    def _new_way(self, url: str) -> _Way:
         return _Way(
+            proxy=self.network.proxies.proxy_of(url),
             session=aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_SECONDS),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -171,10 +174,10 @@ class CloudTransport(httpx.AsyncBaseTransport):
                 auto_decompress=False,
                 trust_env=False,
                 max_field_size=MAX_FIELD_BYTES,
-            )
+            ),
         )
 
-    def _note_unanswered(self, host: str, way: _Way) -> None:
+    def _note_unanswered(self, host: bytes, way: _Way) -> None:
         """A request ended without an answer; where that is all that happens, the way may be what is wrong."""
         now = self._monotonic()
         if way.unanswered_since is None:
@@ -183,7 +186,10 @@ class CloudTransport(httpx.AsyncBaseTransport):
             del self._ways[host]
             way.is_retired = True
             metrics.UPSTREAM_RENEWALS.inc()
-            logger.info("upstream connections are opened anew", extra={"host": host})
+            logger.info(
+                "upstream connections are opened anew",
+                extra={"host": host.partition(b"://")[2].decode("ascii")},
+            )
 
     async def aclose(self) -> None:
         """Closes what is open."""

@@ -12,6 +12,7 @@ import trustme
 
 from entitlements.domain.errors import Unreachable, Untrusted
 from entitlements.upstream.exchange import Exchange
+from entitlements.upstream.proxies import Proxies
 from entitlements.upstream.transport import RENEW_SECONDS, CloudTransport
 from tests.fakes import FakeClock
 from tests.upstream.clouds import Cloud, a_proxy, an_answer
@@ -144,7 +145,7 @@ async def test_a_way_that_fails_though_the_cloud_can_be_reached_is_made_anew() -
     now = 0.0
     async with Cloud(echo).listening() as cloud, a_transport(monotonic=lambda: now) as transport:
         assert b"/well" == await get(transport, f"{cloud.url}/well")
-        await transport._ways[f"127.0.0.1:{cloud.port}"].session.connector.close()  # type: ignore[union-attr]
+        await transport._ways[f"http://127.0.0.1:{cloud.port}".encode()].session.connector.close()  # type: ignore[union-attr]
         for seconds in (0.0, RENEW_SECONDS):
             now += seconds
             with pytest.raises(httpx.TransportError):
@@ -252,3 +253,16 @@ async def test_the_machines_own_variables_are_not_read_by_the_library(
     monkeypatch.setenv("NO_PROXY", "localhost,fd00::/8")
     async with Cloud(echo).listening() as cloud:
         assert b"/x" == await get(transport, f"{cloud.url}/x")
+
+
+async def test_a_proxy_is_looked_up_once_for_each_host(
+    transport: CloudTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Networks are compared for that, at the price of reading an answer."""
+    looked_up: list[str] = []
+    monkeypatch.setattr(Proxies, "proxy_of", lambda _, url: looked_up.append(url))
+    async with Cloud(echo).listening() as cloud:
+        for path in "ab":
+            assert f"/{path}".encode() == await get(transport, f"{cloud.url}/{path}")
+
+    assert [f"{cloud.url}/a"] == looked_up
