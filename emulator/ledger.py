@@ -76,10 +76,6 @@ class Ledger:
         self._changed.notify()
         return counted
 
-    def times_sent(self, idempotency_key: str) -> int:
-        """Count how often a key arrived, in reports and events together."""
-        return self._times_sent[idempotency_key]
-
     def keys(self) -> dict[str, int]:
         """Give every key with the number of times it arrived."""
         return dict(self._times_sent)
@@ -87,10 +83,6 @@ class Ledger:
     def counted_events(self) -> list[Json]:
         """List the events without repetitions, in the order of arrival."""
         return [received.event for received in self.events if received.counted]
-
-    async def reports_reached(self, count: int, *, timeout_seconds: float = WAIT_SECONDS) -> None:
-        """Return once so many usage reports have arrived, repetitions included."""
-        await self._changed.until(lambda: len(self.reports) >= count, timeout_seconds=timeout_seconds)
 
     async def events_reached(self, count: int, *, timeout_seconds: float = WAIT_SECONDS) -> None:
         """Return once so many events have arrived, repetitions included."""

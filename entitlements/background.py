@@ -1,8 +1,8 @@
-"""All that runs beside requests: started, named, watched, started again and told in one place.
+"""All that runs beside requests: started, named, watched, started again and reported in one place.
 
-Nothing else in the house starts a task, so that none can end in silence. There are three kinds, by who hears
+Nothing else in the house starts a task, so that none can end in silence. There are three kinds, by who learns
 of a defect: `keep` is for what runs as long as the process, `once` for short work that nobody waits for, and
-`awaited` for work whose callers wait and are told themselves.
+`awaited` for work whose callers wait and get its error.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ LONGEST_PAUSE_SECONDS = 30.0
 STABLE_SECONDS = 60.0
 """A task that ran for so long begins anew: its next defect is the first again."""
 TOLD_SECONDS = 60.0
-"""A defect, or a datum that was left out, is told as a problem for so long."""
+"""A defect, or a datum that was left out, is reported as a problem for so long."""
 MAX_NAME_CHARACTERS = 80
 """So much of a datum's name is logged."""
 
@@ -77,9 +77,9 @@ class Background:
         """Runs the work until it is cancelled or returns; what ends by a defect is started again.
 
         Args:
-            name: one of a bounded set of words.
+            name: one of a bounded set of names.
             work: called anew for each run.
-            outages: what it may raise because others are out of order, who are told of elsewhere: it is
+            outages: what it may raise because others are out of order, who are reported elsewhere: it is
                 started again, and that is no defect.
         """
         return self._start(name, self._kept_up(name, work, outages))
@@ -128,7 +128,7 @@ class Background:
             except outages:
                 logger.debug("%s waits for what it needs", name)
                 pause_seconds = FIRST_PAUSE_SECONDS
-            except Exception as error:  # noqa: BLE001 - told and counted; it must not end while the process lives
+            except Exception as error:  # noqa: BLE001 - logged and counted; it must not end while the process lives
                 if self._monotonic() - started_at >= STABLE_SECONDS:
                     pause_seconds = FIRST_PAUSE_SECONDS
                 self._note_failure(name, error)
@@ -143,7 +143,7 @@ class Background:
     async def _watched(self, name: str, work: _Work) -> None:
         try:
             await work()
-        except Exception as error:  # noqa: BLE001 - told and counted; nobody else would hear of it
+        except Exception as error:  # noqa: BLE001 - logged and counted; nobody else would learn of it
             self._note_failure(name, error)
 
     def _note_failure(self, name: str, error: Exception) -> None:
@@ -163,7 +163,7 @@ _AWAITED: set["asyncio.Task[Any]"] = set()
 def awaited(
     work: Coroutine[Any, Any, _Result], *, name: str, loop: asyncio.AbstractEventLoop | None = None
 ) -> "asyncio.Task[_Result]":
-    """Runs work whose callers wait for it, and are told what it raises.
+    """Runs work whose callers wait for it, and get what it raises.
 
     Args:
         work: what is to be done.

@@ -101,7 +101,7 @@ class SettledAtScrape(Collector):
 class BulkHistogram(Histogram):
     """A Histogram that also takes many observations at once: one by one they stop a busy thread for 1 ms.
 
-    The client library has no word for that; this rests on what its own `observe` rests on.
+    The client library has nothing for that; this rests on what its own `observe` rests on.
     """
 
     def observe_all(self, amounts: Sequence[float]) -> None:

@@ -1,4 +1,4 @@
-"""Which version of a file is there, told without reading it."""
+"""Which version of a file is there, without reading it."""
 
 from pathlib import Path
 from typing import TypeAlias

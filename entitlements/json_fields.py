@@ -148,7 +148,7 @@ def written(value: object) -> bytes:
     """The value as compact JSON text in UTF-8, as JavaScript writes it: null for a number that is none.
 
     Raises:
-        Unwritable: it holds what JSON has no word for.
+        Unwritable: it holds what JSON has no form for.
     """
     try:
         return _dumped(value, ensure_ascii=False).encode()
@@ -157,7 +157,7 @@ def written(value: object) -> bytes:
 
 
 def plain_number(value: float | None) -> float | None:
-    """The number as JavaScript writes it: 5 and not 5.0; null for what JSON has no word for."""
+    """The number as JavaScript writes it: 5 and not 5.0; null for what JSON has no form for."""
     if value is None or not math.isfinite(value):
         return None
     return int(value) if value == int(value) and abs(value) < 2**53 else value

@@ -15,7 +15,7 @@ EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Exhausted(OSError):
-    """No file descriptor is left for a connection; whoever listens was told."""
+    """No file descriptor is left for a connection; whoever listens knows."""
 
 
 class Listener(socket.socket):

@@ -7,7 +7,7 @@ from prometheus_client import REGISTRY, Counter, Gauge, Histogram, disable_creat
 
 from entitlements.deferred_metrics import BulkHistogram, DeferredCounter, SettledAtScrape
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the page and tell nobody anything
+disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the page and serve nobody
 
 SETTLE_SECONDS = 1.0
 """What was noted shows in the metrics of several processes no later."""
@@ -75,10 +75,8 @@ HTTP_API_REFUSED = Counter(
     "Requests and connections that SIDECAR_HTTP_PORT refused unseen or cut.",
     ["cause"],
 )
-WATCHERS = Gauge(
-    "sidecar_watchers", "Clients of HTTP that wait to be told of changes.", multiprocess_mode="livesum"
-)
-WATCH_EVENTS = Counter("sidecar_watch_events", "Changes that those who watch were told of.")
+WATCHERS = Gauge("sidecar_watchers", "Clients of HTTP that wait for changes.", multiprocess_mode="livesum")
+WATCH_EVENTS = Counter("sidecar_watch_events", "Changes sent to those who watch.")
 
 # Answers.
 FALLBACKS = Counter(
@@ -171,10 +169,10 @@ UPSTREAM_SKIPPED = Counter(
 )
 
 # The feed.
-FEED_CONNECTED = Gauge("sidecar_feed_connected", "1 while every change is told.", multiprocess_mode="livemax")
+FEED_CONNECTED = Gauge("sidecar_feed_connected", "1 while every change arrives.", multiprocess_mode="livemax")
 FEED_LAST_EVENT = Gauge(
     "sidecar_feed_last_event_timestamp_seconds",
-    "When the feed last told a change.",
+    "When the feed last sent a change.",
     multiprocess_mode="livemax",
 )
 FEED_EVENTS = Counter("sidecar_feed_events", "Events of the feed.", ["type", "outcome"])

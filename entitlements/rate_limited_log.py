@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 INTERVAL_SECONDS = 60.0
-"""The same condition is told no more often than this (contract/operations.md, Logs)."""
+"""The same condition is logged no more often than this (contract/operations.md, Logs)."""
 
 
 @dataclass(slots=True)
@@ -15,12 +15,12 @@ class _Emitted:
 
 
 class RateLimitedLog:
-    """Lines about conditions, each named by one of a bounded set of words."""
+    """Lines about conditions, each named by one of a bounded set of names."""
 
     def __init__(self, logger: logging.Logger, monotonic: Callable[[], float]) -> None:
         self._logger = logger
         self._monotonic = monotonic
-        self._told: dict[str, _Emitted] = {}
+        self._emitted: dict[str, _Emitted] = {}
 
     def error(
         self,
@@ -30,7 +30,7 @@ class RateLimitedLog:
         exc_info: BaseException | None = None,
         cause: str | None = None,
     ) -> None:
-        """As `warning`, of what a person has to mend."""
+        """As `warning`, of what a person has to fix."""
         self._emit(logging.ERROR, condition, message, *args, exc_info=exc_info, cause=cause)
 
     def warning(
@@ -41,7 +41,7 @@ class RateLimitedLog:
         exc_info: BaseException | None = None,
         cause: str | None = None,
     ) -> None:
-        """Logs the message, and the error where one is given, unless it was told within the last minute.
+        """Logs the message, and the error where one is given, unless it was logged within the last minute.
 
         The cause, or a failure among the arguments, stands under LOG_ERROR_KEY in a JSON line.
         """
@@ -61,17 +61,17 @@ class RateLimitedLog:
         cause: str | None = None,
     ) -> None:
         now = self._monotonic()
-        told = self._told.get(condition)
-        if told is not None and now - told.at < INTERVAL_SECONDS:
-            told.untold += 1
+        emitted = self._emitted.get(condition)
+        if emitted is not None and now - emitted.at < INTERVAL_SECONDS:
+            emitted.untold += 1
             return
-        untold = 0 if told is None else told.untold
-        self._told[condition] = _Emitted(at=now)
+        untold = 0 if emitted is None else emitted.untold
+        self._emitted[condition] = _Emitted(at=now)
         extra: dict[str, object] = {"condition": condition, "untold": untold}
         if cause is not None:
             extra["error"] = cause
         self._logger.log(level, message, *args, exc_info=exc_info, extra=extra)
 
     def forget(self, condition: str) -> None:
-        """What happens next is new: it is told at once."""
-        self._told.pop(condition, None)
+        """What happens next is new: it is logged at once."""
+        self._emitted.pop(condition, None)

@@ -127,13 +127,13 @@ class CallLimiter:
         return False
 
     def refuse(self, cause: str) -> None:
-        """Counts and tells a call that is refused unseen."""
+        """Counts and logs a call that is refused unseen."""
         self._refused[cause] += 1
         metrics.GRPC_REFUSED.labels(cause).inc()
         self._log.warning(cause, "rejecting calls cause=%s", cause)
 
     def ended(self, cause: str, count: int) -> None:
-        """Counts and tells calls that the engine ended or refused, from any thread."""
+        """Counts and logs calls that the engine ended or refused, from any thread."""
         if cause == TOO_MANY:
             self.refuse(cause)
             return

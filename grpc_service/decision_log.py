@@ -86,7 +86,7 @@ class DecisionLog:
             metrics.DECISIONS_DROPPED.labels(outcome).inc()
             return
         asked = types.request.FromString(request)
-        told = {
+        given = {
             "outcome": outcome,
             "has_access": verdict.has_access,
             "reason": _reason(verdict),
@@ -94,7 +94,7 @@ class DecisionLog:
             **_provenance(provenance),
             "sample_rate": self._sample_rate if outcome == GRANTED else 1,
         }
-        fields = {key: value for key, value in told.items() if value is not None}
+        fields = {key: value for key, value in given.items() if value is not None}
         logger.info("decision", extra={"method": name, **fields})
 
     def _has_room(self, outcome: str) -> bool:

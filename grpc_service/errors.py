@@ -19,9 +19,9 @@ from entitlements.domain.errors import (
 )
 
 UNEXPECTED = "unexpected error in the sidecar; its log has the cause"
-"""What a caller is told of a defect: never the exception's text."""
+"""What a caller gets for a defect: never the exception's text."""
 TOO_MANY_CALLS = "too many calls at a time"
-"""What a call past the bound is told, with RESOURCE_EXHAUSTED."""
+"""What a call past the bound gets, with RESOURCE_EXHAUSTED."""
 UNREADABLE = "the request is not the message that this method takes"
 DEADLINE_SPENT = "the deadline passed before the Stigg api answered; the report may or may not have arrived"
 
@@ -58,7 +58,7 @@ _BY_API_CODE = {
 
 
 class PublicStatus(NamedTuple):
-    """What a caller is told."""
+    """What a caller gets."""
 
     code: grpc.StatusCode
     details: str

@@ -102,7 +102,7 @@ def _name(method: Method) -> str:
 
 
 def _refused(error: Exception, name: str) -> Refused:
-    """What the caller is told of an error; a defect is logged."""
+    """What the caller gets for an error; a defect is logged."""
     if isinstance(error, Refused):
         return error
     if not isinstance(error, SidecarError | DecodeError):
@@ -131,7 +131,7 @@ class _Calls:
         self._duration.observe_all(durations)
 
     def refused(self, error: Exception, started: float) -> Refused:
-        """Notes a call that an error ended; returns what its caller is told."""
+        """Notes a call that an error ended; returns what its caller gets."""
         if isinstance(error, DecodeError):
             self._call_limiter.refuse(UNREADABLE)
         refused = _refused(error, self.name)

@@ -36,7 +36,7 @@ Result = TypeVar("Result")
 
 
 class SidecarServicer:
-    """Translates, asks the use case, translates back; reads tell where their answer came from."""
+    """Translates, asks the use case, translates back; reads say where their answer came from."""
 
     def __init__(
         self,
@@ -152,17 +152,17 @@ class SidecarServicer:
                 return None
             message = respond(answer, asked).SerializeToString()
             response_cache.remember(question, message, answer)
-            return message, self._told(answer.provenance)
+            return message, self._provenance(answer.provenance)
 
         async def answer(request: bytes, _: Call) -> Reply:
             asked = parse(request_type.FromString(request))
             answer = await ask(asked)
-            return respond(answer, asked).SerializeToString(), self._told(answer.provenance)
+            return respond(answer, asked).SerializeToString(), self._provenance(answer.provenance)
 
         def answer_unasked(request: bytes) -> Reply:
             asked = parse(request_type.FromString(request))
             answer = unasked(asked)
-            return respond(answer, asked).SerializeToString(), self._told(answer.provenance)
+            return respond(answer, asked).SerializeToString(), self._provenance(answer.provenance)
 
         return UnaryMethod(path=path, answer=answer, answer_now=answer_now, answer_unasked=answer_unasked)
 
@@ -210,7 +210,7 @@ class SidecarServicer:
         exists = await self._maintenance.reload(key, budget_seconds=budget_seconds)
         return pb.ReloadEntitlementsResponse(entitled_entity_exists=exists)
 
-    def _told(self, provenance: Provenance) -> Metadata:
+    def _provenance(self, provenance: Provenance) -> Metadata:
         """Where a reply came from, as trailing metadata: clients that do not know it pass it by."""
         if not self._sends_provenance:
             return ()
@@ -228,7 +228,7 @@ def _path(request_type: type[Message]) -> str:
 
 
 async def _within(remaining_seconds: float | None, work: Callable[[float], Awaitable[Result]]) -> Result:
-    """Does the work within what the caller's deadline leaves; a deadline that passes is told as such."""
+    """Does the work within what the caller's deadline leaves; a deadline that passes gets its own status."""
     budget = (
         WRITE_BUDGET_SECONDS if remaining_seconds is None else min(remaining_seconds, WRITE_BUDGET_SECONDS)
     )

@@ -28,7 +28,7 @@ UNREAD_SECONDS = 10.0
 
 
 def refused(cause: str) -> None:
-    """Counts what was refused to a stranger, and tells it once a minute."""
+    """Counts what was refused to a stranger, and logs it once a minute."""
     metrics.HTTP_API_REFUSED.labels(cause).inc()
     _log.warning(cause, "SIDECAR_HTTP_PORT: refused cause=%s", cause)
 

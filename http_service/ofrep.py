@@ -122,7 +122,7 @@ class OfrepDoor:
                 requested_usage=asked.requested_usage, requested_values=asked.requested_values
             ),
         )
-        reply, told = await _called(self._single, message, request)
+        reply, provenance = await _called(self._single, message, request)
         entitlement = pb.GetEntitlementV2Response.FromString(reply).entitlement
         if entitlement.is_fallback and feature_id not in self._rules.current():
             if entitlement.access_denied_reason in _NOTHING_THERE:
@@ -131,19 +131,19 @@ class OfrepDoor:
             if not entitlement.HasField("access_denied_reason") or (
                 entitlement.access_denied_reason == pb.ACCESS_DENIED_REASON_UNKNOWN
             ):  # nothing is known: the caller's code default it is
-                return Response(200, json_bytes(_flag(key, None, entitlement, told)))
+                return Response(200, json_bytes(_flag(key, None, entitlement, provenance)))
         value = _value(entitlement, aspect, asks_values=bool(asked.requested_values))
-        return Response(200, json_bytes(_flag(key, value, entitlement, told)))
+        return Response(200, json_bytes(_flag(key, value, entitlement, provenance)))
 
     async def _all(self, request: Request, asked: _Asked) -> Response:
         message = pb.GetEntitlementsStateV2Request(
             customer_id=asked.customer_id, resource_id=asked.resource_id
         )
-        reply, told = await _called(self._bulk, message, request)
-        age = told.pop("age-ms", None)
-        told.pop("source", None)  # where it came from changes nothing of what it is
+        reply, provenance = await _called(self._bulk, message, request)
+        age = provenance.pop("age-ms", None)
+        provenance.pop("source", None)  # where it came from changes nothing of what it is
         flags = [
-            _flag(_feature_id(each), _value(each, "", asks_values=False), each, told)
+            _flag(_feature_id(each), _value(each, "", asks_values=False), each, provenance)
             for each in pb.GetEntitlementsStateV2Response.FromString(reply).entitlements
             if each.WhichOneof("entitlement") not in {None, "credit"}
         ]
@@ -166,7 +166,7 @@ async def _called(method: UnaryMethod, message: Message, request: Request) -> tu
 
 
 def _event_stream(asked: _Asked) -> dict[str, object]:
-    """Where a provider is told that it must evaluate anew (OFREP's eventStreams), at this very origin."""
+    """Where a provider learns that it must evaluate anew (OFREP's eventStreams), at this very origin."""
     named = {"customer": asked.customer_id, "resource": asked.resource_id}
     query = urlencode({name: text for name, text in named.items() if text is not None})
     return {"type": "sse", "endpoint": {"requestUri": f"{WATCH_PATH}?{query}"}}
@@ -241,7 +241,9 @@ def _meter(metered: pb.MeteredEntitlement) -> dict[str, int | float]:
     return {name: int(number) if float(number).is_integer() else number for name, number in numbers.items()}
 
 
-def _flag(key: str, value: Value | None, entitlement: pb.EntitlementV2, told: Mapping[str, str]) -> Flag:
+def _flag(
+    key: str, value: Value | None, entitlement: pb.EntitlementV2, provenance: Mapping[str, str]
+) -> Flag:
     """One evaluation; without a value it is left to the caller's code default."""
     metadata: dict[str, bool | str | int | float] = {"hasAccess": entitlement.has_access}
     if entitlement.HasField("access_denied_reason"):
@@ -256,15 +258,15 @@ def _flag(key: str, value: Value | None, entitlement: pb.EntitlementV2, told: Ma
         }
     if entitlement.WhichOneof("entitlement") == "numeric":
         metadata["isUnlimited"] = entitlement.numeric.is_unlimited
-    metadata |= _provenance(told)
+    metadata |= _provenance(provenance)
     if entitlement.is_fallback:
         reason = "DEFAULT"
     else:
-        reason = "STALE" if told.get("state") == _STALE else "TARGETING_MATCH"
+        reason = "STALE" if provenance.get("state") == _STALE else "TARGETING_MATCH"
     flag: Flag = {"key": key, "reason": reason, "variant": "granted" if entitlement.has_access else "denied"}
     return (flag if value is None else {**flag, "value": value}) | {"metadata": metadata}
 
 
-def _provenance(told: Mapping[str, str]) -> dict[str, str | int]:
-    names = {name: value for name, value in told.items() if name in {"source", "state"}}
-    return {**names, "ageMs": int(told["age-ms"])} if "age-ms" in told else dict(names)
+def _provenance(provenance: Mapping[str, str]) -> dict[str, str | int]:
+    names = {name: value for name, value in provenance.items() if name in {"source", "state"}}
+    return {**names, "ageMs": int(provenance["age-ms"])} if "age-ms" in provenance else dict(names)

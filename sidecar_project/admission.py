@@ -136,8 +136,8 @@ class Admission:
                 await asyncio.sleep(HELD_SECONDS)
             finally:
                 self._held -= 1
-        told = b"Too many requests for the admin's pages. Wait a moment, then try again.\n"
-        await reply(send, Answer(told, status), (b"retry-after", b"10"))
+        body = b"Too many requests for the admin's pages. Wait a moment, then try again.\n"
+        await reply(send, Answer(body, status), (b"retry-after", b"10"))
 
 
 def network_of(address: str) -> str:

@@ -48,10 +48,10 @@ _NOT_FROM_STRANGERS = (
 _TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
-def refused(cause: str, told: str) -> None:
-    """Counts what was refused to a stranger, and tells it once a minute."""
+def refused(cause: str, sentence: str) -> None:
+    """Counts what was refused to a stranger, and logs it once a minute."""
     metrics.HTTP_REFUSED.labels(cause=cause).inc()
-    _log.warning(cause, "HTTP port: %s cause=%s", told, cause)
+    _log.warning(cause, "HTTP port: %s cause=%s", sentence, cause)
 
 
 class Request(WebRequest):

@@ -33,7 +33,7 @@ _TEXT = "text/plain; charset=utf-8"
 
 
 class Answer(NamedTuple):
-    """What a request is told."""
+    """What a request gets."""
 
     body: bytes
     status: HTTPStatus = HTTPStatus.OK

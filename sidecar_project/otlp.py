@@ -73,7 +73,7 @@ class _DirectToThisMachine(HTTPAdapter):
 
 
 class CountingExporter(SpanExporter):
-    """Counts what another exporter did not get rid of, and tells it once a minute."""
+    """Counts what another exporter did not get rid of, and logs it once a minute."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter

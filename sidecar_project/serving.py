@@ -266,15 +266,15 @@ class _Process:
             feed = f", live feed {config.ws_url}" if config.ws_enabled else ", no live feed"
             cloud = f"API {config.api_url}{edge}{feed}"
         logging.getLogger(START_LOGGER).info(
-            "listening: %s at %s; using %s%s", ports, config.sidecar_listen_host, cloud, self._redis_told()
+            "listening: %s at %s; using %s%s", ports, config.sidecar_listen_host, cloud, self._redis_text()
         )
 
-    def _redis_told(self) -> str:
+    def _redis_text(self) -> str:
         redis, config = self._sidecar.redis, self._config
         if redis is None:
             return ""
-        told = "".join(f"; {sentence}" for sentence in redis.sentences)
-        return f", Redis {config.redis_host} port {config.redis_port}{told}"
+        sentences = "".join(f"; {sentence}" for sentence in redis.sentences)
+        return f", Redis {config.redis_host} port {config.redis_port}{sentences}"
 
 
 async def _end_consumers(worker: Worker) -> None:

@@ -59,8 +59,8 @@ def _load() -> tuple[LoadedConfig, tuple[str, ...]]:
         loaded = load(os.environ)
     except InvalidConfig as invalid:
         return _usable(invalid.problems), invalid.problems
-    told = examine(os.environ, urls=loaded.config.cloud_urls)
-    return replace(loaded, warnings=(*loaded.warnings, *told.warnings)), told.problems
+    examined = examine(os.environ, urls=loaded.config.cloud_urls)
+    return replace(loaded, warnings=(*loaded.warnings, *examined.warnings)), examined.problems
 
 
 def _usable(problems: tuple[str, ...]) -> LoadedConfig:

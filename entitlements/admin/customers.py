@@ -217,7 +217,7 @@ def _listed(built: Sidecar, tier: Source, *, search: str, cursor: str) -> tuple[
             after = key_from_text(cursor) if cursor else None
             listing = listed_in_memory(built.memory, search=search, after=after)
     except ValueError as error:
-        message = "the address tells no place in the list"
+        message = "the address names no place in the list"
         raise BadRequest(message) from error
     return listing, _held(built, tier, listing.keys)
 
@@ -257,7 +257,7 @@ def _selected(request: HttpRequest) -> list[EntityKey]:
     try:
         return list(dict.fromkeys(key_from_text(text) for text in texts))
     except ValueError as error:
-        message = "key tells no customer"
+        message = "key names no customer"
         raise BadRequest(message) from error
 
 

@@ -97,8 +97,8 @@ def _percent(current: float, limit: float) -> int:
     return max(0, min(100, int(100 * current / limit)))
 
 
-def _moment(word: str, moment_ms: int | None) -> list[str]:
-    return [] if moment_ms is None else [f"{word} {date_from_ms(moment_ms)}"]
+def _moment(label: str, moment_ms: int | None) -> list[str]:
+    return [] if moment_ms is None else [f"{label} {date_from_ms(moment_ms)}"]
 
 
 def _override_note(override: Override | None) -> list[str]:

@@ -56,16 +56,16 @@ def effective(
 
 def terms_of(value: FallbackValue) -> str:
     """The fields of a fallback that are set, besides its verdict."""
-    told = {
+    given = {
         "limit": value.usage_limit,
         "used": value.current_usage,
         "value": value.value,
         "values": value.enum_values and ", ".join(value.enum_values),
     }
-    words = [f"{name} {field:g}" for name, field in told.items() if isinstance(field, int | float)]
-    words += [f"{name} {field}" for name, field in told.items() if isinstance(field, str)]
-    words += ["unlimited"] * bool(value.is_unlimited) + ["soft limit"] * bool(value.has_soft_limit)
-    return ", ".join(words)
+    parts = [f"{name} {field:g}" for name, field in given.items() if isinstance(field, int | float)]
+    parts += [f"{name} {field}" for name, field in given.items() if isinstance(field, str)]
+    parts += ["unlimited"] * bool(value.is_unlimited) + ["soft limit"] * bool(value.has_soft_limit)
+    return ", ".join(parts)
 
 
 class TextsField(forms.JSONField):
@@ -126,7 +126,7 @@ class FallbackRuleAdmin(ModelAdmin):
         self._switch(request, rules, is_active=True)
 
     def formfield_for_dbfield(self, db_field: "Field[Any, Any]", request: HttpRequest, **kwargs: Any) -> Any:
-        """Says what is not set in words."""
+        """Says what is not set in parts."""
         if db_field.name == "enum_values":
             kwargs["form_class"] = TextsField
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
@@ -152,13 +152,13 @@ class FallbackRuleAdmin(ModelAdmin):
         return response
 
     def _switch(self, request: HttpRequest, rules: QuerySet[FallbackRule], *, is_active: bool) -> None:
-        told = "Put in force." if is_active else "Switched off."
+        given = "Put in force." if is_active else "Switched off."
         changed = list(rules.exclude(is_active=is_active))
         for rule in changed:
             rule.is_active = is_active
             rule.save(update_fields=["is_active", "updated_at"])
-            self.log_change(request, rule, told)
-        self.message_user(request, f"{told} Rules changed: {len(changed)}.")
+            self.log_change(request, rule, given)
+        self.message_user(request, f"{given} Rules changed: {len(changed)}.")
 
     def _in_force(self, request: HttpRequest) -> list[InForce]:
         ids = dict(FallbackRule.objects.values_list("feature_id", "pk"))

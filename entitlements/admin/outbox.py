@@ -89,14 +89,14 @@ async def _done(
     return Replayed(count=await store.discard(ids, waiting=waiting))
 
 
-def _log(request: HttpRequest, told: str, ids: Sequence[str], noun: str) -> None:
+def _log(request: HttpRequest, message: str, ids: Sequence[str], noun: str) -> None:
     LogEntry.objects.create(
         user_id=str(request.user.pk),
         content_type=ContentType.objects.get_for_model(OutboxEntry),
         object_id=ids[0] if len(ids) == 1 else "",
         object_repr=noun,
         action_flag=CHANGE,
-        change_message=told,
+        change_message=message,
     )
 
 

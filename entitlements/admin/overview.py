@@ -1,4 +1,4 @@
-"""The overview: is it healthy, how fresh, how busy; told in words first, in numbers below."""
+"""The overview: is it healthy, how fresh, how busy; in words first, in numbers below."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -40,7 +40,7 @@ class Figure(NamedTuple):
 
 
 class Part(NamedTuple):
-    """One part of the sidecar, and what it tells of itself."""
+    """One part of the sidecar, and what it reports of itself."""
 
     name: str
     has_problem: bool
@@ -114,7 +114,7 @@ def _freshness(built: Sidecar, feed: _State) -> tuple[str, str]:
         return "Suspect", f"{feed['suspects_waiting']} wait to be checked again"
     last_ms = feed["last_event_ms"]
     if not last_ms:
-        return "Live", "every change is told; none came yet"
+        return "Live", "every change arrives; none came yet"
     return "Live", f"last change {duration_from_ms(built.clock.now_ms() - _number(last_ms))} ago"
 
 
@@ -149,14 +149,14 @@ def _part(name: str, state: _State) -> Part:
         has_problem=bool(state["problem"]),
         meaning=str(state["meaning"]),
         rows=[
-            (key.removesuffix("_ms").replace("_", " "), _told(key, value).removesuffix("+00:00"))
+            (key.removesuffix("_ms").replace("_", " "), _shown(key, value).removesuffix("+00:00"))
             for key, value in state.items()
             if key not in {"meaning", "problem"}
         ],
     )
 
 
-def _told(key: str, value: object) -> str:
+def _shown(key: str, value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and key.endswith("_ms"):
         return date_from_ms(value, timespec="seconds")
     match value:
@@ -167,6 +167,6 @@ def _told(key: str, value: object) -> str:
         case int() | float():
             return size_from_bytes(value) if key.endswith("bytes") else f"{value:,}"
         case Mapping():
-            return ", ".join(f"{each}: {told}" for each, told in value.items()) or _NOTHING
+            return ", ".join(f"{each}: {count}" for each, count in value.items()) or _NOTHING
         case _:
             return str(value)

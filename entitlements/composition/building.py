@@ -61,7 +61,7 @@ def build(  # noqa: PLR0915 - one line for each part
 
     Args:
         config: what is in force.
-        clock: the machine's unless told otherwise.
+        clock: the machine's unless given otherwise.
         secret_files: where those secrets stand that are taken anew when they change, by variable.
     """
     clock, changes = clock or SystemClock(), ChangeNotifier()

@@ -96,7 +96,7 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
             "shared. Put the valid ones in place and restart."
         ),
         "certificate_refused": (
-            "No trusted TLS connection to Redis comes about (`sentences` tells why, and which variable "
+            "No trusted TLS connection to Redis comes about (`sentences` says why, and which variable "
             "fixes it): memory and the cloud answer, and nothing is shared."
         ),
         "cluster": (
@@ -112,7 +112,7 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
             "answered by memory and the cloud, and shared again once its replica took over."
         ),
         "lacking_rights": (
-            "Redis refuses commands to this user (`sentences` tells what does not go for it); all else "
+            "Redis refuses commands to this user (`sentences` says what does not go for it); all else "
             "goes on. Give the user the rights to `refused_commands`."
         ),
         "unverified": (
@@ -120,7 +120,7 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
             "can read and write. Set SIDECAR_REDIS_CA_FILE instead."
         ),
         "refusing_writes": (
-            "Redis answers and refuses to write (`last_refusal` tells why: OOM is full, READONLY a "
+            "Redis answers and refuses to write (`last_refusal` says why: OOM is full, READONLY a "
             "replica): nothing new is shared. Look at that Redis."
         ),
         "holds_junk": (
@@ -145,14 +145,14 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         ),
         "lost": (
             "Writes that were promised are gone before they were delivered (`lost`, since this process "
-            "started): deleted, damaged or evicted. The log tells when; report them again where you can."
+            "started): deleted, damaged or evicted. The log says when; report them again where you can."
         ),
         "damaged": (
             "The outbox's file was damaged and set aside beside the new one (`outbox.sqlite3.damaged-…` in "
             "SIDECAR_DATA_DIR): what could be read went over. Examine it, and remove it."
         ),
         "at_risk": (
-            "Redis may lose what waits there (`risks` tells what, and when). Set `appendonly yes` there, and "
+            "Redis may lose what waits there (`risks` says what, and when). Set `appendonly yes` there, and "
             "a `maxmemory-policy` that spares what does not expire."
         ),
         "waiting": (
@@ -160,7 +160,7 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
             "outbox list`."
         ),
         "dead_letters": (
-            "The cloud refused writes for good: `manage.py outbox list` shows why; mend the cause, then "
+            "The cloud refused writes for good: `manage.py outbox list` shows why; fix the cause, then "
             "`manage.py outbox replay` or `discard`."
         ),
     },

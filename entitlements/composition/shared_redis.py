@@ -63,7 +63,7 @@ class SharedRedis:
 
     @asynccontextmanager
     async def running(self, background: Background) -> AsyncIterator[None]:
-        """While entered, what others tell is heard; leaving ends all threads."""
+        """While entered, what others publish is received; leaving ends all threads."""
         self.notifications.start()
         await self.examine()  # for the line of the start; waits no longer than any call
         try:
@@ -76,10 +76,10 @@ class SharedRedis:
     @property
     def sentences(self) -> list[str]:
         """What a person has to know of it, the start's line and the page alike."""
-        told = [] if self.is_verified else [UNVERIFIED]
+        sentences = [] if self.is_verified else [UNVERIFIED]
         if self.connection.cause is not None:
-            told.append(self.connection.cause.text)
-        return told + ([] if self.examination is None else self.examination.sentences)
+            sentences.append(self.connection.cause.text)
+        return sentences + ([] if self.examination is None else self.examination.sentences)
 
     async def examine(self) -> None:
         """Looks what that Redis is and what we may do there; says what changed."""

@@ -1,4 +1,4 @@
-"""What each part tells of itself at `/readyz?verbose`."""
+"""What each part reports of itself at `/readyz?verbose`."""
 
 from typing import Any
 
@@ -24,17 +24,17 @@ from entitlements.upstream.feed import FeedState
 from entitlements.upstream.offline_file import OfflineFile
 
 FOLLOWING_THROUGH_HOLDER = "following through holder"
-"""The feed's phase in a process that hears of every change from the lease's holder."""
+"""The feed's phase in a process that receives every change from the leader."""
 WAITING_SECONDS = 10.0
-"""A write that waits for longer is told as a problem."""
+"""A write that waits for longer is reported as a problem."""
 _TRANSIENT = Trouble.NOT_ANSWERING
 """A single call that got no answer is no trouble yet; a refused password or certificate is."""
 JUNK_SECONDS = 60.0
-"""Junk that was found is told as a problem for so long."""
+"""Junk that was found is reported as a problem for so long."""
 
 
 def add_parts(built: Sidecar) -> None:
-    """Has every part of the process tell its state."""
+    """Has every part of the process report its state."""
     built.health.add_part("upstream", lambda: _upstream_state(built))
     built.health.add_part("feed", lambda: _feed_state(built))
     built.health.add_part("background", lambda: _background_state(built.background))
@@ -221,7 +221,7 @@ def _redis_state(redis: SharedRedis, clock: Clock) -> PartState:
 
 
 def _redis_problem(redis: SharedRedis, clock: Clock, found: Examination) -> str | None:
-    """The worst first: what is behind it cannot be told."""
+    """The worst first: what is behind it cannot be known."""
     cause = redis.connection.cause
     if cause is not None and (not redis.connection.is_answering or cause.trouble is not _TRANSIENT):
         return cause.trouble.value

@@ -1,4 +1,4 @@
-"""Every variable: type, default, bounds, secrecy; all faults told at once (contract/operations.md)."""
+"""Every variable: type, default, bounds, secrecy; all faults shown at once (contract/operations.md)."""
 
 from entitlements.config.loading import InvalidConfig, LoadedConfig, Origin, load
 from entitlements.config.variables import SECRETS, SidecarConfig

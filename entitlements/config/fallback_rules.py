@@ -1,4 +1,4 @@
-"""ENTITLEMENTS_FALLBACK: JSON text to fallback values, each fault told with its key and position."""
+"""ENTITLEMENTS_FALLBACK: JSON text to fallback values, each fault shown with its key and position."""
 
 import json
 from collections.abc import Mapping

@@ -87,7 +87,7 @@ def load(
     """The configuration of an environment.
 
     Raises:
-        InvalidConfig: it cannot be used; all problems are told at once.
+        InvalidConfig: it cannot be used; all problems are shown at once.
     """
     problems: list[str] = []
     values, origins = _given(environ, problems)

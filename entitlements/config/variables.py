@@ -118,7 +118,7 @@ class SidecarConfig(BaseModel):
     )
     sidecar_redis_nodes: Addresses = Field(
         (),
-        description="some nodes of the Cluster, host:port with commas between; they tell the others; "
+        description="some nodes of the Cluster, host:port with commas between; they name the others; "
         "unset: REDIS_HOST and REDIS_PORT",
     )
     sidecar_redis_sentinels: Addresses = Field(
@@ -178,7 +178,7 @@ class SidecarConfig(BaseModel):
         1, ge=1, le=64, description="number of processes on the same ports; more than one needs Redis"
     )
     sidecar_provenance: Boolean = Field(
-        True, description="tell in trailing metadata where an answer came from"
+        True, description="say in trailing metadata where an answer came from"
     )
     sidecar_fetch_budget_seconds: Seconds = Field(
         10, description="one fetch takes no longer, Edge and API together"

@@ -50,7 +50,7 @@ Result = TypeVar("Result")
 
 
 def _nothing() -> None:
-    """Nobody is told."""
+    """No listener."""
 
 
 class Exchange:

@@ -52,7 +52,7 @@ class FeedPhase(enum.Enum):
 
     CONNECTING = "connecting"
     FOLLOWING = "following"
-    """Every change is told."""
+    """Every change arrives."""
     WAITING = "waiting"
     """For the next attempt."""
     STOPPED = "stopped"
@@ -81,7 +81,7 @@ class _Connect(connect):
 
 
 class Feed:
-    """Follows the cloud's live feed for as long as `run` runs, and tells its listener."""
+    """Follows the cloud's live feed for as long as `run` runs, and reports to its listener."""
 
     def __init__(  # noqa: PLR0913 - each is another thing, and all have names
         self,
@@ -162,7 +162,7 @@ class Feed:
         return Problem.LOST
 
     async def followed(self) -> None:
-        """Every change is told from now on."""
+        """Every change arrives from now on."""
         level = logging.INFO if self.state.problem is None else logging.WARNING
         logger.log(level, "the live feed is followed")
         self._enter(FeedPhase.FOLLOWING, problem=None)

@@ -15,7 +15,7 @@ PACKAGE = "packagePublished"
 
 
 def event_from_frame(subscription: str, frame: str, *, now_ms: int) -> FeedEvent | None:
-    """The event that a frame tells, or None when it cannot be used; then it is counted."""
+    """The event of a frame, or None when it cannot be used; then it is counted."""
     data = _data(subscription, frame)
     event: FeedEvent | None = None
     if data is not None:
@@ -77,7 +77,7 @@ def _usage_changed(data: JsonObject) -> UsageChanged | None:
 
 
 def _key(data: JsonObject) -> EntityKey | None:
-    """Whose news it is; None when that cannot be told: a resource's must not be taken for its customer's."""
+    """Whose news it is; None when that is unknown: a resource's must not be taken for its customer's."""
     customer_id = identifier(data.get("customerId"))
     resource_id = identifier(data.get("resourceId"))
     if customer_id is None or (resource_id is None and data.get("resourceId") not in (None, "")):

@@ -18,12 +18,12 @@ MAX_GARBAGE_FRAMES = 100
 
 
 class Problem(enum.Enum):
-    """Why a connection ended, or could not be made; the value is a word for metrics and people."""
+    """Why a connection ended, or could not be made; the value is a name for metrics and people."""
 
     LOST = "lost"
     """Anything that may be over with the next attempt."""
     KEY_REFUSED = "key_refused"
-    """Permanent until somebody fixes the key: tried again slowly, and told loudly."""
+    """Permanent until somebody fixes the key: tried again slowly, and logged loudly."""
     THROTTLED = "throttled"
     """The cloud asks to slow down."""
     UNTRUSTED = "certificate_untrusted"
@@ -37,7 +37,7 @@ class Followed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
-    """A subscription told something; the frame is as it came."""
+    """A subscription sent something; the frame is as it came."""
 
     subscription: str
     frame: str

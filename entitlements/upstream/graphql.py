@@ -47,7 +47,7 @@ def api_deliveries() -> Share:
 
 
 def _nothing() -> None:
-    """Nobody is told."""
+    """No listener."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

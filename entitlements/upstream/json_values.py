@@ -12,19 +12,19 @@ logger = logging.getLogger(__name__)
 
 JsonObject: TypeAlias = Mapping[str, Any]
 
-MAX_KINDS_TOLD = 100
+MAX_KINDS_LOGGED = 100
 """How many kinds of what is not understood are logged; all are counted."""
-_told: set[str] = set()
+_logged: set[str] = set()
 
 
 def skipped(what: str, detail: object = "") -> None:
-    """Counts what was not understood, and tells each kind once; `what` is one of a bounded set of words.
+    """Counts what was not understood, and logs each kind once; `what` is one of a bounded set of names.
 
-    Of a detail that is no string only its type is told: an integer can have too many digits to be written.
+    Of a detail that is no string only its type is logged: an integer can have too many digits to be written.
     """
     metrics.UPSTREAM_SKIPPED.labels(what).inc()
-    if what not in _told and len(_told) < MAX_KINDS_TOLD:
-        _told.add(what)
+    if what not in _logged and len(_logged) < MAX_KINDS_LOGGED:
+        _logged.add(what)
         logger.warning(
             "a part of the cloud's answer was not understood and is skipped: %s %.40s",
             what,

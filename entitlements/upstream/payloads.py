@@ -48,7 +48,7 @@ Member = TypeVar("Member", bound=enum.Enum)
 MAX_FEATURES_KNOWN = 10_000
 """An account has some hundred; where there are more, they are learned anew."""
 _features_known: dict[tuple[object, ...], Feature] = {}
-"""By what the API tells of them: the same in every customer's answer, so each is made, and held, once."""
+"""By what the API says of them: the same in every customer's answer, so each is made, and held, once."""
 
 
 _MEMBERS: dict[type[enum.Enum], dict[str, Any]] = {
@@ -205,18 +205,18 @@ def _metered(data: JsonObject, terms: dict[str, Any]) -> MeteredEntitlement:
 
 
 def _feature(data: JsonObject) -> Feature | None:
-    told = tuple(map(data.get, _FEATURE_FIELDS))
+    given = tuple(map(data.get, _FEATURE_FIELDS))
     try:
-        known = _features_known.get(told)
+        known = _features_known.get(given)
     except TypeError:  # something in it is a list or an object
         return _new_feature(data)
     if known is None:
         known = _new_feature(data)
-        # What was skipped is counted each time that it is told.
+        # What was skipped is counted each time that it is given.
         if known is not None and (known.meter_type is None) is (data.get("meterType") is None):
             if len(_features_known) >= MAX_FEATURES_KNOWN:
                 _features_known.clear()
-            _features_known[told] = known
+            _features_known[given] = known
     return known
 
 

@@ -48,11 +48,11 @@ class Proxies:
     def problems(self, urls: Iterable[str]) -> Iterator[str]:
         """What keeps these addresses from being asked: one sentence for each proxy."""
         found = {self._found(urlsplit(url)) for url in urls}
-        return _told(each for each in found if each is not None)
+        return _described(each for each in found if each is not None)
 
     def all_problems(self) -> Iterator[str]:
         """What would keep any address from being asked."""
-        return _told(self.by_scheme.values())
+        return _described(self.by_scheme.values())
 
     def _found(self, url: SplitResult) -> tuple[str, str] | None:
         host = (url.hostname or "").lower()
@@ -64,7 +64,7 @@ class Proxies:
         return None if any(_excepts(each, host, port) for each in self.exceptions) else found
 
 
-def _told(proxies: Iterable[tuple[str, str]]) -> Iterator[str]:
+def _described(proxies: Iterable[tuple[str, str]]) -> Iterator[str]:
     """Without what may be a password."""
     for variable, value in sorted(proxies):
         if not _is_usable(value):

@@ -25,7 +25,7 @@ class Share:
     """The requests of one kind over one transport."""
 
     def __init__(self, kind: str, *, transport: str, at_a_time: int) -> None:
-        """Lets so many through at a time; the kind is a word for metrics."""
+        """Lets so many through at a time; the kind is a name for metrics."""
         self.kind = kind
         self._transport = transport
         self._slots = asyncio.Semaphore(at_a_time)

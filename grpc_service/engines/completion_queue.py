@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # private: its stubs know nothing of it
@@ -36,9 +36,6 @@ _RESOURCE_EXHAUSTED = cygrpc.StatusCode.resource_exhausted
 _REFUSED_UNKNOWN = Refused(PublicStatus(grpc.StatusCode.UNIMPLEMENTED, UNKNOWN_METHOD))
 _REFUSED_TOO_MANY = Refused(TOO_MANY)
 _REFUSED_NO_REQUEST = Refused(NO_REQUEST)
-
-Tag: TypeAlias = Callable[[Event], None]
-"""Called on the queue's thread when what it was given with is done."""
 
 
 class CompletionQueueEngine:

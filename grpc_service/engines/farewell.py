@@ -38,7 +38,7 @@ class Farewell:
         self._ports: dict[int, bool] = {}
         """Each port, and whether it speaks TLS."""
         self._seen: set[int] = set()
-        self._told: set[int] = set()
+        self._notified: set[int] = set()
         self._spare: list[int] = []
 
     def add(self, port: int, *, is_tls: bool) -> None:
@@ -84,14 +84,14 @@ class Farewell:
                 tls += 1
             else:
                 plain += 1
-                self._tell(each)
+                self._notify(each)
         return plain, tls
 
-    def _tell(self, each: socket.socket) -> None:
+    def _notify(self, each: socket.socket) -> None:
         inode = os.fstat(each.fileno()).st_ino
-        if inode in self._seen and inode not in self._told and _is_at_rest(each):
+        if inode in self._seen and inode not in self._notified and _is_at_rest(each):
             each.send(_GOAWAY, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-            self._told.add(inode)
+            self._notified.add(inode)
         self._seen.add(inode)
 
 

@@ -21,7 +21,10 @@ def test_a_meter_shows_how_full_it_is_and_when_it_starts_anew() -> None:
     )
     (row,) = entitlement_rows(an_entity(seats), now_ms=NOW_MS)
 
-    assert ("6", "8", 75, True) == (row.usage, row.limit, row.percent, row.is_granted)
+    assert "6" == row.usage
+    assert "8" == row.limit
+    assert 75 == row.percent
+    assert row.is_granted is True
     assert ["resets 2025-06-16 15:06 UTC"] == row.notes
 
 
@@ -30,14 +33,17 @@ def test_a_period_that_is_over_counts_from_zero() -> None:
     seats = replace(a_metered_feature("seats"), usage_limit=8.0, usage=a_usage(8.0, period_end_ms=NOW_MS - 1))
     (row,) = entitlement_rows(an_entity(seats), now_ms=NOW_MS)
 
-    assert ("0", 0, True) == (row.usage, row.percent, row.is_granted)
+    assert "0" == row.usage
+    assert 0 == row.percent
+    assert row.is_granted is True
 
 
 def test_a_denial_has_its_reason_in_words() -> None:
     flag = a_boolean_feature("flag", denied_reason=AccessDeniedReason.REVOKED)
     (row,) = entitlement_rows(an_entity(flag), now_ms=NOW_MS)
 
-    assert (False, "Revoked: the entitlement was revoked") == (row.is_granted, row.reason)
+    assert row.is_granted is False
+    assert "Revoked: the entitlement was revoked" == row.reason
 
 
 def test_an_overdrawn_or_empty_limit_is_full_and_no_more() -> None:

@@ -15,7 +15,7 @@ from tests.cloud_states import boolean_state
 from tests.harness import client_of, environment_for, is_granted, spawned
 from tests.redis_server import RedisServer
 
-WELL: Mapping[str, object] = {"problem": None, "meaning": "Every change is told."}
+WELL: Mapping[str, object] = {"problem": None, "meaning": "Every change arrives."}
 
 
 def test_nothing_is_said_when_all_is_well() -> None:

@@ -41,7 +41,8 @@ def tier() -> MemoryTier:
 def test_what_was_put_is_got(tier: MemoryTier) -> None:
     put(tier, CUSTOMER, big_entity(1))
 
-    assert (big_entity(1), None) == (tier.get(CUSTOMER), tier.get(RESOURCE))
+    assert big_entity(1) == tier.get(CUSTOMER)
+    assert tier.get(RESOURCE) is None
 
 
 def test_a_change_sees_what_is_held_and_its_result_replaces_it(tier: MemoryTier) -> None:
@@ -64,7 +65,9 @@ def test_a_change_to_nothing_drops(tier: MemoryTier) -> None:
 
     tier.update(CUSTOMER, lambda _: None)
 
-    assert (tier.get(CUSTOMER), tier.entries, tier.size_bytes) == (None, 0, 0)
+    assert tier.get(CUSTOMER) is None
+    assert 0 == tier.entries
+    assert 0 == tier.size_bytes
 
 
 def test_a_change_that_fails_changes_nothing(tier: MemoryTier) -> None:
@@ -84,7 +87,9 @@ def test_dropping_gives_all_bytes_back(tier: MemoryTier) -> None:
     for key in (RESOURCE, CUSTOMER, customer_key(3), customer_key(4)):
         tier.drop(key)
 
-    assert (tier.entries, tier.size_bytes, tier.keys()) == (0, 0, ())
+    assert 0 == tier.entries
+    assert 0 == tier.size_bytes
+    assert tier.keys() == ()
 
 
 def test_clearing_forgets_everything(tier: MemoryTier) -> None:
@@ -93,12 +98,10 @@ def test_clearing_forgets_everything(tier: MemoryTier) -> None:
 
     tier.clear()
 
-    assert (
-        tier.entries,
-        tier.size_bytes,
-        tier.resources_of(CUSTOMER.customer_id),
-        tier.get(CUSTOMER),
-    ) == (0, 0, (), None)
+    assert 0 == tier.entries
+    assert 0 == tier.size_bytes
+    assert tier.resources_of(CUSTOMER.customer_id) == ()
+    assert tier.get(CUSTOMER) is None
 
 
 def test_a_cleared_tier_is_as_good_as_new() -> None:
@@ -157,7 +160,9 @@ def test_an_entity_larger_than_the_bound_is_not_kept_and_counts_as_evicted(held_
     returned = tier.update(CUSTOMER, lambda _: big_entity(1, entitlements=100))
 
     assert big_entity(1, entitlements=100) == returned
-    assert (tier.get(CUSTOMER), tier.entries, tier.size_bytes) == (None, 0, 0)
+    assert tier.get(CUSTOMER) is None
+    assert 0 == tier.entries
+    assert 0 == tier.size_bytes
     assert metric("sidecar_cache_evictions_total") - evictions == 1
 
 
@@ -245,11 +250,9 @@ def test_metrics_tell_entries_bytes_and_evictions() -> None:
     for number in range(5):
         put(tier, customer_key(number), big_entity(number))
 
-    assert (tier.entries, tier.size_bytes, 5 - tier.entries) == (
-        metric("sidecar_cache_entries"),
-        metric("sidecar_cache_bytes"),
-        metric("sidecar_cache_evictions_total") - evictions,
-    )
+    assert tier.entries == metric("sidecar_cache_entries")
+    assert tier.size_bytes == metric("sidecar_cache_bytes")
+    assert 5 - tier.entries == metric("sidecar_cache_evictions_total") - evictions
 
 
 @pytest.fixture
@@ -445,7 +448,8 @@ def test_reply_to_another_entity_than_is_held_is_not_kept(tier: MemoryTier) -> N
     tier.remember(CUSTOMER, QUESTION, a_reply(big_entity(1)))
     tier.remember(RESOURCE, QUESTION, a_reply(big_entity(1)))
 
-    assert (None, without_reply) == (tier.recall(QUESTION), tier.size_bytes)
+    assert tier.recall(QUESTION) is None
+    assert without_reply == tier.size_bytes
 
 
 def test_reply_that_was_given_again_replaces_the_first(tier: MemoryTier) -> None:
@@ -455,7 +459,8 @@ def test_reply_that_was_given_again_replaces_the_first(tier: MemoryTier) -> None
     tier.remember(CUSTOMER, QUESTION, a_reply(held, b"x" * 1000))
     tier.remember(CUSTOMER, QUESTION, a_reply(held))
 
-    assert (a_reply(held), small) == (tier.recall(QUESTION), tier.size_bytes)
+    assert a_reply(held) == tier.recall(QUESTION)
+    assert small == tier.size_bytes
 
 
 @pytest.mark.parametrize(
@@ -491,7 +496,8 @@ def test_replies_of_one_entity_are_bounded(tier: MemoryTier) -> None:
         tier.remember(CUSTOMER, ("/s/Ask", str(number).encode()), a_reply(held))
 
     last = ("/s/Ask", str(MAX_REPLIES_PER_ENTITY - 1).encode())
-    assert (None, a_reply(held)) == (tier.recall(QUESTION), tier.recall(last))
+    assert tier.recall(QUESTION) is None
+    assert a_reply(held) == tier.recall(last)
 
 
 def test_replies_keep_to_the_bound_of_the_tier() -> None:
@@ -504,7 +510,8 @@ def test_replies_keep_to_the_bound_of_the_tier() -> None:
     assert held is not None
     tier.remember(keys[2], QUESTION, a_reply(held, b"x" * 500))
 
-    assert (2, a_reply(held, b"x" * 500)) == (tier.entries, tier.recall(QUESTION))
+    assert 2 == tier.entries
+    assert a_reply(held, b"x" * 500) == tier.recall(QUESTION)
     assert tier.size_bytes <= 3 * size_of_one()
 
 

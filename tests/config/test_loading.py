@@ -27,51 +27,27 @@ def test_an_almost_empty_environment_has_the_contracts_defaults() -> None:
     """contract/operations.md, Environment variables."""
     config = loaded().config
 
-    assert (
-        "https://api.stigg.io",
-        "https://edge.api.stigg.io",
-        "wss://api.stigg.io",
-        True,
-        True,
-        None,
-        "localhost",
-        6379,
-        0,
-        False,
-        604_800,
-        80,
-        8443,
-        "livez",
-        "readyz",
-        8080,
-        "warn",
-        "msg",
-        "err",
-        False,
-        1_000_000,
-    ) == (
-        config.api_url,
-        config.edge_api_url,
-        config.ws_url,
-        config.edge_enabled,
-        config.ws_enabled,
-        config.redis_environment_prefix,
-        config.redis_host,
-        config.redis_port,
-        config.redis_db,
-        config.redis_tls,
-        config.redis_keys_ttl_in_secs,
-        config.grpc_port,
-        config.port,
-        config.health_endpoint_url,
-        config.ready_endpoint_url,
-        config.metrics_port,
-        config.log_level,
-        config.log_message_key,
-        config.log_error_key,
-        config.offline,
-        config.cache_max_size_bytes,
-    )
+    assert "https://api.stigg.io" == config.api_url
+    assert "https://edge.api.stigg.io" == config.edge_api_url
+    assert "wss://api.stigg.io" == config.ws_url
+    assert config.edge_enabled is True
+    assert config.ws_enabled is True
+    assert config.redis_environment_prefix is None
+    assert "localhost" == config.redis_host
+    assert 6379 == config.redis_port
+    assert 0 == config.redis_db
+    assert config.redis_tls is False
+    assert 604_800 == config.redis_keys_ttl_in_secs
+    assert 80 == config.grpc_port
+    assert 8443 == config.port
+    assert "livez" == config.health_endpoint_url
+    assert "readyz" == config.ready_endpoint_url
+    assert 8080 == config.metrics_port
+    assert "warn" == config.log_level
+    assert "msg" == config.log_message_key
+    assert "err" == config.log_error_key
+    assert config.offline is False
+    assert 1_000_000 == config.cache_max_size_bytes
 
 
 def test_all_problems_are_told_at_once() -> None:
@@ -299,7 +275,8 @@ def test_a_service_of_kubernetes_does_not_stop_a_start_that_can_do_without(
     """It sets NAME_PORT in every pod for a service called NAME."""
     found = loaded(**{name: value})
 
-    assert (port, Origin.DEFAULT) == (getattr(found.config, name.lower()), found.origins[name])
+    assert port == getattr(found.config, name.lower())
+    assert Origin.DEFAULT == found.origins[name]
     (warning,) = found.warnings
     assert warning.startswith(f"{name} is {value!r}, which Kubernetes makes for a service of that name")
 

@@ -93,7 +93,8 @@ def test_a_credit_that_is_missing_has_no_arm() -> None:
 
     entitlement = responses.v2_response(decision).entitlement
 
-    assert (False, None) == (entitlement.has_access, entitlement.WhichOneof("entitlement"))
+    assert entitlement.has_access is False
+    assert entitlement.WhichOneof("entitlement") is None
 
 
 def test_only_v2_has_an_arm_for_credits() -> None:
@@ -101,7 +102,8 @@ def test_only_v2_has_an_arm_for_credits() -> None:
 
     v1, v2 = responses.generic_response(decision), responses.v2_response(decision)
 
-    assert (None, "credit") == (v1.WhichOneof("entitlement"), v2.entitlement.WhichOneof("entitlement"))
+    assert v1.WhichOneof("entitlement") is None
+    assert "credit" == v2.entitlement.WhichOneof("entitlement")
 
 
 def test_a_list_of_v1_has_no_credits() -> None:
@@ -122,7 +124,9 @@ def test_a_list_by_fallback_names_its_features() -> None:
 
     (only,) = message.entitlements
     arm = getattr(only, str(only.WhichOneof("entitlement")))
-    assert ("f", True, True) == (arm.feature.id, only.has_access, only.is_fallback)
+    assert "f" == arm.feature.id
+    assert only.has_access is True
+    assert only.is_fallback is True
 
 
 @pytest.mark.parametrize("kind", ["boolean", "numeric", "metered", "enum"])
@@ -144,11 +148,9 @@ def test_a_fallback_of_each_kind(kind: str) -> None:
         case "numeric":
             assert message.entitlement.value == 7
         case "metered":
-            assert (9, 2, True) == (
-                message.entitlement.usage_limit,
-                message.entitlement.current_usage,
-                message.entitlement.has_soft_limit,
-            )
+            assert 9 == message.entitlement.usage_limit
+            assert 2 == message.entitlement.current_usage
+            assert message.entitlement.has_soft_limit is True
         case "enum":
             assert ["eu"] == list(message.entitlement.enum_values)
         case _:
@@ -162,13 +164,11 @@ def test_a_credit_by_fallback() -> None:
     message = responses.v2_response(decision).entitlement
 
     credit = message.credit
-    assert ("tokens", 9, 2, 7, True) == (
-        credit.currency.currency_id,
-        credit.usage_limit,
-        credit.current_usage,
-        credit.remaining,
-        credit.has_soft_limit,
-    )
+    assert "tokens" == credit.currency.currency_id
+    assert 9 == credit.usage_limit
+    assert 2 == credit.current_usage
+    assert 7 == credit.remaining
+    assert credit.has_soft_limit is True
 
 
 def test_a_metered_entitlement_whole() -> None:
@@ -186,13 +186,13 @@ def test_a_metered_entitlement_whole() -> None:
     message = responses.metered_response(decided(metered, "seats", requested_usage=3), query)
 
     entitlement = message.entitlement
-    assert (3, 10, 2.5) == (message.requested_usage, entitlement.usage_limit, entitlement.current_usage)
+    assert 3 == message.requested_usage
+    assert 10 == entitlement.usage_limit
+    assert 2.5 == entitlement.current_usage
     assert pb.ENTITLEMENT_RESET_PERIOD_MONTH == entitlement.reset_period
     assert entitlement.next_reset_date == entitlement.usage_period_end
-    assert (-2, 500_000_000) == (
-        entitlement.usage_period_anchor.seconds,
-        entitlement.usage_period_anchor.nanos,
-    )
+    assert -2 == entitlement.usage_period_anchor.seconds
+    assert 500_000_000 == entitlement.usage_period_anchor.nanos
     assert entitlement.HasField("has_soft_limit")
 
 
@@ -242,10 +242,8 @@ def test_the_type_of_a_meter(meter_type: MeterType, expected: int) -> None:
         decided(a_metered_feature("seats", meter_type=meter_type), "seats"), a_query("seats")
     )
 
-    assert (expected, True) == (
-        message.entitlement.feature.meter_type,
-        message.entitlement.feature.is_metered,
-    )
+    assert expected == message.entitlement.feature.meter_type
+    assert message.entitlement.feature.is_metered is True
 
 
 @pytest.mark.parametrize(
@@ -287,12 +285,10 @@ def test_a_receipt() -> None:
 
     message = responses.bulk_response([receipt]).usages[0]
 
-    assert ("m", "customer-1", "f", 5, 1) == (
-        message.measurement_id,
-        message.customer_id,
-        message.feature_id,
-        message.current_usage,
-        message.usage_period_start.seconds,
-    )
+    assert "m" == message.measurement_id
+    assert "customer-1" == message.customer_id
+    assert "f" == message.feature_id
+    assert 5 == message.current_usage
+    assert 1 == message.usage_period_start.seconds
     assert not message.HasField("usage_period_end")
     assert not message.HasField("resource_id")

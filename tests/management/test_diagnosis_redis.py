@@ -22,7 +22,7 @@ def findings(server: RedisServer, *, password: str | None = None, **variables: s
 
 
 def told(found: list[Finding], verdict: Verdict) -> list[str]:
-    return [finding.told for finding in found if finding.verdict is verdict]
+    return [finding.message for finding in found if finding.verdict is verdict]
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_a_refused_password_is_told_as_that() -> None:
     with RedisServer(password="right") as server:
         (fault,) = findings(server, password="wrong")
 
-    assert "refuses the password" in fault.told
+    assert "refuses the password" in fault.message
 
 
 def test_a_certificate_that_nobody_looks_at_is_a_warning(server: RedisServer) -> None:

@@ -18,7 +18,7 @@ IN_FORCE_SECONDS = 1.0
 
 
 async def test_a_customer_is_let_in_and_kept_out_again(emulator: Emulator, tmp_path: Path) -> None:
-    """Within a second each; what was begun is listed with who, why and its end, and told in the log."""
+    """Within a second each; what was begun is listed with who, why and its end, and logged."""
     emulator.state.put("c", boolean_state(feature_id="g"), push=False)
     environment = environment_for(emulator, tmp_path, **ON)
     async with running_sidecar(emulator, tmp_path, **ON) as sidecar, client_of(sidecar) as client:

@@ -33,7 +33,7 @@ QUESTION = ("/s/Ask", b"flag?")
 
 
 def hold(house: House, key: EntityKey = A_KEY, cached: CachedEntity | None = None) -> CachedEntity:
-    """Memory holds an entity, confirmed now unless told otherwise."""
+    """Memory holds an entity, confirmed now unless given otherwise."""
     cached = cached or a_cached_entity(confirmed_at=house.clock.seconds)
     memory: Any = house.store
     held: CachedEntity = memory._memory.update(key, lambda _: cached)

@@ -20,7 +20,7 @@ def a_transport(
     environment: Mapping[str, str] | None = None,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> CloudTransport:
-    """Real connections; no proxy, and the system's authorities, unless told otherwise."""
+    """Real connections; no proxy, and the system's authorities, unless given otherwise."""
     identity = identity or an_identity("no-key")
     return CloudTransport(identity=identity, network=Network.of(environment or {}), monotonic=monotonic)
 

@@ -62,7 +62,7 @@ def test_moment(value: object, expected: int | None) -> None:
 def test_what_is_skipped_is_told_once_of_each_kind(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(json_values, "_told", set())
+    monkeypatch.setattr(json_values, "_logged", set())
     with caplog.at_level(logging.WARNING):
         skipped("date", "x" * 100)
         skipped("date", "again")

@@ -85,7 +85,9 @@ def test_a_number_that_is_not_counted() -> None:
     found = the_feature(data)
 
     assert isinstance(found, NumericEntitlement)
-    assert (7, False, True) == (found.value, found.is_unlimited, found.has_soft_limit)
+    assert 7 == found.value
+    assert found.is_unlimited is False
+    assert found.has_soft_limit is True
 
 
 def test_a_metered_feature() -> None:
@@ -118,12 +120,10 @@ def test_a_metered_feature() -> None:
         )
         == found.usage
     )
-    assert (7.5, ResetPeriod.MONTH, UPDATED_AT_MS, CreditRate(amount=2, currency_id="tokens")) == (
-        found.usage_limit,
-        found.reset_period,
-        found.period_anchor_ms,
-        found.credit_rate,
-    )
+    assert 7.5 == found.usage_limit
+    assert ResetPeriod.MONTH == found.reset_period
+    assert UPDATED_AT_MS == found.period_anchor_ms
+    assert CreditRate(amount=2, currency_id="tokens") == found.credit_rate
     assert (
         ResetPeriodConfiguration(field="monthlyAccordingTo", according_to="StartOfTheMonth")
         == found.reset_period_configuration
@@ -303,7 +303,8 @@ def test_half_a_surrogate_pair_does_not_reach_a_caller() -> None:
     enum = found.features["f"]
 
     assert isinstance(enum, EnumEntitlement)
-    assert ("cut ?", ("eu?",)) == (enum.feature.display_name, enum.enum_values)
+    assert "cut ?" == enum.feature.display_name
+    assert ("eu?",) == enum.enum_values
     assert "? ü" == found.credits["c"].currency.display_name
 
 

@@ -98,7 +98,9 @@ def test_a_receipt_tells_what_moved() -> None:
 def test_an_answer_without_usage_moves_nothing(answer: dict[str, Any]) -> None:
     receipt = receipt_from_answer(answer, a_report("f"))
 
-    assert ((), None, "") == (receipt.updates, receipt.current_usage, receipt.measurement_id)
+    assert () == receipt.updates
+    assert receipt.current_usage is None
+    assert "" == receipt.measurement_id
 
 
 @given(JSON, JSON, JSON)

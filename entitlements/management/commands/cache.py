@@ -31,12 +31,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Names the acts."""
         acts = parser.add_subparsers(dest="act", required=True)
-        for act, told in (
+        for act, text in (
             ("stats", "how much is held"),
             ("get", "what is held of a customer or resource"),
             ("evict", "forget a customer with its resources, or one resource; in Redis as well"),
         ):
-            each = acts.add_parser(act, help=told)
+            each = acts.add_parser(act, help=text)
             if act != "stats":
                 each.add_argument("customer", help="the customer's id")
                 each.add_argument("--resource", help="the id of one of the customer's resources")
@@ -69,7 +69,7 @@ class Command(BaseCommand):
         lines = answers({"act": "export"})
         total = next(lines)["total"]
         customers: dict[str, Any] = {}
-        for line in _with_progress(lines, total=total, told="exporting"):
+        for line in _with_progress(lines, total=total, text="exporting"):
             customer = customers.setdefault(line["customer_id"], {})
             if line["resource_id"] is None:
                 customer |= line["state"]
@@ -93,7 +93,7 @@ class Command(BaseCommand):
             raise CommandError(str(error), returncode=EXIT_NOT_ASKED) from error
         lines = (
             _line(key, state_from_entity(entity))
-            for key, entity in _with_progress(states.items(), total=len(states), told="importing")
+            for key, entity in _with_progress(states.items(), total=len(states), text="importing")
         )
         (answer,) = answers({"act": "import"}, lines)
         self._printer.values(answer)
@@ -103,10 +103,10 @@ def _line(key: EntityKey, state: Line) -> Line:
     return {**key._asdict(), "state": state}
 
 
-def _with_progress(items: Iterable[Any], *, total: int, told: str) -> Iterable[Any]:
+def _with_progress(items: Iterable[Any], *, total: int, text: str) -> Iterable[Any]:
     """The same items, with a bar, a rate and the time left where a person looks on."""
     console = Console(stderr=True)
-    return track(items, description=told, total=total, console=console, disable=not console.is_terminal)
+    return track(items, description=text, total=total, console=console, disable=not console.is_terminal)
 
 
 def _write_privately(file: Path, text: str) -> None:

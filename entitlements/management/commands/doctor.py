@@ -4,7 +4,6 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from typing import Any, cast
 
 from django.conf import settings
@@ -29,7 +28,7 @@ class Command(BaseCommand):
 
     help = (
         "Examines settings, files, ports, the way to the cloud, the key, the clock, the feed and Redis, "
-        "and tells what fixes each fault. Exits with 0 when there is none, 1 when there is one."
+        "and says what fixes each fault. Exits with 0 when there is none, 1 when there is one."
     )
     requires_system_checks = ()
 
@@ -44,7 +43,10 @@ class Command(BaseCommand):
             findings = list(_examine())
         finally:
             logging.disable(logging.NOTSET)
-        rows = [asdict(finding) | {"verdict": finding.verdict.value} for finding in findings]
+        rows = [
+            {"verdict": each.verdict.value, "part": each.part, "told": each.message, "mend": each.fix}
+            for each in findings
+        ]
         printer = Printer.of(self.stdout, as_json=options["json"])
         printer.rows(rows, columns=("verdict", "part", "told", "mend"), styles=_STYLES)
         if any(finding.verdict is Verdict.FAULT for finding in findings):
@@ -66,9 +68,9 @@ def _examine() -> Iterator[Finding]:
 
 def _settings(loaded: LoadedConfig, problems: tuple[str, ...]) -> Iterator[Finding]:
     for problem in problems:
-        yield fault("settings", problem, mend="correct the variable; the rest is examined after that")
-    for told in loaded.warnings:
-        yield warning("settings", told, mend="correct its name, or remove it")
+        yield fault("settings", problem, fix="correct the variable; the rest is examined after that")
+    for message in loaded.warnings:
+        yield warning("settings", message, fix="correct its name, or remove it")
     if not problems:
         yield ok("settings", "every variable can be used; `runsidecar --check-config` shows them")
 

@@ -20,7 +20,7 @@ KEPT = (
     "look there, then discard them, or replay them with --even-too-old"
 )
 SHOWN = 100
-"""How many of each unless told otherwise."""
+"""How many of each unless given otherwise."""
 
 
 class Command(BaseCommand):

@@ -1,1 +1,1 @@
-"""What may keep a sidecar from working, found one by one, each with its mend."""
+"""What may keep a sidecar from working, found one by one, each with its fix."""

@@ -30,8 +30,8 @@ POLL_SECONDS = 0.05
 MAX_SKEW_SECONDS = 30.0
 """A clock further off decides usage periods and expiry wrongly for longer than anybody would notice."""
 _PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
-_MEND_KEY = "take the full access key of this environment from Stigg, and put it into SERVER_API_KEY"
-_MEND_TRUST = "set SSL_CERT_FILE to the certificate of its authority, or ask who intercepts TLS here"
+_FIX_KEY = "take the full access key of this environment from Stigg, and put it into SERVER_API_KEY"
+_FIX_TRUST = "set SSL_CERT_FILE to the certificate of its authority, or ask who intercepts TLS here"
 
 
 async def examine_cloud(config: SidecarConfig, *, clock: Clock) -> AsyncIterator[Finding]:
@@ -45,7 +45,7 @@ async def examine_cloud(config: SidecarConfig, *, clock: Clock) -> AsyncIterator
             findings = [finding async for finding in _examine_way(http, variable, url)]
             for finding in findings:
                 yield finding
-            if all(not finding.mend for finding in findings):
+            if all(not finding.fix for finding in findings):
                 reached.add(variable)
         if "API_URL" in reached:
             yield await _clock(http, config.api_url, clock)
@@ -69,8 +69,8 @@ async def _examine_way(http: CloudTransport, variable: str, url: str) -> AsyncIt
         async with asyncio.timeout(STEP_SECONDS):
             await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        told = f"the name {host} of {variable} is not found ({type(error).__name__})"
-        yield fault("DNS", told, mend=f"correct {variable}, or the name servers of this machine")
+        message = f"the name {host} of {variable} is not found ({type(error).__name__})"
+        yield fault("DNS", message, fix=f"correct {variable}, or the name servers of this machine")
         return
     yield ok("DNS", f"{host} of {variable} is found")
     yield await _connection(http, variable, parts, port)
@@ -86,13 +86,15 @@ async def _connection(http: CloudTransport, variable: str, parts: SplitResult, p
             _, writer = await asyncio.open_connection(host, port, ssl=context)
             writer.close()
     except ssl.SSLCertVerificationError as error:
-        told = f"the certificate of {host} ({variable}) is not trusted: {error.verify_message}"
-        return fault(part, told, mend=_MEND_TRUST)
+        message = f"the certificate of {host} ({variable}) is not trusted: {error.verify_message}"
+        return fault(part, message, fix=_FIX_TRUST)
     except ssl.SSLError:
-        return fault(part, f"{host} port {port} speaks no TLS", mend=f"correct the scheme of {variable}")
+        return fault(part, f"{host} port {port} speaks no TLS", fix=f"correct the scheme of {variable}")
     except OSError as error:  # TimeoutError is one
-        told = f"{host} port {port} ({variable}) does not take connections ({type(error).__name__})"
-        return fault("connection", told, mend=f"open the way there (firewall, proxy), or correct {variable}")
+        message = f"{host} port {port} ({variable}) does not take connections ({type(error).__name__})"
+        return fault(
+            "connection", message, fix=f"open the way there (firewall, proxy), or correct {variable}"
+        )
     return ok(part, f"{host} port {port} of {variable} takes connections")
 
 
@@ -103,12 +105,12 @@ async def _clock(http: CloudTransport, url: str, clock: Clock) -> Finding:
         await response.aclose()
         moment = parsedate_to_datetime(response.headers["Date"])
     except (httpx.HTTPError, TimeoutError, KeyError, ValueError):
-        return skipped("clock", "the API tells no date")
+        return skipped("clock", "the API sends no date")
     skew_seconds = clock.now_ms() / 1000 - moment.timestamp()
     if abs(skew_seconds) > MAX_SKEW_SECONDS:
         side = "ahead of" if skew_seconds > 0 else "behind"
-        told = f"the clock here is {abs(skew_seconds):.0f} s {side} the API's"
-        return fault("clock", told, mend="synchronise it (NTP): usage periods and expiry are decided by it")
+        message = f"the clock here is {abs(skew_seconds):.0f} s {side} the API's"
+        return fault("clock", message, fix="synchronise it (NTP): usage periods and expiry are decided by it")
     return ok("clock", f"it agrees with the API's within {MAX_SKEW_SECONDS:g} s")
 
 
@@ -116,17 +118,17 @@ async def _service(part: str, variable: str, service: GraphqlApi | EdgeSource) -
     try:
         await service.check_key(budget_seconds=STEP_SECONDS)
     except (KeyRefused, Forbidden):
-        return fault("key", f"the {part} refuses SERVER_API_KEY", mend=_MEND_KEY)
+        return fault("key", f"the {part} refuses SERVER_API_KEY", fix=_FIX_KEY)
     except Untrusted as error:
-        return fault("TLS", f"the {part} is not asked: {error}", mend=_MEND_TRUST)
+        return fault("TLS", f"the {part} is not asked: {error}", fix=_FIX_TRUST)
     except UpstreamError as error:
-        mend = f"see whether Stigg is well, or correct {variable}"
-        return fault(part, f"the {part} does not answer as it should: {error}", mend=mend)
+        fix = f"see whether Stigg is well, or correct {variable}"
+        return fault(part, f"the {part} does not answer as it should: {error}", fix=fix)
     return ok(part, f"the {part} answers, and takes the key")
 
 
 class _Listener:
-    """Nobody: what the feed tells is not kept."""
+    """Nobody: what the feed sends is not kept."""
 
     async def followed(self) -> None:
         """Shows in the feed's state."""
@@ -156,17 +158,17 @@ async def _feed(http: CloudTransport, url: str, clock: Clock) -> Finding:
     state = feed.state
     await ended(running)
     if state.phase is FeedPhase.FOLLOWING:
-        return ok("feed", "changes are told as they happen")
+        return ok("feed", "changes arrive as they happen")
     return _feed_problem(state.problem)
 
 
 def _feed_problem(problem: Problem | None) -> Finding:
-    told = f"the live feed cannot be followed ({'no answer' if problem is None else problem.value})"
+    message = f"the live feed cannot be followed ({'no answer' if problem is None else problem.value})"
     if problem is Problem.KEY_REFUSED:
-        return fault("key", told, mend=_MEND_KEY)
+        return fault("key", message, fix=_FIX_KEY)
     if problem is Problem.UNTRUSTED:
-        return fault("TLS", told, mend=_MEND_TRUST)
+        return fault("TLS", message, fix=_FIX_TRUST)
     if problem is Problem.THROTTLED:
-        return warning("feed", told, mend="wait: the cloud asks to slow down")
-    mend = "let WebSockets through (proxies often do not), or set WS_ENABLED=false to do without"
-    return fault("feed", told, mend=mend)
+        return warning("feed", message, fix="wait: the cloud asks to slow down")
+    fix = "let WebSockets through (proxies often do not), or set WS_ENABLED=false to do without"
+    return fault("feed", message, fix=fix)

@@ -22,27 +22,27 @@ class Finding:
 
     part: str
     verdict: Verdict
-    told: str
+    message: str
     """One sentence."""
-    mend: str = ""
+    fix: str = ""
     """What to do; nothing where nothing is wrong."""
 
 
-def ok(part: str, told: str) -> Finding:
+def ok(part: str, message: str) -> Finding:
     """All is well."""
-    return Finding(part=part, verdict=Verdict.OK, told=told)
+    return Finding(part=part, verdict=Verdict.OK, message=message)
 
 
-def fault(part: str, told: str, *, mend: str) -> Finding:
+def fault(part: str, message: str, *, fix: str) -> Finding:
     """It does not work."""
-    return Finding(part=part, verdict=Verdict.FAULT, told=told, mend=mend)
+    return Finding(part=part, verdict=Verdict.FAULT, message=message, fix=fix)
 
 
-def warning(part: str, told: str, *, mend: str) -> Finding:
+def warning(part: str, message: str, *, fix: str) -> Finding:
     """It works, but."""
-    return Finding(part=part, verdict=Verdict.WARNING, told=told, mend=mend)
+    return Finding(part=part, verdict=Verdict.WARNING, message=message, fix=fix)
 
 
-def skipped(part: str, told: str) -> Finding:
+def skipped(part: str, message: str) -> Finding:
     """It was not examined."""
-    return Finding(part=part, verdict=Verdict.SKIPPED, told=told)
+    return Finding(part=part, verdict=Verdict.SKIPPED, message=message)

@@ -42,7 +42,7 @@ def examine_ports(config: SidecarConfig) -> Iterator[Finding]:
     fixed = [port for port in ports.values() if port]
     if len(set(fixed)) != len(fixed):
         yield fault(
-            "ports", f"{', '.join(ports)} are not all different", mend="give each listener a port of its own"
+            "ports", f"{', '.join(ports)} are not all different", fix="give each listener a port of its own"
         )
         return
     is_running = _a_sidecar_answers(config)
@@ -52,7 +52,7 @@ def examine_ports(config: SidecarConfig) -> Iterator[Finding]:
 
 def _data_dir(folder: Path) -> Finding:
     part = "data folder"
-    mend = f"give this user a folder of its own to write to, or set SIDECAR_DATA_DIR (now {folder})"
+    fix = f"give this user a folder of its own to write to, or set SIDECAR_DATA_DIR (now {folder})"
     probe = folder / f".doctor-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -60,16 +60,16 @@ def _data_dir(folder: Path) -> Finding:
         probe.unlink()
         mode = folder.stat().st_mode
     except OSError as error:
-        return fault(part, f"{folder} cannot be written to ({error.strerror})", mend=mend)
+        return fault(part, f"{folder} cannot be written to ({error.strerror})", fix=fix)
     if mode & _OTHERS_WRITE and not mode & stat.S_ISVTX:
-        return fault(part, f"everybody may write to {folder}", mend=f"chmod o-w {folder}")
+        return fault(part, f"everybody may write to {folder}", fix=f"chmod o-w {folder}")
     return ok(part, f"{folder} can be written to")
 
 
 def _private(file: Path, otherwise: Callable[..., Finding]) -> Finding:
     part = "file permissions"
     if file.stat().st_mode & _OTHERS:
-        return otherwise(part, f"{file} is open to others than its owner", mend=f"chmod 600 {file}")
+        return otherwise(part, f"{file} is open to others than its owner", fix=f"chmod 600 {file}")
     return ok(part, f"{file} is its owner's alone")
 
 
@@ -80,15 +80,15 @@ def _outbox_file(config: SidecarConfig, data_dir: Path) -> Iterator[Finding]:
     if config.sidecar_outbox == "off" or config.redis_environment_prefix is not None or config.offline:
         return
     for damaged in set_aside(file):
-        told = f"{damaged} was damaged and set aside; what could be read of it went over"
-        yield warning(part, told, mend="examine it for writes that you miss, and remove it")
+        message = f"{damaged} was damaged and set aside; what could be read of it went over"
+        yield warning(part, message, fix="examine it for writes that you miss, and remove it")
     if not file.exists():
         return
     try:
         file.open("r+b").close()
     except OSError as error:
-        told = f"{file} cannot be opened ({error.strerror}): no write is kept"
-        yield fault(part, told, mend=f"give {file}* to the user that the sidecar runs as")
+        message = f"{file} cannot be opened ({error.strerror}): no write is kept"
+        yield fault(part, message, fix=f"give {file}* to the user that the sidecar runs as")
         return
     yield ok(part, f"{file} can be opened")
 
@@ -101,8 +101,8 @@ def _offline_file(config: SidecarConfig, clock: Clock) -> Iterator[Finding]:
     try:
         states = read_offline_file(path, now_ms=clock.now_ms())
     except InvalidOfflineFile as error:
-        mend = "mend the file; `docs/commands.md` shows its form"
-        yield from (fault(part, problem, mend=mend) for problem in error.problems)
+        fix = "fix the file; `docs/commands.md` shows its form"
+        yield from (fault(part, problem, fix=fix) for problem in error.problems)
     else:
         yield ok(part, f"{path} holds {len(states)} customers and resources")
 
@@ -119,12 +119,12 @@ def _port(name: str, host: str, port: int, *, is_running: bool) -> Finding:
     except OSError as error:
         if error.errno == errno.EADDRINUSE and is_running:
             return ok(part, f"a sidecar listens on {port} already")
-        told = f"{host} port {port} cannot be opened ({error.strerror})"
-        return fault(part, told, mend=_mend_of_port(name, error.errno))
+        message = f"{host} port {port} cannot be opened ({error.strerror})"
+        return fault(part, message, fix=_fix_of_port(name, error.errno))
     return ok(part, f"{port} is free")
 
 
-def _mend_of_port(name: str, code: int | None) -> str:
+def _fix_of_port(name: str, code: int | None) -> str:
     if code == errno.EACCES:
         return f"a port below 1024 needs the right to it (CAP_NET_BIND_SERVICE): grant it, or change {name}"
     if code == errno.EADDRINUSE:

@@ -20,7 +20,7 @@ from entitlements.redis.scripts import Write, redis_ms, write_newest
 MAX_KEYS_EXAMINED = 1000
 """How many keys under the prefix are looked at."""
 _PROBE_SECONDS = 5
-_MENDS = {
+_FIXES = {
     Trouble.NOT_ANSWERING: "start it, open the way there, or correct REDIS_HOST, _PORT and _TLS, "
     "SIDECAR_REDIS_NODES or SIDECAR_REDIS_SENTINELS",
     Trouble.PASSWORD_REFUSED: "correct REDIS_USERNAME and REDIS_PASSWORD",
@@ -47,19 +47,19 @@ def examine_redis(config: SidecarConfig, dial: Callable[[], Client] | None) -> I
         yield from _prefix(prefix)
         examination = examine(client, keys, has_outbox=config.sidecar_outbox != "off")
         if examination.is_cluster:
-            mend = "set SIDECAR_REDIS_MODE=cluster, or point REDIS_HOST at another Redis"
-            yield fault("Redis", f"{address} cannot be used: {CLUSTER}", mend=mend)
+            fix = "set SIDECAR_REDIS_MODE=cluster, or point REDIS_HOST at another Redis"
+            yield fault("Redis", f"{address} cannot be used: {CLUSTER}", fix=fix)
             return
         yield from _rights(examination)
         yield from _durability(examination)
         yield _writes(client, keys)
         yield from _found(client, keys)
     except ResponseError as error:
-        told = f"{address} refuses commands ({refusal_of(error)})"
-        yield fault("Redis", told, mend="correct the rights of the user in REDIS_USERNAME")
+        message = f"{address} refuses commands ({refusal_of(error)})"
+        yield fault("Redis", message, fix="correct the rights of the user in REDIS_USERNAME")
     except (RedisError, RedisClusterException, OSError) as error:
         cause = cause_of(error)
-        yield fault("Redis", f"{address} does not answer: {cause.text}", mend=_MENDS[cause.trouble])
+        yield fault("Redis", f"{address} does not answer: {cause.text}", fix=_FIXES[cause.trouble])
 
 
 def _address(config: SidecarConfig) -> str:
@@ -73,14 +73,14 @@ def _address(config: SidecarConfig) -> str:
 
 def _tls(config: SidecarConfig) -> Iterator[Finding]:
     if config.redis_tls and not config.sidecar_redis_tls_verify:
-        told = "Redis' certificate is not verified (SIDECAR_REDIS_TLS_VERIFY=off)"
-        yield warning("Redis TLS", told, mend="set SIDECAR_REDIS_CA_FILE to its authority instead")
+        message = "Redis' certificate is not verified (SIDECAR_REDIS_TLS_VERIFY=off)"
+        yield warning("Redis TLS", message, fix="set SIDECAR_REDIS_CA_FILE to its authority instead")
 
 
 def _rights(examination: Examination) -> Iterator[Finding]:
-    mend = "give the user in REDIS_USERNAME the right to it (ACL SETUSER), or use a newer Redis"
+    fix = "give the user in REDIS_USERNAME the right to it (ACL SETUSER), or use a newer Redis"
     for command in examination.lacking:
-        yield fault("Redis rights", lack(command), mend=mend)
+        yield fault("Redis rights", lack(command), fix=fix)
 
 
 def _durability(examination: Examination) -> Iterator[Finding]:
@@ -89,9 +89,9 @@ def _durability(examination: Examination) -> Iterator[Finding]:
     if durability is None:
         return
     part = "Redis durability"
-    mend = "set appendonly yes, and maxmemory-policy noeviction or volatile-lru, as deploy/compose.yaml does"
+    fix = "set appendonly yes, and maxmemory-policy noeviction or volatile-lru, as deploy/compose.yaml does"
     for sentence in durability.sentences:
-        yield warning(part, sentence, mend=mend)
+        yield warning(part, sentence, fix=fix)
     if durability.appendonly is None or durability.maxmemory_policy is None:
         yield skipped(part, "it may not be asked (INFO) whether it keeps the outbox over a restart")
     elif not durability.sentences:
@@ -100,9 +100,9 @@ def _durability(examination: Examination) -> Iterator[Finding]:
 
 def _prefix(prefix: str) -> Iterator[Finding]:
     if _ODD & set(prefix) or prefix.endswith(":"):
-        told = f"REDIS_ENVIRONMENT_PREFIX is {prefix!r}; a colon follows it in any case"
+        message = f"REDIS_ENVIRONMENT_PREFIX is {prefix!r}; a colon follows it in any case"
         yield warning(
-            "Redis prefix", told, mend="use the plain name of the environment, as its other users do"
+            "Redis prefix", message, fix="use the plain name of the environment, as its other users do"
         )
 
 
@@ -113,8 +113,8 @@ def _writes(client: Client, keys: KeySpace) -> Finding:
         write_newest(client, [write], ttl_seconds=_PROBE_SECONDS, sent_at_redis_ms=now_ms)
     except ResponseError as error:
         code = refusal_of(error)
-        mend = "point REDIS_HOST at the primary, give the user the right to write, or Redis more memory"
-        return fault("Redis writes", f"Redis takes no writes ({code})", mend=mend)
+        fix = "point REDIS_HOST at the primary, give the user the right to write, or Redis more memory"
+        return fault("Redis writes", f"Redis takes no writes ({code})", fix=fix)
     return ok("Redis writes", "Redis takes writes")
 
 
@@ -126,21 +126,21 @@ def _found(client: Client, keys: KeySpace) -> Iterator[Finding]:
     names = cast("list[bytes]", list(islice(found, MAX_KEYS_EXAMINED)))
     kinds = [_kind_of(client, name, keys) for name in names]
     if _Kind.FOREIGN in kinds:
-        told = (
+        message = (
             f"{kinds.count(_Kind.FOREIGN)} of {len(names)} keys under {prefix!r} are not of the Stigg layout"
         )
         first = names[kinds.index(_Kind.FOREIGN)].decode(errors="replace")
-        mend = f"give Redis' other users another prefix; the first is {first!r}"
-        yield fault("Redis prefix", told, mend=mend)
+        fix = f"give Redis' other users another prefix; the first is {first!r}"
+        yield fault("Redis prefix", message, fix=fix)
     else:
         yield ok("Redis prefix", f"{len(names)} keys under {prefix!r}, none of them foreign")
     if _Kind.OLD_FORM in kinds:
-        told = (
+        message = (
             f"{kinds.count(_Kind.OLD_FORM)} of {len(names)} keys under {prefix!r} are in the older form: an "
             "official service that writes it misreads what we write"
         )
-        mend = "update it (sidecar 5.194.5, Node SDK 4.12.1), or give it another prefix: docs/migrating.md"
-        yield warning("Redis form", told, mend=mend)
+        fix = "update it (sidecar 5.194.5, Node SDK 4.12.1), or give it another prefix: docs/migrating.md"
+        yield warning("Redis form", message, fix=fix)
 
 
 class _Kind(enum.Enum):
@@ -150,10 +150,10 @@ class _Kind(enum.Enum):
 
 
 def _kind_of(client: Client, name: bytes, keys: KeySpace) -> _Kind:
-    told = name.decode(errors="replace")
-    if not keys.is_of_the_layout(told):
+    message = name.decode(errors="replace")
+    if not keys.is_of_the_layout(message):
         return _Kind.FOREIGN
-    if not keys.is_a_customers(told) or told.endswith("#timestamp"):
+    if not keys.is_a_customers(message) or message.endswith("#timestamp"):
         return _Kind.OURS
     try:
         text = cast("bytes | None", client.get(name))

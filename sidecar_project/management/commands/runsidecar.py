@@ -59,7 +59,7 @@ class Command(BaseCommand):
         parser.add_argument("--worker-restarted", action="store_true", help=SUPPRESS)
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        """Runs, or tells in one line each what keeps it from running, and exits with 1."""
+        """Runs, or prints in one line each what keeps it from running, and exits with 1."""
         if options["demo"]:
             sys.exit(_demo(options["customers"]))
         loaded: LoadedConfig = settings.SIDECAR
@@ -159,7 +159,7 @@ def _prepare_database(loaded: LoadedConfig) -> None:
 
             prepare_access(loaded.config)
     except (DatabaseError, ImproperlyConfigured) as error:
-        logger.error(  # noqa: TRY400 - the cause is told; a trace back may hold the address
+        logger.error(  # noqa: TRY400 - the cause is logged; a trace back may hold the address
             "the database cannot be used; fallback rules of the database are not in force",
             extra={"cause": type(error).__name__},
         )
