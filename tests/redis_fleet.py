@@ -1,5 +1,6 @@
 """Redis as more than one process: a primary with its replica under Sentinels, and a Cluster."""
 
+import re
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -205,6 +206,14 @@ def info(server: RedisServer) -> str:
     if isinstance(told, bytes):
         return told.decode()
     return "\n".join(f"{name}:{value}" for name, value in told.items())
+
+
+def replicated(primary: RedisServer) -> None:
+    """Returns once its replica has all that it has: what a primary took last may die with it."""
+    until(lambda: len({*_OFFSET.findall(info(primary))}) == 1)
+
+
+_OFFSET = re.compile(r"(?:[^_]offset=|master_repl_offset:|'offset': )(\d+)")
 
 
 def _holds(is_so: Callable[[], bool]) -> bool:

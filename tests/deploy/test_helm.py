@@ -97,6 +97,28 @@ def test_variables_are_known_and_secrets_are_references(values: str | None) -> N
         assert (variable["name"] in SECRETS) == ("secretKeyRef" in variable.get("valueFrom", {}))
 
 
+@pytest.mark.parametrize(
+    ("values", "ports", "named"),
+    [
+        (None, [6379], {"REDIS_HOST"}),
+        ("sentinel", [26379, 6379], {"SIDECAR_REDIS_SENTINELS", "SIDECAR_REDIS_SENTINEL_MASTER", "REDIS_DB"}),
+        ("cluster", [6379], {"SIDECAR_REDIS_NODES", "SIDECAR_REDIS_MODE", "SIDECAR_REDIS_CA_FILE"}),
+    ],
+)
+def test_each_topology_of_redis_may_be_reached(values: str | None, ports: list[int], named: set[str]) -> None:
+    documents = rendered(values)
+    (redis,) = (rule for rule in of_kind(documents, "NetworkPolicy")["spec"]["egress"] if "to" in rule)
+    pod = of_kind(documents, "Deployment")["spec"]["template"]["spec"]
+    variables = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
+
+    assert ports == [each["port"] for each in redis["ports"]]
+    assert named <= set(variables)
+    assert ("REDIS_HOST" in variables) == (values is None)
+    file = variables.get("SIDECAR_REDIS_CA_FILE") or ""
+    mounts = {each["mountPath"] for each in pod["containers"][0]["volumeMounts"]}
+    assert file == "" or file.rpartition("/")[0] in mounts
+
+
 def test_alerts_and_dashboard_are_those_of_deploy() -> None:
     """The chart carries the same files, not copies of them."""
     documents = rendered("everything")
@@ -111,6 +133,8 @@ def test_alerts_and_dashboard_are_those_of_deploy() -> None:
     ("value", "named"),
     [
         ("mode=both", "mode"),
+        ("redis.topology=cluster", "nodes"),
+        ("redis.topology=sentinel", "sentinels"),
         ("redis.prot=6379", "prot"),
         ("env.log_level=info", "log_level"),
         ("image.digest=latest", "digest"),

@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import redis
@@ -9,7 +10,8 @@ import redis
 from entitlements.config import load
 from entitlements.management.diagnosis.finding import Finding, Verdict
 from entitlements.management.diagnosis.redis import examine_redis
-from tests.redis_fleet import port_with_bus
+from entitlements.redis.connection import Client
+from tests.redis_fleet import ClusterFleet, port_with_bus
 from tests.redis_server import RedisServer
 
 
@@ -64,6 +66,48 @@ def test_a_node_of_a_cluster_is_one_fault(tmp_path: Path) -> None:
     (fault,) = told(found, Verdict.FAULT)
     assert "it is a node of a Redis Cluster" in fault
     assert "Redis takes writes" not in told(found, Verdict.OK)
+
+
+def test_a_cluster_is_examined_as_one(cluster: ClusterFleet) -> None:
+    """All primaries are asked; names with braces are of the layout there, and others are not."""
+    for name in ("p:{c_a}", "p:{sidecar:outbox}", "p:sidecar:feed-lease", "p:sessions"):
+        cluster.primary_of(name).command("SET", name, "{}")
+    nodes = ",".join(f"{host}:{port}" for host, port in cluster.addresses)
+    config = load(
+        {
+            "OFFLINE": "1",
+            "REDIS_ENVIRONMENT_PREFIX": "p",
+            "SIDECAR_REDIS_MODE": "cluster",
+            "SIDECAR_REDIS_NODES": nodes,
+            "SIDECAR_OUTBOX": "off",
+        }
+    ).config
+    with closing(cluster.client()) as client:
+        found = list(examine_redis(config, lambda: cast("Client", client)))
+
+    assert "Redis takes writes" in told(found, Verdict.OK)
+    assert f"the Cluster of {nodes.replace(',', ', ')} answers" in told(found, Verdict.OK)
+    (fault,) = told(found, Verdict.FAULT)
+    assert fault.startswith("1 of 6 keys under 'p'")  # two of them are the probe of the writes
+
+
+def test_what_is_no_cluster_is_one_fault(server: RedisServer) -> None:
+    with server:
+        node = f"127.0.0.1:{server.port}"
+        config = load(
+            {
+                "OFFLINE": "1",
+                "REDIS_ENVIRONMENT_PREFIX": "p",
+                "SIDECAR_REDIS_MODE": "cluster",
+                "SIDECAR_REDIS_NODES": node,
+            }
+        ).config
+        dial = lambda: redis.RedisCluster(host="127.0.0.1", port=server.port)  # noqa: E731
+        found = list(examine_redis(config, cast("Any", dial)))
+
+    (fault,) = found
+    assert Verdict.FAULT is fault.verdict
+    assert "SIDECAR_REDIS_MODE=plain" in fault.told
 
 
 @pytest.mark.parametrize(

@@ -16,15 +16,34 @@ app.kubernetes.io/name: {{ include "stigg-sidecar.name" . }}
 {{- with .Values.redis }}
 {{- if ne .topology "none" }}
 - {name: REDIS_ENVIRONMENT_PREFIX, value: {{ .environmentPrefix | quote }}}
+{{- if eq .topology "plain" }}
 - {name: REDIS_HOST, value: {{ .host | quote }}}
 {{- if ne (int .port) 6379 }}
 - {name: REDIS_PORT, value: {{ .port | quote }}}
 {{- end }}
-{{- if .db }}
+{{- else if eq .topology "sentinel" }}
+- {name: SIDECAR_REDIS_SENTINELS, value: {{ join "," .sentinels | quote }}}
+- {name: SIDECAR_REDIS_SENTINEL_MASTER, value: {{ .sentinelMaster | quote }}}
+{{- if .sentinelPasswordSecret.name }}
+- name: SIDECAR_REDIS_SENTINEL_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ .sentinelPasswordSecret.name }}, key: {{ .sentinelPasswordSecret.key }}}}
+{{- end }}
+{{- else }}
+- {name: SIDECAR_REDIS_MODE, value: cluster}
+- {name: SIDECAR_REDIS_NODES, value: {{ join "," .nodes | quote }}}
+{{- end }}
+{{- if and .db (ne .topology "cluster") }}
 - {name: REDIS_DB, value: {{ .db | quote }}}
 {{- end }}
 {{- if .tls }}
 - {name: REDIS_TLS, value: "1"}
+{{- if .tlsFiles.secret }}
+- {name: SIDECAR_REDIS_CA_FILE, value: /etc/redis-tls/{{ .tlsFiles.ca }}}
+{{- if .tlsFiles.cert }}
+- {name: SIDECAR_REDIS_CERT_FILE, value: /etc/redis-tls/{{ .tlsFiles.cert }}}
+- {name: SIDECAR_REDIS_KEY_FILE, value: /etc/redis-tls/{{ .tlsFiles.key }}}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- if .passwordSecret.name }}
 - name: REDIS_PASSWORD
@@ -81,6 +100,13 @@ securityContext:
 volumeMounts:
   - {name: stigg-sidecar-data, mountPath: /data}
   - {name: stigg-sidecar-tmp, mountPath: /tmp}
+  {{- if include "stigg-sidecar.has-tls-files" . }}
+  - {name: stigg-sidecar-redis-tls, mountPath: /etc/redis-tls, readOnly: true}
+  {{- end }}
+{{- end }}
+
+{{- define "stigg-sidecar.has-tls-files" -}}
+{{- with .Values.redis }}{{ if and (ne .topology "none") .tls .tlsFiles.secret }}yes{{ end }}{{ end }}
 {{- end }}
 
 {{- define "stigg-sidecar.volumes" -}}
@@ -88,4 +114,8 @@ volumeMounts:
   emptyDir: {sizeLimit: {{ .Values.dataVolume.sizeLimit }}}
 - name: stigg-sidecar-tmp
   emptyDir: {medium: Memory, sizeLimit: 64Mi}
+{{- if include "stigg-sidecar.has-tls-files" . }}
+- name: stigg-sidecar-redis-tls
+  secret: {secretName: {{ .Values.redis.tlsFiles.secret }}}
+{{- end }}
 {{- end }}
