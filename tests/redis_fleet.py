@@ -180,6 +180,7 @@ class ClusterFleet:
             server.command("CLUSTER", "ADDSLOTS", *slots)
         for number, server in enumerate(self.servers):
             server.command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        for server in self.servers:
             server.command("CLUSTER", "MEET", "127.0.0.1", self.servers[0].port)
         until(lambda: all(_known(each) == len(self.servers) for each in self.servers))
         for primary, replica in zip(primaries, replicas, strict=False):

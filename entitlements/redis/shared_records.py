@@ -22,6 +22,7 @@ class SharedRecords:
             ttl_seconds: the hash goes so long after its last change.
         """
         self._connection = connection
+        self._key = name
         self._name = cast("str", raw(name))  # bytes, which redis-py takes and its types do not know
         self._ttl_seconds = ttl_seconds
 
@@ -31,7 +32,7 @@ class SharedRecords:
         def read(client: Client) -> dict[bytes, bytes]:
             return cast("dict[bytes, bytes]", client.hgetall(self._name))
 
-        found = await self._connection.run(read)
+        found = await self._connection.run(read, key=self._key)
         if found is UNAVAILABLE:
             return None
         return {
@@ -55,4 +56,4 @@ class SharedRecords:
                 pipeline.expire(self._name, self._ttl_seconds)
                 pipeline.execute()
 
-        await self._connection.run(write)
+        await self._connection.run(write, key=self._key)

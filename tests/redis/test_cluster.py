@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,13 +13,16 @@ from entitlements.cache.redis import RedisTier
 from entitlements.cache.tiers import Miss
 from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.ports import FetchLockOutcome
+from entitlements.redis import any_node, patience
 from entitlements.redis.address import RedisAddress, channel_layer_settings
 from entitlements.redis.connection import UNAVAILABLE, RedisConnection
 from entitlements.redis.examination import examine
 from entitlements.redis.fetch_lock import FetchLock
 from entitlements.redis.lease import Lease, LeaseStatus
 from entitlements.redis.notifications import Notifications
+from entitlements.redis.shared_records import SharedRecords
 from tests.cache.samples import CUSTOMER, NOW_MS, RESOURCE, credit, entity, metered, usage_update
+from tests.chaos.proxy import TcpProxy
 from tests.fakes import FakeClock
 from tests.redis.parts import CLUSTER_KEYS, a_tier, cluster_address, connection_to, put, stopping, taken
 from tests.redis_fleet import ClusterFleet
@@ -138,6 +143,14 @@ async def test_one_leads(connection: RedisConnection) -> None:
     assert await second.try_hold() is LeaseStatus.OURS
 
 
+async def test_records_are_shared(connection: RedisConnection) -> None:
+    records = SharedRecords(connection, name=CLUSTER_KEYS.overrides, ttl_seconds=60)
+    await records.write({"a": b"1", "b": b"2"})
+    await records.write({"a": b"3"}, removed=["b"])
+
+    assert {"a": b"3"} == await records.read()
+
+
 async def test_a_cluster_that_allows_all_is_told_as_well(connection: RedisConnection) -> None:
     found = await connection.run(lambda client: examine(client, CLUSTER_KEYS, has_outbox=True))
 
@@ -145,8 +158,11 @@ async def test_a_cluster_that_allows_all_is_told_as_well(connection: RedisConnec
     assert ((), False) == (found.refused, found.is_cluster)
 
 
-async def test_the_channel_layer_outlives_the_node_that_it_spoke_to(tmp_path: Path) -> None:
-    """Any node passes on what is told to any other."""
+async def test_the_channel_layer_outlives_the_node_that_it_spoke_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any node passes on what is told to any other; the first that is named is asked first here."""
+    monkeypatch.setattr(any_node, "random", SimpleNamespace(sample=lambda nodes, _: list(nodes)))
     with ClusterFleet(tmp_path, replicas=False) as fleet:
         await _speak_and_hear(fleet)
 
@@ -198,9 +214,11 @@ async def test_a_user_without_the_right_to_ask_for_slots_is_told_so(cluster: Clu
 
 
 async def test_slots_that_move_under_load_are_followed(
-    tier: RedisTier, connection: RedisConnection, cluster: ClusterFleet
+    tier: RedisTier, connection: RedisConnection, cluster: ClusterFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No read fails, none misses what is there, and no write is dropped."""
+    for name in ("LEAST_SECONDS", "MOST_SECONDS"):  # a busy machine is no failure of the Cluster
+        monkeypatch.setattr(patience, name, 10.0)
     keys = KEYS[:20]
     for key in keys:
         await put(tier, key, entity(metered()))
@@ -217,8 +235,26 @@ async def test_slots_that_move_under_load_are_followed(
 
     assert theirs
     assert load.asked > len(keys)
-    assert ([], 0) == (load.missed, tier.dropped_writes)
+    assert ([], 0) == (load.missed, tier.dropped_writes), (connection.last_refusal, connection.cause)
     assert connection.silent_nodes == []
+
+
+async def test_a_cluster_whose_nodes_all_moved_is_found_by_the_name_that_was_given(
+    cluster: ClusterFleet, tmp_path: Path
+) -> None:
+    """As pods do that all start anew: the addresses that the nodes had are nobody's by then."""
+    async with AsyncExitStack() as stack:
+        old = stack.enter_context(ClusterFleet(tmp_path, replicas=False))
+        name = await stack.enter_async_context(TcpProxy(old.servers[0].port))
+        address = RedisAddress(host="h", nodes=(("127.0.0.1", name.port),))
+        connection = stack.enter_context(stopping(connection_to(address)))
+        await answering(connection)
+
+        name.switch(cluster.servers[0].port)
+        for server in old.servers:
+            server.stop()
+
+        await answering(connection)
 
 
 async def test_a_primary_that_dies_is_followed_by_its_replica(own_cluster: ClusterFleet) -> None:
