@@ -86,6 +86,13 @@ class FallbackRule(models.Model):
     enum_values = JsonOfAnybody(
         null=True, blank=True, validators=[validate_texts], help_text='A JSON list, such as ["basic", "pro"].'
     )
+    max_stale_seconds = models.FloatField(
+        null=True,
+        blank=True,
+        validators=[validate_finite, MinValueValidator(0.001)],
+        help_text="Confirmed by the cloud longer ago, and not confirmed again: this rule answers. Empty: "
+        "SIDECAR_MAX_STALE_SECONDS.",
+    )
     updated_at = models.DateTimeField("changed", auto_now=True)
 
     class Meta:
@@ -114,6 +121,7 @@ class FallbackRule(models.Model):
             "enum_values": None if value.enum_values is None else list(value.enum_values),
             "current_usage": value.current_usage,
             "has_soft_limit": value.has_soft_limit,
+            "max_stale_seconds": value.max_stale_seconds,
         }
 
     def as_value(self) -> FallbackValue:
@@ -131,6 +139,7 @@ class FallbackRule(models.Model):
             enum_values=None if self.enum_values is None else tuple(self.enum_values),
             current_usage=self.current_usage,
             has_soft_limit=self.has_soft_limit,
+            max_stale_seconds=self.max_stale_seconds,
         )
 
     def usable_value(self) -> FallbackValue | None:

@@ -12,8 +12,9 @@ from entitlements.domain.decision import Decision, Query
 from entitlements.domain.evaluation import EntitlementList
 from entitlements.domain.freshness import EntityState
 from entitlements.domain.ports import Source
+from entitlements.service.answers import Answer, ListAnswer, Provenance
 from entitlements.service.cache_maintenance import CacheMaintenance
-from entitlements.service.reader import Answer, EntitlementReader, ListAnswer, Provenance
+from entitlements.service.reader import EntitlementReader
 from entitlements.service.response_cache import ResponseCache
 from entitlements.service.usage_reporter import UsageReporter
 from grpc_service.errors import DEADLINE_SPENT, PublicStatus

@@ -129,7 +129,13 @@ class CachedCustomerAdmin(ModelAdmin):
             context |= {
                 "state_reason": entity.denied_reason and entity.denied_reason.value,
                 "entitlements": [
-                    (row, _why_url(key, row.id, is_credit=row.kind == "credit"))
+                    (
+                        row,
+                        _why_url(key, row.id, is_credit=row.kind == "credit"),
+                        built.stale_bounds.is_too_stale(
+                            "" if row.kind == "credit" else row.id, found.cached, now=built.clock.monotonic()
+                        ),
+                    )
                     for row in entitlement_rows(
                         entity, now_ms=now_ms, overrides=built.overrides.of(key) if built.overrides else ()
                     )
@@ -237,7 +243,9 @@ def _row(built: Sidecar, held: Held) -> dict[str, Any]:
         "url": customer_url(held.key, held.tier),
         "value": key_text(held.key),
         "tier": held.tier.value,
-        "state": state_of(held.cached, trust=built.feed_applier.trust, now=now).value,
+        "state": "too stale"
+        if built.stale_bounds.is_too_stale("", held.cached, now=now)
+        else state_of(held.cached, trust=built.feed_applier.trust, now=now).value,
         "age": _age(confirmed_at, now),
         "size": "-" if held.size_bytes is None else size_from_bytes(held.size_bytes),
         "entitlements": len(entity.features) + len(entity.credits),

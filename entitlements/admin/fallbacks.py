@@ -60,6 +60,7 @@ def terms_of(value: FallbackValue) -> str:
         "limit": value.usage_limit,
         "used": value.current_usage,
         "value": value.value,
+        "stale for at most seconds": value.max_stale_seconds,
         "values": value.enum_values and ", ".join(value.enum_values),
     }
     parts = [f"{name} {field:g}" for name, field in given.items() if isinstance(field, int | float)]
@@ -97,6 +98,7 @@ class FallbackRuleAdmin(ModelAdmin):
         ),
         ("Metered", {"fields": ["usage_limit", "current_usage", "is_unlimited", "has_soft_limit"]}),
         ("Numeric or enum", {"fields": ["value", "enum_values"]}),
+        ("How stale is too stale", {"fields": ["max_stale_seconds"]}),
     ]
 
     @admin.display(description="answers", ordering="has_access")

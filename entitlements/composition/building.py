@@ -42,6 +42,7 @@ from entitlements.service.secret_rotation import SecretRotation
 from entitlements.service.shadow_ledger import ShadowLedger
 from entitlements.service.sharing import Sharing
 from entitlements.service.source_chain import FetchLimits
+from entitlements.service.stale_bounds import StaleBounds
 from entitlements.service.store_and_forward import StoreAndForwardSink
 from entitlements.service.usage_reporter import Receipts, UsageReporter
 from entitlements.upstream.offline import OfflineCloud
@@ -108,6 +109,7 @@ def build(  # noqa: PLR0915 - one line for each part
     )
     sharing = Sharing(feed_applier=feed_applier, completeness=completeness, clock=clock)
     rules = StoredRules(config.entitlements_fallback, clock=clock)
+    stale_bounds = StaleBounds(rules=rules, max_stale_seconds=config.sidecar_max_stale_seconds)
     overrides = _stored_overrides(config, clock, redis, feed_trust)
     reader = EntitlementReader(
         store=store,
@@ -116,6 +118,7 @@ def build(  # noqa: PLR0915 - one line for each part
         feed=feed_trust,
         rules=rules,
         overrides=overrides or NO_OVERRIDES,
+        stale_bounds=stale_bounds,
         clock=clock,
     )
     reports = offline if config.offline else cloud.api
@@ -150,6 +153,7 @@ def build(  # noqa: PLR0915 - one line for each part
         sharing=sharing,
         rules=rules,
         overrides=overrides,
+        stale_bounds=stale_bounds,
         reader=reader,
         response_cache=ResponseCache(
             replies=memory,

@@ -36,6 +36,7 @@ from entitlements.service.revalidator import Revalidator
 from entitlements.service.secret_rotation import SecretRotation
 from entitlements.service.shadow_ledger import ShadowLedger
 from entitlements.service.sharing import Sharing
+from entitlements.service.stale_bounds import StaleBounds
 from entitlements.service.usage_reporter import UsageReporter
 from entitlements.upstream.feed import Feed
 from entitlements.upstream.feed_connection import FeedTimings
@@ -64,6 +65,7 @@ class Sidecar:
     completeness: SharedCompleteness
     sharing: Sharing
     rules: StoredRules
+    stale_bounds: StaleBounds
     reader: EntitlementReader
     response_cache: ResponseCache
     recorder: Recorder

@@ -23,6 +23,7 @@ class _Rule(BaseModel):
     enum_values: list[str] | None = Field(None, alias="enumValues")
     current_usage: float | None = Field(None, alias="currentUsage", allow_inf_nan=False)
     has_soft_limit: bool | None = Field(None, alias="hasSoftLimit")
+    max_stale_seconds: float | None = Field(None, alias="maxStaleSeconds", gt=0, allow_inf_nan=False)
 
 
 def parse_fallback_rules(text: str) -> Mapping[str, FallbackValue]:

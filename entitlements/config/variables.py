@@ -190,6 +190,13 @@ class SidecarConfig(BaseModel):
     sidecar_max_unverified_seconds: Seconds = Field(
         60, description="unfollowed, an older answer is checked again on use"
     )
+    sidecar_max_stale_seconds: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="set: what the cloud confirmed longer ago and does not confirm again is answered by its "
+        "fallback; a fallback rule may have a bound of its own",
+    )
     sidecar_refreshes_per_second: float = Field(
         20, gt=0, le=1000, allow_inf_nan=False, description="number of background re-checks a second"
     )

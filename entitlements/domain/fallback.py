@@ -18,6 +18,8 @@ class FallbackValue:
     enum_values: tuple[str, ...] | None = None
     current_usage: float | None = None
     has_soft_limit: bool | None = None
+    max_stale_seconds: float | None = None
+    """Of a rule: past this, it answers for what could not be confirmed; None: the general bound."""
 
 
 DEFAULT_FALLBACK = FallbackValue()

@@ -10,7 +10,8 @@ from entitlements.domain.fallback import FallbackOrigin, FallbackValue, choose_f
 from entitlements.domain.overriding import is_needless
 from entitlements.domain.ports import Clock, EntitySource, FallbackRules
 from entitlements.domain.steps import KeptTrail, Step
-from entitlements.service.reader import Answer, EntitlementReader, Provenance
+from entitlements.service.answers import Answer, Provenance
+from entitlements.service.reader import EntitlementReader
 
 COMPARE_SECONDS = 5.0
 """The cloud must give its current state within this; waiting for a turn is included."""

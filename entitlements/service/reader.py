@@ -2,17 +2,16 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import isfinite
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from entitlements import metrics
 from entitlements.domain.decision import Decision, Query, invalid_field
 from entitlements.domain.entitlement import MeteredEntitlement
-from entitlements.domain.entity import Entity, EntityKey
+from entitlements.domain.entity import EntityKey
 from entitlements.domain.errors import Offline
 from entitlements.domain.evaluation import (
-    EntitlementList,
     decide_by_fallback,
     evaluate,
     evaluate_list,
@@ -20,15 +19,17 @@ from entitlements.domain.evaluation import (
     list_needs_recalculation,
     needs_recalculation,
 )
-from entitlements.domain.freshness import EntityState, Trust, state_of
+from entitlements.domain.freshness import EntityState, state_of
 from entitlements.domain.override import Override, Overrides
 from entitlements.domain.overriding import NOTHING_KNOWN, decide_by_override, overridden_list
 from entitlements.domain.ports import Clock, EntityStore, FallbackRules, Lookup, Source, Trusted
 from entitlements.domain.reason import AccessDeniedReason
 from entitlements.domain.steps import NO_TRAIL, Rule, Trail
 from entitlements.rate_limited_log import RateLimitedLog
+from entitlements.service.answers import Answer, ListAnswer, Provenance, Seen
 from entitlements.service.fetcher import EntityFetcher, NotFetched
 from entitlements.service.revalidator import Revalidator
+from entitlements.service.stale_bounds import TOO_STALE, StaleBounds
 
 logger = logging.getLogger(__name__)
 
@@ -38,61 +39,6 @@ TOO_MANY_READS = "too_many_reads"
 """The cause of a fallback: as many reads wait for the cloud as may."""
 OTHER_FEATURE = "other"
 """The metric's label for a feature that no fallback is configured for: what callers send is unbounded."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provenance:
-    """Where an answer came from."""
-
-    source: Source
-    state: EntityState | None = None
-    """None when nothing is held, so that nothing can be fresh."""
-    age_ms: int | None = None
-    """Since the entity was last confirmed by the cloud."""
-
-
-class Seen(NamedTuple):
-    """What is known of an entity at the moment of a read."""
-
-    known: Lookup
-    state: EntityState
-    """How far it can be relied on."""
-    trust: Trust
-    """By what the feed was at that moment."""
-    now: float
-    """Monotonic seconds."""
-    now_ms: int
-    """The same moment by the wall clock."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """The answer to a check."""
-
-    decision: Decision
-    provenance: Provenance
-    seen: Seen | None = None
-    """What it was decided from; None when nothing was known."""
-
-    @property
-    def decisions(self) -> tuple[Decision, ...]:
-        """All that was decided."""
-        return (self.decision,)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListAnswer:
-    """The answer to a list."""
-
-    entitlements: EntitlementList
-    provenance: Provenance
-    seen: Seen | None = None
-    """What it was decided from; None when nothing was known."""
-
-    @property
-    def decisions(self) -> tuple[Decision, ...]:
-        """All that was decided."""
-        return self.entitlements.decisions
 
 
 class EntitlementReader:
@@ -107,6 +53,7 @@ class EntitlementReader:
         feed: Trusted,
         rules: FallbackRules,
         overrides: Overrides,
+        stale_bounds: StaleBounds,
         clock: Clock,
     ) -> None:
         self._store = store
@@ -115,6 +62,7 @@ class EntitlementReader:
         self._feed = feed
         self._rules = rules
         self._overrides = overrides
+        self._stale_bounds = stale_bounds
         self._clock = clock
         self._invalid_log = RateLimitedLog(logger, clock.monotonic)
 
@@ -123,9 +71,7 @@ class EntitlementReader:
         held = self.check_held(query, trail=trail)
         if held is not None:
             return held
-        known = await self._know(
-            query.key, lambda entity, now_ms: needs_recalculation(entity, query, now_ms=now_ms)
-        )
+        known = await self._know(query.key, lambda seen: self._is_over(seen, query))
         if isinstance(known, NotFetched):
             trail.note(Rule.DATA, AccessDeniedReason.UNKNOWN, known.error.outcome)
             return self._check_by_fallback(query, cause=known.error.outcome, trail=trail)
@@ -141,7 +87,7 @@ class EntitlementReader:
         if cached is None:
             return None
         seen = self._seen(Lookup(key=query.key, cached=cached, source=Source.MEMORY))
-        if self._must_be_recalculated(seen, needs_recalculation(cached.entity, query, now_ms=seen.now_ms)):
+        if self._must_be_recalculated(seen, self._is_over(seen, query)):
             return None
         metrics.CACHE_HITS.inc()
         return self._decided(query, seen, trail=trail)
@@ -159,7 +105,7 @@ class EntitlementReader:
         held = self.list_held(key)
         if held is not None:
             return held
-        known = await self._know(key, lambda entity, now_ms: list_needs_recalculation(entity, now_ms=now_ms))
+        known = await self._know(key, self._is_any_over)
         if isinstance(known, NotFetched):
             return self._list_by_fallback(key, cause=known.error.outcome)
         return self._listed(self._seen(known))
@@ -172,7 +118,7 @@ class EntitlementReader:
         if cached is None:
             return None
         seen = self._seen(Lookup(key=key, cached=cached, source=Source.MEMORY))
-        if self._must_be_recalculated(seen, list_needs_recalculation(cached.entity, now_ms=seen.now_ms)):
+        if self._must_be_recalculated(seen, self._is_any_over(seen)):
             return None
         metrics.CACHE_HITS.inc()
         return self._listed(seen)
@@ -187,6 +133,11 @@ class EntitlementReader:
         override = self._overrides.find(query)
         if override is not None:
             return self._overridden(query, override, seen, trail=trail)
+        if self._stale_bounds.is_too_stale(query.feature_id, seen.known.cached, now=seen.now):
+            trail.note(Rule.DATA, AccessDeniedReason.UNKNOWN, TOO_STALE)
+            answer = self._check_by_fallback(query, cause=TOO_STALE, trail=trail)
+            told = _provenance(seen, is_estimate=False, source=Source.FALLBACK)
+            return replace(answer, provenance=told)
         trail.note(Rule.DATA)
         decision = evaluate(
             seen.known.cached.entity, query, rules=self._rules.current(), now_ms=seen.now_ms, trail=trail
@@ -208,7 +159,8 @@ class EntitlementReader:
 
     def _listed(self, seen: Seen) -> ListAnswer:
         entity = seen.known.cached.entity
-        entitlements = evaluate_list(entity, now_ms=seen.now_ms)
+        listed = evaluate_list(entity, now_ms=seen.now_ms)
+        entitlements = self._stale_bounds.within(listed, seen.known, now=seen.now)
         is_estimate = any(map(_rests_on_estimate, entitlements.decisions))
         overrides = self._overrides.of(seen.known.key)
         if overrides:
@@ -217,29 +169,43 @@ class EntitlementReader:
         provenance = _provenance(seen, is_estimate=is_estimate, source=source)
         return ListAnswer(entitlements=entitlements, provenance=provenance, seen=seen)
 
-    async def _know(self, key: EntityKey, is_expired: "IsExpired") -> Lookup | NotFetched:
+    async def _know(self, key: EntityKey, is_over: "IsOver") -> Lookup | NotFetched:
         found = await self._store.find(key)
         if found is None:
             metrics.CACHE_MISSES.inc()
             return await self._fetcher.fetch(key)
         metrics.CACHE_HITS.inc()
         seen = self._seen(found)
-        if self._must_be_recalculated(seen, is_expired(found.cached.entity, seen.now_ms)):
+        if self._must_be_recalculated(seen, is_over(seen)):
             return await self._recalculated(key, found)
         return found
 
-    def _must_be_recalculated(self, seen: Seen, is_expired: bool) -> bool:
+    def _is_over(self, seen: Seen, query: Query) -> bool:
+        """True when the cloud must be asked first: after a valid-until, or past a bound of staleness."""
+        cached = seen.known.cached
+        if needs_recalculation(cached.entity, query, now_ms=seen.now_ms):
+            return True
+        is_fresh = seen.state is EntityState.FRESH
+        return not is_fresh and self._stale_bounds.are_passed(query.feature_id, cached, now=seen.now)
+
+    def _is_any_over(self, seen: Seen) -> bool:
+        cached = seen.known.cached
+        if list_needs_recalculation(cached.entity, now_ms=seen.now_ms):
+            return True
+        return seen.state is not EntityState.FRESH and self._stale_bounds.are_any_passed(cached, now=seen.now)
+
+    def _must_be_recalculated(self, seen: Seen, is_over: bool) -> bool:
         """True when the cloud must be asked before this can answer; what is in doubt is re-checked.
 
-        After a valid-until the cloud is waited for once; where that failed, the last known answers.
+        What is over waits for the cloud once; where that failed, the last known answers, or the fallback.
         """
-        if not is_expired and seen.state is EntityState.FRESH:
+        if not is_over and seen.state is EntityState.FRESH:
             return False
         cached = seen.known.cached
         asked_at = cached.confirmed_at if cached.failed_at is None else cached.failed_at
         if seen.now - asked_at < RECHECK_INTERVAL_SECONDS:
             return False
-        if is_expired and cached.failed_at is None:
+        if is_over and cached.failed_at is None:
             return True
         self._revalidator.recheck(seen.known.key)
         return False
@@ -283,7 +249,7 @@ class EntitlementReader:
         return "invalid"
 
 
-IsExpired: TypeAlias = Callable[[Entity, int], bool]
+IsOver: TypeAlias = Callable[[Seen], bool]
 
 
 def _provenance(seen: Seen, *, is_estimate: bool, source: Source | None = None) -> Provenance:

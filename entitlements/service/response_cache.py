@@ -6,7 +6,7 @@ from entitlements.domain.evaluation import next_boundary_ms
 from entitlements.domain.freshness import EntityState, fresh_until
 from entitlements.domain.override import Overrides
 from entitlements.domain.ports import Clock, ResponseStore, Trusted
-from entitlements.service.reader import Answer, ListAnswer
+from entitlements.service.answers import Answer, ListAnswer
 
 
 class ResponseCache:
@@ -47,7 +47,9 @@ class ResponseCache:
         if seen is None or answer.provenance.state is not EntityState.FRESH:
             return
         known = seen.known
-        if any(decision.is_fallback for decision in answer.decisions) or self._overrides.of(known.key):
+        if any(each.is_fallback or each.override is not None for each in answer.decisions):
+            return
+        if self._overrides.of(known.key):
             return
         reply = CachedResponse(
             message=message,

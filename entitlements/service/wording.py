@@ -16,9 +16,10 @@ from entitlements.domain.override import Override
 from entitlements.domain.ports import Source
 from entitlements.domain.reason import AccessDeniedReason
 from entitlements.domain.steps import Rule, Step
+from entitlements.service.answers import Provenance
 from entitlements.service.explaining import Explanation
 from entitlements.service.figures import amount, duration_from_ms, listed, quoted
-from entitlements.service.reader import Provenance
+from entitlements.service.stale_bounds import TOO_STALE
 
 REASONS: Mapping[AccessDeniedReason, str] = {
     AccessDeniedReason.UNKNOWN: "no reason was given",
@@ -121,7 +122,8 @@ def step_text(step: Step, explanation: Explanation) -> str:
 
 def provenance_text(provenance: Provenance) -> str:
     """Where it came from, how old it is and how far it can be relied on."""
-    parts = [_SOURCES[provenance.source]]
+    is_too_stale = provenance.source is Source.FALLBACK and provenance.state is not None
+    parts = ["too stale to be answered" if is_too_stale else _SOURCES[provenance.source]]
     if provenance.age_ms is not None:
         parts.append(f"confirmed by the cloud {duration_from_ms(provenance.age_ms)} ago")
     if provenance.state is not None:
@@ -149,6 +151,10 @@ def override_text(override: Override, *, now_ms: int) -> str:
 def _data(step: Step, explanation: Explanation) -> str:
     if step.reason is None:
         return provenance_text(explanation.provenance)
+    if step.subject == TOO_STALE:
+        age_ms = explanation.provenance.age_ms
+        ago = "" if age_ms is None else f" {duration_from_ms(age_ms)} ago, and"
+        return f"what is known is too stale: it was confirmed{ago or ' never, and'} cannot be confirmed now"
     return f"nothing is known, and the cloud could not answer: {CAUSES[str(step.subject)]}"
 
 

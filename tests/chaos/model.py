@@ -31,6 +31,7 @@ from entitlements.service.fetcher import EntityFetcher
 from entitlements.service.reader import EntitlementReader
 from entitlements.service.revalidator import Revalidator
 from entitlements.service.source_chain import FetchLimits
+from entitlements.service.stale_bounds import StaleBounds
 from tests.builders import a_metered_feature, a_usage, an_entity, an_enum_feature
 from tests.fakes import FakeClock
 
@@ -165,6 +166,7 @@ class Process:
             feed=feed_trust,
             rules=ConfiguredRules({}),
             overrides=NO_OVERRIDES,
+            stale_bounds=StaleBounds(rules=ConfiguredRules({}), max_stale_seconds=None),
             clock=clock,
         )
         self.pending.clear()

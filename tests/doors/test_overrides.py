@@ -21,7 +21,7 @@ from entitlements.overrides.codec import merged, override_from, record_of
 from entitlements.overrides.duration import duration_ms
 from entitlements.overrides.following import StoredOverrides
 from entitlements.redis.shared_records import SharedRecords
-from entitlements.service.reader import Answer
+from entitlements.service.answers import Answer
 from tests.builders import A_KEY, a_boolean_feature, a_cached_entity, a_query, an_entity, an_override
 from tests.fakes import FakeClock
 from tests.redis.parts import KEYS, a_connection
@@ -302,6 +302,22 @@ async def test_a_reply_decided_before_an_override_and_remembered_after_it_does_n
     await begun(overrides, an_hour_s(clock, has_access=False))
     house.response_cache.remember(QUESTION, b"reply", answer)
 
+    assert house.response_cache.recall(QUESTION) is None
+
+
+async def test_a_reply_decided_before_its_end_and_remembered_after_it_does_not_stand(
+    overrides: StoredOverrides, clock: FakeClock
+) -> None:
+    """Nothing tells of an end that comes by itself: what it decided is not kept, whenever that is."""
+    house = furnished(overrides, clock)
+    await begun(overrides, an_hour_s(clock, has_access=False))
+    clock.advance(HOUR_MS / 1000 - 0.001)
+    answer = house.reader.check_held(a_query())
+    assert answer is not None
+    clock.advance(0.001)
+    house.response_cache.remember(QUESTION, b"reply", answer)
+
+    assert not answer.decision.has_access
     assert house.response_cache.recall(QUESTION) is None
 
 

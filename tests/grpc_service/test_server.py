@@ -22,8 +22,9 @@ from entitlements.domain.entity import EntityKey
 from entitlements.domain.errors import KeyRefused, SidecarError
 from entitlements.domain.fallback import FallbackValue
 from entitlements.domain.ports import Source
+from entitlements.service.answers import Answer, Provenance
 from entitlements.service.cache_maintenance import CacheMaintenance
-from entitlements.service.reader import Answer, EntitlementReader, Provenance
+from entitlements.service.reader import EntitlementReader
 from entitlements.service.response_cache import ResponseCache
 from entitlements.service.usage_reporter import UsageReporter
 from grpc_service.engines.aio import AioEngine

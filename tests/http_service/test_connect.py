@@ -16,8 +16,9 @@ from entitlements.domain.entity import EntityKey
 from entitlements.domain.evaluation import evaluate_list, list_by_fallback, list_needs_recalculation
 from entitlements.domain.freshness import EntityState
 from entitlements.domain.ports import Source
+from entitlements.service.answers import Answer, ListAnswer, Provenance
 from entitlements.service.cache_maintenance import CacheMaintenance
-from entitlements.service.reader import Answer, EntitlementReader, ListAnswer, Provenance
+from entitlements.service.reader import EntitlementReader
 from entitlements.service.response_cache import ResponseCache
 from entitlements.service.usage_reporter import UsageReporter
 from grpc_service.errors import PublicStatus

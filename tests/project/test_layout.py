@@ -38,6 +38,7 @@ ELSEWHERE = {
     "entitlements/metrics.py": "tests/doors/test_leaves.py",
     "entitlements/rate_limited_log.py": "tests/doors/test_leaves.py",
     "entitlements/service/completeness.py": "tests/service/test_sharing.py",
+    "entitlements/service/answers.py": "tests/service/test_reader.py",
     "entitlements/service/resting.py": "tests/service/test_circuits.py",
     "entitlements/service/resting_writes.py": "tests/service/test_refusals.py",
     "entitlements/redis/any_node.py": "tests/redis/test_cluster.py",

@@ -24,6 +24,7 @@ from entitlements.service.reader import EntitlementReader
 from entitlements.service.response_cache import ResponseCache
 from entitlements.service.revalidator import Revalidator
 from entitlements.service.source_chain import FetchLimits
+from entitlements.service.stale_bounds import StaleBounds
 from entitlements.service.usage_reporter import Receipts, UsageReporter
 from tests.fakes import FakeClock, ScriptedSink, ScriptedSource
 
@@ -56,6 +57,7 @@ def build_house(
     limits: FetchLimits = LIMITS,
     rules: ConfiguredRules | None = None,
     overrides: Overrides = NO_OVERRIDES,
+    max_stale_seconds: float | None = None,
 ) -> House:
     clock = FakeClock()
     memory = MemoryTier(max_size_bytes=10_000_000)
@@ -91,6 +93,7 @@ def build_house(
         feed=feed_trust,
         rules=rules,
         overrides=overrides,
+        stale_bounds=StaleBounds(rules=rules, max_stale_seconds=max_stale_seconds),
         clock=clock,
     )
     receipts = Receipts(store=store, fetcher=fetcher)

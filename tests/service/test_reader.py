@@ -16,7 +16,8 @@ from entitlements.domain.ports import Source
 from entitlements.domain.reason import AccessDeniedReason
 from entitlements.fallbacks import ConfiguredRules
 from entitlements.service import fetcher as fetching_module
-from entitlements.service.reader import RECHECK_INTERVAL_SECONDS, Provenance
+from entitlements.service.answers import Provenance
+from entitlements.service.reader import RECHECK_INTERVAL_SECONDS
 from entitlements.service.source_chain import FetchLimits
 from tests.builders import a_boolean_feature, an_entity
 from tests.service.conftest import House, build_house

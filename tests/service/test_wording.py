@@ -13,9 +13,9 @@ from entitlements.domain.freshness import EntityState
 from entitlements.domain.ports import Source
 from entitlements.domain.reason import AccessDeniedReason
 from entitlements.fallbacks import ConfiguredRules
+from entitlements.service.answers import Provenance
 from entitlements.service.explaining import Explaining
 from entitlements.service.explanation_document import explanation_document
-from entitlements.service.reader import Provenance
 from entitlements.service.wording import (
     REASONS,
     headline,

@@ -82,5 +82,6 @@ def _to_json(value: FallbackValue) -> dict[str, object]:
         "enumValues": value.enum_values,
         "currentUsage": value.current_usage,
         "hasSoftLimit": value.has_soft_limit,
+        "maxStaleSeconds": value.max_stale_seconds,
     }
     return {name: field for name, field in fields.items() if field is not None}
