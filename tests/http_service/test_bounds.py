@@ -14,6 +14,7 @@ from http_service.messages import Request
 from http_service.server import HttpApiServer
 from sidecar_project.ports import listen
 from tests.http_service.test_connect import CHECK, Scripted
+from tests.project.turns import until
 
 TOKEN = "a-token-of-the-test"
 ORIGIN = "https://app.example.com"
@@ -207,3 +208,26 @@ async def test_the_query_has_a_bound(scripted: Scripted) -> None:
     request = Request("GET", CHECK, b"&".join(b"a=1" for _ in range(200)), {})
 
     assert 400 == (await scripted.door.answer(request)).status
+
+
+async def test_who_does_not_read_the_answer_is_cut_off(
+    server: HttpApiServer, scripted: Scripted, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer would lie here for ever; others are answered beside it."""
+    monkeypatch.setattr(bounds, "UNREAD_SECONDS", 0.2)
+    scripted.reply = (b"x" * 20_000_000, ())
+    before = refusals("unread_answer")
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
+    writer.write(
+        f"POST {CHECK} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
+        "Content-Type: application/proto\r\nContent-Length: 0\r\n\r\n".encode()
+    )
+    async with asyncio.timeout(20):
+        await until(lambda: refusals("unread_answer") > before, seconds=20)
+        scripted.reply = (b"", ())
+        other = await client.post(CHECK, json={"customerId": "c", "featureId": "f"})
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await reader.readexactly(20_000_000)
+    writer.close()
+
+    assert 200 == other.status_code
