@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from entitlements.config import InvalidConfig, LoadedConfig, SidecarConfig, load
 from entitlements.redis.address import RedisAddress, cache_settings, channel_layer_settings
+from entitlements.redis.credentials import Credentials
 from entitlements.upstream.library_variables import examine
 from sidecar_project import admin_settings
 from sidecar_project.log_format import logging_config
@@ -120,8 +121,7 @@ def _redis_address(config: SidecarConfig) -> RedisAddress:
         host=config.redis_host,
         port=config.redis_port,
         db=config.redis_db,
-        username=_shown(config.redis_username),
-        password=_shown(config.redis_password),
+        credentials=Credentials(_shown(config.redis_username), _shown(config.redis_password)),
         tls=config.redis_tls,
         tls_verify=config.sidecar_redis_tls_verify,
         tls_ca_file=_path(config.sidecar_redis_ca_file),
@@ -190,7 +190,7 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
 }
 CACHES: dict[str, dict[str, Any]] = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 if _config.redis_environment_prefix is not None:
-    _address = _redis_address(_config)
+    REDIS_ADDRESS = _address = _redis_address(_config)
     CACHES["redis"] = cache_settings(_address)
     CHANNEL_LAYERS["shared"] = channel_layer_settings(
         _address, prefix=f"{_config.redis_environment_prefix}:sidecar:"

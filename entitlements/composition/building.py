@@ -17,7 +17,7 @@ from entitlements.clock import SystemClock
 from entitlements.composition.cloud import ways_to_the_cloud
 from entitlements.composition.outbox import outbox_parts
 from entitlements.composition.process import Sidecar
-from entitlements.composition.rotation import follow_api_key
+from entitlements.composition.rotation import follow_api_key, follow_redis_credentials
 from entitlements.composition.shared_redis import SharedRedis, shared_redis
 from entitlements.composition.states import add_parts
 from entitlements.config import SidecarConfig
@@ -52,7 +52,10 @@ from entitlements.upstream.offline_file import OfflineFile
 @cache
 def sidecar() -> Sidecar:
     """The object graph of this process, made on first use from Django's settings."""
-    return build(settings.SIDECAR.config, secret_files=settings.SIDECAR.secret_files)
+    built = build(settings.SIDECAR.config, secret_files=settings.SIDECAR.secret_files)
+    if built.redis is not None:
+        follow_redis_credentials(built, settings.REDIS_ADDRESS)
+    return built
 
 
 def build(  # noqa: PLR0915 - one line for each part

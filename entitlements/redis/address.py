@@ -11,6 +11,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
 from entitlements.redis.any_node import AnyNodeConnection, AnyNodeTlsConnection, HostPort
+from entitlements.redis.credentials import Credentials
 from entitlements.redis.patience import MOST_SECONDS
 
 SOCKET_SECONDS = MOST_SECONDS
@@ -38,8 +39,7 @@ class RedisAddress:
     host: str
     port: int = 6379
     db: int = 0
-    username: str | None = field(default=None, repr=False)
-    password: str | None = field(default=None, repr=False)
+    credentials: Credentials = field(default_factory=Credentials)
     tls: bool = False
     tls_ca_file: str | None = None
     """An authority that is trusted besides the machine's."""
@@ -75,8 +75,7 @@ class RedisAddress:
     def connection_options(self) -> dict[str, Any]:
         """What each connection to Redis itself is told, beside where it goes."""
         return {
-            "username": self.username,
-            "password": self.password,
+            **self.credentials.options,
             "socket_timeout": SOCKET_SECONDS,
             "socket_connect_timeout": SOCKET_SECONDS,
             "socket_keepalive": True,
@@ -86,8 +85,13 @@ class RedisAddress:
     @property
     def sentinel_options(self) -> dict[str, Any]:
         """What each connection to a Sentinel is told."""
-        named = {"username": self.sentinel_username, "password": self.sentinel_password}
-        return {**self.connection_options, **named}
+        options = {
+            **self.connection_options,
+            "username": self.sentinel_username,
+            "password": self.sentinel_password,
+        }
+        options.pop("credential_provider", None)
+        return options
 
     @property
     def tls_options(self) -> dict[str, Any]:
@@ -116,9 +120,8 @@ def cache_settings(address: RedisAddress) -> dict[str, Any]:
     }
     if address.topology is Topology.PLAIN:
         options: dict[str, Any] = {
-            "USERNAME": address.username,
-            "PASSWORD": address.password,
             "CONNECTION_POOL_KWARGS": {
+                **address.credentials.options,
                 "retry": second_try(),
                 "socket_keepalive": True,
                 **address._verification,

@@ -9,7 +9,7 @@ from redis.exceptions import ClusterDownError, SlotNotCoveredError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
-from entitlements.redis.address import RedisAddress, second_try
+from entitlements.redis.address import RedisAddress, Topology, second_try
 
 
 class SentinelFactory(ConnectionFactory):
@@ -20,17 +20,7 @@ class SentinelFactory(ConnectionFactory):
 
     def connect(self, url: str) -> Any:
         """A client, which dials on its first use."""
-        address: RedisAddress = self.options["ADDRESS"]
-        options = {**address.sentinel_options, "retry": second_try()}
-        sentinel = Sentinel(address.sentinels, sentinel_kwargs=options)
-        pool = SentinelConnectionPool(
-            address.sentinel_master,
-            sentinel,
-            db=address.db,
-            retry=second_try(),
-            **address.connection_options,
-        )
-        return Redis(connection_pool=pool)
+        return _by_sentinels(self.options["ADDRESS"])
 
 
 class Cluster(RedisCluster):
@@ -44,10 +34,38 @@ class ClusterFactory(ConnectionFactory):
 
     def connect(self, url: str) -> Any:
         """A client that knows who has which slot; raises RedisError while no node tells that."""
-        address: RedisAddress = self.options["ADDRESS"]
-        return Cluster(
-            startup_nodes=[ClusterNode(host, port) for host, port in address.nodes],
-            retry=second_try(),
-            require_full_coverage=False,  # what lost its node is out of order, all else is not
-            **address.connection_options,
-        )
+        return _of_cluster(self.options["ADDRESS"])
+
+
+def dialled(address: RedisAddress) -> Any:
+    """A client outside of django-redis' pools; raises RedisError where a Cluster is not reached."""
+    match address.topology:
+        case Topology.SENTINEL:
+            return _by_sentinels(address)
+        case Topology.CLUSTER:
+            return _of_cluster(address)
+        case Topology.PLAIN:
+            options = {name: value for name, value in address.connection_options.items() if name != "ssl"}
+            return Redis.from_url(address.url, **options)  # which says whether it is TLS
+
+
+def _by_sentinels(address: RedisAddress) -> Any:
+    options = {**address.sentinel_options, "retry": second_try()}
+    sentinel = Sentinel(address.sentinels, sentinel_kwargs=options)
+    pool = SentinelConnectionPool(
+        address.sentinel_master,
+        sentinel,
+        db=address.db,
+        retry=second_try(),
+        **address.connection_options,
+    )
+    return Redis(connection_pool=pool)
+
+
+def _of_cluster(address: RedisAddress) -> Any:
+    return Cluster(
+        startup_nodes=[ClusterNode(host, port) for host, port in address.nodes],
+        retry=second_try(),
+        require_full_coverage=False,  # what lost its node is out of order, all else is not
+        **address.connection_options,
+    )

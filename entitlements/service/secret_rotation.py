@@ -81,6 +81,18 @@ class SecretRotation:
                 file=file, version=None, in_use=in_use, take=take, trial=trial
             )
 
+    def held(self, variable: str) -> str | None:
+        """What the file of a followed secret holds at present, in use or not; None where it holds none."""
+        secret = self._secrets.get(variable)
+        if secret is None:
+            return None
+        try:
+            value = read_secret(secret.file)
+        except UnusableSecretFile:
+            return None
+        KNOWN_SECRETS.add(value)
+        return value
+
     async def run(self) -> None:
         """Looks at the files until cancelled."""
         while True:

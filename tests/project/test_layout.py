@@ -33,6 +33,7 @@ ELSEWHERE = {
     "entitlements/service/outbox_batches.py": "tests/service/test_outbox_dispatcher.py",
     "entitlements/service/source_chain.py": "tests/service/test_fetcher.py",
     "entitlements/consumers.py": "tests/doors/test_consumers.py",
+    "entitlements/redis/credentials.py": "tests/composition/test_rotation.py",
     "entitlements/secret_file.py": "tests/service/test_secret_rotation.py",
     "entitlements/upstream/identity.py": "tests/composition/test_rotation.py",
     "entitlements/metrics.py": "tests/doors/test_leaves.py",

@@ -14,6 +14,7 @@ from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import Entity, EntityKey
 from entitlements.redis.address import RedisAddress, cache_settings
 from entitlements.redis.connection import RedisConnection
+from entitlements.redis.credentials import Credentials
 from entitlements.redis.keys import KeySpace
 from tests.cache.samples import NOW_MS
 from tests.redis_fleet import ClusterFleet
@@ -49,7 +50,7 @@ def a_connection(
     """A connection to that Redis, by way of django-redis."""
     parts = urlsplit(url)
     address = RedisAddress(
-        host=parts.hostname or "", port=parts.port or 0, username=username, password=password
+        host=parts.hostname or "", port=parts.port or 0, credentials=Credentials(username, password)
     )
     return connection_to(address, clock=clock)
 

@@ -4,17 +4,21 @@ from django_redis.cache import RedisCache
 
 from entitlements.redis.address import RedisAddress, Topology, cache_settings, channel_layer_settings
 from entitlements.redis.any_node import AnyNodeTlsConnection
+from entitlements.redis.credentials import Credentials
 from tests.redis_server import RedisServer
 
 
 def test_the_settings_are_django_redis_own() -> None:
-    settings = cache_settings(RedisAddress(host="redis.example", port=7000, db=2, username="u", password="p"))
+    settings = cache_settings(
+        RedisAddress(host="redis.example", port=7000, db=2, credentials=Credentials("u", "p"))
+    )
 
     assert settings["LOCATION"] == (
         "redis://redis.example:7000/2?socket_timeout=1.0&socket_connect_timeout=1.0"
     )
     assert settings["BACKEND"] == "django_redis.cache.RedisCache"
-    assert ("u", "p") == (settings["OPTIONS"]["USERNAME"], settings["OPTIONS"]["PASSWORD"])
+    provider = settings["OPTIONS"]["CONNECTION_POOL_KWARGS"]["credential_provider"]
+    assert ("u", "p") == provider.get_credentials()
 
 
 def test_the_settings_of_tls_and_ipv6() -> None:
@@ -26,16 +30,20 @@ def test_the_settings_of_tls_and_ipv6() -> None:
 
 def test_the_channel_layer_reaches_the_same_redis_under_its_prefix() -> None:
     settings = channel_layer_settings(
-        RedisAddress(host="redis.example", db=2, password="p"), prefix="production:sidecar:"
+        RedisAddress(host="redis.example", db=2, credentials=Credentials(password="p")),
+        prefix="production:sidecar:",
     )
 
     (host,) = settings["CONFIG"]["hosts"]
-    assert ("redis://redis.example:6379/2", "p") == (host["address"], host["password"])
+    assert "redis://redis.example:6379/2" == host["address"]
+    assert ("p",) == host["credential_provider"].get_credentials()
     assert "production:sidecar:" == settings["CONFIG"]["prefix"]
 
 
 def test_a_cluster_and_sentinels_have_their_own_factories() -> None:
-    cluster = RedisAddress(host="h", nodes=(("a", 1), ("b", 2)), tls=True, password="p")
+    cluster = RedisAddress(
+        host="h", nodes=(("a", 1), ("b", 2)), tls=True, credentials=Credentials(password="p")
+    )
     sentinel = RedisAddress(host="h", sentinels=(("s", 3),), sentinel_master="m", db=2)
 
     assert (Topology.CLUSTER, Topology.SENTINEL) == (cluster.topology, sentinel.topology)
@@ -54,7 +62,7 @@ def test_a_cluster_and_sentinels_have_their_own_factories() -> None:
 
 
 def test_an_address_hides_its_credentials() -> None:
-    address = RedisAddress(host="redis.example", username="somebody", password="secret")
+    address = RedisAddress(host="redis.example", credentials=Credentials("somebody", "secret"))
 
     assert "secret" not in f"{address!r} {address.url}"
     assert "somebody" not in f"{address!r} {address.url}"

@@ -16,6 +16,7 @@ from cryptography.x509.oid import NameOID
 from entitlements.redis.address import RedisAddress, cache_settings
 from entitlements.redis.causes import TIMED_OUT, Trouble
 from entitlements.redis.connection import UNAVAILABLE, RedisConnection
+from entitlements.redis.credentials import Credentials
 from tests.redis.parts import a_connection, connection_to, stopping
 from tests.redis_server import RedisServer, free_port
 
@@ -170,7 +171,9 @@ class Case:
 
 CASES = {
     "wrong password": Case(
-        address=lambda server: RedisAddress(host="127.0.0.1", port=server.port, password="wrong"),
+        address=lambda server: RedisAddress(
+            host="127.0.0.1", port=server.port, credentials=Credentials(password="wrong")
+        ),
         trouble=Trouble.PASSWORD_REFUSED,
         words="REDIS_PASSWORD",
     ),
@@ -181,7 +184,7 @@ CASES = {
     ),
     "unknown user": Case(
         address=lambda server: RedisAddress(
-            host="127.0.0.1", port=server.port, username="nobody", password="right"
+            host="127.0.0.1", port=server.port, credentials=Credentials("nobody", "right")
         ),
         trouble=Trouble.PASSWORD_REFUSED,
         words="REDIS_USERNAME",

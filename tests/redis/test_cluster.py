@@ -16,6 +16,7 @@ from entitlements.domain.ports import FetchLockOutcome
 from entitlements.redis import any_node, patience
 from entitlements.redis.address import RedisAddress, channel_layer_settings
 from entitlements.redis.connection import UNAVAILABLE, RedisConnection
+from entitlements.redis.credentials import Credentials
 from entitlements.redis.examination import examine
 from entitlements.redis.fetch_lock import FetchLock
 from entitlements.redis.lease import Lease, LeaseStatus
@@ -206,7 +207,7 @@ async def test_an_absent_cluster_costs_nothing_and_its_coming_is_noticed(cluster
 async def test_a_user_without_the_right_to_ask_for_slots_is_told_so(cluster: ClusterFleet) -> None:
     for each in cluster.primaries:
         each.command("ACL", "SETUSER", "us", "reset", "on", ">pw", "~*", "&*", "+@all", "-cluster")
-    address = replace(cluster_address(cluster), username="us", password="pw")
+    address = replace(cluster_address(cluster), credentials=Credentials("us", "pw"))
     with stopping(connection_to(address)) as connection:
         assert await connection.run(lambda client: client.get("a")) is UNAVAILABLE
         assert connection.cause is not None

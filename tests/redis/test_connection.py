@@ -22,6 +22,7 @@ from entitlements.redis.connection import (
     RedisConnection,
     values_of,
 )
+from entitlements.redis.credentials import Credentials
 from entitlements.redis.patience import MOST_SECONDS
 from tests.cache.samples import CUSTOMER, NOW_MS, entity, metered, usage_update
 from tests.redis.parts import ShiftedClock, a_connection, a_tier, connection_to, put, taken
@@ -267,7 +268,9 @@ async def test_a_username_and_a_database_are_used() -> None:
     with RedisServer(password="right") as server:
         server.command("ACL", "SETUSER", "sidecar", "on", ">secret", "~*", "&*", "+@all")
         connection = connection_to(
-            RedisAddress(host="127.0.0.1", port=server.port, db=3, username="sidecar", password="secret")
+            RedisAddress(
+                host="127.0.0.1", port=server.port, db=3, credentials=Credentials("sidecar", "secret")
+            )
         )
         try:
             await connection.run(lambda client: client.set("a", "b"))

@@ -11,6 +11,7 @@ from entitlements.cache.tiers import Miss
 from entitlements.redis.address import RedisAddress, channel_layer_settings
 from entitlements.redis.causes import Trouble
 from entitlements.redis.connection import UNAVAILABLE, RedisConnection
+from entitlements.redis.credentials import Credentials
 from entitlements.redis.lease import Lease, LeaseStatus
 from entitlements.redis.notifications import Notifications
 from tests.cache.samples import CUSTOMER, entity, metered
@@ -75,7 +76,7 @@ async def test_the_primary_is_found_in_the_database_that_was_chosen(
         ({"sentinel_password": None}, Trouble.PASSWORD_REFUSED, "SIDECAR_REDIS_SENTINEL_USERNAME"),
         ({"sentinel_master": MASTER.lower()}, Trouble.NOT_ANSWERING, "SIDECAR_REDIS_SENTINEL_MASTER"),
         ({"sentinels": (("127.0.0.1", free_port()),)}, Trouble.NOT_ANSWERING, "SIDECAR_REDIS_SENTINELS"),
-        ({"password": "wrong", "username": "nobody"}, Trouble.PASSWORD_REFUSED, "REDIS_USERNAME"),
+        ({"credentials": Credentials("nobody", "wrong")}, Trouble.PASSWORD_REFUSED, "REDIS_USERNAME"),
     ],
 )
 async def test_what_is_wrong_is_told_as_that(
