@@ -107,7 +107,7 @@ def test_what_is_no_cluster_is_one_fault(server: RedisServer) -> None:
 
     (fault,) = found
     assert Verdict.FAULT is fault.verdict
-    assert "SIDECAR_REDIS_MODE=plain" in fault.told
+    assert "SIDECAR_REDIS_MODE=plain" in fault.message
 
 
 @pytest.mark.parametrize(
