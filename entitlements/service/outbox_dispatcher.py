@@ -53,8 +53,7 @@ _FAULTS_OF_NO_WRITE = (KeyRefused, Throttled, Busy, CircuitOpen)
 class OutboxDispatcher:
     """Accepts writes for later and delivers them; people ask the `Outbox` itself.
 
-    The story of a delivery. Calls `accept` on the loop of any process; one process at a time sends, also on
-    its loop, and every `await` lets others in.
+    The story of a delivery. Any process accepts, one at a time sends; every `await` lets others in.
 
     1. A batch is read and stays in the outbox. It is settled only after the cloud took it, so a crash in
        between sends it twice: the idempotency keys, for which `KEY_MEMORY_MS` is the bound, make that one.
@@ -62,7 +61,6 @@ class OutboxDispatcher:
        be suspended). The next holder sends the same entries; whoever settles second finds nothing to settle.
     3. A refused batch is sent in halves. Before each the lease is asked for again, since halves take time.
     4. What is accepted meanwhile goes behind; `has_waiting` keeps a report from overtaking one that waits.
-    5. A person may discard or replay at any moment: what is discarded after it was read is sent all the same.
     """
 
     def __init__(
