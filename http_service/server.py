@@ -39,6 +39,7 @@ class HttpApiServer:
             lifespan="off",
             interface="asgi3",
             backlog=BACKLOG,
+            workers=1,  # else WEB_CONCURRENCY is read, which is another's
             log_config=None,
             log_level="critical",
             access_log=False,

@@ -11,15 +11,21 @@ from entitlements.upstream import trust
 from entitlements.upstream.proxies import Proxies
 
 _NUMBERS: Mapping[str, Callable[[str], float]] = {
+    "ASGI_THREADS": int,
     "WEBSOCKETS_BACKOFF_FACTOR": float,
     "WEBSOCKETS_BACKOFF_INITIAL_DELAY": float,
     "WEBSOCKETS_BACKOFF_MAX_DELAY": float,
     "WEBSOCKETS_BACKOFF_MIN_DELAY": float,
+    "WEBSOCKETS_MAX_BODY_SIZE": int,
     "WEBSOCKETS_MAX_FRAGMENTS": int,
+    "WEBSOCKETS_MAX_LINE_LENGTH": int,
     "WEBSOCKETS_MAX_LOG_SIZE": int,
+    "WEBSOCKETS_MAX_NUM_HEADERS": int,
     "WEBSOCKETS_MAX_REDIRECTS": int,
 }
-"""What the WebSocket library makes of them while it is imported."""
+"""What the libraries of WebSocket and HTTP make of them while they are imported."""
+_POLLERS = {"all", "epoll1", "poll"}
+"""Ways of gRPC's core to wait for sockets; the process is aborted where it is told of no other."""
 
 
 class Told(NamedTuple):
@@ -41,7 +47,7 @@ def examine(environment: Mapping[str, str], *, urls: Mapping[str, str]) -> Told:
         urls: what of the cloud is asked, by variable.
     """
     proxies = Proxies.of(environment)
-    problems = [*_no_numbers(environment), *proxies.problems(urls.values())]
+    problems = [*_no_numbers(environment), *_no_poller(environment), *proxies.problems(urls.values())]
     unused = [each for each in proxies.all_problems() if each not in problems]
     warnings = [f"{each}; nothing is asked by way of it" for each in unused]
     if any(url.startswith(("https:", "wss:")) for url in urls.values()):
@@ -60,3 +66,9 @@ def _no_numbers(environment: Mapping[str, str]) -> Iterator[str]:
             number(value)
         except ValueError:
             yield f"{variable} is {value!r}; it must be a number"
+
+
+def _no_poller(environment: Mapping[str, str]) -> Iterator[str]:
+    value = environment.get("GRPC_POLL_STRATEGY", "")
+    if value and not _POLLERS & set(value.split(",")):
+        yield f"GRPC_POLL_STRATEGY is {value!r}; it must name one of {', '.join(sorted(_POLLERS))}"

@@ -231,3 +231,18 @@ async def test_who_does_not_read_the_answer_is_cut_off(
     writer.close()
 
     assert 200 == other.status_code
+
+
+async def test_a_variable_of_uvicorn_does_not_keep_it_from_starting(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Platforms set WEB_CONCURRENCY for whatever serves; here SIDECAR_WORKERS says it."""
+    monkeypatch.setenv("WEB_CONCURRENCY", "abc")
+    api = HttpApi([scripted.door], token=TOKEN, origins=[ORIGIN], max_body_bytes=MAX_BODY_BYTES)
+    server = HttpApiServer(api, listen("127.0.0.1", 0), changes=ChangeNotifier())
+
+    await server.start()
+    answer = await sent(server, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    await server.stop(grace_seconds=0)
+
+    assert answer.startswith(b"HTTP/1.1 404")

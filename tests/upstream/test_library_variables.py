@@ -1,8 +1,12 @@
 """Variables that libraries read: told by name, as a problem only where they are one."""
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
+import daphne
 import pytest
+import websockets
 
 from entitlements.upstream.library_variables import Told, examine
 
@@ -46,3 +50,26 @@ def test_what_can_be_used_is_not_told(environment: Mapping[str, str]) -> None:
 @pytest.mark.parametrize("name", ["WEBSOCKETS_MAX_LOG_SIZE", "WEBSOCKETS_BACKOFF_FACTOR"])
 def test_a_library_that_wants_a_number_is_given_one(name: str) -> None:
     assert (f"{name} is 'x'; it must be a number",) == examine({name: "x"}, urls={}).problems
+
+
+def test_every_number_that_a_library_reads_at_its_import_is_looked_at() -> None:
+    """Else one that is no number is a traceback."""
+    folders = [Path(module.__file__ or "").parent for module in (daphne, websockets)]
+    sources = [path.read_text() for folder in folders for path in folder.rglob("*.py")]
+    read = re.compile(r"(?:int|float)\(\s*os\.environ(?:\.get\(|\[)\s*\"(\w+)\"")
+    names = {name for source in sources for name in read.findall(source)}
+
+    assert {"ASGI_THREADS", "WEBSOCKETS_MAX_LINE_LENGTH"} < names
+    for name in names:
+        assert (f"{name} is 'x'; it must be a number",) == examine({name: "x"}, urls={}).problems
+
+
+@pytest.mark.parametrize(
+    ("value", "is_told"), [("junk", True), ("epoll", True), ("all", False), ("", False), ("x,poll", False)]
+)
+def test_a_poller_that_grpc_does_not_know_is_told(value: str, *, is_told: bool) -> None:
+    """Its core would abort the process."""
+    told = examine({"GRPC_POLL_STRATEGY": value}, urls={}).problems
+
+    assert is_told is bool(told)
+    assert all(each.startswith("GRPC_POLL_STRATEGY is") for each in told)
