@@ -72,6 +72,8 @@ def _growth_of_parts(before: tuple[object, ...], after: tuple[object, ...]) -> i
         return None
     grown = 0
     for part_before, part_after in zip(before, after, strict=True):
+        if part_before is part_after:  # nearly all: of an entity one meter moves
+            continue
         by = growth_by_numbers(part_before, part_after)
         if by is None:
             return None
