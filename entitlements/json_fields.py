@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -48,6 +48,10 @@ class Fields:
     def has(self, name: str) -> bool:
         """True when the field is there and not null."""
         return self._values.get(name) is not None
+
+    def raw(self, names: Iterable[str]) -> tuple[object, ...]:
+        """What these fields hold, whatever that is; None for what is missing."""
+        return tuple(map(self._values.get, names))
 
     def text(self, name: str) -> str | None:
         """A string; half a surrogate pair, which JSON can name and no wire carries, becomes `?`."""

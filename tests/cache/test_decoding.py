@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from entitlements.cache import decoding
 from entitlements.cache.decoding import entitlement_from, reason_from, usage_from
 from entitlements.domain.entitlement import (
     BooleanEntitlement,
@@ -187,3 +188,51 @@ def test_usage_of_the_older_form_is_read() -> None:
 )
 def test_reasons_are_read_by_name(name: str | None, expected: AccessDeniedReason | None) -> None:
     assert expected == reason_from(Fields({"accessDeniedReason": name}, "metadata"))
+
+
+def a_feature_document(**fields: object) -> dict[str, object]:
+    return {"id": "f", "featureType": "BOOLEAN", "displayName": "F"} | fields
+
+
+def decoded_feature(**fields: object) -> Feature:
+    document = {"calculatedEntitlement": {"type": "FEATURE", "feature": a_feature_document(**fields)}}
+    found = entitlement_from(Fields(document, "entry"))
+    assert isinstance(found, BooleanEntitlement)
+    return found.feature
+
+
+def test_one_feature_of_many_customers_is_held_once() -> None:
+    first, second = decoded_feature(), decoded_feature()
+
+    assert first is second
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"id": "g"},
+        {"displayName": "G"},
+        {"units": "seat"},
+        {"unitTransformation": {"divide": 2, "round": "UP"}},
+    ],
+)
+def test_a_feature_that_changed_is_another(fields: dict[str, object]) -> None:
+    assert decoded_feature() != decoded_feature(**fields)
+    assert decoded_feature(**fields) == decoded_feature(**fields)
+
+
+def test_what_is_malformed_stays_so_beside_what_is_known() -> None:
+    decoded_feature(units="1")
+
+    with pytest.raises(Malformed):
+        decoded_feature(units=1)
+
+
+def test_features_known_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "MAX_FEATURES_KNOWN", 3)
+    monkeypatch.setattr(decoding, "_features_known", {})
+
+    for number in range(10):
+        decoded_feature(id=f"f{number}")
+
+    assert len(decoding._features_known) <= 3
