@@ -16,6 +16,7 @@ from entitlements.management.question import finite
 from grpc_service.client import SidecarClient
 from grpc_service.comparison import OK, Outcome, parsed
 from grpc_service.management.comparing import (
+    MAX_UNDER_WAY,
     Answers,
     Comparison,
     Question,
@@ -107,7 +108,10 @@ class Command(BaseCommand):
 
     async def _compared(self, questions: list[Question], options: dict[str, Any]) -> Comparison:
         address, rate = options["address"] or settings.SIDECAR_ASK_ADDRESS, options["rate"]
-        async with SidecarClient(address) as ours, SidecarClient(options["other"]) as theirs:
+        async with (
+            SidecarClient(address, at_a_time=MAX_UNDER_WAY) as ours,
+            SidecarClient(options["other"], at_a_time=MAX_UNDER_WAY) as theirs,
+        ):
             comparison = Comparison(ask_ours=asks(ours), ask_theirs=asks(theirs), rate=rate)
             await both_answer({address: asks(ours), options["other"]: asks(theirs)}, questions[0])
             wider: list[Question] = []
