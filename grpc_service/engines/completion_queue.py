@@ -122,17 +122,19 @@ class CompletionQueueEngine:
 
     def _run(self) -> None:
         """The queue's thread, until the server is shut down and every call has ended."""
+        poll = self._queue.poll
         while not (self._is_shut_down and self._under_way == 0 and self._awaited == 0):
-            event = self._queue.poll(self._tick_at)
+            event = poll(self._tick_at)
             try:
-                if event.tag is None:
-                    self._tick()
+                tag = event.tag
+                if tag is not None:
+                    tag(event)
                 else:
-                    event.tag(event)
+                    self._tick()
             except Exception:  # the thread answers every caller: it must not end
                 logger.exception("unexpected error in the gRPC engine")
             # A call lives as long as its last event: let go of it before waiting for the next.
-            event = None
+            event = tag = None
         assert self._loop is not None  # noqa: S101 - it was set before this thread was started
         self._loop.call_soon_threadsafe(self._ended.set)
 

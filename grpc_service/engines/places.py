@@ -100,8 +100,10 @@ class Places(Generic[C]):
     def finished(self, call: C) -> None:
         """A call is over, in whatever way."""
         self._held.pop(call, None)
-        self._streams.pop(call, None)
-        self._leaving.pop(call, None)
+        if self._streams:
+            self._streams.pop(call, None)
+        if self._leaving:
+            self._leaving.pop(call, None)
 
     def tick(self) -> None:
         """Ends what has waited for too long, and where too many wait, what is past its connection's share."""

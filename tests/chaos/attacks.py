@@ -55,8 +55,8 @@ async def good(_: Emulator) -> AsyncIterator[Cloud]:
 
 @asynccontextmanager
 async def slow(emulator: Emulator) -> AsyncIterator[Cloud]:
-    """Every answer takes a tenth of a second."""
-    yield Cloud({}, lambda: emulator.faults.set("edge", "slow", delay_ms=100))
+    """Every answer takes half a second: what is measured is the turns, not the emulator."""
+    yield Cloud({}, lambda: emulator.faults.set("edge", "slow", delay_ms=500))
 
 
 @asynccontextmanager
