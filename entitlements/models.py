@@ -267,3 +267,26 @@ class EntitlementOverride(models.Model):
             ended_ms=self.ended_ms,
             ended_by=self.ended_by,
         )
+
+
+class AuditEntry(models.Model):
+    """One change by a person or a command."""
+
+    at_ms = models.BigIntegerField(db_index=True)
+    act = models.CharField(max_length=50)
+    subject = models.CharField(max_length=ENTITY_ID_LENGTH)
+    who = models.CharField(max_length=FEATURE_ID_LENGTH)
+    whence = models.CharField("from", max_length=FEATURE_ID_LENGTH)
+    before = JsonOfAnybody(null=True, blank=True)
+    after = JsonOfAnybody(null=True, blank=True)
+    reason = models.CharField(max_length=MAX_REASON_LENGTH, blank=True)
+
+    class Meta:
+        """How people see it, and what they may be allowed."""
+
+        default_permissions: ClassVar = ("view",)
+        verbose_name = "change"
+        verbose_name_plural = "audit trail"
+
+    def __str__(self) -> str:
+        return f"{self.act} {self.subject}"

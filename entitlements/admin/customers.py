@@ -16,6 +16,7 @@ from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin
 
 from entitlements.admin import acting
+from entitlements.admin.audited import record
 from entitlements.admin.entitlement_rows import entitlement_rows
 from entitlements.admin.history import HISTORY
 from entitlements.admin.holdings import (
@@ -278,3 +279,5 @@ def _log(request: HttpRequest, outcome: acting.Outcome) -> None:
             action_flag=CHANGE,
             change_message=about,
         )
+        subject = " / ".join(each for each in key if each)
+        record(request, f"cache.{outcome.act}", subject, after={"outcome": message})

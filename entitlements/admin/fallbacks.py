@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from unfold.admin import ModelAdmin
 
+from entitlements.admin.audited import Audited, record
 from entitlements.admin.site import site
 from entitlements.composition import sidecar
 from entitlements.domain.fallback import FallbackOrigin, FallbackValue
@@ -78,8 +79,10 @@ class TextsField(forms.JSONField):
 
 
 @admin.register(FallbackRule, site=site)
-class FallbackRuleAdmin(ModelAdmin):
+class FallbackRuleAdmin(Audited, ModelAdmin):
     """Rules of the database: in force in every process within a second, without a restart."""
+
+    audited_as = "fallback"
 
     list_display: ClassVar = ["feature_id", "verdict", "terms", "is_active", "changed"]
     list_filter: ClassVar = ["is_active"]
@@ -160,6 +163,13 @@ class FallbackRuleAdmin(ModelAdmin):
             rule.is_active = is_active
             rule.save(update_fields=["is_active", "updated_at"])
             self.log_change(request, rule, given)
+            record(
+                request,
+                "fallback.change",
+                rule.feature_id,
+                before={"is_active": not is_active},
+                after={"is_active": is_active},
+            )
         self.message_user(request, f"{given} Rules changed: {len(changed)}.")
 
     def _in_force(self, request: HttpRequest) -> list[InForce]:

@@ -57,6 +57,12 @@ _GROUPS: list[tuple[str, list[Place]]] = [
         [
             Place("Users", "person", "auth_user_changelist", "auth.view_user"),
             Place("Groups", "group", "auth_group_changelist", "auth.view_group"),
+            Place(
+                "Audit trail",
+                "history_edu",
+                "entitlements_auditentry_changelist",
+                "entitlements.view_auditentry",
+            ),
             Place("Activity", "history", "admin_logentry_changelist", "admin.view_logentry"),
         ],
     ),

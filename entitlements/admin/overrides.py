@@ -10,11 +10,12 @@ from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
+from entitlements.admin.audited import record
 from entitlements.admin.site import site
 from entitlements.composition import Sidecar, sidecar
 from entitlements.domain.decision import Query
 from entitlements.domain.entity import EntityKey
-from entitlements.domain.override import MAX_REASON_LENGTH, Override
+from entitlements.domain.override import MAX_REASON_LENGTH, Override, subject_of, terms_of
 from entitlements.domain.overriding import is_needless
 from entitlements.models import EntitlementOverride
 from entitlements.overrides import ledger
@@ -154,6 +155,8 @@ def _begin(request: HttpRequest, built: Sidecar, *, has_access: bool) -> Overrid
     except ledger.Refused as error:
         messages.error(request, f"Nothing was overridden: {error}.")
         return override if override.key.customer_id else None
+    act = "override.grant" if has_access else "override.deny"
+    record(request, act, subject_of(override), after=terms_of(override), reason=override.reason)
     verdict = "Granted" if has_access else "Denied"
     messages.success(request, f"{verdict} until {date_from_ms(override.ends_ms, timespec='seconds')}.")
     return override
@@ -165,6 +168,7 @@ def _end(request: HttpRequest, built: Sidecar) -> Override | None:
     if ended is None:
         messages.warning(request, "It had ended already.")
     else:
+        record(request, "override.end", subject_of(ended), before=terms_of(ended))
         messages.success(request, "Ended: the cloud's word holds again.")
     return ended
 

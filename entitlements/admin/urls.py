@@ -1,8 +1,18 @@
 """All pages, each by the module that adds it to the site."""
 
-from entitlements.admin import customers, explain, fallbacks, outbox, overrides, shadow, users
+from entitlements.admin import audit_trail, customers, explain, fallbacks, outbox, overrides, shadow, users
 from entitlements.admin.site import site
 
-__all__ = ["customers", "explain", "fallbacks", "outbox", "overrides", "shadow", "urlpatterns", "users"]
+__all__ = [
+    "audit_trail",
+    "customers",
+    "explain",
+    "fallbacks",
+    "outbox",
+    "overrides",
+    "shadow",
+    "urlpatterns",
+    "users",
+]
 
 urlpatterns, _app_name, _namespace = site.urls

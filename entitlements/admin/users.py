@@ -10,12 +10,15 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from entitlements.admin.audited import Audited
 from entitlements.admin.site import site
 
 
 @admin.register(User, site=site)
-class SidecarUserAdmin(UserAdmin, ModelAdmin):  # type: ignore[type-arg]
+class SidecarUserAdmin(Audited, UserAdmin, ModelAdmin):  # type: ignore[type-arg]
     """Users."""
+
+    audited_as = "user"
 
     form = UserChangeForm
     add_form = UserCreationForm
@@ -23,8 +26,10 @@ class SidecarUserAdmin(UserAdmin, ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(Group, site=site)
-class SidecarGroupAdmin(GroupAdmin, ModelAdmin):
+class SidecarGroupAdmin(Audited, GroupAdmin, ModelAdmin):
     """Groups; `viewers` may look and explain, and change nothing."""
+
+    audited_as = "group"
 
 
 @admin.register(LogEntry, site=site)

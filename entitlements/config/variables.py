@@ -257,6 +257,9 @@ class SidecarConfig(BaseModel):
         False, description="ids of customers and resources in clear among its differences; else hashed"
     )
 
+    sidecar_audit_days: float = Field(
+        90, gt=0, le=3650, allow_inf_nan=False, description="how long it is kept who changed what"
+    )
     sidecar_overrides: Boolean = Field(
         False, description="on: people may grant or deny a feature of a customer for a bounded time"
     )

@@ -54,6 +54,24 @@ class Override:
         return self.key, self.feature_id, self.currency_id
 
 
+def subject_of(override: Override) -> str:
+    """Whom and what it is about, on one line."""
+    ids = (override.key.customer_id, override.key.resource_id, override.feature_id, override.currency_id)
+    return " / ".join(each for each in ids if each)
+
+
+def terms_of(override: Override) -> dict[str, object]:
+    """Its answer and its bounds, by name."""
+    told = {
+        "has_access": override.has_access,
+        "limit": override.usage_limit,
+        "value": override.value,
+        "values": override.enum_values,
+        "ends_ms": override.ends_ms,
+    }
+    return {name: each for name, each in told.items() if each is not None}
+
+
 def fault_of(override: Override) -> str | None:
     """What keeps an override from being begun, in a sentence that names the field; None: nothing."""
     faults = (_fault_of_subject(override), _fault_of_time(override), _fault_of_terms(override))

@@ -31,6 +31,7 @@ PAGES = {
     "explain-override": "/admin/explain/?customer=customer-2&feature=m",
     "users": "/admin/auth/user/",
     "groups": "/admin/auth/group/",
+    "audit": "/admin/entitlements/auditentry/",
     "activity": "/admin/admin/logentry/",
 }
 SCREENSHOTS = os.environ.get("TEST_SCREENSHOTS")

@@ -9,6 +9,7 @@ from tests.harness import ROOT
 
 ELSEWHERE = {
     # These decide nothing of their own, or are shown by tests that are about more than one module.
+    "entitlements/admin/audited.py": "tests/admin/test_audit_trail.py",
     "entitlements/admin/navigation.py": "tests/admin/test_site.py",
     "entitlements/admin/urls.py": "tests/admin/test_site.py",
     "entitlements/admin/users.py": "tests/admin/test_access.py",

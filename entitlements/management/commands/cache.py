@@ -13,6 +13,7 @@ from rich.progress import track
 
 from entitlements.clock import SystemClock
 from entitlements.domain.entity import EntityKey
+from entitlements.management import auditing
 from entitlements.management.asking import Line, answers
 from entitlements.management.printing import EXIT_NO, EXIT_NOT_ASKED, Printer
 from entitlements.upstream.offline_document import InvalidOfflineFile, read_offline_file
@@ -61,6 +62,8 @@ class Command(BaseCommand):
     def _ask(self, act: str, options: dict[str, Any]) -> None:
         key = {"customer_id": options.get("customer"), "resource_id": options.get("resource")}
         (answer,) = answers({"act": act} | key)
+        if act == "evict":
+            auditing.record("cache.evict", " / ".join(filter(None, key.values())), after=answer)
         self._printer.values(answer)
         if answer.get("found") is False or answer.get("evicted") == 0:
             sys.exit(EXIT_NO)
@@ -96,6 +99,7 @@ class Command(BaseCommand):
             for key, entity in _with_progress(states.items(), total=len(states), text="importing")
         )
         (answer,) = answers({"act": "import"}, lines)
+        auditing.record("cache.import", str(file), after=answer)
         self._printer.values(answer)
 
 

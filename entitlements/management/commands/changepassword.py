@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib.auth.management.commands import changepassword
 
+from entitlements.management import auditing
 from entitlements.management.database import prepared
 
 
@@ -15,4 +16,6 @@ class Command(changepassword.Command):
     def handle(self, *args: Any, **options: Any) -> Any:
         """Makes the tables first, if there are none."""
         prepared()
-        return super().handle(*args, **options)
+        done = super().handle(*args, **options)
+        auditing.record("user.password", str(options.get("username") or ""))
+        return done

@@ -10,6 +10,7 @@ from django.db import transaction
 
 from entitlements.config.fallback_rules import parse_fallback_rules
 from entitlements.domain.fallback import FallbackValue
+from entitlements.management import auditing
 from entitlements.management.database import prepared
 from entitlements.management.printing import EXIT_NOT_ASKED, Printer
 from entitlements.models import FallbackRule
@@ -46,6 +47,7 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(exported, indent=2, ensure_ascii=False))
             return
         count = _take_over(_text_of(options["file"]))
+        auditing.record("fallback.import", options["file"], after={"taken_over": count})
         Printer.of(self.stdout, as_json=options["json"]).values({"taken_over": count})
 
 

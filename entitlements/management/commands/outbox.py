@@ -11,6 +11,7 @@ from entitlements.domain.errors import OutboxUnavailable
 from entitlements.domain.moments import moment_from_ms
 from entitlements.domain.outbox import OutboxEntry
 from entitlements.domain.usage import UsageEvent
+from entitlements.management import auditing
 from entitlements.management.printing import EXIT_NO, EXIT_NOT_ASKED, Printer
 
 _COLUMNS = ("state", "id", "accepted_at", "kind", "customer", "resource", "name", "idempotency_key", "reason")
@@ -67,6 +68,9 @@ class Command(BaseCommand):
         finally:
             if built.redis is not None:
                 built.redis.connection.stop()
+        if options["act"] != "list" and count:
+            chosen = "all" if options["all"] else ", ".join(options["ids"])
+            auditing.record(f"outbox.{options['act']}", chosen, after={"count": count})
         if count == 0:
             sys.exit(EXIT_NO)
 

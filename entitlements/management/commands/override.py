@@ -1,6 +1,5 @@
 """Grants or denies one feature of a customer whatever the cloud says, for a bounded time."""
 
-import getpass
 import sys
 from typing import Any
 
@@ -10,7 +9,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from entitlements.clock import SystemClock
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.moments import moment_from_ms
-from entitlements.domain.override import Override
+from entitlements.domain.override import Override, subject_of, terms_of
+from entitlements.management import auditing
 from entitlements.management.database import prepared
 from entitlements.management.printing import EXIT_NO, EXIT_NOT_ASKED, Printer
 from entitlements.management.question import finite
@@ -67,9 +67,10 @@ class Command(BaseCommand):
                 rows = [_row(each, self._now_ms) for each in ledger.history(limit=SHOWN)]
                 printer.rows(rows, columns=_COLUMNS, styles=_STYLES)
             case "end":
-                if ledger.end(options["id"], by=_author(), now_ms=self._now_ms) is None:
+                if ledger.end(options["id"], by=auditing.command_user(), now_ms=self._now_ms) is None:
                     self.stderr.write("no override of that id is in force")
                     sys.exit(EXIT_NO)
+                auditing.record("override.end", options["id"])
                 printer.values({"ended": options["id"]})
             case _:
                 self._begin(printer, options)
@@ -78,6 +79,12 @@ class Command(BaseCommand):
         try:
             override = _override(options, now_ms=self._now_ms)
             ledger.begin(override)
+            auditing.record(
+                f"override.{options['act']}",
+                subject_of(override),
+                after=terms_of(override),
+                reason=override.reason,
+            )
         except (ValueError, ledger.Refused) as error:
             raise CommandError(str(error), returncode=EXIT_NOT_ASKED) from error
         printer.values({"began": override.id, "ends_at": _moment(override.ends_ms)})
@@ -95,18 +102,10 @@ def _override(options: dict[str, Any], *, now_ms: int) -> Override:
         value=options.get("value"),
         enum_values=None if values is None else tuple(values),
         reason=options["reason"],
-        author=_author(),
+        author=auditing.command_user(),
         begins_ms=now_ms,
         ends_ms=now_ms + duration_ms(options["lasts"]),
     )
-
-
-def _author() -> str:
-    """Who runs the command, as the machine knows them."""
-    try:
-        return f"{getpass.getuser()} (command line)"
-    except (OSError, KeyError):  # a user id without a name
-        return "command line"
 
 
 def _moment(ms: int) -> str:

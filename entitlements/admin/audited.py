@@ -1,0 +1,70 @@
+"""Has what a page of the admin changes stand in the audit trail, with its fields before and after."""
+
+from typing import Any
+
+from django.db.models import Model, QuerySet
+from django.forms import ModelForm
+from django.forms.models import model_to_dict
+from django.http import HttpRequest
+
+from entitlements import audit
+from entitlements.composition import sidecar
+
+
+def record(
+    request: HttpRequest,
+    act: str,
+    subject: str,
+    *,
+    before: dict[str, Any] | None = None,
+    after: dict[str, Any] | None = None,
+    reason: str = "",
+) -> None:
+    """One change by the visitor."""
+    built = sidecar()
+    audit.record(
+        act,
+        subject,
+        who=request.user.get_username(),
+        whence=request.META.get("REMOTE_ADDR", ""),
+        clock=built.clock,
+        kept_days=built.config.sidecar_audit_days,
+        before=before,
+        after=after,
+        reason=reason,
+    )
+
+
+class Audited:
+    """Mixed into a ModelAdmin, before it."""
+
+    audited_as: str
+    """The word that its acts begin with."""
+
+    def save_model(self, request: HttpRequest, obj: Model, form: "ModelForm[Any]", change: Any) -> None:
+        """Saves, and tells what that changed."""
+        old = type(obj)._default_manager.filter(pk=obj.pk).first() if change else None
+        before = {} if old is None else model_to_dict(old)
+        super().save_model(request, obj, form, change)  # type: ignore[misc]  # the ModelAdmin's
+        after = model_to_dict(obj)
+        names = [name for name in after if old is None or before.get(name) != after[name]]
+        record(
+            request,
+            f"{self.audited_as}.{'change' if change else 'add'}",
+            str(obj),
+            before=None if old is None else {name: before.get(name) for name in names},
+            after={name: after[name] for name in names},
+        )
+
+    def delete_model(self, request: HttpRequest, obj: Model) -> None:
+        """Deletes, and tells what was there."""
+        before = model_to_dict(obj)
+        super().delete_model(request, obj)  # type: ignore[misc]  # the ModelAdmin's
+        record(request, f"{self.audited_as}.delete", str(obj), before=before)
+
+    def delete_queryset(self, request: HttpRequest, queryset: "QuerySet[Any]") -> None:
+        """Deletes several, each told."""
+        gone = [(str(each), model_to_dict(each)) for each in queryset]
+        super().delete_queryset(request, queryset)  # type: ignore[misc]  # the ModelAdmin's
+        for subject, before in gone:
+            record(request, f"{self.audited_as}.delete", subject, before=before)

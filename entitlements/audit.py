@@ -1,0 +1,81 @@
+"""Who did what: every change by a person or a command, in one bounded trail and as lines of the log."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import DatabaseError
+
+from entitlements.domain.ports import Clock
+from entitlements.models import AuditEntry
+
+logger = logging.getLogger(__name__)
+
+MAX_ENTRIES = 100_000
+"""The oldest go where more were kept."""
+DAY_MS = 86_400_000
+MASK = "********"
+SECRETS = frozenset({"password"})
+"""Fields whose values are shown to nobody."""
+
+
+def record(  # noqa: PLR0913 - all that is told of a change
+    act: str,
+    subject: str,
+    *,
+    who: str,
+    whence: str,
+    clock: Clock,
+    kept_days: float,
+    is_logged: bool = True,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+    reason: str = "",
+) -> None:
+    """Keeps one change; where the database cannot be written it is a line of the log all the same.
+
+    Args:
+        act: a word or two of a bounded set, such as `override.begin`.
+        subject: what was changed.
+        who: the person, as they logged in or as the machine knows them.
+        whence: the address they came from, or the machine that the command ran on.
+        clock: for when.
+        kept_days: what is older goes (SIDECAR_AUDIT_DAYS).
+        is_logged: False for a command, whose stdout is its answer and no log.
+        before: the fields that changed, as they were.
+        after: the same, as they are.
+        reason: what they gave as theirs.
+    """
+    fields: dict[str, Any] = {
+        "at_ms": clock.now_ms(),
+        "act": act,
+        "subject": subject[:1000],
+        "who": who[:255],
+        "whence": whence[:255],
+        "before": _masked(before),
+        "after": _masked(after),
+        "reason": reason,
+    }
+    if is_logged:
+        logger.info("audit", extra={name: value for name, value in fields.items() if value})
+    try:
+        entry = AuditEntry.objects.create(**fields)
+        oldest_ms = entry.at_ms - round(kept_days * DAY_MS)
+        AuditEntry.objects.filter(at_ms__lt=oldest_ms).delete()
+        AuditEntry.objects.filter(pk__lte=entry.pk - MAX_ENTRIES).delete()
+    except DatabaseError as error:
+        logger.warning("the audit trail cannot be written", extra={"kind": type(error).__name__})
+
+
+def _masked(fields: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if fields is None:
+        return None
+    return {name: MASK if name in SECRETS else _plain(value) for name, value in fields.items()}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, str | int | float | bool | None):
+        return value
+    if isinstance(value, list | tuple | set):
+        return [_plain(each) for each in value]
+    return str(value)
