@@ -3,67 +3,99 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
-import grpc
+from grpclib.client import Channel
+from grpclib.const import Cardinality
+from grpclib.encoding.base import CodecBase
+from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
-from grpc_service.channels import channel_options
 from grpc_service.comparison import Outcome
-from grpc_service.reads import READS, path_of
+from grpc_service.reads import path_of
 
 MAX_REPLY_BYTES = 4 * 1024 * 1024
 """A longer reply is not read, and counts as none."""
-MAX_RECONNECT_MS = 5000
-"""One that was away is found again no later."""
+_NO_ANSWER = (OSError, StreamTerminatedError, ProtocolError, AssertionError)
+"""AssertionError: grpclib's word for a connection that ends within a message."""
 _PROVENANCE = ("stigg-source", "stigg-state")
+
+
+class _TooLarge(Exception):
+    """A reply is longer than what is read."""
+
+
+def _bound(stream: Any) -> None:
+    """Has a reply that says that it is too long fail before it is read; grpclib knows no such bound."""
+    inner = stream._stream
+    read = inner.recv_data
+
+    async def recv_data(size: int) -> bytes:
+        if size > MAX_REPLY_BYTES:
+            raise _TooLarge
+        return bytes(await read(size))
+
+    inner.recv_data = recv_data
+
+
+class _Bytes(CodecBase):
+    """Messages as they are on the wire."""
+
+    __content_subtype__ = "proto"
+
+    def encode(self, message: Any, _message_type: Any) -> bytes:
+        return bytes(message)
+
+    def decode(self, data: bytes, _message_type: Any) -> bytes:
+        return data
 
 
 class SidecarClient:
     """One sidecar, by its address; only what reads can be asked.
 
-    Calls wait on threads of its own, each polling for its one call alone. A channel of grpc.aio would be
-    shorter, but it keeps a thread that polls for as long as it is open, and beside the completion queue of a
-    server, in one process, that takes hits a third of their rate, although nobody asks anything.
+    By grpclib, which is Python on the event loop, and not by gRPC's core: a call of the core's, in a process
+    that serves, has a second thread poll for as long as it waits, which takes hits a third of their rate.
     """
 
-    def __init__(self, address: str, *, at_a_time: int) -> None:
-        """Opens nothing yet.
-
-        Args:
-            address: host:port.
-            at_a_time: so many calls; one more waits.
-        """
-        options = (
-            *channel_options(address),
-            ("grpc.max_receive_message_length", MAX_REPLY_BYTES),
-            ("grpc.max_reconnect_backoff_ms", MAX_RECONNECT_MS),
-        )
-        self._threads = ThreadPoolExecutor(at_a_time, thread_name_prefix="sidecar-client")
-        self._channel = grpc.insecure_channel(address, options=options)
-        self._methods: Mapping[str, Any] = {name: self._channel.unary_unary(path_of(name)) for name in READS}
+    def __init__(self, address: str) -> None:
+        parts = urlsplit(f"//{address}")
+        self._channel = Channel(parts.hostname, parts.port, codec=_Bytes())
 
     async def __aenter__(self) -> "SidecarClient":
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._channel.close()  # which ends the calls, and with them the threads
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._channel.close()
 
     async def ask(self, method: str, request: bytes, *, seconds: float) -> Outcome:
         """What it answers; who does not answer is an outcome as well."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._ask, method, request, seconds)
-
-    def _ask(self, method: str, request: bytes, seconds: float) -> Outcome:
         started = time.perf_counter()
         try:
-            message, call = self._methods[method].with_call(request, timeout=seconds)
-        except grpc.RpcError as error:
-            ended: Any = error  # the errors of a finished call are calls, which their type does not say
-            return Outcome(status=ended.code().name, seconds=time.perf_counter() - started)
-        took = time.perf_counter() - started
-        return Outcome(message, knew=knew(dict(call.trailing_metadata() or ())), seconds=took)
+            async with asyncio.timeout(seconds):
+                message, trailing = await self._asked(path_of(method), request, seconds)
+        except GRPCError as error:
+            status = error.status.name
+        except TimeoutError:
+            status = "DEADLINE_EXCEEDED"
+        except _TooLarge:
+            status = "RESOURCE_EXHAUSTED"
+        except _NO_ANSWER:
+            status = "UNAVAILABLE"
+        else:
+            return Outcome(message, knew=knew(trailing), seconds=time.perf_counter() - started)
+        return Outcome(status=status, seconds=time.perf_counter() - started)
+
+    async def _asked(self, path: str, request: bytes, seconds: float) -> tuple[bytes, Mapping[str, Any]]:
+        unary = Cardinality.UNARY_UNARY
+        async with self._channel.request(path, unary, bytes, bytes, timeout=seconds) as stream:
+            await stream.send_message(request, end=True)
+            await stream.recv_initial_metadata()
+            _bound(stream)
+            message = await stream.recv_message()
+            await stream.recv_trailing_metadata()
+        if message is None:
+            raise StreamTerminatedError
+        return message, dict(stream.trailing_metadata or {})
 
 
 def knew(metadata: Mapping[str, str | bytes]) -> str:

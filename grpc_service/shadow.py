@@ -105,7 +105,7 @@ class Shadow:
     async def run(self) -> None:
         """Compares what was sampled, until it is cancelled."""
         tasks: set[asyncio.Task[None]] = set()
-        async with SidecarClient(self._ledger.address, at_a_time=MAX_UNDER_WAY) as client:
+        async with SidecarClient(self._ledger.address) as client:
             try:
                 while True:
                     await asyncio.sleep(TAKE_SECONDS)

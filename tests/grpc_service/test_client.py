@@ -14,7 +14,7 @@ REQUEST = REQUESTS[METHOD].SerializeToString()
 async def test_the_bytes_of_a_reply_with_what_it_knew_and_how_long_it_took(tmp_path: Path) -> None:
     async with (
         standing(built(tmp_path, {CUSTOMER: STATE})) as (address, _),
-        SidecarClient(address, at_a_time=4) as client,
+        SidecarClient(address) as client,
     ):
         outcome = await client.ask(METHOD, REQUEST, seconds=5)
         expected = await ask(address, METHOD)
@@ -38,7 +38,7 @@ async def test_who_is_away_late_or_endless_did_not_answer() -> None:
     told = []
     async with answering(late) as slow, answering(endless) as large:
         for address in (f"127.0.0.1:{free_port()}", slow, large):
-            async with SidecarClient(address, at_a_time=4) as client:
+            async with SidecarClient(address) as client:
                 outcome = await client.ask(METHOD, REQUEST, seconds=0.3)
                 told.append((outcome.status, outcome.is_answered))
 

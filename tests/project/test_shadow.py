@@ -126,7 +126,7 @@ async def test_an_equal_one_shows_no_difference_that_lasts_while_the_feed_moves_
     async with (
         running_sidecar(emulator, tmp_path / "other") as other,
         running_sidecar(emulator, tmp_path / "ours") as sidecar,
-        SidecarClient(sidecar.address, at_a_time=8) as ours,
+        SidecarClient(sidecar.address) as ours,
         client_of(other) as client,
     ):
         await other.following()

@@ -16,7 +16,6 @@ from entitlements.management.question import finite
 from grpc_service.client import SidecarClient
 from grpc_service.comparison import OK, Outcome, parsed
 from grpc_service.management.comparing import (
-    MAX_UNDER_WAY,
     Answers,
     Comparison,
     Question,
@@ -109,8 +108,8 @@ class Command(BaseCommand):
     async def _compared(self, questions: list[Question], options: dict[str, Any]) -> Comparison:
         address, rate = options["address"] or settings.SIDECAR_ASK_ADDRESS, options["rate"]
         async with (
-            SidecarClient(address, at_a_time=MAX_UNDER_WAY) as ours,
-            SidecarClient(options["other"], at_a_time=MAX_UNDER_WAY) as theirs,
+            SidecarClient(address) as ours,
+            SidecarClient(options["other"]) as theirs,
         ):
             comparison = Comparison(ask_ours=asks(ours), ask_theirs=asks(theirs), rate=rate)
             await both_answer({address: asks(ours), options["other"]: asks(theirs)}, questions[0])

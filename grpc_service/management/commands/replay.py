@@ -14,7 +14,6 @@ from entitlements.management.question import finite
 from grpc_service.client import SidecarClient
 from grpc_service.comparison import Outcome, is_fallback
 from grpc_service.management.comparing import (
-    MAX_UNDER_WAY,
     Ask,
     Comparison,
     Question,
@@ -69,11 +68,11 @@ class Command(BaseCommand):
             raise CommandError("--rate must be a number above 0", returncode=EXIT_NOT_ASKED)
         reads = _reads(options["file"])
         began = time.perf_counter()
-        async with SidecarClient(options["other"], at_a_time=MAX_UNDER_WAY) as theirs:
+        async with SidecarClient(options["other"]) as theirs:
             if options["address"] is None:
                 comparison, values = await self._replayed(reads, _as_recorded(reads), asks(theirs), options)
             else:
-                async with SidecarClient(options["address"], at_a_time=MAX_UNDER_WAY) as ours:
+                async with SidecarClient(options["address"]) as ours:
                     comparison, values = await self._replayed(reads, asks(ours), asks(theirs), options)
         return report(
             comparison,
