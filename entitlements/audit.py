@@ -26,7 +26,7 @@ def record(  # noqa: PLR0913 - all that is told of a change
     who: str,
     whence: str,
     clock: Clock,
-    kept_days: float,
+    kept_days: int,
     is_logged: bool = True,
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
@@ -60,7 +60,7 @@ def record(  # noqa: PLR0913 - all that is told of a change
         logger.info("audit", extra={name: value for name, value in fields.items() if value})
     try:
         entry = AuditEntry.objects.create(**fields)
-        oldest_ms = entry.at_ms - round(kept_days * DAY_MS)
+        oldest_ms = entry.at_ms - kept_days * DAY_MS
         AuditEntry.objects.filter(at_ms__lt=oldest_ms).delete()
         AuditEntry.objects.filter(pk__lte=entry.pk - MAX_ENTRIES).delete()
     except DatabaseError as error:

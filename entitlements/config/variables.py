@@ -11,6 +11,7 @@ from entitlements.config.value_types import (
     Boolean,
     HttpUrl,
     Port,
+    Positive,
     Seconds,
     UrlPath,
     WebSocketUrl,
@@ -190,12 +191,8 @@ class SidecarConfig(BaseModel):
     sidecar_max_unverified_seconds: Seconds = Field(
         60, description="unfollowed, an older answer is checked again on use"
     )
-    sidecar_max_stale_seconds: float | None = Field(
-        None,
-        gt=0,
-        allow_inf_nan=False,
-        description="set: what the cloud confirmed longer ago and does not confirm again is answered by its "
-        "fallback; a fallback rule may have a bound of its own",
+    sidecar_max_stale_seconds: Positive | None = Field(
+        None, description="set: a fallback answers for what the cloud confirmed longer ago and does not now"
     )
     sidecar_refreshes_per_second: float = Field(
         20, gt=0, le=1000, allow_inf_nan=False, description="number of background re-checks a second"
@@ -257,9 +254,7 @@ class SidecarConfig(BaseModel):
         False, description="ids of customers and resources in clear among its differences; else hashed"
     )
 
-    sidecar_audit_days: float = Field(
-        90, gt=0, le=3650, allow_inf_nan=False, description="how long it is kept who changed what"
-    )
+    sidecar_audit_days: int = Field(90, ge=1, le=3650, description="how long it is kept who changed what")
     sidecar_overrides: Boolean = Field(
         False, description="on: people may grant or deny a feature of a customer for a bounded time"
     )
