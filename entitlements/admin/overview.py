@@ -158,7 +158,7 @@ def _part(name: str, state: _State) -> Part:
 
 def _shown(key: str, value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and key.endswith("_ms"):
-        return date_from_ms(value, timespec="seconds")
+        return date_from_ms(value, timespec="seconds") if value else _NOTHING
     match value:
         case None | "":
             return _NOTHING

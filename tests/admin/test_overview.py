@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from emulator.server import Emulator
+from entitlements.admin import overview
 from entitlements.admin.overview import problems
 from tests.admin.test_access import Session
 from tests.admin.visitor import PASSWORD, USERNAME
@@ -74,3 +75,9 @@ async def _hit_rates(session: Session) -> set[str]:
     pages = [(await session.get("/admin/")).text for _ in range(8)]
     figure = re.compile(r"Answered from the cache</dt>\s*<dd[^>]*>([^<]+)</dd>")
     return {found for page in pages for found in figure.findall(page)}
+
+
+def test_what_never_happened_is_not_told_as_1970() -> None:
+    shown = overview._part("feed", {"problem": None, "meaning": "", "last_event_ms": 0, "since_ms": 1000})
+
+    assert [("last event", "-"), ("since", "1970-01-01 00:00:01 UTC")] == shown.rows
