@@ -243,16 +243,12 @@ class SidecarConfig(BaseModel):
     )
 
     sidecar_shadow_address: Annotated[str, BeforeValidator(checked_address)] | None = Field(
-        None,
-        description="set: host:port of another sidecar, gRPC in the clear, which gets copies of answered "
-        "reads; its answers are compared; docs/migrating.md",
+        None, description="set: host:port of another sidecar, asked a sample of reads to compare its answers"
     )
     sidecar_shadow_sample: float = Field(
         0.1, ge=0, le=1, allow_inf_nan=False, description="the share of reads that is compared with it"
     )
-    sidecar_shadow_ids: Boolean = Field(
-        False, description="ids of customers and resources in clear among its differences; else hashed"
-    )
+    sidecar_shadow_ids: Boolean = Field(False, description="ids in clear among its differences; else hashed")
 
     sidecar_audit_days: int = Field(90, ge=1, le=3650, description="how long it is kept who changed what")
     sidecar_overrides: Boolean = Field(
