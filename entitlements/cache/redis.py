@@ -98,8 +98,12 @@ class RedisTier:
         if isinstance(found, Miss):
             return found
         age_seconds = self._ttl_of(found.entity) - found.lives_seconds
-        confirmed_at = self._clock.monotonic() - age_seconds if age_seconds >= 0 else NEVER
-        return CachedEntity(entity=found.entity, confirmed_at=confirmed_at)
+        is_known = age_seconds >= 0 and not found.lacks_usages  # a usage that is left out is checked again
+        return CachedEntity(
+            entity=found.entity,
+            confirmed_at=self._clock.monotonic() - age_seconds if is_known else NEVER,
+            lacks_usages=found.lacks_usages,
+        )
 
     async def store(self, key: EntityKey, cached: CachedEntity, *, claim: FetchClaim | None = None) -> None:
         """Writes the set unless a later one of ours is there, and each usage that is not older.

@@ -24,6 +24,8 @@ MAX_LIKELY_USAGES = 32
 
 _Tracked = TypeVar("_Tracked", MeteredEntitlement, CreditEntitlement)
 _UsageTexts: TypeAlias = tuple[bytes | None, bytes | None]
+_LEFT_OUT: _UsageTexts = (None, None)
+"""Neither a usage nor its timestamp: never written, or expired. One without the other is a miss."""
 """A usage and its timestamp, as they stand in Redis."""
 
 
@@ -34,6 +36,8 @@ class Found:
     entity: Entity
     lives_seconds: float
     """Until its timestamp expires; infinite when it never does."""
+    lacks_usages: bool = False
+    """True where some of its usages have no keys; what the document says of them stands."""
 
 
 class LikelyUsages:
@@ -74,10 +78,12 @@ def read_entity(
         if missed:
             likely.learn(documents[0], missed)
             live |= _usage_texts(missed, values_of(client, _with_timestamps(missed)))
-        usages = {each: _usage_in(live[each]) for each in usage_keys}
+        there = [each for each in usage_keys if live[each] != _LEFT_OUT]
+        usages = {each: _usage_in(live[each]) for each in there}
         if None in usages.values():
             return Miss.ABSENT
-        return replace(found, entity=_with_usages(keys, key, found.entity, usages))
+        entity = _with_usages(keys, key, found.entity, usages)
+        return replace(found, entity=entity, lacks_usages=len(there) < len(usage_keys))
     except Malformed as junk:
         # Without its timestamp, junk gives way to whatever is written next, and not only to what is newer.
         with suppress(ResponseError):

@@ -16,6 +16,8 @@ class CachedEntity:
     """When the cloud was last asked again in vain, monotonic seconds; None when it answered since."""
     known_at: float | None = None
     """When its set was asked for or sent, where it was confirmed otherwise since; None: `confirmed_at`."""
+    lacks_usages: bool = False
+    """True where a writer left usages out, as official ones do before the first: enough for a check alone."""
 
     @property
     def known_since(self) -> float:
@@ -50,6 +52,7 @@ def merge_cached(
         confirmed_at=confirmed_at,
         failed_at=held.failed_at if arrived.confirmed_at < held.confirmed_at else None,
         known_at=None if known_since == confirmed_at else known_since,
+        lacks_usages=(arrived if arrived.known_since >= held.known_since else held).lacks_usages,
     )
 
 

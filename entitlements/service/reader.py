@@ -7,6 +7,7 @@ from math import isfinite
 from typing import TypeAlias
 
 from entitlements import metrics
+from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.decision import Decision, Query, invalid_field
 from entitlements.domain.entitlement import MeteredEntitlement
 from entitlements.domain.entity import EntityKey
@@ -105,7 +106,7 @@ class EntitlementReader:
         held = self.list_held(key)
         if held is not None:
             return held
-        known = await self._know(key, self._is_any_over)
+        known = await self._know(key, self._is_any_over, is_list=True)
         if isinstance(known, NotFetched):
             return self._list_by_fallback(key, cause=known.error.outcome)
         return self._listed(self._seen(known))
@@ -115,7 +116,7 @@ class EntitlementReader:
         if not key.customer_id:
             return self._list_by_fallback(key, cause=self._note_invalid("customer_id"))
         cached = self._store.get(key)
-        if cached is None:
+        if cached is None or _is_no_list(cached):
             return None
         seen = self._seen(Lookup(key=key, cached=cached, source=Source.MEMORY))
         if self._must_be_recalculated(seen, self._is_any_over(seen)):
@@ -169,12 +170,14 @@ class EntitlementReader:
         provenance = _provenance(seen, is_estimate=is_estimate, source=source)
         return ListAnswer(entitlements=entitlements, provenance=provenance, seen=seen)
 
-    async def _know(self, key: EntityKey, is_over: "IsOver") -> Lookup | NotFetched:
+    async def _know(self, key: EntityKey, is_over: "IsOver", *, is_list: bool = False) -> Lookup | NotFetched:
         found = await self._store.find(key)
         if found is None:
             metrics.CACHE_MISSES.inc()
             return await self._fetcher.fetch(key)
         metrics.CACHE_HITS.inc()
+        if is_list and _is_no_list(found.cached):
+            return await self._recalculated(key, found)
         seen = self._seen(found)
         if self._must_be_recalculated(seen, is_over(seen)):
             return await self._recalculated(key, found)
@@ -261,6 +264,11 @@ def _provenance(seen: Seen, *, is_estimate: bool, source: Source | None = None) 
         state=EntityState.ESTIMATE if is_estimate else seen.state,
         age_ms=int(age_seconds * 1000) if isfinite(age_seconds) else None,
     )
+
+
+def _is_no_list(cached: CachedEntity) -> bool:
+    """True where a list needs usages that were left out; where the cloud failed, what is there has to do."""
+    return cached.lacks_usages and cached.failed_at is None
 
 
 def _nothing_held(cause: str) -> Provenance:

@@ -8,6 +8,7 @@ from prometheus_client import REGISTRY
 
 from entitlements.cache.redis import RedisTier
 from entitlements.cache.tiers import Miss
+from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entitlement import (
     Feature,
     FeatureType,
@@ -17,6 +18,7 @@ from entitlements.domain.entitlement import (
     Usage,
 )
 from entitlements.domain.entity import Entity, EntityKey
+from entitlements.domain.freshness import NEVER
 from entitlements.domain.reason import AccessDeniedReason
 from tests.builders import a_boolean_feature, an_entity
 from tests.cache.samples import CUSTOMER, NOW_MS, RESOURCE, credit, entity, metered, usage_update
@@ -87,6 +89,36 @@ async def test_a_missing_usage_key_or_timestamp_is_a_miss_for_the_entity(
     redis.command("DEL", f"{ENTITY}:{name}{suffix}")
 
     assert await taken(tier, CUSTOMER) is Miss.ABSENT
+
+
+@pytest.mark.parametrize("name", ["f_seats", "credit_tokens"])
+async def test_a_usage_that_a_writer_left_out_is_the_documents(
+    redis: RedisServer, tier: RedisTier, name: str
+) -> None:
+    """As official writers do before the first usage: enough for a check, which is checked again behind it."""
+    stored = entity(metered(current=2), credit(current=3), a_boolean_feature())
+    await put(tier, CUSTOMER, stored)
+
+    redis.command("DEL", f"{ENTITY}:{name}", f"{ENTITY}:{name}#timestamp")
+    found = await tier.get(CUSTOMER)
+
+    assert isinstance(found, CachedEntity)
+    assert (True, NEVER) == (found.lacks_usages, found.confirmed_at)
+    assert [2, 3] == [
+        found.entity.features["seats"].usage.current,  # type: ignore[union-attr]
+        found.entity.credits["tokens"].usage.current,
+    ]
+
+
+async def test_what_a_fetch_writes_lacks_nothing(redis: RedisServer, tier: RedisTier) -> None:
+    await put(tier, CUSTOMER, entity(metered()))
+    redis.command("DEL", f"{ENTITY}:f_seats", f"{ENTITY}:f_seats#timestamp")
+
+    await put(tier, CUSTOMER, entity(metered()))
+    found = await tier.get(CUSTOMER)
+
+    assert isinstance(found, CachedEntity)
+    assert not found.lacks_usages
 
 
 async def test_a_feature_that_is_not_counted_needs_no_usage_key(redis: RedisServer, tier: RedisTier) -> None:

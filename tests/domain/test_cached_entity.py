@@ -1,5 +1,7 @@
 """Which of two held states holds, and how far."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +20,14 @@ from tests.domain.strategies import entities
 OLD = an_entity(a_boolean_feature("old"), updated_at_ms=1)
 NEW = an_entity(a_boolean_feature("new"), updated_at_ms=2)
 UNSTAMPED = an_entity(updated_at_ms=NO_TIMESTAMP_MS)
+
+
+@pytest.mark.parametrize(("held_at", "arrived_at", "lacks"), [(1, 2, True), (2, 1, False), (1, 1, True)])
+def test_what_is_newer_says_whether_usages_are_lacking(held_at: int, arrived_at: int, *, lacks: bool) -> None:
+    held = a_cached_entity(confirmed_at=held_at)
+    arrived = replace(a_cached_entity(confirmed_at=arrived_at), lacks_usages=True)
+
+    assert lacks is merge_cached(held, arrived).lacks_usages
 
 
 def test_first_arrival_is_held_as_it_came() -> None:

@@ -11,7 +11,7 @@ from entitlements.domain.decision import Query
 from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.errors import CircuitOpen, Offline, Overloaded, Unreachable
 from entitlements.domain.fallback import FallbackValue
-from entitlements.domain.freshness import UNKNOWN_CUSTOMER_SECONDS, EntityState
+from entitlements.domain.freshness import NEVER, UNKNOWN_CUSTOMER_SECONDS, EntityState
 from entitlements.domain.ports import Source
 from entitlements.domain.reason import AccessDeniedReason
 from entitlements.fallbacks import ConfiguredRules
@@ -359,3 +359,38 @@ async def test_all_of_a_read_is_about_one_moment(house: House, monkeypatch: pyte
 
     assert answer is not None
     assert ["both"] == asked
+
+
+LACKING = CachedEntity(entity=an_entity(a_boolean_feature("f")), confirmed_at=NEVER, lacks_usages=True)
+"""As Redis has it where an official writer left usages out."""
+
+
+async def test_a_check_needs_no_usages_that_were_left_out(house: House) -> None:
+    """It is answered at once, and checked again behind that."""
+    house.edge.answer = an_entity(a_boolean_feature("f"))
+    await house.store.store(KEY, LACKING)
+
+    answer = await house.reader.check(QUERY)
+    await asyncio.wait_for(house.edge.reached.wait(), 1)
+
+    assert (Source.MEMORY, EntityState.SUSPECT) == (answer.provenance.source, answer.provenance.state)
+
+
+async def test_a_list_needs_usages_that_were_left_out(house: House) -> None:
+    house.edge.answer = house.api.answer = an_entity(a_boolean_feature("f"), a_boolean_feature("g"))
+    await house.store.store(KEY, LACKING)
+
+    first, second = await house.reader.list(KEY), await house.reader.list(KEY)
+
+    assert [Source.API, Source.MEMORY] == [each.provenance.source for each in (first, second)]
+    assert 2 == len(first.decisions)
+
+
+async def test_a_list_has_what_is_there_where_the_cloud_fails(house: House) -> None:
+    house.edge.answer = house.api.answer = Unreachable("edge")
+    await house.store.store(KEY, LACKING)
+
+    answer = await house.reader.list(KEY)
+
+    assert (Source.MEMORY, EntityState.STALE) == (answer.provenance.source, answer.provenance.state)
+    assert 1 == len(answer.decisions)
