@@ -19,7 +19,7 @@ from grpc_service.engines.sockets import cut
 TICK_SECONDS = 1.0
 STALLED_TICKS = 30
 """A call waits no longer for the rest of its request, or for its reply to be read, than so many ticks."""
-MAX_STALLED = 1000
+MAX_STALLED = 10_000
 """So many calls may wait for their clients for longer than a moment."""
 MOMENT_TICKS = 2
 """What is younger has not stalled: every call waits for its client for a moment."""

@@ -12,6 +12,8 @@ from entitlements.domain.override import (
     NO_OVERRIDES,
     Override,
     fault_of,
+    subject_of,
+    terms_of,
 )
 from tests.builders import A_KEY, a_query, an_override
 
@@ -64,3 +66,18 @@ def test_it_is_about_one_feature_or_one_currency() -> None:
 
 def test_none_is_in_force_where_there_are_none() -> None:
     assert ((), None) == (NO_OVERRIDES.of(A_KEY), NO_OVERRIDES.find(a_query()))
+
+
+def test_it_is_named_by_whom_and_what_it_is_about() -> None:
+    of_a_resource = replace(an_override("f"), key=EntityKey("c", "r"))
+    of_credits = replace(an_override("", currency_id="tokens"), key=EntityKey("c"))
+
+    assert "c / r / f" == subject_of(of_a_resource)
+    assert "c / tokens" == subject_of(of_credits)
+
+
+def test_its_terms_are_those_that_were_given() -> None:
+    granted, denied = an_override(usage_limit=0.0), an_override(has_access=False)
+
+    assert {"has_access": True, "limit": 0.0, "ends_ms": granted.ends_ms} == terms_of(granted)
+    assert {"has_access": False, "ends_ms": denied.ends_ms} == terms_of(denied)
