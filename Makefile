@@ -19,7 +19,7 @@ demo: demo-venv ## set up, then run the emulator and the sidecar together: no ac
 
 # How many files at a time; 0: all in one process; auto: as many as there are processors, quicker and less steady.
 AT_A_TIME := 0
-PYTEST := $(BIN)/python -X dev -m pytest --numprocesses $(AT_A_TIME) --dist loadfile --durations 20
+PYTEST := $(BIN)/python -X dev -m pytest --numprocesses $(AT_A_TIME) --dist worksteal --durations 20
 PURE := tests/domain tests/service tests/config tests/composition tests/doors tests/wire tests/upstream tests/emulator tests/outbox
 STORMS := tests/chaos tests/bench tests/documentation/test_commands.py tests/deploy/test_image.py
 
@@ -46,7 +46,7 @@ COVERED_WHOLLY := 'entitlements/domain/*,entitlements/upstream/feed_protocol.py'
 COVERED_NEARLY := 'entitlements/service/*,grpc_service/errors.py,grpc_service/translation/*'
 covered: dev-venv ## hold the coverage of what decides: a wrong branch there is a wrong answer
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest --quiet --numprocesses $(AT_A_TIME) --dist loadfile $(COVERING)
+	@$(BIN)/coverage run -m pytest --quiet --numprocesses $(AT_A_TIME) --dist worksteal $(COVERING)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --fail-under=100 --include=$(COVERED_WHOLLY)
 	@$(BIN)/coverage report --fail-under=95 --include=$(COVERED_NEARLY)

@@ -32,6 +32,8 @@ START_SECONDS = 30.0
 STOP_SECONDS = 20.0
 CALL_SECONDS = 15.0
 DATABASE_FILE = "sidecar.sqlite3"
+NO_BALANCER = {"SIDECAR_DRAIN_SECONDS": "0"}
+"""Nobody hears late of a stop, who would have to be waited for."""
 _MEASURED = "COVERAGE_PROCESS_CONFIG"
 _LAST_WORD = signal.SIGTERM if _MEASURED in os.environ else signal.SIGKILL
 """`make coverage` needs a process to end by itself: what it counted is written at its end."""
@@ -55,7 +57,8 @@ def environment_for(emulator: Emulator | None, data_dir: Path, **variables: str)
             "WS_URL": emulator.ws_url,
         }
     ports = {"GRPC_PORT": "0", "METRICS_PORT": "0", "SIDECAR_LISTEN_HOST": "127.0.0.1"}
-    return kept | cloud | ports | {"SIDECAR_DATA_DIR": str(data_dir), "LOG_LEVEL": "info"} | variables
+    usual = {"SIDECAR_DATA_DIR": str(data_dir), "LOG_LEVEL": "info"} | NO_BALANCER
+    return kept | cloud | ports | usual | variables
 
 
 class SidecarProcess:

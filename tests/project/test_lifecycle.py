@@ -21,6 +21,8 @@ CALLS_PER_SECOND = 500
 
 HEARS_LATE_SECONDS = 0.2
 """A balancer goes on sending calls for so long after an instance has said goodbye."""
+PAUSE = {"SIDECAR_DRAIN_SECONDS": "1"}
+"""As it is unless set."""
 
 
 class Balanced:
@@ -98,12 +100,12 @@ async def test_a_rolling_restart_fails_no_call(emulator: Emulator, tmp_path: Pat
     """Two instances, one after the other; there is always one that serves."""
     emulator.state.put("customer-1", boolean_state(), push=False)
     balanced = Balanced()
-    async with running_sidecar(emulator, tmp_path) as second, balanced.instance(second):
-        async with running_sidecar(emulator, tmp_path) as first, balanced.instance(first):
+    async with running_sidecar(emulator, tmp_path, **PAUSE) as second, balanced.instance(second):
+        async with running_sidecar(emulator, tmp_path, **PAUSE) as first, balanced.instance(first):
             calling = asyncio.create_task(balanced.call_for_ever())
             await balanced.more(500)
             codes = [await first.stop()]
-        async with running_sidecar(emulator, tmp_path) as third, balanced.instance(third):
+        async with running_sidecar(emulator, tmp_path, **PAUSE) as third, balanced.instance(third):
             await balanced.more(500)
             codes.append(await second.stop())
             await balanced.more(500)
@@ -118,7 +120,7 @@ async def test_a_rolling_restart_fails_no_call(emulator: Emulator, tmp_path: Pat
 async def test_a_draining_instance_says_so_and_still_answers(emulator: Emulator, tmp_path: Path) -> None:
     """Balancers hear of it later than the signal arrives: a new connection is still served for a while."""
     emulator.state.put("customer-1", boolean_state(), push=False)
-    async with running_sidecar(emulator, tmp_path, SIDECAR_DRAIN_SECONDS="5") as sidecar:
+    async with running_sidecar(emulator, tmp_path, SIDECAR_DRAIN_SECONDS="60") as sidecar:
         sidecar.process.send_signal(signal.SIGTERM)
         await sidecar.printed("draining")
 
@@ -128,7 +130,6 @@ async def test_a_draining_instance_says_so_and_still_answers(emulator: Emulator,
 
         assert (503, {"status": "DOWN"}, 200) == (ready.status_code, ready.json(), live.status_code)
         assert answer.has_access
-        assert await sidecar.stop() == 0
 
 
 async def test_the_pause_is_part_of_the_grace_period(emulator: Emulator, tmp_path: Path) -> None:
