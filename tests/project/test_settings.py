@@ -31,6 +31,19 @@ async def test_the_secret_key_is_made_once_and_kept_private(tmp_path: Path) -> N
     assert ["secret-key"] == os.listdir(tmp_path)
 
 
+def test_the_secret_key_is_private_whoever_makes_it(tmp_path: Path) -> None:
+    """`manage.py` has a mask of its own; a WSGI or ASGI server of somebody else's has not."""
+    file = tmp_path / "new" / "secret-key"
+    before = os.umask(0)
+    try:
+        keys = {settings._secret_key(file) for _ in range(2)}
+    finally:
+        os.umask(before)
+
+    assert {file.read_text()} == keys
+    assert 0o600 == stat.S_IMODE(file.stat().st_mode)
+
+
 async def test_two_folders_have_two_keys(tmp_path: Path) -> None:
     keys = {await printed("settings.SECRET_KEY", tmp_path / name) for name in ("a", "b")}
 
