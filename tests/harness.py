@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -28,8 +29,8 @@ else:
     Client = SidecarServiceStub  # one class serves both; only its type knows the difference
 
 ROOT = Path(__file__).resolve().parent.parent
-START_SECONDS = 30.0
-STOP_SECONDS = 20.0
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0
 CALL_SECONDS = 15.0
 DATABASE_FILE = "sidecar.sqlite3"
 NO_BALANCER = {"SIDECAR_DRAIN_SECONDS": "0"}
@@ -39,6 +40,13 @@ _LAST_WORD = signal.SIGTERM if _MEASURED in os.environ else signal.SIGKILL
 """`make coverage` needs a process to end by itself: what it counted is written at its end."""
 _API_PORT = re.compile(r"HTTP for applications on port (\d+)")
 _PORTS = re.compile(r"HTTP on port (\d+), gRPC on port (\d+)")
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def http_client(**options: Any) -> httpx.AsyncClient:
+    """For plain HTTP on this machine: httpx' own reads all authorities each time, 35 ms of CPU."""
+    usual: dict[str, Any] = {"trust_env": False, "verify": _NO_TLS, "timeout": CALL_SECONDS}
+    return httpx.AsyncClient(**usual | options)
 
 
 def environment_for(emulator: Emulator | None, data_dir: Path, **variables: str) -> dict[str, str]:
@@ -102,8 +110,8 @@ class SidecarProcess:
 
     async def get(self, path: str) -> httpx.Response:
         """An answer of its HTTP port."""
-        async with httpx.AsyncClient(trust_env=False) as client:
-            return await client.get(f"http://127.0.0.1:{self.http_port}{path}", timeout=CALL_SECONDS)
+        async with http_client() as client:
+            return await client.get(f"http://127.0.0.1:{self.http_port}{path}")
 
     async def parts(self) -> dict[str, Any]:
         """The state of each part."""

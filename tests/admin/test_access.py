@@ -5,14 +5,11 @@ import re
 from pathlib import Path
 
 import httpx
-import pytest
 
 from emulator.server import Emulator
 from tests.admin.visitor import PASSWORD, QUICK_LOGINS, USERNAME
-from tests.harness import SidecarProcess, environment_for, running_sidecar
+from tests.harness import SidecarProcess, environment_for, http_client, running_sidecar
 from tests.management.command_runs import run
-
-pytestmark = pytest.mark.timeout(120)
 
 ADD_VIEWER = """
 from django.contrib.auth.models import Group, User
@@ -48,7 +45,7 @@ class Session:
 
     async def _send(self, method: str, path: str, data: object) -> httpx.Response:
         headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with http_client() as client:
             answer = await client.request(method, self.address + path, data=data, headers=headers, timeout=30)  # type: ignore[arg-type]
         self.cookies |= dict(answer.cookies)
         return answer

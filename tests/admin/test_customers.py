@@ -14,8 +14,6 @@ from tests.cloud_states import boolean_state, metered_state
 from tests.harness import Client, SidecarProcess, client_of, is_granted, running_sidecar, usage_of
 from tests.redis_server import RedisServer
 
-pytestmark = pytest.mark.timeout(120)
-
 PLACE = "/admin/entitlements/cachedcustomer/"
 HOSTILE = [
     "<script>alert(1)</script>",

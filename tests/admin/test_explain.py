@@ -12,8 +12,6 @@ from tests.cloud_states import boolean_state, metered_state
 from tests.harness import Client, SidecarProcess, client_of, running_sidecar, usage_of
 from tests.redis_server import RedisServer
 
-pytestmark = pytest.mark.timeout(120)
-
 HOSTILE = [
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',

@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
@@ -17,8 +16,6 @@ from grpc_service.generated import sidecar_pb2 as pb
 from tests.admin.visitor import QUICK_LOGINS, USERNAME, Visitor
 from tests.cloud_states import boolean_state
 from tests.harness import CALL_SECONDS, Client, SidecarProcess, running_sidecar
-
-pytestmark = pytest.mark.timeout(120)
 
 GRANTED, DENIED = FallbackValue(has_access=True), FallbackValue()
 IN_FORCE_SECONDS = 1.0

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 from playwright.async_api import Browser, expect
 
 from emulator.server import Emulator
@@ -11,8 +10,6 @@ from tests.admin.test_access import ADD_VIEWER, in_shell
 from tests.admin.visitor import Visitor, visiting
 from tests.harness import Client, SidecarProcess
 from tests.management.test_outbox import make_too_old
-
-pytestmark = pytest.mark.timeout(120)
 
 PATH = "/admin/entitlements/outboxentry/"
 HOSTILE = '"><img src=x onerror=alert(1)>'

@@ -15,7 +15,6 @@ from tests.admin.visitor import PHONE, USERNAME, WIDE, Visitor
 from tests.cloud_states import metered_state
 from tests.harness import CALL_SECONDS, Client, SidecarProcess, usage_of
 
-pytestmark = pytest.mark.timeout(120)
 WHY = "/admin/explain/?customer=a&feature=m&usage=1"
 CLICKING_SECONDS = 10.0
 IN_FORCE_SECONDS = 1.0

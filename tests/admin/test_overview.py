@@ -5,8 +5,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
-
 from emulator.server import Emulator
 from entitlements.admin import overview
 from entitlements.admin.overview import problems
@@ -36,7 +34,6 @@ def test_a_draining_process_says_so() -> None:
     assert ["This process drains: balancers turn elsewhere."] == list(problems({}, is_serving=False))
 
 
-@pytest.mark.timeout(120)
 async def test_whichever_of_several_workers_answers_counts_all(emulator: Emulator, tmp_path: Path) -> None:
     """Both pages of both workers tell one count, and say that they do; customers are those of Redis."""
     emulator.state.put("customer-x", boolean_state(), push=False)

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 from playwright.async_api import Browser, expect
 
 from emulator.server import Emulator
@@ -10,8 +9,6 @@ from tests.admin.visitor import USERNAME, Visitor, visiting
 from tests.cloud_states import metered_state
 from tests.grpc_service.standing import built, standing
 from tests.harness import client_of, running_sidecar, usage_of
-
-pytestmark = pytest.mark.timeout(120)
 
 HOSTILE = '"><img src=x onerror=alert(1)>'
 

@@ -2,15 +2,11 @@
 
 from pathlib import Path
 
-import httpx
-import pytest
 from playwright.async_api import Browser, expect
 
 from emulator.server import Emulator
 from tests.admin.visitor import Visitor, visiting
-from tests.harness import SidecarProcess, running_sidecar
-
-pytestmark = pytest.mark.timeout(120)
+from tests.harness import SidecarProcess, http_client, running_sidecar
 
 
 async def test_a_visitor_logs_in_and_sees_the_overview(visitor: Visitor) -> None:
@@ -47,7 +43,7 @@ async def test_without_the_admin_there_are_no_routes(emulator: Emulator, tmp_pat
 
 async def test_pages_forbid_what_they_do_not_need(sidecar: SidecarProcess) -> None:
     """CSP, no frames, no sniffing; and no script may stand in a page."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         headers = (await client.get(f"http://127.0.0.1:{sidecar.http_port}/admin/login/")).headers
 
     policy = headers["content-security-policy"].split("; ")

@@ -6,8 +6,6 @@ import pytest
 
 from bench import http_api
 
-pytestmark = pytest.mark.timeout(120)
-
 
 async def test_one_short_run() -> None:
     if shutil.which("h2load") is None:

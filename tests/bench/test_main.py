@@ -11,8 +11,6 @@ import pytest
 from bench.scenarios import SCENARIOS
 from tests.harness import ROOT
 
-pytestmark = pytest.mark.timeout(120)
-
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(  # noqa: S603 - the command itself

@@ -8,12 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
 from entitlements.config.variables import variable_names
-from tests.harness import CALL_SECONDS, ROOT, environment_for, running_sidecar, spawned
+from tests.harness import CALL_SECONDS, ROOT, environment_for, http_client, running_sidecar, spawned
 
 FILE = ROOT / "deploy" / "compose.local.yaml"
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text())["services"]
@@ -59,7 +58,7 @@ async def test_an_application_is_answered_without_an_account(tmp_path: Path) -> 
             await sidecar.following()
             url = SERVICES["app"]["environment"]["SIDECAR_URL"]
             here = url.replace(SIDECAR, f"http://127.0.0.1:{sidecar.api_port}")
-            async with _application(here) as app, httpx.AsyncClient(trust_env=False) as client:
+            async with _application(here) as app, http_client() as client:
                 usual = await client.get(app, timeout=CALL_SECONDS)
                 unknown = await client.get(f"{app}?customer=nobody&feature=x", timeout=CALL_SECONDS)
 
@@ -69,7 +68,7 @@ async def test_an_application_is_answered_without_an_account(tmp_path: Path) -> 
 
 async def test_an_application_without_a_sidecar_says_so() -> None:
     """Somebody who started it alone reads what is missing."""
-    async with _application("http://127.0.0.1:9") as app, httpx.AsyncClient(trust_env=False) as client:
+    async with _application("http://127.0.0.1:9") as app, http_client() as client:
         answer = await client.get(app, timeout=CALL_SECONDS)
 
     assert 503 == answer.status_code

@@ -14,8 +14,6 @@ from tests.documentation.pages import fenced
 from tests.harness import ROOT, client_of, environment_for, is_granted, spawned
 from tests.redis_server import RedisServer
 
-pytestmark = pytest.mark.timeout(90)
-
 (DIFF,) = (text for word, text in fenced(ROOT / "docs" / "migrating.md") if word == "diff")
 BEFORE = "".join(line[1:] for line in DIFF.splitlines(keepends=True) if not line.startswith("+"))
 AFTER = "".join(line[1:] for line in DIFF.splitlines(keepends=True) if not line.startswith("-"))

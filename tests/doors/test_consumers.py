@@ -148,7 +148,6 @@ async def test_the_feeds_state_is_told_on(
     assert (["followed", "lost"], ["told", "told"]) == (feed_applier.told, states)
 
 
-@pytest.mark.timeout(60)
 class ReluctantFeed:
     """Does not end when it is cancelled, but when it is let go."""
 

@@ -14,6 +14,7 @@ from websockets.typing import Subprotocol
 from emulator.catalogue import demo_states
 from emulator.server import Emulator
 from tests.cloud_states import boolean_state, metered_state
+from tests.harness import http_client
 
 REPORT = """mutation ReportUsage($input: ReportUsageInput!) {
   reportUsage(input: $input) { id currentUsage }
@@ -26,9 +27,7 @@ STATE = """query GetEntitlementsState($query: FetchEntitlementsQuery!) {
 @pytest.fixture
 async def http(emulator: Emulator) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"X-API-KEY": emulator.api_key}
-    async with httpx.AsyncClient(
-        base_url=emulator.url, headers=headers, trust_env=False, timeout=5
-    ) as client:
+    async with http_client(base_url=emulator.url, headers=headers) as client:
         yield client
 
 

@@ -7,12 +7,13 @@ import pytest
 
 from emulator.server import Emulator
 from tests.cloud_states import boolean_state
+from tests.harness import http_client
 
 FIRST = "state.entitlementsV2[0]"
 
 
 async def _put(emulator: Emulator, **body: Any) -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         return await client.put(f"{emulator.url}/control/state", json=body)
 
 
@@ -56,7 +57,7 @@ async def test_a_name_that_is_none_is_refused_whatever_is_done(
     emulator: Emulator, method: str, path: str, named: dict[str, Any]
 ) -> None:
     body = {"entitlementId": "f", "currentUsage": 1} | named
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         answer = await client.request(method, f"{emulator.url}/control/{path}", json=body)
 
     assert answer.json()["error"] == f"{list(named)[-1]} must be a string that is not empty"
@@ -71,7 +72,7 @@ async def test_what_no_cloud_would_say_is_kept_where_that_is_asked_for(emulator:
 
 @pytest.mark.parametrize("usage", ["5", None, True])
 async def test_a_usage_that_is_no_number_is_refused(emulator: Emulator, usage: object) -> None:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         body = {"customerId": "c", "entitlementId": "f", "currentUsage": usage}
         answer = await client.post(f"{emulator.url}/control/usage", json=body)
 

@@ -15,6 +15,7 @@ from websockets.typing import Subprotocol
 from emulator.faults import KINDS_BY_TRANSPORT, FaultKind, Transport
 from emulator.server import Emulator
 from tests.cloud_states import boolean_state, metered_state
+from tests.harness import http_client
 
 EDGE_PATH = "/v1/c/customer-1/entitlements-state.json"
 CONFIGURATION_PATH = "/v1/config/server-sdk-configuration.json"
@@ -30,9 +31,7 @@ async def http(emulator: Emulator) -> AsyncIterator[httpx.AsyncClient]:
     """A client with the key, and a cloud that knows customer-1 and its meter."""
     emulator.state.put("customer-1", metered_state(), push=False)
     headers = {"X-API-KEY": emulator.api_key}
-    async with httpx.AsyncClient(
-        base_url=emulator.url, headers=headers, trust_env=False, timeout=SECONDS
-    ) as client:
+    async with http_client(base_url=emulator.url, headers=headers, timeout=SECONDS) as client:
         yield client
 
 

@@ -11,8 +11,6 @@ from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.management.commands.ask import describe
 from tests.harness import SidecarProcess, environment_for, running_sidecar, spawned
 
-pytestmark = pytest.mark.timeout(60)
-
 
 async def asked(sidecar_address: str, folder: Path, *arguments: str) -> tuple[int, str]:
     environment = environment_for(None, folder, OFFLINE="1")

@@ -222,7 +222,6 @@ def test_unusable_files_are_named(folder: TlsFolder, tmp_path: Path) -> None:
     assert faults == said
 
 
-@pytest.mark.timeout(120)
 async def test_sidecar_serves_mutual_tls(emulator: Emulator, tmp_path: Path) -> None:
     """The running sidecar answers a known client on PORT, and takes a renewed certificate."""
     emulator.state.put("customer-1", boolean_state(), push=False)
@@ -246,7 +245,6 @@ async def test_sidecar_serves_mutual_tls(emulator: Emulator, tmp_path: Path) -> 
         assert _der(renewed) == await _shown(port, folder.authority, client)
 
 
-@pytest.mark.timeout(60)
 async def test_sidecar_refuses_to_start_with_unusable_files(tmp_path: Path) -> None:
     """It says which file and why, in one line, and exits with 1."""
     folder = TlsFolder(tmp_path)

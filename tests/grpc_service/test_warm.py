@@ -3,8 +3,6 @@
 import time
 from pathlib import Path
 
-import pytest
-
 from emulator.server import Emulator
 from entitlements.domain.entity import EntityKey
 from grpc_service.management.pacing import paced
@@ -12,8 +10,6 @@ from tests.cloud_states import boolean_state
 from tests.harness import Client, SidecarProcess, environment_for, is_granted
 from tests.management.command_runs import run
 from tests.redis_server import free_port
-
-pytestmark = pytest.mark.timeout(120)
 
 
 async def test_customers_are_known_before_they_are_asked_for(

@@ -13,6 +13,7 @@ from http_service.app import HttpApi
 from http_service.messages import Request
 from http_service.server import HttpApiServer
 from sidecar_project.ports import listen
+from tests.harness import http_client
 from tests.http_service.test_connect import CHECK, Scripted
 from tests.project.turns import until
 
@@ -40,7 +41,7 @@ async def server(scripted: Scripted) -> AsyncIterator[HttpApiServer]:
 async def client(server: HttpApiServer) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     url = f"http://127.0.0.1:{server.port}"
-    async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as client:
+    async with http_client(base_url=url, headers=headers) as client:
         yield client
 
 

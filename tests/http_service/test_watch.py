@@ -15,6 +15,7 @@ from http_service.app import HttpApi
 from http_service.server import HttpApiServer
 from http_service.watch import WatchDoor
 from sidecar_project.ports import listen
+from tests.harness import http_client
 from tests.project.turns import until
 
 EVENT = 'data: {"type": "refetchEvaluation"}'
@@ -37,9 +38,7 @@ async def server(changes: ChangeNotifier) -> AsyncIterator[HttpApiServer]:
 
 @pytest.fixture
 async def client(server: HttpApiServer) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(
-        base_url=f"http://127.0.0.1:{server.port}", trust_env=False, timeout=10
-    ) as client:
+    async with http_client(base_url=f"http://127.0.0.1:{server.port}") as client:
         yield client
 
 

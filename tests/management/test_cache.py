@@ -4,8 +4,6 @@ import json
 import stat
 from pathlib import Path
 
-import pytest
-
 from emulator.server import Emulator
 from tests.cloud_states import boolean_state, metered_state
 from tests.harness import (
@@ -20,8 +18,6 @@ from tests.harness import (
 )
 from tests.management.command_runs import run
 from tests.redis_server import RedisServer
-
-pytestmark = pytest.mark.timeout(120)
 
 
 async def test_what_is_held_is_counted_shown_and_forgotten(

@@ -4,14 +4,10 @@ import socket
 import stat
 from pathlib import Path
 
-import pytest
-
 from emulator.server import Emulator
 from entitlements.control_socket import SOCKET_NAME
 from tests.harness import SidecarProcess, environment_for, running_sidecar
 from tests.management.command_runs import run
-
-pytestmark = pytest.mark.timeout(120)
 
 
 async def test_only_the_owner_may_ask_and_junk_harms_nothing(sidecar: SidecarProcess, tmp_path: Path) -> None:

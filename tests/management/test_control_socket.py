@@ -11,8 +11,6 @@ from tests.harness import environment_for, running_sidecar
 from tests.management.command_runs import run
 from tests.redis_server import free_port
 
-pytestmark = pytest.mark.timeout(90)
-
 
 async def _asked(folder: Path, **variables: str) -> int:
     """The process that answers a command of this environment."""

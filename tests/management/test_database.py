@@ -5,12 +5,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import pytest
-
 from tests.harness import environment_for
 from tests.management.command_runs import run
-
-pytestmark = pytest.mark.timeout(60)
 
 
 def _rows(folder: Path, table: str) -> int:

@@ -19,8 +19,6 @@ from tests.management.command_runs import run
 from tests.redis_server import RedisServer, TlsFront, free_port
 from tests.upstream.clouds import a_proxy
 
-pytestmark = pytest.mark.timeout(120)
-
 _Faults = set[tuple[str, str]]
 
 

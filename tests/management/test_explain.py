@@ -10,8 +10,6 @@ from tests.harness import Client, SidecarProcess, environment_for, usage_of
 from tests.management.command_runs import run
 from tests.management.test_fallbacks import fallbacks
 
-pytestmark = pytest.mark.timeout(120)
-
 
 async def test_a_denial_is_explained_from_the_memory_of_that_process(
     emulator: Emulator, sidecar: SidecarProcess, client: Client, tmp_path: Path

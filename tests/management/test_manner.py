@@ -14,8 +14,6 @@ from tests.harness import ROOT, environment_for, running_sidecar
 from tests.management.command_runs import SECONDS, run
 from tests.redis_server import free_port
 
-pytestmark = pytest.mark.timeout(120)
-
 ESCAPE = "\x1b["
 GREEN, RED = "\x1b[1;32m", "\x1b[1;31m"
 MISUSED = [

@@ -5,14 +5,10 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import pytest
-
 from emulator.server import Emulator
 from entitlements.domain.outbox import TOO_OLD
 from grpc_service.generated import sidecar_pb2 as pb
 from tests.harness import client_of, environment_for, running_sidecar, spawned
-
-pytestmark = pytest.mark.timeout(120)
 
 REQUEST = pb.ReportEventsRequest(
     events=[

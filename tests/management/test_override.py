@@ -12,7 +12,6 @@ from tests.cloud_states import boolean_state
 from tests.harness import Client, check, client_of, environment_for, running_sidecar
 from tests.management.command_runs import run
 
-pytestmark = pytest.mark.timeout(120)
 ON = {"SIDECAR_OVERRIDES": "1"}
 IN_FORCE_SECONDS = 1.0
 

@@ -3,14 +3,10 @@
 import asyncio
 from pathlib import Path
 
-import pytest
-
 from emulator.server import Emulator
 from tests.cloud_states import boolean_state
 from tests.harness import Client, SidecarProcess, environment_for, is_granted
 from tests.management.command_runs import run
-
-pytestmark = pytest.mark.timeout(120)
 
 
 async def test_what_is_asked_meanwhile_is_recorded_and_replayed(

@@ -10,8 +10,6 @@ import pytest
 from sidecar_project.data_folder import make_private
 from tests.harness import running_sidecar
 
-pytestmark = pytest.mark.timeout(60)
-
 
 def modes(folder: Path) -> dict[str, int]:
     return {path.name: stat.S_IMODE(path.lstat().st_mode) for path in (folder, *folder.rglob("*"))}

@@ -9,8 +9,6 @@ from grpc_service.generated import sidecar_pb2 as pb
 from tests.cloud_states import boolean_state
 from tests.harness import check, client_of, json_lines, running_sidecar
 
-pytestmark = pytest.mark.timeout(60)
-
 
 @pytest.mark.parametrize("engine", ["aio", "cq"])
 async def test_denials_are_told_with_the_request_they_belong_to(

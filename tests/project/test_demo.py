@@ -4,13 +4,11 @@ import re
 import signal
 from pathlib import Path
 
-import httpx
 import pytest
 
-from tests.harness import CALL_SECONDS, environment_for, spawned
+from tests.harness import environment_for, http_client, spawned
 from tests.redis_server import free_port
 
-pytestmark = pytest.mark.timeout(90)
 CUSTOMERS = """
 customers:
   acme:
@@ -48,7 +46,7 @@ async def test_the_demo_answers_what_it_invites_to_ask(tmp_path: Path) -> None:
 
 async def _log_in(url: str, username: str, password: str) -> None:
     """The admin lets this user in, and nobody with another password."""
-    async with httpx.AsyncClient(trust_env=False, timeout=CALL_SECONDS) as browser:
+    async with http_client() as browser:
         page = await browser.get(f"{url}login/")
         token = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)[0]
         cookie = page.headers["Set-Cookie"].split(";")[0]

@@ -18,8 +18,6 @@ import entitlements.metrics  # noqa: F401 - registers them
 from grpc_service.generated import sidecar_pb2 as pb
 from tests.harness import CALL_SECONDS, ROOT, Client, SidecarProcess, check
 
-pytestmark = pytest.mark.timeout(60)
-
 ALERTS = ROOT / "deploy/prometheus/alerts.yml"
 DASHBOARD = ROOT / "deploy/grafana/stigg-sidecar.json"
 ADDED_BY_PROMETHEUS = frozenset({"job", "instance", "le"})

@@ -19,8 +19,6 @@ from tests.harness import ROOT
 from tests.project.failures import CUSTOMERS, SECONDS, WEATHER, World, until
 from tests.redis_server import RedisServer
 
-pytestmark = pytest.mark.timeout(90)
-
 CONTRACT_ROWS = {
     "start with Stigg unreachable or the key refused",
     "Edge fails, GraphQL works",

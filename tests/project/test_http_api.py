@@ -8,7 +8,6 @@ import signal
 from asyncio.subprocess import PIPE
 from pathlib import Path
 
-import httpx
 import pytest
 from openfeature import api
 from openfeature.contrib.provider.ofrep import OFREPProvider
@@ -19,14 +18,12 @@ from emulator.server import Emulator
 from grpc_service.reads import SERVICE
 from tests.cloud_states import boolean_state
 from tests.documentation.pages import PAGES, commands
-from tests.harness import client_of, is_granted, running_sidecar
+from tests.harness import client_of, http_client, is_granted, running_sidecar
 
 DEMO = "127.0.0.1:8081"
 OK, UNAUTHORIZED = 200, 401
 STILL_READING = 28
 """curl's exit code when its time is over."""
-
-pytestmark = pytest.mark.timeout(60)
 
 
 async def test_http_and_grpc_answer_the_same(emulator: Emulator, tmp_path: Path) -> None:
@@ -38,7 +35,7 @@ async def test_http_and_grpc_answer_the_same(emulator: Emulator, tmp_path: Path)
     async with running_sidecar(emulator, tmp_path, **variables) as sidecar:
         url = f"http://127.0.0.1:{sidecar.api_port}/{SERVICE}"
         headers = {"Authorization": "Bearer a-token-of-the-test"}
-        async with httpx.AsyncClient(trust_env=False, headers=headers) as client:
+        async with http_client(headers=headers) as client:
             asked = {"customerId": "c", "featureId": "f"}
             missed = await client.post(f"{url}/GetBooleanEntitlement", json=asked)
             hit = await client.get(
@@ -74,7 +71,7 @@ async def test_a_change_in_the_cloud_is_told_to_who_watches(emulator: Emulator, 
         before = await is_granted(asked, "c")
         url = f"http://127.0.0.1:{sidecar.api_port}/v1/watch?customer=c"
         async with (
-            httpx.AsyncClient(trust_env=False, timeout=20) as client,
+            http_client() as client,
             client.stream("GET", url) as response,
         ):
             lines = response.aiter_lines()
@@ -100,7 +97,7 @@ async def test_a_rotated_token_is_asked_for_without_a_restart(emulator: Emulator
     variables = {"SIDECAR_HTTP_PORT": "0", "SIDECAR_HTTP_TOKEN_FILE": str(token_file)}
 
     async def status(token: str) -> int:
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with http_client() as client:
             url = f"http://127.0.0.1:{sidecar.api_port}/{SERVICE}/GetBooleanEntitlement"
             headers = {"Authorization": f"Bearer {token}"}
             asked = {"customerId": "c", "featureId": "f"}

@@ -11,10 +11,9 @@ import sys
 import venv
 from pathlib import Path
 
-import httpx
 import pytest
 
-from tests.harness import CALL_SECONDS, ROOT, SidecarProcess
+from tests.harness import ROOT, SidecarProcess, http_client
 from tests.redis_server import free_port
 
 pytestmark = pytest.mark.timeout(180)
@@ -55,7 +54,7 @@ async def test_demo_ask_and_admin(program: Path, tmp_path: Path) -> None:
         ask = await _started(program, "ask", tmp_path, "customer-demo", "feature-api-calls", **ports)
         code = await ask.process.wait()
         await ask.stop()
-        async with httpx.AsyncClient(trust_env=False, timeout=CALL_SECONDS) as browser:
+        async with http_client() as browser:
             page = await browser.get(f"{admin}login/")
             (style,) = re.findall(r'href="(/static/entitlements/admin\.css)"', page.text)
             styled = await browser.get(admin.replace("/admin/", style))

@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from emulator.server import Emulator
 from tests.cloud_states import boolean_state
 from tests.harness import CALL_SECONDS, Client, SidecarProcess, check, client_of, running_sidecar
-
-pytestmark = pytest.mark.timeout(120)
 
 CALLS_PER_SECOND = 500
 

@@ -60,7 +60,6 @@ async def processor_share(sidecar: SidecarProcess) -> float:
     return used / (time.monotonic() - began)
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("engine", ["cq", "aio"])
 async def test_a_full_process_is_idle_and_heals(engine: str, tmp_path: Path) -> None:
     """Whichever listener the connections wait at; and asked to end while full, it drains."""

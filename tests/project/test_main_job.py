@@ -27,8 +27,6 @@ from tests.harness import (
     usage_of,
 )
 
-pytestmark = pytest.mark.timeout(120)
-
 
 async def test_thousand_customers_asked_twice_are_thousand_fetches(
     emulator: Emulator, client: Client

@@ -3,16 +3,13 @@
 import asyncio
 from pathlib import Path
 
-import httpx
 import pytest
 
 from emulator.server import Emulator
 from sidecar_project import monitoring
 from sidecar_project.monitoring import MetricsPage
-from tests.harness import SidecarProcess, running_sidecar
+from tests.harness import SidecarProcess, http_client, running_sidecar
 from tests.project.turns import until
-
-pytestmark = pytest.mark.timeout(60)
 
 
 async def test_what_the_http_port_answers(sidecar: SidecarProcess) -> None:
@@ -49,7 +46,7 @@ async def test_the_six_names_of_the_vendor_are_there(sidecar: SidecarProcess) ->
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
 async def test_probes_are_only_read(sidecar: SidecarProcess, path: str) -> None:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         answer = await client.post(f"http://127.0.0.1:{sidecar.http_port}{path}")
 
     assert (405, "GET, HEAD") == (answer.status_code, answer.headers["allow"])
@@ -60,8 +57,8 @@ async def test_monitoring_comes_by_any_name_and_never_leaves_a_trace_back(
     sidecar: SidecarProcess, host: str
 ) -> None:
     """Compose and swarm name services with underscores; elsewhere such a name is refused in a line."""
-    async with httpx.AsyncClient(
-        base_url=f"http://127.0.0.1:{sidecar.http_port}", headers={"host": host}, trust_env=False
+    async with http_client(
+        base_url=f"http://127.0.0.1:{sidecar.http_port}", headers={"host": host}
     ) as client:
         statuses = [
             (await client.get(path)).status_code

@@ -10,8 +10,6 @@ import pytest
 from tests.cloud_states import boolean_state
 from tests.harness import check, client_of, environment_for, is_granted, running_sidecar, spawned
 
-pytestmark = pytest.mark.timeout(60)
-
 
 def _write(path: Path, **customers: dict[str, Any]) -> None:
     path.write_text(json.dumps({"customers": customers}))

@@ -22,8 +22,6 @@ from tests.cloud_states import boolean_state
 from tests.harness import ROOT, client_of, environment_for, is_granted, running_sidecar
 from tests.upstream.parts import a_transport
 
-pytestmark = pytest.mark.timeout(60)
-
 TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 CHECK = "stigg.sidecar.v1.SidecarService/GetBooleanEntitlement"
 

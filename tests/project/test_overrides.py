@@ -14,7 +14,6 @@ from tests.harness import Client, check, client_of, environment_for, running_sid
 from tests.management.command_runs import run
 from tests.redis_server import RedisServer
 
-pytestmark = pytest.mark.timeout(120)
 WITHIN_SECONDS = 1.0
 CONNECTIONS = 12
 """So many that each of two workers has some: the kernel spreads them."""

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-import httpx
 import pytest
 
 from grpc_service.engines.aio import AioEngine
@@ -16,7 +15,7 @@ from grpc_service.engines.completion_queue import CompletionQueueEngine
 from grpc_service.engines.interface import MakeEngine
 from grpc_service.server import GrpcServer, PortUnavailable, ServerLimits
 from sidecar_project.ports import listen, port_of, reserve
-from tests.harness import ROOT, check, client_at, environment_for, running_sidecar, spawned
+from tests.harness import ROOT, check, client_at, environment_for, http_client, running_sidecar, spawned
 from tests.redis_server import RedisServer
 
 BOTH = ("127.0.0.1", "::1")
@@ -108,14 +107,13 @@ def test_a_name_that_nobody_knows_is_told() -> None:
 
 
 @needs_ipv6
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("host", ["localhost", "::"])
 async def test_a_sidecar_answers_at_every_address(host: str, tmp_path: Path) -> None:
     """Health, HTTP for applications and gRPC."""
     variables = {"OFFLINE": "1", "SIDECAR_HTTP_PORT": "0", "SIDECAR_LISTEN_HOST": host}
     async with running_sidecar(None, tmp_path, **variables) as sidecar:
         for address in ("127.0.0.1", "[::1]"):
-            async with httpx.AsyncClient(trust_env=False) as http:
+            async with http_client() as http:
                 live = await http.get(f"http://{address}:{sidecar.http_port}/livez")
                 api = await http.get(f"http://{address}:{sidecar.api_port}/nothing")
             async with client_at(f"{address}:{sidecar.grpc_port}") as client:
@@ -126,7 +124,6 @@ async def test_a_sidecar_answers_at_every_address(host: str, tmp_path: Path) -> 
 
 
 @needs_ipv6
-@pytest.mark.timeout(120)
 async def test_workers_answer_at_every_address(tmp_path: Path) -> None:
     """Each takes the listeners of its parent, and shares the ports of gRPC."""
     with RedisServer() as redis:

@@ -4,15 +4,13 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from sidecar_project.admin_settings import LOGIN_PATH
-from tests.harness import SidecarProcess, environment_for, running_sidecar
+from tests.harness import SidecarProcess, environment_for, http_client, running_sidecar
 from tests.management.command_runs import run
 from tests.postgres_server import PostgresServer
 
-pytestmark = pytest.mark.timeout(120)
 PASSWORD = "correct horse battery staple"
 
 
@@ -25,7 +23,7 @@ def postgres() -> Iterator[PostgresServer]:
 async def _session(sidecar: SidecarProcess) -> str:
     """The cookie of somebody who logs in there."""
     token = "a" * 64
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         answer = await client.post(
             f"http://127.0.0.1:{sidecar.http_port}{LOGIN_PATH}?next=/admin/",
             headers={"cookie": f"sidecar_csrf={token}"},  # over TLS a browser sends it; here nobody would
@@ -36,7 +34,7 @@ async def _session(sidecar: SidecarProcess) -> str:
 
 
 async def _admin(sidecar: SidecarProcess, cookie: str) -> int:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         url = f"http://127.0.0.1:{sidecar.http_port}/admin/"
         return (await client.get(url, headers={"cookie": cookie})).status_code
 

@@ -9,8 +9,6 @@ from emulator.server import Emulator
 from sidecar_project import probe
 from tests.harness import SidecarProcess, environment_for, running_sidecar, spawned
 
-pytestmark = pytest.mark.timeout(120)
-
 
 async def probed(emulator: Emulator, folder: Path, port: int, *words: str) -> tuple[int, str]:
     """The exit code of a probe, and what it says."""

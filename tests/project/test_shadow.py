@@ -22,8 +22,6 @@ from grpc_service.shadow import Shadow
 from tests.cloud_states import metered_state
 from tests.harness import SidecarProcess, client_of, running_sidecar, usage_of
 
-pytestmark = pytest.mark.timeout(120)
-
 METHOD = "GetMeteredEntitlement"
 CUSTOMERS = 50
 EVENTS_PER_SECOND = 200

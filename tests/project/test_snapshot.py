@@ -2,13 +2,9 @@
 
 from pathlib import Path
 
-import pytest
-
 from emulator.server import Emulator
 from tests.cloud_states import boolean_state, metered_state
 from tests.harness import check, client_of, is_granted, running_sidecar, usage_of
-
-pytestmark = pytest.mark.timeout(120)
 
 
 async def test_a_restart_in_an_outage_answers_what_was_known(emulator: Emulator, tmp_path: Path) -> None:

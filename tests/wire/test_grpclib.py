@@ -21,7 +21,6 @@ from grpc_service.generated import sidecar_pb2 as pb
 from tests.cloud_states import boolean_state, metered_state
 from tests.harness import ROOT, SidecarProcess
 
-pytestmark = pytest.mark.timeout(60)
 SERVICE = "stigg.sidecar.v1.SidecarService"
 
 
