@@ -71,7 +71,7 @@ async def test_a_change_in_the_cloud_is_told_to_who_watches(emulator: Emulator, 
         before = await is_granted(asked, "c")
         url = f"http://127.0.0.1:{sidecar.api_port}/v1/watch?customer=c"
         async with (
-            http_client() as client,
+            http_client(timeout=20) as client,
             client.stream("GET", url) as response,
         ):
             lines = response.aiter_lines()
