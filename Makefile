@@ -42,7 +42,8 @@ coverage: dev-venv ## run the tests and report the lines and branches that none 
 	@$(BIN)/coverage report
 
 COVERING := tests/domain tests/service tests/upstream/test_feed_protocol.py \
-	tests/grpc_service/test_errors.py tests/grpc_service/test_requests.py tests/grpc_service/test_responses.py
+	tests/grpc_service/test_errors.py tests/grpc_service/test_requests.py tests/grpc_service/test_responses.py \
+	tests/grpc_service/test_record.py tests/http_service/test_watch.py tests/composition/test_rotation.py
 COVERED_WHOLLY := 'entitlements/domain/*,entitlements/upstream/feed_protocol.py'
 COVERED_NEARLY := 'entitlements/service/*,grpc_service/errors.py,grpc_service/translation/*'
 covered: dev-venv ## hold the coverage of what decides: a wrong branch there is a wrong answer
