@@ -115,7 +115,7 @@ class Bench:
         if scenario is None or scenario.feed_events_per_second == 0:
             yield
             return
-        task = asyncio.create_task(_tell(self.emulator, scenario.feed_events_per_second))
+        task = asyncio.create_task(_push_events(self.emulator, scenario.feed_events_per_second))
         try:
             yield
         finally:
@@ -160,7 +160,7 @@ async def _misses_after(server: Server, before: float) -> float:
             await asyncio.sleep(STORM_TICK_SECONDS)
 
 
-async def _tell(emulator: Emulator, per_second: int) -> None:
+async def _push_events(emulator: Emulator, per_second: int) -> None:
     """Moves meters at an even pace, also when a turn comes late."""
     loop = asyncio.get_running_loop()
     began, told = loop.time(), 0

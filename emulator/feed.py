@@ -1,4 +1,4 @@
-"""The open sockets: who subscribed to what, telling all of them, and cutting or deafening them."""
+"""The open sockets: who subscribed to what, sending to all of them, and cutting or deafening them."""
 
 from collections import Counter
 from typing import Any, Protocol
@@ -25,7 +25,7 @@ class FeedSocket(Protocol):
         ...
 
     def drop(self) -> None:
-        """Cut the connection without a word."""
+        """Cut the connection without a close frame."""
         ...
 
     def close(self, code: int, reason: str) -> None:
@@ -64,19 +64,19 @@ class Feed:
             socket.deliver(event)
 
     def drop(self) -> int:
-        """Cut every connection without a close frame; tells how many."""
+        """Cut every connection without a close frame; returns how many."""
         return self._each("drop")
 
     def close(self, code: int, reason: str = "") -> int:
-        """Close every connection with a code and reason; tells how many."""
+        """Close every connection with a code and reason; returns how many."""
         return self._each("close", code, reason)
 
     def silence(self) -> int:
-        """Make every open connection half-open: no data, no pongs, no close, for good; tells how many."""
+        """Make every open connection half-open: no data, no pongs, no close, for good; returns how many."""
         return self._each("silence")
 
     def send_raw(self, text: str) -> int:
-        """Send any text frame to every connection, protocol or not; tells how many."""
+        """Send any text frame to every connection, protocol or not; returns how many."""
         return self._each("send_raw", text)
 
     @property

@@ -121,7 +121,7 @@ class FeedConnection:
                 self._send({"id": subscription_id, "type": "next", "payload": payload})
 
     def drop(self) -> None:
-        """Cut the connection without a word."""
+        """Cut the connection without a close frame."""
         reset_connection(self._request.transport)
 
     def silence(self) -> None:

@@ -36,7 +36,7 @@ class ReceivedEvent:
 
 
 class Ledger:
-    """Remembers reports and events, newest last, and tells repetitions from first times."""
+    """Remembers reports and events, newest last, and recognises repetitions."""
 
     def __init__(self) -> None:
         self._changed = Changed()

@@ -1,4 +1,4 @@
-"""What the cloud knows: every customer's raw state, how reports move it, and who hears of a change.
+"""What the cloud knows: every customer's raw state, how reports move it, and who receives a change.
 
 Raw states are the JSON that the Edge serves, kept as they were put and replaced whole.
 """
@@ -29,7 +29,7 @@ REFERENCE_TYPES = {"FeatureEntitlement": "FEATURE", "CreditEntitlement": "CREDIT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedEvent:
-    """Something the feed's subscribers hear."""
+    """Something the feed's subscribers receive."""
 
     field: str
     """The subscription's field: entitlementsUpdatedV2, usageUpdatedV2 or packagePublished."""
@@ -62,7 +62,7 @@ class CloudState:
             customer_id: Whose it is.
             state: `{"accessDeniedReason": …, "entitlementsV2": [raw union objects]}`, served as it is.
             resource_id: The customer's resource, where it is a resource's.
-            push: Whether the feed tells of it (entitlementsUpdatedV2).
+            push: Whether the feed announces it (entitlementsUpdatedV2).
         """
         scope = (customer_id, resource_id)
         if scope not in self._states and len(self._states) >= MAX_SCOPES:
@@ -113,7 +113,7 @@ class CloudState:
                 changed = entitlement | {"currentUsage": current_usage, "usageUpdatedAt": timestamp}
                 self._states[scope] = with_entitlement(state, changed)
                 if push:
-                    self._tell(usage_event(scope, changed))
+                    self._announce(usage_event(scope, changed))
                 return
         raise RefusedError("FeatureNotFound", f"{customer_id} has no entitlement {entitlement_id}")
 
@@ -126,11 +126,11 @@ class CloudState:
             "accessDeniedReason": state["accessDeniedReason"],
             "entitlements": state["entitlementsV2"],
         }
-        self._tell(FeedEvent(field="entitlementsUpdatedV2", payload=payload))
+        self._announce(FeedEvent(field="entitlementsUpdatedV2", payload=payload))
 
     def push_raw(self, field: str, payload: Any) -> None:
         """Send any payload to the subscribers of a field, past the schema."""
-        self._tell(FeedEvent(field=field, payload=payload, verbatim=True))
+        self._announce(FeedEvent(field=field, payload=payload, verbatim=True))
 
     def publish_package(
         self, *, migration_type: str = "ALL_CUSTOMERS", package_id: str = "plan-demo"
@@ -144,10 +144,10 @@ class CloudState:
             "packageVersion": 1,
             "migrationType": migration_type,
         }
-        self._tell(FeedEvent(field="packagePublished", payload=payload))
+        self._announce(FeedEvent(field="packagePublished", payload=payload))
 
     def report_usage(self, reports: Sequence[UsageReport]) -> list[Json]:
-        """Count usage and tell the feed of it: all the reports or, when one is refused, none.
+        """Count usage and announce it on the feed: all the reports or, when one is refused, none.
 
         Returns:
             The cloud's answer to each, in order.
@@ -170,7 +170,7 @@ class CloudState:
         for entry in counted:
             self.ledger.note_report(entry)
         for event in events:
-            self._tell(event)
+            self._announce(event)
         return [entry.answer for entry in counted]
 
     def report_events(self, events: Sequence[Json]) -> None:
@@ -179,11 +179,11 @@ class CloudState:
             self.ledger.note_event(event)
 
     def reset(self) -> None:
-        """Go back to the state at the start and forget what was reported; the feed is not told."""
+        """Go back to the state at the start and forget what was reported; the feed announces nothing."""
         self._states = dict(self._initial)
         self.ledger.reset()
 
-    def _tell(self, event: FeedEvent) -> None:
+    def _announce(self, event: FeedEvent) -> None:
         for listener in self.listeners:
             listener(event)
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from ipaddress import ip_address
 
 _LOOPBACKS = ("127.0.0.1", "::1")
-_EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - these are told apart here
+_EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - these are recognised here
 
 
 def is_loopback(host: str) -> bool:

@@ -22,7 +22,7 @@ FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
 STABLE_SECONDS = 60.0
 """A task that ran for so long begins anew: its next defect is the first again."""
-TOLD_SECONDS = 60.0
+REPORTED_SECONDS = 60.0
 """A defect, or a datum that was left out, is reported as a problem for so long."""
 MAX_NAME_CHARACTERS = 80
 """So much of a datum's name is logged."""
@@ -65,7 +65,7 @@ class Background:
     def troubled(self) -> list[str]:
         """The names of those that lately ended by a defect, or left something out."""
         now = self._monotonic()
-        return [name for name, state in self.states.items() if now - state.troubled_at < TOLD_SECONDS]
+        return [name for name, state in self.states.items() if now - state.troubled_at < REPORTED_SECONDS]
 
     def knows(self, task: "asyncio.Task[Any]") -> bool:
         """True for a task that was started here, or whose callers wait for it."""

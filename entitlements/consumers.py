@@ -34,7 +34,7 @@ SHARED_GROUP = "feed"
 FOLLOWER_TASK = "feed-following"
 CLOSING_SECONDS = 3.0
 """The feed has so long to close; a handshake that the cloud does not answer takes 1 s."""
-TELL_SECONDS = 0.5
+PUBLISH_SECONDS = 0.5
 """Publishing takes no longer; what could not be published the others miss by its number."""
 
 _ROLES = {
@@ -178,7 +178,7 @@ class FeedGroup:
             return
         message = {"type": "feed.message", **asdict(feed_message)}
         try:
-            async with asyncio.timeout(TELL_SECONDS):
+            async with asyncio.timeout(PUBLISH_SECONDS):
                 await get_channel_layer(SHARED_LAYER).group_send(SHARED_GROUP, message)
         except (RedisError, OSError):  # TimeoutError is an OSError; the connection says so in the log
             metrics.REDIS_CLIENT_ERRORS.inc()

@@ -56,7 +56,7 @@ async def served(sidecar: Sidecar, folder: Path, *, name: str) -> AsyncIterator[
         if listener is None:
             yield
             return
-        resting = Listener(listener, _tell_exhausted)
+        resting = Listener(listener, _log_exhausted)
         server = await asyncio.start_unix_server(answer, sock=resting, limit=MAX_LINE_BYTES)
         try:
             yield
@@ -64,7 +64,7 @@ async def served(sidecar: Sidecar, folder: Path, *, name: str) -> AsyncIterator[
             server.close()
 
 
-def _tell_exhausted() -> None:
+def _log_exhausted() -> None:
     _log.warning("exhausted", "commands wait: no file descriptor is left")
 
 

@@ -87,7 +87,7 @@ class StoredRules:
         A row that is no fallback is left out: ENTITLEMENTS_FALLBACK or the default answers for its feature.
 
         Args:
-            skip: told the feature of each such row, and which of its fields cannot be used.
+            skip: called with the feature of each such row, and which of its fields cannot be used.
         """
         try:
             rules = list(FallbackRule.objects.filter(is_active=True))

@@ -1,7 +1,7 @@
 """A listening socket for asyncio's servers that costs next to nothing while no file descriptor is left.
 
 asyncio itself rests for a second then, but before that it tries again as often as its backlog is long, and
-tells the log each time.
+writes a log line each time.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ class Listener(socket.socket):
         self._is_resting = False
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """A connection; where none can be held, asyncio is told once, and then that there is none.
+        """A connection; where none can be held, asyncio gets an error once, and then that there is none.
 
         Raises:
             BlockingIOError: there is no connection.
@@ -48,9 +48,9 @@ class Listener(socket.socket):
 
 def spare_the_log(loop: asyncio.AbstractEventLoop) -> None:
     """Keeps asyncio from a line for each time that a listener rests: who listens says it."""
-    loop.set_exception_handler(_told)
+    loop.set_exception_handler(_on_error)
 
 
-def _told(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+def _on_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     if not isinstance(context.get("exception"), Exhausted):
         loop.default_exception_handler(context)

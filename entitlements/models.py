@@ -168,7 +168,7 @@ class OutboxEntry(models.Model):
 
 
 class EntitlementOverride(models.Model):
-    """What a person has answered instead of the cloud's word; never changed but by ending it."""
+    """What a person has answered instead of the cloud's answer; never changed but by ending it."""
 
     id = models.CharField(max_length=32, primary_key=True)
     customer_id = models.CharField("customer", max_length=ENTITY_ID_LENGTH)
@@ -227,11 +227,11 @@ class EntitlementOverride(models.Model):
 
     @property
     def terms(self) -> str:
-        """What bounds it besides its time, in words."""
-        told = {"up to": self.usage_limit, "value": self.value, "values": self.enum_values}
+        """What bounds it besides its time, in one line."""
+        bounds = {"up to": self.usage_limit, "value": self.value, "values": self.enum_values}
         return ", ".join(
             f"{name} {', '.join(map(str, each)) if isinstance(each, list) else f'{each:,g}'}"
-            for name, each in told.items()
+            for name, each in bounds.items()
             if each is not None
         )
 

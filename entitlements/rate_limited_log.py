@@ -11,7 +11,7 @@ INTERVAL_SECONDS = 60.0
 @dataclass(slots=True)
 class _Emitted:
     at: float
-    untold: int = 0
+    suppressed: int = 0
 
 
 class RateLimitedLog:
@@ -63,11 +63,11 @@ class RateLimitedLog:
         now = self._monotonic()
         emitted = self._emitted.get(condition)
         if emitted is not None and now - emitted.at < INTERVAL_SECONDS:
-            emitted.untold += 1
+            emitted.suppressed += 1
             return
-        untold = 0 if emitted is None else emitted.untold
+        suppressed = 0 if emitted is None else emitted.suppressed
         self._emitted[condition] = _Emitted(at=now)
-        extra: dict[str, object] = {"condition": condition, "untold": untold}
+        extra: dict[str, object] = {"condition": condition, "untold": suppressed}
         if cause is not None:
             extra["error"] = cause
         self._logger.log(level, message, *args, exc_info=exc_info, extra=extra)

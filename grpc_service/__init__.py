@@ -1,6 +1,6 @@
 """The wire: gRPC in, gRPC out.
 
-Before anything imports grpc, its core is told how to work: it looks once, when it is loaded.
+Before anything imports grpc, its core is configured by a variable: it looks once, when it is loaded.
 """
 
 import os
@@ -12,6 +12,6 @@ ONE_FILTER = "fuse_filters"
 """Compression, message size and HTTP semantics are looked after in one step of the core and not in three,
 which is a tenth of a hit's time."""
 EXPERIMENTS = f"{SOCKETS_ON_THE_QUEUE},{ONE_FILTER}"
-"""A core that does not know a word any more says so in its log and goes on."""
+"""A core that does not know a name any more says so in its log and goes on."""
 
 os.environ.setdefault("GRPC_EXPERIMENTS", EXPERIMENTS)

@@ -37,8 +37,8 @@ _MEANING_STALLED = (
     "Calls are answered. Some clients begin calls and send no request, or read no reply, or open streams "
     "without end: theirs are ended. Who they are: the connections to GRPC_PORT with the most streams."
 )
-STALLED_TOLD_SECONDS = 60.0
-"""So long the state tells that calls were ended for their clients."""
+STALLED_SHOWN_SECONDS = 60.0
+"""So long the state says that calls were ended for their clients."""
 _FULL = PublicStatus(grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_MANY_CALLS)
 """Not a `Refused`: an exception that is raised again and again keeps all the frames it came through."""
 
@@ -102,7 +102,7 @@ class CallLimiter:
         self.reads = WaitingCalls(max_calls=max_calls, max_bytes=max_bytes)
         self.writes = WaitingCalls(max_calls=max_calls, max_bytes=max_bytes)
         self._refused = {UNREADABLE: 0, TOO_MANY: 0, STALLED: 0, TOO_MANY_STREAMS: 0}
-        self._stalled_at = -STALLED_TOLD_SECONDS
+        self._stalled_at = -STALLED_SHOWN_SECONDS
         self._monotonic = monotonic
         self._unasked = 0
         self._log = RateLimitedLog(logger, monotonic)
@@ -117,7 +117,7 @@ class CallLimiter:
             yield
 
     def has_room_for_read(self, size_bytes: int, peer: str) -> bool:
-        """True when one more read may wait; counts and tells one that may not."""
+        """True when one more read may wait; counts and logs one that may not."""
         if self.reads.has_room(size_bytes, peer):
             return True
         self._unasked += 1
@@ -145,7 +145,7 @@ class CallLimiter:
     def state(self) -> PartState:
         """For people."""
         problem, meaning = None, _MEANING
-        if self._monotonic() - self._stalled_at < STALLED_TOLD_SECONDS:
+        if self._monotonic() - self._stalled_at < STALLED_SHOWN_SECONDS:
             problem, meaning = STALLED, _MEANING_STALLED
         if self.writes.is_full():
             problem, meaning = TOO_MANY, _MEANING_WRITES

@@ -99,10 +99,10 @@ class SidecarClient:
 
 
 def knew(metadata: Mapping[str, str | bytes]) -> str:
-    """Where an answer came from, in words; empty where that is not told, as by the vendor's."""
-    told = [metadata[key] for key in _PROVENANCE if key in metadata]
-    words = [each.decode(errors="replace") if isinstance(each, bytes) else each for each in told]
+    """Where an answer came from, to be read; empty where that is not said, as by the vendor's."""
+    values = [metadata[key] for key in _PROVENANCE if key in metadata]
+    texts = [each.decode(errors="replace") if isinstance(each, bytes) else each for each in values]
     if "stigg-age-ms" in metadata:
         age = metadata["stigg-age-ms"]
-        words.append(f"{age.decode(errors='replace') if isinstance(age, bytes) else age} ms old")
-    return ", ".join(words)
+        texts.append(f"{age.decode(errors='replace') if isinstance(age, bytes) else age} ms old")
+    return ", ".join(texts)

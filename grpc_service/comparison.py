@@ -14,9 +14,9 @@ from grpc_service.reads import READS
 
 OK = "OK"
 MAX_DIFFERENCES = 100
-"""So many of one reply are told; the others are left out."""
+"""So many of one reply are reported; the others are left out."""
 MAX_TEXT = 200
-"""So many characters of a value are told."""
+"""So many characters of a value are reported."""
 _UNANSWERED = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "RESOURCE_EXHAUSTED"})
 _WELL_KNOWN = "google.protobuf."
 
@@ -28,7 +28,7 @@ class Outcome(NamedTuple):
     status: str = OK
     """The name of its status."""
     knew: str = ""
-    """Where the answer came from, as it told in trailing metadata."""
+    """Where the answer came from, as it said in trailing metadata."""
     seconds: float = 0.0
 
     @property
@@ -51,8 +51,8 @@ def compare(method: str, ours: Outcome, theirs: Outcome) -> tuple[Difference, ..
         return ()
     messages = [parsed(method, each.message) for each in (ours, theirs)]
     if None in messages:
-        told = [None if each is None else "a reply" for each in messages]
-        return (Difference("reply", "", *told),) if told[0] != told[1] else ()
+        replies = [None if each is None else "a reply" for each in messages]
+        return (Difference("reply", "", *replies),) if replies[0] != replies[1] else ()
     return tuple(islice(_of_message("", "", *messages), MAX_DIFFERENCES))
 
 
@@ -64,8 +64,8 @@ def is_fallback(method: str, outcome: Outcome) -> bool:
     fields = reply.DESCRIPTOR.fields_by_name
     if "is_fallback" in fields:
         return bool(reply.is_fallback)
-    told = reply.entitlements if "entitlements" in fields else [reply.entitlement]
-    return any(getattr(each, "is_fallback", False) for each in told)
+    listed = reply.entitlements if "entitlements" in fields else [reply.entitlement]
+    return any(getattr(each, "is_fallback", False) for each in listed)
 
 
 def parsed(method: str, message: bytes) -> Any:
@@ -121,8 +121,8 @@ def _id(entitlement: Any) -> str:
     arm = entitlement.WhichOneof("entitlement")
     if arm is None:
         return ""
-    told = getattr(entitlement, arm)
-    return str(told.currency.currency_id if arm == "credit" else told.feature.id)
+    held = getattr(entitlement, arm)
+    return str(held.currency.currency_id if arm == "credit" else held.feature.id)
 
 
 def _is_nested(field: FieldDescriptor) -> bool:

@@ -32,7 +32,7 @@ class GrpcHealth:
             self._changed.notify_all()
 
     async def close(self) -> None:
-        """Ends what watchers hear, so that no watcher holds up the end of the server."""
+        """Ends what watchers receive, so that no watcher holds up the end of the server."""
         async with self._changed:
             self._is_closed = True
             self._changed.notify_all()
@@ -66,8 +66,8 @@ class GrpcHealth:
             async with self._changed:
                 await self._changed.wait_for(partial(self._is_news, service, status))
 
-    def _is_news(self, service: str, told: int) -> bool:
-        return self._is_closed or self._status_of(service) != told
+    def _is_news(self, service: str, sent: int) -> bool:
+        return self._is_closed or self._status_of(service) != sent
 
     def _status_of(self, service: str) -> int:
         return self._status if service in self._served else _Response.SERVICE_UNKNOWN

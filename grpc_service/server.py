@@ -34,7 +34,7 @@ ENGINE_MARGIN = 2
 LEAVE_SECONDS = 3.0
 """When the server stops, clients that were asked to go have so long; they do so within a round trip."""
 AGE_JITTER = 1.1
-"""The core takes up to so many times the age that it is told."""
+"""The core takes up to so many times the age that it is given."""
 LONGEST_CALL_SECONDS = 60
 """A connection that is too old is cut after so long; calls under way end before."""
 

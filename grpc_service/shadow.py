@@ -65,7 +65,7 @@ class Shadow:
         """Compares nothing yet.
 
         Args:
-            ledger: is told what was found; its address is asked.
+            ledger: keeps what was found; its address is asked.
             background: runs what asks.
             random: for the sample.
             sample: the share of reads that is compared (SIDECAR_SHADOW_SAMPLE).

@@ -14,14 +14,14 @@ def tapped(methods: Sequence[UnaryMethod], offer: Offer) -> Iterator[None]:
     """While entered, every read that one of these methods answers is offered.
 
     The methods are served meanwhile: engines and doors look up how a method answers at each call, so that the
-    calls that begin within are heard of, whoever carries them.
+    calls that begin within are offered, whoever carries them.
     """
     with ExitStack() as stack:
         for method in methods:
             name = method.path.rpartition("/")[2]
             if name in READS:
                 stack.callback(_put_back, method, replace(method))
-                _put_back(method, _heard(method, name, offer))
+                _put_back(method, _offering(method, name, offer))
         yield
 
 
@@ -29,7 +29,7 @@ def _put_back(method: UnaryMethod, ways: UnaryMethod) -> None:
     method.answer, method.answer_now = ways.answer, ways.answer_now
 
 
-def _heard(method: UnaryMethod, name: str, offer: Offer) -> UnaryMethod:
+def _offering(method: UnaryMethod, name: str, offer: Offer) -> UnaryMethod:
     at_once, later = method.answer_now, method.answer
 
     def answer_now(request: bytes) -> Reply | None:

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 _CLOCK = SystemClock()
 _Mark = tuple[FileVersion, ...]
-"""What tells that a file is another one; a Kubernetes secret is swapped by a link: its inode changes."""
+"""What shows that a file is another one; a Kubernetes secret is swapped by a link: its inode changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """OFREP 0.3 (https://github.com/open-feature/protocol): a flag is a feature, the targeting key its customer.
 
-docs/http.md tells how each type maps; what is granted is decided by GetEntitlementV2 and
+docs/http.md says how each type maps; what is granted is decided by GetEntitlementV2 and
 GetEntitlementsStateV2 alone.
 """
 

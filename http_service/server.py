@@ -49,8 +49,8 @@ class HttpApiServer:
         )
         config.load()
         self._server = _Server(config)
-        tell = partial(refused, "no_file_descriptor")
-        self._listeners = [Listener(opened, tell) for opened in listeners]
+        on_exhausted = partial(refused, "no_file_descriptor")
+        self._listeners = [Listener(opened, on_exhausted) for opened in listeners]
         self._changes = changes
         self._task: asyncio.Task[None] | None = None
 

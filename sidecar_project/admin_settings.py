@@ -80,7 +80,7 @@ OTHERS: dict[str, Any] = {
             "NumericPasswordValidator",
         )
     ],
-    # Names of their own: browsers do not tell the ports of localhost apart.
+    # Names of their own: browsers keep one cookie for all ports of localhost.
     "SESSION_COOKIE_NAME": "sidecar_session",
     "CSRF_COOKIE_NAME": "sidecar_csrf",
     "SESSION_COOKIE_AGE": SESSION_HOURS * 3600,

@@ -17,14 +17,14 @@ from sidecar_project.monitoring import Answer, Application, Receive, Scope, Send
 PAGES_AT_A_TIME = 2
 """How many requests are under way; all others wait for their turn."""
 MAX_WAITING = 32
-"""How many wait; one more is told to come again."""
+"""How many wait; one more is refused with a Retry-After."""
 WAIT_SECONDS = 5.0
 HELD_SECONDS = 1.0
 """A refusal is held back for so long: who asks again at once is thereby slow, and costs little."""
 MAX_HELD = 100
 """How many are held at a time; those beyond are sent at once."""
 MAX_ADDRESSES = 1000
-"""How many are told apart; the one not heard of for longest is forgotten."""
+"""How many are counted apart; the one not seen for longest is forgotten."""
 IPV6_NETWORK_BITS = 64
 """Whoever has one address of such a network has all of them."""
 

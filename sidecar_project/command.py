@@ -4,9 +4,9 @@ import os
 import sys
 from pathlib import Path
 
-TELL_PROBLEMS_THEMSELVES = ("runsidecar", "doctor", "check", "help")
+REPORT_PROBLEMS_THEMSELVES = ("runsidecar", "doctor", "check", "help")
 SHORT = {"run": ("runsidecar",), "demo": ("runsidecar", "--demo")}
-"""What an installation is asked for in fewer words."""
+"""Shorter names of what an installation is asked for."""
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def _print_problems(command: str) -> None:
     """A command goes on with what can be used of the environment, and says what cannot."""
     from django.conf import settings  # noqa: PLC0415 - not for a probe
 
-    if command not in TELL_PROBLEMS_THEMSELVES:
+    if command not in REPORT_PROBLEMS_THEMSELVES:
         for problem in settings.SIDECAR_PROBLEMS:
             if not problem.startswith("SERVER_API_KEY is not set"):  # commands need none
                 sys.stderr.write(f"warning: {problem}; this command does without it\n")

@@ -27,7 +27,7 @@ ADDRESS_FILE_NAME = "grpc-address"
 """Where `manage.py ask` finds the demo, in its folder."""
 ADMIN_USERNAME = "demo"
 PASSWORD_FILE_NAME = "admin-password"  # noqa: S105 - the name of a file
-"""Holds what was made up for this folder's user of the admin; the invitation tells it."""
+"""Holds what was made up for this folder's user of the admin; the invitation shows it."""
 
 
 def run(customers: Path | None) -> int:
@@ -72,7 +72,7 @@ async def _run(folder: Path, emulator: Emulator) -> int:
 
 
 def _environment(emulator: Emulator, folder: Path) -> dict[str, str]:
-    """What the sidecar is told; ports may be set from outside."""
+    """The sidecar's variables; ports may be set from outside."""
     return {
         "GRPC_PORT": GRPC_PORT,
         "METRICS_PORT": METRICS_PORT,
@@ -92,7 +92,7 @@ def _environment(emulator: Emulator, folder: Path) -> dict[str, str]:
 
 
 def _forget(address_file: Path, environment: Mapping[str, str]) -> None:
-    """Another demo of this folder, on other ports, may have told its own address since."""
+    """Another demo of this folder, on other ports, may have written its own address since."""
     if address_file.exists() and address_file.read_text() == _address(environment):
         address_file.unlink(missing_ok=True)
 

@@ -116,14 +116,14 @@ class Channel(HTTPChannel):
         super().dataReceived(data)
 
     def allHeadersReceived(self) -> None:  # noqa: N802
-        """Refuses what tells that it is too long; before `Expect: 100-continue` is answered."""
+        """Refuses what announces that it is too long; before `Expect: 100-continue` is answered."""
         if self.length is not None and self.length > MAX_BODY_BYTES:
             self._refuse()
         else:
             super().allHeadersReceived()
 
     def rawDataReceived(self, data: bytes) -> None:  # noqa: N802
-        """Refuses what becomes too long: chunks tell no length."""
+        """Refuses what becomes too long: chunks announce no length."""
         if not self._handlingRequest:
             self._body_bytes += len(data)
             if self.length is None and self._body_bytes > MAX_BODY_BYTES:

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 LEAST_SECONDS = 3.0
 """To close what is open takes a moment, however short the grace period is."""
 LAST_LINE_SECONDS = 0.2
-"""The line that tells it has so long to be read."""
+"""The line that says so has so long to be read."""
 
 
 class LastResort:

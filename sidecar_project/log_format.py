@@ -29,7 +29,7 @@ _CHATTY_LIBRARIES = (
     "django",
     "grpc",
 )
-"""They tell each request at info; here that is debug's matter."""
+"""They log each request at info; here that is debug's matter."""
 
 _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """What every record has; the rest was given as `extra`."""
@@ -155,9 +155,9 @@ def logging_config(config: SidecarConfig) -> dict[str, Any]:
         "loggers": {
             START_LOGGER: {"level": "INFO"},
             DECISIONS_LOGGER: {"level": "INFO", "handlers": ["decisions"], "propagate": False},
-            # They tell each batch that is lost; our own counting tells it once a minute.
+            # They log each batch that is lost; our own counting logs it once a minute.
             "opentelemetry": {"level": "CRITICAL"},
-            # It tells each failed read of a Redis that is down, where our own connection tells the outage.
+            # It logs each failed read of a Redis that is down, where our own connection logs the outage.
             "channels_redis": {"level": "CRITICAL"},
             # Django gives its loggers handlers of their own: theirs would print each line twice.
             "django.server": {"handlers": [], "propagate": True},

@@ -2,7 +2,7 @@
 
 A pipe that nobody reads takes no more after 64 KiB, and whoever writes to it then waits for ever: the event
 loop would, and with it every call and probe. Here only the writing thread waits. Lines past the bound are
-dropped and counted, and the log itself tells how many when it flows again.
+dropped and counted, and the log itself says how many when it flows again.
 """
 
 import logging
@@ -35,7 +35,7 @@ class LogOutput:
         self._bytes = 0
         """Of what is queued or being written."""
         self._dropped = 0
-        """Since the last time that this was told."""
+        """Since the last time that this was logged."""
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 

@@ -14,7 +14,7 @@ from entitlements.config import InvalidConfig, SidecarConfig, load
 UP = 0
 NOT_UP = 1
 NOT_ASKED = 2
-"""The question itself was wrong: another word, or an environment that cannot be used."""
+"""The question itself was wrong: another argument, or an environment that cannot be used."""
 TIMEOUT_SECONDS = 3.0
 """A sidecar that says nothing for longer is not up."""
 

@@ -227,7 +227,7 @@ class _Process:
 
     @asynccontextmanager
     async def _beats(self) -> AsyncIterator[None]:
-        """In a worker, the parent is told that the loop turns: one that hangs is replaced."""
+        """In a worker, the parent is sent that the loop turns: one that hangs is replaced."""
         if not self._is_worker:
             yield
             return

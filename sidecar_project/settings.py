@@ -1,6 +1,6 @@
 """The only reader of the environment: builds SIDECAR and Django's settings from it.
 
-An unusable environment does not keep `manage.py` from helping people: SIDECAR_PROBLEMS tells what is wrong,
+An unusable environment does not keep `manage.py` from helping people: SIDECAR_PROBLEMS says what is wrong,
 and `runsidecar` refuses to start with it.
 """
 

@@ -56,5 +56,5 @@ def _take_room(folder: Path, place: str) -> bool:
 
 
 def forget_gauges(folder: Path, place: int) -> None:
-    """Nobody is in this place: what it told of the present is true no more."""
+    """Nobody is in this place: its gauges of the present are true no more."""
     mark_process_dead(place, folder)  # type: ignore[no-untyped-call]

@@ -37,9 +37,9 @@ KILL_MARGIN_SECONDS = 5.0
 ENDED_WHILE_STARTING = -signal.SIGTERM
 """A worker that serves drains on SIGTERM; one that it ends did not serve yet and has nothing to drain."""
 BEAT_SECONDS = 1.0
-"""So often a worker that serves tells its parent that its loop turns."""
+"""So often a worker that serves reports to its parent that its loop turns."""
 SILENCE_SECONDS = 2.5
-"""A worker that tells nothing for twice as long hangs, and is killed."""
+"""A worker that reports nothing for twice as long hangs, and is killed."""
 FIRST_BEAT_SECONDS = 60.0
 """The same while it starts."""
 METRICS_FOLDER_NAME = "worker-metrics"
@@ -62,7 +62,7 @@ def supervise(config: SidecarConfig, *, count: int, data_dir: Path) -> int:
         ports = {"GRPC_PORT": str(port_of(grpc)), "METRICS_PORT": str(port_of(http))}
         tls = tls_files(config)
         if tls is not None:
-            # Unusable files are told here, once, and not by each worker again and again.
+            # Unusable files are reported here, once, and not by each worker again and again.
             reloading_credentials(tls)
             tls_sockets = reserve(host, config.port)
             _close_with(stack, tls_sockets)

@@ -74,7 +74,7 @@ class TextsField(forms.JSONField):
     """A JSON list, or nothing."""
 
     def prepare_value(self, value: Any) -> Any:
-        """Nothing is an empty field and not the word null."""
+        """Nothing is an empty field and not the text null."""
         return "" if value is None else super().prepare_value(value)
 
 

@@ -169,12 +169,12 @@ def _end(request: HttpRequest, built: Sidecar) -> Override | None:
         messages.warning(request, "It had ended already.")
     else:
         record(request, "override.end", subject_of(ended), before=terms_of(ended))
-        messages.success(request, "Ended: the cloud's word holds again.")
+        messages.success(request, "Ended: the cloud's answer holds again.")
     return ended
 
 
 def _agrees(built: Sidecar, override: Override) -> bool | None:
-    """Whether the cloud's word as this process knows it comes to the same; None where it knows none."""
+    """Whether the cloud's answer as this process knows it comes to the same; None where it knows none."""
     cached = built.memory.peek(override.key)
     if cached is None:
         return None

@@ -1,4 +1,4 @@
-"""The overview: is it healthy, how fresh, how busy; in words first, in numbers below."""
+"""The overview: is it healthy, how fresh, how busy; in sentences first, in numbers below."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -12,7 +12,7 @@ from entitlements.domain.difference import Constancy
 from entitlements.service.shadow_ledger import Finding
 
 _NOT_SET = "(not set)"
-_NOT_TOLD = "not told"
+_NOT_REPORTED = "not reported"
 _MEANINGS = {
     Constancy.LASTING: "stays different",
     Constancy.TRANSIENT: "agreed when asked again",
@@ -49,8 +49,8 @@ def _rows(findings: Sequence[Finding]) -> list[dict[str, Any]]:
             "found_at": datetime.fromtimestamp(each.found_at_ms / 1000, UTC),
             "times": each.times,
             "read": each.read,
-            "our_knowledge": each.read.our_knowledge or _NOT_TOLD,
-            "their_knowledge": each.read.their_knowledge or _NOT_TOLD,
+            "our_knowledge": each.read.our_knowledge or _NOT_REPORTED,
+            "their_knowledge": each.read.their_knowledge or _NOT_REPORTED,
             "differences": [
                 {
                     "field": difference.field,

@@ -45,7 +45,7 @@ class SidecarAdminSite(UnfoldAdminSite):
         return add
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        """What every page shows: that a person's word holds somewhere, for who may see it."""
+        """What every page shows: how many overrides are in force, for who may see it."""
         context: dict[str, Any] = super().each_context(request)
         stored = sidecar().overrides
         if stored is not None and request.user.has_perm("entitlements.view_entitlementoverride"):

@@ -36,15 +36,15 @@ class SidecarGroupAdmin(Audited, GroupAdmin, ModelAdmin):
 class ActivityAdmin(ModelAdmin):
     """What was done in these pages: looked at, never changed."""
 
-    list_display: ClassVar = ["action_time", "user", "object_repr", "content_type", "told"]
+    list_display: ClassVar = ["action_time", "user", "object_repr", "content_type", "action"]
     list_display_links: ClassVar = None
     list_select_related: ClassVar = ["user", "content_type"]
     list_per_page = 50
     search_fields: ClassVar = ["object_repr", "user__username"]
 
     @admin.display(description="what")
-    def told(self, entry: LogEntry) -> str:
-        """The action in words."""
+    def action(self, entry: LogEntry) -> str:
+        """What was done, as Django says it."""
         return entry.get_change_message() or entry.get_action_flag_display()
 
     def has_add_permission(self, request: HttpRequest) -> bool:

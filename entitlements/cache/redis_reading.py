@@ -43,7 +43,7 @@ class Found:
 class LikelyUsages:
     """Which usages an entity probably has: those of the ones before, so that they are read along with it.
 
-    Customers of one plan have the same meters. Any thread may ask and tell: the endings are replaced whole.
+    Customers of one plan have the same meters. Any thread may read and add: the endings are replaced whole.
     """
 
     def __init__(self) -> None:

@@ -99,7 +99,7 @@ class Tiers:
             shared: read after memory and written with it.
             vouch: since when something read from the shared tier can be relied on (monotonic seconds), given
                 when it was confirmed: later, where every change since is known to have been written there.
-            listener: told of what is held and changes.
+            listener: notified when what is held changes.
         """
         self._memory = memory
         self._shared = shared

@@ -183,7 +183,7 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         ),
     },
     "overrides": {
-        WELL: "The cloud's word holds for everybody: no person overrides it.",
+        WELL: "The cloud's answer holds for everybody: no person overrides it.",
         "in_force": (
             "People have features granted or denied whatever the cloud says, each for a bounded time: see "
             "Overrides in the admin, or `manage.py override list`."

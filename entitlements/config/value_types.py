@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr
 
-TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
-FALSE_WORDS = frozenset({"0", "false", "no", "off"})
+TRUE_TEXTS = frozenset({"1", "true", "yes", "on"})
+FALSE_TEXTS = frozenset({"0", "false", "no", "off"})
 
 DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql", "mysql")
 """What DATABASE_URL may name; MySQL's driver is not in the image."""
@@ -24,9 +24,9 @@ MIN_SECRET_KEY_CHARACTERS = 5
 def _boolean(value: object) -> object:
     if not isinstance(value, str):
         return value
-    word = value.strip().lower()
-    if word in TRUE_WORDS | FALSE_WORDS:
-        return word in TRUE_WORDS
+    text = value.strip().lower()
+    if text in TRUE_TEXTS | FALSE_TEXTS:
+        return text in TRUE_TEXTS
     message = "it must be true or false (1/0, yes/no, on/off)"
     raise ValueError(message)
 

@@ -52,7 +52,7 @@ class Decision:
     id: str = ""
     """The feature's id, or the currency's."""
     override: Override | None = None
-    """The one that a person had answer instead of the cloud's word."""
+    """The one that a person had answer instead of the cloud."""
 
     @property
     def is_fallback(self) -> bool:

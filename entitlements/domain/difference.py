@@ -21,7 +21,7 @@ class Constancy(Enum):
     """What became of a difference as both were asked again."""
 
     LASTING = "lasting"
-    """Asked once more, both told the same two values."""
+    """Asked once more, both answered the same two values."""
     TRANSIENT = "transient"
     """The next answers agree: one side saw a change earlier."""
     UNDECIDED = "undecided"
@@ -31,7 +31,7 @@ class Constancy(Enum):
 def judge(asked: Sequence[Sequence[Difference]]) -> dict[Difference, Constancy]:
     """What lasts of the differences of one question, by the differences of each asking, the first one first.
 
-    Each place that ever differed is told once, by the last values that it differed by.
+    Each place that ever differed is reported once, by the last values that it differed by.
     """
     *_, last = asked
     before = set(asked[-2]) if len(asked) > 1 else set()

@@ -1,4 +1,4 @@
-"""Overrides: what a person has answered instead of the cloud's word, for a bounded time."""
+"""Overrides: what a person has answered instead of the cloud's answer, for a bounded time."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How a check is decided that a person overrides: before the cloud's word, on what is known of usage."""
+"""How a check is decided that a person overrides: before the cloud's answer, on what is known of usage."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -47,7 +47,7 @@ def decide_by_override(
         query: what is asked.
         override: the one that is about it.
         now_ms: epoch milliseconds.
-        trail: is told the override, and what bounds it.
+        trail: receives the override, and what bounds it.
     """
     known = find_entitlement(entity, query)
     kind = _kind(query, known, override)
@@ -68,7 +68,7 @@ def decide_by_override(
 def is_needless(
     override: Override, entity: Entity, query: Query, *, rules: FallbackRules, now_ms: int
 ) -> bool:
-    """True when the cloud's word, as it is known, comes to the same; also for the next unit of a meter."""
+    """True when the cloud's answer, as it is known, comes to the same; also for the next unit of a meter."""
     asked = query if query.requested_usage is not None else replace(query, requested_usage=1.0)
     without = evaluate(entity, asked, rules=rules, now_ms=now_ms)
     return without.has_access == override.has_access
@@ -103,7 +103,7 @@ def _target(decision: Decision) -> tuple[str, str | None]:
 
 
 def _kind(query: Query, known: Entitlement | None, override: Override) -> EntitlementKind:
-    """As it is asked for, else as it is known, else as the override or the request tells."""
+    """As it is asked for, else as it is known, else as the override or the request says."""
     if query.currency_id is not None:
         return EntitlementKind.CREDIT
     if query.expected_kind is not None:

@@ -121,7 +121,7 @@ class EntityStore(Protocol):
 
 
 class ChangeListener(Protocol):
-    """Who is told that what is held of an entity is another than before; called on the loop."""
+    """Notified when what is held of an entity is another than before; called on the loop."""
 
     def is_watched(self, customer_id: str) -> bool:
         """False where nobody would care."""

@@ -72,7 +72,7 @@ class Printer:
         Args:
             rows: by column; JSON shows all of a row, the others only the columns.
             columns: in their order.
-            styles: of a cell that holds exactly such a word, on a terminal.
+            styles: of a cell that holds exactly such a text, on a terminal.
         """
         if self._as_json:
             self._stream.write(json.dumps(list(rows)) + "\n")

@@ -1,4 +1,4 @@
-"""The question of a command that is about one customer and one feature: the same words everywhere."""
+"""The question of a command that is about one customer and one feature: the same options everywhere."""
 
 import argparse
 import math

@@ -30,10 +30,10 @@ def record_of(override: Override) -> bytes:
 
 
 def override_from(id_: str, record: bytes) -> Override:
-    """The override that a record tells.
+    """The override that a record describes.
 
     Raises:
-        Malformed: it tells none that could have been begun.
+        Malformed: it describes none that could have been begun.
     """
     fields = parsed(record, "override")
     value, begins_ms, ends_ms = fields.number("value"), fields.moment("begins"), fields.moment("ends")
@@ -63,10 +63,10 @@ def override_from(id_: str, record: bytes) -> Override:
     return override
 
 
-def merged(held: Override | None, told: Override) -> Override:
+def merged(held: Override | None, received: Override) -> Override:
     """The same override as two know it: what one of them knows as ended has ended."""
-    if held is None or (held.ended_ms is None and told.ended_ms is not None):
-        return told
-    if held.ended_ms is not None and told.ended_ms is not None and told.ended_ms < held.ended_ms:
-        return replace(held, ended_ms=told.ended_ms, ended_by=told.ended_by)
+    if held is None or (held.ended_ms is None and received.ended_ms is not None):
+        return received
+    if held.ended_ms is not None and received.ended_ms is not None and received.ended_ms < held.ended_ms:
+        return replace(held, ended_ms=received.ended_ms, ended_by=received.ended_by)
     return held

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 TASK = "overrides"
 POLL_SECONDS = 0.25
-"""What is begun or ended here is told to others so much later, and they learn of it after as much again."""
+"""What is begun or ended here is announced to others so much later; they learn of it after as much again."""
 SHARED_SECONDS = 9 * 24 * 3600
 """Redis forgets all of them so long after the last change: none runs for longer."""
 
@@ -77,7 +77,7 @@ class StoredOverrides:
         self._until: dict[str, float] = {}
         """By id, from when it was first seen: a later look at a clock that was set back changes nothing."""
         self._known: dict[str, Override] = {}
-        """The last that the database told; what runs goes on while it cannot be read."""
+        """The last that the database held; what runs goes on while it cannot be read."""
         self._thread: ThreadPoolExecutor | None = None
         self._background: Background | None = None
         self._reading = asyncio.Lock()
@@ -168,20 +168,20 @@ class StoredOverrides:
         records = None if self._shared is None else await self._shared.read()
         if self._shared is None or records is None:
             return []
-        learned, told = [], {}
+        learned, shared = [], {}
         for id_, record in records.items():
             try:
-                told[id_] = override_from(id_, record)
+                shared[id_] = override_from(id_, record)
             except Malformed as error:
                 self._skip(id_, str(error))
                 continue
-            best = merged(known.get(id_), told[id_])
+            best = merged(known.get(id_), shared[id_])
             if best != known.get(id_) and best.ends_ms > now_ms - ledger.FOLLOWED_AFTER_MS:
                 known[id_] = best
                 learned.append(best)
-        untold = {id_: record_of(each) for id_, each in known.items() if told.get(id_) != each}
-        over = [each.id for each in told.values() if each.ends_ms <= now_ms - ledger.FOLLOWED_AFTER_MS]
-        await self._shared.write(untold, removed=over)
+        unshared = {id_: record_of(each) for id_, each in known.items() if shared.get(id_) != each}
+        over = [each.id for each in shared.values() if each.ends_ms <= now_ms - ledger.FOLLOWED_AFTER_MS]
+        await self._shared.write(unshared, removed=over)
         return learned
 
     def _put_in_force(self, known: Mapping[str, Override], *, now: float, now_ms: int) -> list[str]:
@@ -203,7 +203,7 @@ class StoredOverrides:
                 by_key[one.override.key] = (*by_key.get(one.override.key, ()), one)
             self._by_key = MappingProxyType(by_key)
             self._changed()
-            self._tell(before, running, known)
+            self._log_changes(before, running, known)
         self._measure(now_ms)
         return expired
 
@@ -211,15 +211,15 @@ class StoredOverrides:
         left_ms = min(override.ends_ms - now_ms, override.ends_ms - override.begins_ms)
         return self._until.setdefault(override.id, now + left_ms / 1000)
 
-    def _tell(
+    def _log_changes(
         self, before: Mapping[str, Running], running: Mapping[str, Running], known: Mapping[str, Override]
     ) -> None:
         for id_ in running.keys() - before.keys():
-            logger.warning("override began", extra=_told(running[id_].override))
+            logger.warning("override began", extra=_fields_of(running[id_].override))
         for id_ in before.keys() - running.keys():
             ended_by = known[id_].ended_by if id_ in known else ""
             cause = {"cause": "ended" if ended_by else "time", "ended_by": ended_by}
-            logger.warning("override ended", extra=_told(before[id_].override) | cause)
+            logger.warning("override ended", extra=_fields_of(before[id_].override) | cause)
 
     def _measure(self, now_ms: int) -> None:
         metrics.OVERRIDES_IN_FORCE.set(len(self._running))
@@ -237,7 +237,7 @@ def _latest(overrides: Iterable[Override]) -> Iterable[Override]:
     return {each.target: each for each in ordered}.values()
 
 
-def _told(override: Override) -> dict[str, object]:
+def _fields_of(override: Override) -> dict[str, object]:
     """Of an override, for a line of the log."""
     return {
         "override": override.id,

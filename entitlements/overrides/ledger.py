@@ -14,7 +14,7 @@ MAX_RUNNING = 1000
 MAX_READ = 2000
 """Number of rows that are followed: what runs, and what ended lately."""
 FOLLOWED_AFTER_MS = 24 * 3_600_000
-"""What has ended is told to others for so long, so that nobody takes it for running."""
+"""What has ended is announced to others for so long, so that nobody takes it for running."""
 KEPT_AFTER_MS = 90 * FOLLOWED_AFTER_MS
 """What ended longer ago is forgotten."""
 
@@ -67,7 +67,7 @@ def history(*, limit: int) -> list[EntitlementOverride]:
 
 
 def take_over(learned: Sequence[Override], *, expired: Sequence[str], now_ms: int) -> None:
-    """Keeps what others told, and notes whose time has come; forgets what ended long ago."""
+    """Keeps what others announced, and notes whose time has come; forgets what ended long ago."""
     with transaction.atomic():
         for each in learned:
             EntitlementOverride.of(each).save()

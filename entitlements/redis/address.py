@@ -19,12 +19,12 @@ SOCKET_SECONDS = MOST_SECONDS
 
 
 class Topology(enum.Enum):
-    """What kind of Redis it is; the values are words of `/readyz?verbose`."""
+    """What kind of Redis it is; the values are shown in `/readyz?verbose`."""
 
     PLAIN = "plain"
     """One node, or what stands for one, such as a proxy or a name that moves."""
     SENTINEL = "sentinel"
-    """A primary and its replicas; Sentinels tell which one is the primary."""
+    """A primary and its replicas; Sentinels say which one is the primary."""
     CLUSTER = "cluster"
     """Several primaries, each with a part of all keys."""
 
@@ -49,7 +49,7 @@ class RedisAddress:
     """What this process shows of itself, where Redis asks for it; with `tls_key_file`."""
     tls_key_file: str | None = None
     nodes: tuple[HostPort, ...] = ()
-    """Of a Cluster: some of its nodes, which tell all others; empty: it is none."""
+    """Of a Cluster: some of its nodes, which name all others; empty: it is none."""
     sentinels: tuple[HostPort, ...] = ()
     """Who is asked for the primary; empty: nobody."""
     sentinel_master: str = ""
@@ -73,7 +73,7 @@ class RedisAddress:
 
     @property
     def connection_options(self) -> dict[str, Any]:
-        """What each connection to Redis itself is told, beside where it goes."""
+        """What each connection to Redis itself is made with, beside where it goes."""
         return {
             **self.credentials.options,
             "socket_timeout": SOCKET_SECONDS,
@@ -84,7 +84,7 @@ class RedisAddress:
 
     @property
     def sentinel_options(self) -> dict[str, Any]:
-        """What each connection to a Sentinel is told."""
+        """What each connection to a Sentinel is made with."""
         options = {
             **self.connection_options,
             "username": self.sentinel_username,

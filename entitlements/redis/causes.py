@@ -162,17 +162,17 @@ def _cause_of(error: BaseException) -> Cause | None:
     return next((cause for class_, cause in _CAUSES.items() if isinstance(error, class_)), None)
 
 
-def _no_primary(told: str) -> Cause:
-    """From what redis-py collected of all Sentinels; an error of each, in its words."""
-    if "AuthenticationError" in told:
+def _no_primary(message: str) -> Cause:
+    """From what redis-py collected of all Sentinels: the text of an error of each."""
+    if "AuthenticationError" in message:
         return Cause(
             trouble=Trouble.PASSWORD_REFUSED,
             text="the Sentinels refuse the password: correct SIDECAR_REDIS_SENTINEL_USERNAME and _PASSWORD",
         )
-    if "CERTIFICATE_VERIFY_FAILED" in told:
+    if "CERTIFICATE_VERIFY_FAILED" in message:
         text = f"the Sentinels' certificate is not trusted: {UNTRUSTED}"
         return Cause(trouble=Trouble.CERTIFICATE_REFUSED, text=text)
-    if "Error" in told:
+    if "Error" in message:
         text = "no Sentinel answers: start them, or correct SIDECAR_REDIS_SENTINELS"
     else:
         text = (

@@ -98,7 +98,7 @@ class RedisConnection:
 
     @property
     def client(self) -> Client:
-        """For threads other than the event loop's: a Cluster has to tell its nodes first.
+        """For threads other than the event loop's: a Cluster has to name its nodes first.
 
         Raises:
             RedisError: it does not.

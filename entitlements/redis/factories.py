@@ -33,7 +33,7 @@ class ClusterFactory(ConnectionFactory):
     """Asks some nodes of a Cluster for all others."""
 
     def connect(self, url: str) -> Any:
-        """A client that knows who has which slot; raises RedisError while no node tells that."""
+        """A client that knows who has which slot; raises RedisError while no node says so."""
         return _of_cluster(self.options["ADDRESS"])
 
 

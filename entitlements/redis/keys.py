@@ -76,11 +76,11 @@ class KeySpace:
     def key_of(self, name: bytes) -> EntityKey | None:
         """Whose entitlements stand under that name; None when something else does."""
         try:
-            told = name.decode("utf-8", "surrogatepass")
+            text = name.decode("utf-8", "surrogatepass")
         except UnicodeDecodeError:
             return None
-        rest = told.removeprefix(f"{self.prefix}:{self._opening}c_")
-        if rest == told or rest.endswith(_ENDINGS) or ":f_" in rest or ":credit_" in rest:
+        rest = text.removeprefix(f"{self.prefix}:{self._opening}c_")
+        if rest == text or rest.endswith(_ENDINGS) or ":f_" in rest or ":credit_" in rest:
             return None
         customer_id, separator, resource_id = rest.partition(f"{self._closing}:r_")
         if separator:

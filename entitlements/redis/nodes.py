@@ -16,7 +16,7 @@ WHOLE = ""
 
 
 def node_name(client: Redis | None, key: bytes) -> str:
-    """Who has this key, as it was told last."""
+    """Who has this key, by the last list of slots."""
     cluster = _cluster(client)
     if cluster is None:
         return WHOLE

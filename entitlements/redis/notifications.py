@@ -67,7 +67,7 @@ class Notifications:
     def _listen(self) -> None:
         while not self._stopped.is_set():
             try:
-                # In a Cluster each node passes on what is told to any; another one after each loss.
+                # In a Cluster each node passes on what is published on any; another one after each loss.
                 node = random.choice(primaries(self._connection.client))  # noqa: S311 - no secret
                 pubsub = node.pubsub(ignore_subscribe_messages=True)
                 with contextlib.closing(pubsub):

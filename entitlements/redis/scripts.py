@@ -184,7 +184,7 @@ class Release:
     key: str
     token: bytes
     channel: str
-    """Where that is told."""
+    """Where that is announced."""
     message: bytes
 
 
@@ -225,7 +225,7 @@ def write_newest(  # noqa: PLR0913 - each is one argument of the script
         sent_at_redis_ms: the time by Redis' clock before `ttl_seconds` was reckoned.
         known_at_ms: for a whole entity, whose last two writes are its metadata and its entitlements: when the
             cloud was asked for it or sent it, by Redis' clock.
-        customer: for a whole resource: its customer, whose timestamp its metadata then tell.
+        customer: for a whole resource: its customer, whose timestamp its metadata then hold.
         release: what is given back afterwards, whatever went in.
     """
     keys: list[bytes] = []

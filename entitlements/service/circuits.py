@@ -60,7 +60,7 @@ class Circuits:
         self._doubt_key = doubt_key
         self._breakers = {source: Breaker() for source in sources}
         self._answered_at = dict.fromkeys(sources, float("-inf"))
-        """When each told of an entity last. What was asked before, and was not answered in time, was one of a
+        """When each sent an entity last. What was asked before, and was not answered in time, was one of a
         crowd of ours: a source that is down answers nobody."""
         self._closed_at = dict.fromkeys(sources, float("-inf"))
         """When each closed last. A failure of what began before is old news: as an outage ends, dozens of

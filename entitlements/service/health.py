@@ -12,7 +12,7 @@ from entitlements.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
 
-UNTOLD = (
+UNREPORTED = (
     "A defect of ours keeps this part from reporting its state: the log has its traceback. It may be well."
 )
 LOOK_SECONDS = 1.0
@@ -88,7 +88,7 @@ class Health:
         except Exception as error:  # noqa: BLE001 - logged and counted; one broken part must not hide the others
             self._log.error(name, "a part could not report its state part=%s", name, exc_info=error)
             metrics.BACKGROUND_SKIPPED.labels("health").inc()
-            return PartState(problem="untold", meaning=UNTOLD)
+            return PartState(problem="untold", meaning=UNREPORTED)
 
     def _look_at(self, name: str, state: PartState) -> Mapping[str, object]:
         seen = self._seen.get(name)

@@ -137,8 +137,8 @@ class EntitlementReader:
         if self._stale_bounds.is_too_stale(query.feature_id, seen.known.cached, now=seen.now):
             trail.note(Rule.DATA, AccessDeniedReason.UNKNOWN, TOO_STALE)
             answer = self._check_by_fallback(query, cause=TOO_STALE, trail=trail)
-            told = _provenance(seen, is_estimate=False, source=Source.FALLBACK)
-            return replace(answer, provenance=told)
+            provenance = _provenance(seen, is_estimate=False, source=Source.FALLBACK)
+            return replace(answer, provenance=provenance)
         trail.note(Rule.DATA)
         decision = evaluate(
             seen.known.cached.entity, query, rules=self._rules.current(), now_ms=seen.now_ms, trail=trail

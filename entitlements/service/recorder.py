@@ -48,11 +48,11 @@ class Recorder:
         """Reads that were not taken by the recording under way, or by the last one."""
 
     def attach(self, tap: Tap) -> None:
-        """Reads can be heard of from now on."""
+        """Reads can be recorded from now on."""
         self._tap = tap
 
     async def record(self, *, seconds: float) -> AsyncGenerator[Sequence[RecordedRead], None]:
-        """What is answered, at each look, for so long; an empty look is told as well.
+        """What is answered, at each look, for so long; an empty look is yielded as well.
 
         Raises:
             Busy: another recording is under way, or nothing is served yet.

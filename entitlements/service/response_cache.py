@@ -15,7 +15,7 @@ class ResponseCache:
     Only what was fresh is remembered, and no fallback: so a reply depends on nothing but the entity, the
     state of the feed and the clock, and each of them ends it. What is overridden is not remembered either.
 
-    An override that begins ends the replies of before: `StoredOverrides` first has `of` tell it, and then
+    An override that begins ends the replies of before: `StoredOverrides` first has `of` return it, and then
     puts another `trust` in force. A thread that decided before it and remembers after it reads the new trust
     here and then finds the override; or it reads the old trust, with which its reply stands no more.
     """

@@ -9,7 +9,7 @@ from entitlements.domain.ports import Clock
 
 KEPT = 100
 """So many questions are kept whose answers differ for good, and as many others; the oldest goes first."""
-FAILURES_TOLD = 10
+FAILURES_UNTIL_AWAY = 10
 """After so many unanswered reads in a row the other one counts as away."""
 
 
@@ -27,7 +27,7 @@ class ComparedRead:
     our_knowledge: str
     """Where our last answer came from, in which state, how old."""
     their_knowledge: str
-    """The same of the other one; empty where it does not tell."""
+    """The same of the other one; empty where it does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class ShadowLedger:
     @property
     def is_away(self) -> bool:
         """True while the other one does not answer."""
-        return self._failures >= FAILURES_TOLD
+        return self._failures >= FAILURES_UNTIL_AWAY
 
     @property
     def lasting(self) -> list[Finding]:

@@ -46,7 +46,7 @@ class FetchLimits:
 
 
 class SourceChain:
-    """Asks each source in turn; the last one has the last word."""
+    """Asks each source in turn; the last one's failure is raised."""
 
     def __init__(
         self,

@@ -89,9 +89,9 @@ def headline(explanation: Explanation) -> str:
         why = step_text(steps[-2], explanation)
         return f"{verdict} by a fallback ({_ORIGINS[explanation.fallback_origin]}): {why}"
     if decision.override is not None:
-        told = override_text(decision.override, now_ms=explanation.now_ms)
+        text = override_text(decision.override, now_ms=explanation.now_ms)
         bound = "" if steps[-1].rule is Rule.OVERRIDE else f"; {step_text(steps[-1], explanation)}"
-        return f"{verdict} by an override: {told}{bound}"
+        return f"{verdict} by an override: {text}{bound}"
     return f"{verdict}: {step_text(steps[-1], explanation)}{_next_unit(explanation)}"
 
 
@@ -138,8 +138,8 @@ def _question(step: Step, _: Explanation) -> str:
 def _override(step: Step, explanation: Explanation) -> str:
     assert isinstance(step.subject, Override)  # noqa: S101 - decide_by_override passes it
     verdict = "grants" if step.subject.has_access else "denies"
-    told = override_text(step.subject, now_ms=explanation.now_ms)
-    return f"an override {verdict}, whatever the cloud says: {told}"
+    text = override_text(step.subject, now_ms=explanation.now_ms)
+    return f"an override {verdict}, whatever the cloud says: {text}"
 
 
 def override_text(override: Override, *, now_ms: int) -> str:

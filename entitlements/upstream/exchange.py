@@ -39,7 +39,7 @@ LARGE_BODY_BYTES = 4 * 1024 * 1024
 STATUSES_OF_CONTENT = frozenset({400, 413, 422})
 """What a status says of what was sent, also where a gateway on the way says it without the API."""
 GZIP = 16 + zlib.MAX_WBITS
-"""zlib's word for that form."""
+"""zlib's number for that form."""
 PUNCTUAL_SHARE = 0.9
 """A request that had less than this part of its time when it was sent was kept waiting by us."""
 FIRST_PAUSE_SECONDS = 0.1
@@ -76,7 +76,7 @@ class Exchange:
             transport: `edge` or `api`, for metrics and errors.
             clock: for the date in a Retry-After.
             share: how many may be under way.
-            answered: told of each success.
+            answered: called at each success.
         """
         self.transport = transport
         self._answered = answered
@@ -156,7 +156,7 @@ class Exchange:
         try:
             answer = decoded(body)
         except (ValueError, RecursionError) as exception:
-            if response.status_code in STATUSES_OF_CONTENT:  # a gateway's page, in its own words
+            if response.status_code in STATUSES_OF_CONTENT:  # a gateway's page, not the API's JSON
                 raise self._refusal(response) from exception
             raise Garbled(self.transport, "sent an answer that is not JSON") from exception
         if not isinstance(answer, dict):

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
-BAD_KEY_WORDS = "Invalid API key"
-THROTTLED_WORDS = "ThrottlerException"
+BAD_KEY_TEXT = "Invalid API key"
+THROTTLED_TEXT = "ThrottlerException"
 MAX_GARBAGE_FRAMES = 100
 """A server that sends more of what cannot be understood, on one connection, is cut."""
 
@@ -67,9 +67,9 @@ Event: TypeAlias = Followed | Delivered | SubscriptionEnded | Skipped | Failed
 
 def classify_close(reason: str) -> Problem:
     """What the reason of a close means, whatever its code (contract/better.md: close code 4403)."""
-    if BAD_KEY_WORDS.lower() in reason.lower():
+    if BAD_KEY_TEXT.lower() in reason.lower():
         return Problem.KEY_REFUSED
-    return Problem.THROTTLED if THROTTLED_WORDS in reason else Problem.LOST
+    return Problem.THROTTLED if THROTTLED_TEXT in reason else Problem.LOST
 
 
 def classify_status(status: int) -> Problem:
@@ -150,7 +150,7 @@ class FeedProtocol:
         return [Delivered(subscription=subscription, frame=frame)]
 
     def _ended(self, message: Mapping[str, Any]) -> list[Event]:
-        if BAD_KEY_WORDS.lower() in json.dumps(message.get("payload")).lower():
+        if BAD_KEY_TEXT.lower() in json.dumps(message.get("payload")).lower():
             return [Failed(problem=Problem.KEY_REFUSED)]
         subscription = self._ids.pop(_id(message), None)
         if subscription is None:

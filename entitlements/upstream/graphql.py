@@ -77,7 +77,7 @@ class GraphqlApi:
     ) -> None:
         """Asks the API at that address; reads and writes each have a share of requests of their own.
 
-        `answered` is told of each success, of whatever kind.
+        `answered` is called at each success, of whatever kind.
         """
         reads = reads or api_reads(READS_AT_A_TIME)
         writes = writes or api_writes()

@@ -1,7 +1,7 @@
 """Variables that libraries read, looked at before a library meets them.
 
 A library that cannot use one ends the process with a traceback, or does something else in silence. Here each
-is told by its name: as a problem where it keeps the cloud from being asked, else as what is ignored.
+is reported by its name: as a problem where it keeps the cloud from being asked, else as what is ignored.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +25,7 @@ _NUMBERS: Mapping[str, Callable[[str], float]] = {
 }
 """What the libraries of WebSocket and HTTP make of them while they are imported."""
 _POLLERS = {"all", "epoll1", "poll"}
-"""Ways of gRPC's core to wait for sockets; the process is aborted where it is told of no other."""
+"""Ways of gRPC's core to wait for sockets; the process is aborted where it is given no other."""
 
 
 class Told(NamedTuple):

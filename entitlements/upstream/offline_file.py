@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
 """A change is seen within this."""
-MAX_PROBLEMS_TOLD = 10
+MAX_PROBLEMS_LOGGED = 10
 """How many faults of one version are logged."""
 
 
@@ -62,7 +62,7 @@ class OfflineFile:
             logger.warning(
                 "the new version of the offline file is broken; the old one stays in force",
                 extra={
-                    "problems": list(error.problems[:MAX_PROBLEMS_TOLD]),
+                    "problems": list(error.problems[:MAX_PROBLEMS_LOGGED]),
                     "problem_count": len(error.problems),
                 },
             )

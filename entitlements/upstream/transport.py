@@ -64,7 +64,7 @@ class _Request(ClientRequest):
         if transport is not None and _has_something_to_read(transport.get_extra_info("socket")):
             if transport.get_extra_info("ssl_object") is None:
                 raise _SoiledConnection
-            # It may be TLS's own matter, such as a ticket: the loop's next turns read it, and tell.
+            # It may be TLS's own matter, such as a ticket: the loop's next turns read it, and show which.
             for _ in range(TURNS_TO_READ):
                 await asyncio.sleep(0)
         protocol = conn.protocol
@@ -151,7 +151,7 @@ class CloudTransport(httpx.AsyncBaseTransport):
                 return await way.session.request(
                     request.method,
                     URL(url, encoded=True),
-                    # Not as the session's own: those would be told a proxy as well, the key among them.
+                    # Not as the session's own: those would be sent to a proxy as well, the key among them.
                     headers=[*_UNCHANGING, *self.identity.headers.items(), *request.headers.multi_items()],
                     data=_body(request.content),
                     allow_redirects=False,

@@ -28,7 +28,7 @@ from grpc_service.methods import Refused, Reply, UnaryMethod
 logger = logging.getLogger(__name__)
 
 CALLS_AWAITED = 32
-"""How many calls can arrive at once without waiting until the core is told that one more is welcome."""
+"""How many calls can arrive at once without waiting until the core is asked for one more."""
 SWITCH_INTERVAL_SECONDS = 0.0005
 """An event of the queue waits so long for a busy loop to let the interpreter go (Python's own: 5 ms)."""
 _OK = cygrpc.StatusCode.ok
@@ -42,20 +42,20 @@ class CompletionQueueEngine:
     """An `Engine`.
 
     The story of a call. The queue's thread polls, and runs every tag; tasks run on the event loop. Both may
-    start batches, but a batch's end is always told on the queue's thread: the numbers that `__init__` makes
+    start batches, but a batch's end always arrives on the queue's thread: the numbers that `__init__` makes
     last belong to that thread alone and need no lock. A call that waits for its client, who sends no request
     or reads no reply, is held by `places`, which may end it.
 
     1. `_accept`: a call has begun. Another is asked for in its place, then its request is.
     2. `_received`: memory can answer (`answer_now`): one batch, on this thread, and it is done.
     3. It cannot: `spawn` has the core watch for the caller's leaving, then sends `_start` to the loop. The
-       leaving is told on this thread, thus after `spawn`: `_cancel` reaches the loop behind `_start`.
+       leaving arrives on this thread, thus after `spawn`: `_cancel` reaches the loop behind `_start`.
     4. A caller who leaves has its task cancelled. The task still ends the call by a status that nobody reads:
        only the end of that batch, `_finished`, takes the call off `_under_way`. A call that
        `places` ends is cancelled in the core, and goes the same way.
     5. `stop` shuts the server down from the loop. Each of the `_awaited` comes back without success, calls
        under way end, or are cancelled after the grace period. When both numbers are 0 the thread ends and
-       tells the loop; only then is the server destroyed, which has nothing under way any more.
+       notifies the loop; only then is the server destroyed, which has nothing under way any more.
     """
 
     def __init__(self, settings: EngineSettings) -> None:

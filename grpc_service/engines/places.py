@@ -52,7 +52,7 @@ class Places(Generic[C]):
         Args:
             max_calls: of all kinds; one more takes the place of those that `make_room` ends.
             peer_of: the connection that a call came by, as gRPC calls it.
-            end: ends a call with this sentence; `finished` is told later, or its connection is cut.
+            end: ends a call with this sentence; `finished` is called later, or its connection is cut.
             on_ended: counts calls that were ended or refused, by their cause.
         """
         self._max_calls = max_calls

@@ -12,7 +12,7 @@ from grpc_service.errors import UNEXPECTED, PublicStatus
 from grpc_service.methods import Call, Refused, Reply, StreamMethod, UnaryMethod
 
 NO_DEADLINE_SECONDS = 1e9
-"""A deadline further away than this is none: the core tells the end of time instead."""
+"""A deadline further away than this is none: the core gives the end of time instead."""
 
 NO_FLAGS = 0
 

@@ -62,7 +62,7 @@ async def _try(make_engine: MakeEngine) -> None:
 
 
 class TrialFailed(Exception):
-    """The engine answered something else than it was told to."""
+    """The engine answered something else than it was given."""
 
 
 async def _later(request: bytes, _: Call) -> Reply:

@@ -1,4 +1,4 @@
-"""The TCP sockets of this process, past gRPC's core, which tells of none of them."""
+"""The TCP sockets of this process, past gRPC's core, which shows none of them."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Questions asked of two sidecars, how their answers compare, and how that is told to a person."""
+"""Questions asked of two sidecars, how their answers compare, and how that is shown to a person."""
 
 import asyncio
 from collections import Counter
@@ -153,26 +153,26 @@ def report(comparison: Comparison, values: Mapping[str, object], *, printer: Pri
 
     Args:
         comparison: what was found.
-        values: told beside it, by name.
+        values: shown beside it, by name.
         printer: of the command.
         as_json: the person said `--json`.
     """
     judged = list(comparison.judged())
     worst = Counter(_worst(judge(asked)).value for asked in comparison.differing.values())
-    told: dict[str, object] = {
+    summary: dict[str, object] = {
         "same": comparison.same,
         **{each.value: worst[each.value] for each in Constancy},
         "unanswered": comparison.unanswered.total(),
         **values,
     }
     if comparison.unanswered:
-        told["causes"] = dict(comparison.unanswered)
+        summary["causes"] = dict(comparison.unanswered)
     if as_json:
-        printer.values(told | {"differences": [_document(*each) for each in judged]})
+        printer.values(summary | {"differences": [_document(*each) for each in judged]})
     else:
         if judged:
             printer.rows(_rows(judged), columns=_COLUMNS, styles=_STYLES)
-        printer.values(told)
+        printer.values(summary)
     if worst[Constancy.LASTING.value]:
         return EXIT_NO
     return EXIT_NOT_ASKED if comparison.unanswered else EXIT_YES

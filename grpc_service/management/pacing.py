@@ -1,4 +1,4 @@
-"""At a pace, and with a word about how far it is: for commands that ask very often."""
+"""At a pace, and with a report of how far it is: for commands that ask very often."""
 
 import asyncio
 import time
@@ -18,8 +18,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-TELL_SECONDS = 10.0
-"""In a pipe a line tells so often how far it is."""
+REPORT_SECONDS = 10.0
+"""In a pipe a line says so often how far it is."""
 CATCH_UP_SECONDS = 0.05
 """What comes late is made up for within this and no further, so that no pause ends in a burst."""
 
@@ -59,18 +59,18 @@ def bar() -> Progress:
 
 
 @contextmanager
-def progress(told: str, *, total: int, rate: float, write: Callable[[str], Any]) -> Iterator[Advance]:
-    """Tells how far it is, and when it will end: a bar on a terminal, else a line now and then.
+def progress(activity: str, *, total: int, rate: float, write: Callable[[str], Any]) -> Iterator[Advance]:
+    """Shows how far it is, and when it will end: a bar on a terminal, else a line now and then.
 
     Args:
-        told: what is done, `comparing`.
+        activity: what is done, `comparing`.
         total: so many items.
         rate: no more than so many a second.
         write: takes a line.
     """
-    lines = _Lines(told, total=total, rate=rate, write=write)
+    lines = _Lines(activity, total=total, rate=rate, write=write)
     with bar() as shown:
-        task = shown.add_task(told, total=total)
+        task = shown.add_task(activity, total=total)
         if shown.disable:
             lines.begin()
 
@@ -85,20 +85,20 @@ def progress(told: str, *, total: int, rate: float, write: Callable[[str], Any])
 class _Lines:
     """How far it is, in lines."""
 
-    def __init__(self, told: str, *, total: int, rate: float, write: Callable[[str], Any]) -> None:
-        self._told, self._total, self._rate, self._write = told, total, rate, write
-        self._began = self._last_told = time.perf_counter()
+    def __init__(self, activity: str, *, total: int, rate: float, write: Callable[[str], Any]) -> None:
+        self._activity, self._total, self._rate, self._write = activity, total, rate, write
+        self._began = self._last_reported = time.perf_counter()
         self._done = 0
 
     def begin(self) -> None:
         """Before the first: the least that it takes."""
-        self._write(f"{self._told} {self._total:,}: {self._total / self._rate:,.0f} s or more")
+        self._write(f"{self._activity} {self._total:,}: {self._total / self._rate:,.0f} s or more")
 
     def advance(self) -> None:
         """One more is done."""
         self._done += 1
         now = time.perf_counter()
-        if now - self._last_told >= TELL_SECONDS:
-            self._last_told = now
+        if now - self._last_reported >= REPORT_SECONDS:
+            self._last_reported = now
             left = (now - self._began) / self._done * (self._total - self._done)
-            self._write(f"{self._told}: {self._done:,} of {self._total:,}, about {left:,.0f} s left")
+            self._write(f"{self._activity}: {self._done:,} of {self._total:,}, about {left:,.0f} s left")

@@ -44,7 +44,7 @@ class InvalidRecording(Exception):
 
 
 class Writer:
-    """Writes what a sidecar tells of a read."""
+    """Writes what a sidecar reports of a read."""
 
     def __init__(self, write: Callable[[str], Any], *, is_clear: bool) -> None:
         self._write = write

@@ -1,4 +1,4 @@
-"""Writes grpc_service/generated from sidecar.proto; with --check, tells whether it is up to date instead."""
+"""Writes grpc_service/generated from sidecar.proto; with --check, says whether it is up to date instead."""
 
 import argparse
 import filecmp
@@ -30,7 +30,7 @@ def generate(target: Path) -> None:
             *(f"--{kind}_out={scratch}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")),
             f"{VIRTUAL_FOLDER}/sidecar.proto",
         ]
-        subprocess.run(command, check=True)  # noqa: S603 - our own words
+        subprocess.run(command, check=True)  # noqa: S603 - our own arguments
         for file in sorted((Path(scratch) / VIRTUAL_FOLDER).iterdir()):
             text = file.read_text().replace(IMPORT_OF_PROTOC, IMPORT_OF_OURS)
             text = text.replace(STUBS_IMPORT_OF_PROTOC, "from grpc_service.generated import sidecar_pb2")

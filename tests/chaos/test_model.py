@@ -99,9 +99,9 @@ class CacheMachine(RuleBasedStateMachine):
         process = self.processes[place]
         if not process.pending:
             return
-        self._tell(process, process.pending[index % len(process.pending)], again=again)
+        self._send(process, process.pending[index % len(process.pending)], again=again)
 
-    def _tell(self, process: Process, event: FeedEvent, *, again: bool) -> None:
+    def _send(self, process: Process, event: FeedEvent, *, again: bool) -> None:
         finished(self.loop, process.apply(event))
         finished(self.loop, process.settled())
         if process.leads:
@@ -133,7 +133,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.leader.pending.extend(events)
         for process in self.processes:
             for event in reversed(events):
-                self._tell(process, event, again=False)
+                self._send(process, event, again=False)
         self.read(place, [key])
 
     def _read(self, process: Process, key: EntityKey) -> None:

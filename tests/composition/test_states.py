@@ -19,7 +19,7 @@ from entitlements.domain.ports import Source
 from entitlements.redis.durability import Durability
 from entitlements.redis.examination import Examination
 from entitlements.service.key_check import KeyVerdict
-from entitlements.service.shadow_ledger import FAILURES_TOLD, ComparedRead
+from entitlements.service.shadow_ledger import FAILURES_UNTIL_AWAY, ComparedRead
 from entitlements.service.sharing import Role
 from entitlements.upstream.feed import FeedPhase, FeedState
 from entitlements.upstream.feed_protocol import Problem
@@ -210,7 +210,7 @@ async def test_what_another_sidecar_answers_otherwise_is_told() -> None:
     )
     ledger.differed("question", read)
     told.append(parts(sidecar)["shadow"])
-    for _ in range(FAILURES_TOLD):
+    for _ in range(FAILURES_UNTIL_AWAY):
         ledger.failed("GetEntitlement", "UNAVAILABLE")
     told.append(parts(sidecar)["shadow"])
     await sidecar.http_client.aclose()

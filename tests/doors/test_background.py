@@ -66,7 +66,7 @@ async def test_trouble_is_forgotten_after_a_while(background: Background, clock:
     work = Work(ValueError())
     async with background.kept("sweeper", work):
         await work.runs.wait()
-        clock.advance(background_module.TOLD_SECONDS)
+        clock.advance(background_module.REPORTED_SECONDS)
 
         assert [] == background.troubled
 

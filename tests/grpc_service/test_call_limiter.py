@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from entitlements import metrics
-from grpc_service.call_limiter import STALLED_TOLD_SECONDS, TOO_MANY_READS, CallLimiter
+from grpc_service.call_limiter import STALLED_SHOWN_SECONDS, TOO_MANY_READS, CallLimiter
 from grpc_service.causes import STALLED, TOO_MANY, TOO_MANY_STREAMS, UNREADABLE
 from grpc_service.methods import Refused
 
@@ -109,7 +109,7 @@ def test_calls_ended_for_their_clients_are_counted_and_told(
     with caplog.at_level(logging.WARNING):
         call_limiter.ended(cause, 40)
     problem = call_limiter.state().problem
-    now[0] = STALLED_TOLD_SECONDS
+    now[0] = STALLED_SHOWN_SECONDS
 
     assert before + 40 == metrics.GRPC_REFUSED.labels(cause)._value.get()
     assert [f"ending calls that wait for their clients cause={cause} count=40"] == [

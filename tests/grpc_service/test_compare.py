@@ -214,7 +214,7 @@ async def test_no_more_questions_a_second_than_the_rate(tmp_path: Path) -> None:
 
 
 def test_in_a_pipe_a_line_now_and_then_tells_when_it_will_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grpc_service.management.pacing.TELL_SECONDS", 0.0)
+    monkeypatch.setattr("grpc_service.management.pacing.REPORT_SECONDS", 0.0)
     lines: list[str] = []
 
     with progress("comparing", total=20_000, rate=500, write=lines.append) as advance:

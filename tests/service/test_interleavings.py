@@ -52,7 +52,7 @@ class Cloud:
         stamp = self._tick()
         entity = an_entity(a_metered_feature("f", limit=stamp, usage=usage), updated_at_ms=stamp)
         self.held[KEY] = entity
-        self._tell(EntitlementsChanged(key=KEY, entity=entity))
+        self._send(EntitlementsChanged(key=KEY, entity=entity))
 
     def move_usage(self) -> None:
         held = self.held.get(KEY)
@@ -62,14 +62,14 @@ class Cloud:
         update = UsageUpdate(feature_id="f", current=stamp, updated_at_ms=stamp)
         metered = a_metered_feature("f", limit=_limit(held), usage=a_usage(stamp, updated_at_ms=stamp))
         self.held[KEY] = replace(held, features=MappingProxyType({"f": metered}))
-        self._tell(UsageChanged(key=KEY, update=update))
+        self._send(UsageChanged(key=KEY, update=update))
 
     def remove(self) -> None:
         if self.held.pop(KEY, None) is not None:
-            self._tell(EntitlementsChanged(key=KEY, entity=None))
+            self._send(EntitlementsChanged(key=KEY, entity=None))
 
     def publish(self) -> None:
-        self._tell(PackagePublished(affects_all_customers=True))
+        self._send(PackagePublished(affects_all_customers=True))
 
     async def deliver(self) -> None:
         if self.untold:
@@ -97,7 +97,7 @@ class Cloud:
     def pass_time(self) -> None:
         self.house.clock.advance(RECHECK_INTERVAL_SECONDS)
 
-    def _tell(self, event: FeedEvent) -> None:
+    def _send(self, event: FeedEvent) -> None:
         if self.is_connected:
             self.untold.append(event)
 

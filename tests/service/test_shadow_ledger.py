@@ -6,7 +6,7 @@ import pytest
 
 from entitlements import metrics
 from entitlements.domain.difference import Constancy, Difference
-from entitlements.service.shadow_ledger import FAILURES_TOLD, KEPT, ComparedRead, ShadowLedger
+from entitlements.service.shadow_ledger import FAILURES_UNTIL_AWAY, KEPT, ComparedRead, ShadowLedger
 from tests.fakes import FakeClock
 
 LIMIT = Difference("usage_limit", "", "10", "11")
@@ -77,7 +77,7 @@ def test_the_last_hundred_questions_are_kept(ledger: ShadowLedger, clock: FakeCl
 
 
 def test_one_that_does_not_answer_is_away_until_it_does(ledger: ShadowLedger) -> None:
-    for _ in range(FAILURES_TOLD - 1):
+    for _ in range(FAILURES_UNTIL_AWAY - 1):
         ledger.failed(METHOD, "DEADLINE_EXCEEDED")
     before = ledger.is_away
 

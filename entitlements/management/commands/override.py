@@ -49,7 +49,7 @@ class Command(BaseCommand):
         grant.add_argument("--limit", type=finite, help="up to this usage or balance; left out: no limit")
         grant.add_argument("--value", type=int, help="the number of a numeric feature")
         grant.add_argument("--values", action="append", help="a value that is granted; may be repeated")
-        end = acts.add_parser("end", help="have the cloud's word hold again")
+        end = acts.add_parser("end", help="have the cloud's answer hold again")
         end.add_argument("id", help="as `list` shows it")
         listed = acts.add_parser("list", help="what is in force, and what was")
         for each in (grant, deny, end, listed):

@@ -23,7 +23,7 @@ DEFAULT_TIMEOUT_SECONDS = 15.0
 _NOTHING_KNOWN = frozenset({Source.FALLBACK.value, Source.OFFLINE.value})
 """Where an answer comes from when neither a tier nor the cloud knew the customer."""
 
-_REASONS = {reason.name: words for reason, words in REASONS.items()}
+_REASONS = {reason.name: text for reason, text in REASONS.items()}
 
 
 class Command(BaseCommand):

@@ -1,4 +1,4 @@
-"""Asks two sidecars the same about many customers, and tells where their answers differ."""
+"""Asks two sidecars the same about many customers, and reports where their answers differ."""
 
 import asyncio
 import sys
@@ -43,9 +43,9 @@ class Command(BaseCommand):
 
     help = (
         "Asks two sidecars for all entitlements of many customers and compares the answers field by field; "
-        "what differs is asked again, so that a change that one saw earlier is told from a difference that "
-        f"stays. Exits with 0 when nothing stays different, {EXIT_NO} when something does, {EXIT_NOT_ASKED} "
-        "when not all could be asked."
+        "what differs is asked again, so that a change that one saw earlier is not taken for a difference "
+        f"that stays. Exits with 0 when nothing stays different, {EXIT_NO} when something does, "
+        f"{EXIT_NOT_ASKED} when not all could be asked."
     )
     requires_system_checks = ()
 
@@ -122,9 +122,9 @@ class Command(BaseCommand):
                 if options["every_method"] and question.method == _WHOLE:
                     wider.extend(_by_every_method(question, both))
 
-            for told, asked in (("comparing customers", questions), ("comparing every method", wider)):
+            for activity, asked in (("comparing customers", questions), ("comparing every method", wider)):
                 if asked:
-                    with progress(told, total=len(asked), rate=rate, write=self.stderr.write) as advance:
+                    with progress(activity, total=len(asked), rate=rate, write=self.stderr.write) as advance:
                         await for_each(asked, ask, rate=rate, advance=advance)
             await comparison.ask_again()
         return comparison
@@ -152,5 +152,5 @@ def _listed(outcome: Outcome) -> Iterable[tuple[str, str]]:
     for each in () if reply is None else reply.entitlements:
         arm = each.WhichOneof("entitlement")
         if arm is not None:
-            told = getattr(each, arm)
-            yield arm, told.currency.currency_id if arm == "credit" else told.feature.id
+            entitlement = getattr(each, arm)
+            yield arm, entitlement.currency.currency_id if arm == "credit" else entitlement.feature.id

@@ -22,7 +22,7 @@ class Command(BaseCommand):
     """`manage.py record FILE`."""
 
     help = (
-        "Has the sidecar that runs with this SIDECAR_DATA_DIR tell what it is asked, and writes it to a file "
+        "Has the sidecar that runs with this SIDECAR_DATA_DIR say what it is asked, and writes it to a file "
         "for `replay`: reads alone, at most 1,000 a second. Exits with 0 when something was recorded, "
         f"{EXIT_NO} when nothing was asked, {EXIT_NOT_ASKED} when it could not be recorded."
     )

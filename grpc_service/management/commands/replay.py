@@ -1,4 +1,4 @@
-"""Asks a sidecar what was recorded, at a rate, and tells how quickly and how it answers."""
+"""Asks a sidecar what was recorded, at a rate, and reports how quickly and how it answers."""
 
 import asyncio
 import sys
@@ -111,9 +111,12 @@ class Command(BaseCommand):
         with progress("replaying", total=len(questions), rate=rate, write=self.stderr.write) as advance:
             await for_each(questions, ask, rate=rate, advance=advance)
         values = _measured(seconds, took=time.perf_counter() - began)
-        told = values | {"fallbacks": fallbacks, "compared_with": _compared_with(options, compares=compares)}
+        summary = values | {
+            "fallbacks": fallbacks,
+            "compared_with": _compared_with(options, compares=compares),
+        }
         await comparison.ask_again()
-        return comparison, told
+        return comparison, summary
 
 
 def _compared_with(options: Mapping[str, Any], *, compares: bool) -> str:

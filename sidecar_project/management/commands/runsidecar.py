@@ -150,7 +150,7 @@ def _demo(customers: Path | None) -> int | str:
 def _prepare_database(loaded: LoadedConfig) -> None:
     """Brings the database and who may use the admin up to date.
 
-    Checks are answered without one, so its faults are told only.
+    Checks are answered without one, so its faults are only logged.
     """
     try:
         migrate()
