@@ -1,9 +1,11 @@
 """Who follows the feed: one at a time, and soon another when it dies."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+from entitlements.redis.connection import RedisConnection
 from entitlements.redis.lease import LEASE_SECONDS, RENEW_SECONDS, Lease, LeaseState, LeaseStatus
 from tests.cache.samples import NOW_MS
 from tests.redis.parts import KEYS, ShiftedClock, a_connection
@@ -71,6 +73,39 @@ async def test_a_holder_that_did_not_ask_for_long_knows_that_it_lost_it(
 
     clock.shift_seconds += LEASE_SECONDS
 
+    assert not lease.is_held
+
+
+async def test_a_holder_that_finds_it_another_s_does_not_count_on_its_own_time_any_more(
+    own_redis: RedisServer, process: MakeLease
+) -> None:
+    """By its own clock the lease would last for seconds more, in which two would write."""
+    one, other = process("one"), process("other")
+    await one.try_hold()
+    expire(own_redis)
+    await other.try_hold()
+
+    await one.try_hold()
+
+    assert not one.is_held
+
+
+async def test_it_counts_from_before_it_was_asked_for(
+    process: MakeLease, clock: ShiftedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that is long on its way was given when Redis began to count, not when it arrives."""
+    lease = process("one")
+    asked = RedisConnection.run
+
+    async def late(*given: Any, **named: Any) -> Any:
+        answer = await asked(*given, **named)
+        clock.shift_seconds += LEASE_SECONDS
+        return answer
+
+    monkeypatch.setattr(RedisConnection, "run", late)
+    status = await lease.try_hold()
+
+    assert LeaseStatus.OURS is status
     assert not lease.is_held
 
 
