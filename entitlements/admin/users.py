@@ -16,8 +16,6 @@ from entitlements.admin.site import site
 
 @admin.register(User, site=site)
 class SidecarUserAdmin(Audited, UserAdmin, ModelAdmin):  # type: ignore[type-arg]
-    """Users."""
-
     audited_as = "user"
 
     form = UserChangeForm

@@ -18,7 +18,6 @@ from entitlements.json_fields import plain_number
 
 
 def feature_entry(key: EntityKey, entitlement: FeatureEntitlement) -> dict[str, object]:
-    """The entry of a feature."""
     rate = entitlement.credit_rate
     calculated = {
         "type": "FEATURE",

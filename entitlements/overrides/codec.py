@@ -9,7 +9,6 @@ from entitlements.json_fields import Malformed, parsed
 
 
 def record_of(override: Override) -> bytes:
-    """The record."""
     fields = {
         "customer": override.key.customer_id,
         "resource": override.key.resource_id,
