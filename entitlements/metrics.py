@@ -155,6 +155,17 @@ ENTITIES_RESTING = Gauge(
     "Entities that the cloud is not asked about for a moment, since it failed to answer.",
     multiprocess_mode="livesum",
 )
+EDGE_BUDGET_USED = Counter("sidecar_edge_budget_used", "Requests to the Edge that its budget let through.")
+EDGE_BUDGET_REFUSED = Counter(
+    "sidecar_edge_budget_refused",
+    "Times its budget was empty: a miss asked the API instead, a recheck waited.",
+    ["kind"],
+)
+EDGE_BUDGET_REMAINING = Gauge(
+    "sidecar_edge_budget_remaining",
+    "Requests to the Edge that could be made at once, as it was seen last.",
+    multiprocess_mode="mostrecent",
+)
 FETCHES_PACED = Counter(
     "sidecar_fetches_paced", "Fetches that waited to start because hits had work for the whole processor."
 )

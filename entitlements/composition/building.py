@@ -45,6 +45,7 @@ from entitlements.service.source_chain import FetchLimits
 from entitlements.service.stale_bounds import StaleBounds
 from entitlements.service.store_and_forward import StoreAndForwardSink
 from entitlements.service.usage_reporter import Receipts, UsageReporter
+from entitlements.upstream.edge_budget import EdgeBudget
 from entitlements.upstream.offline import OfflineCloud
 from entitlements.upstream.offline_file import OfflineFile
 
@@ -70,11 +71,19 @@ def build(  # noqa: PLR0915 - one line for each part
     """
     clock, changes = clock or SystemClock(), ChangeNotifier()
     background, random = Background(clock.monotonic), Random()  # noqa: S311 - for jitter
-    cloud = ways_to_the_cloud(config, clock)
+    redis = shared_redis(config, clock)
+    edge_budget = EdgeBudget(
+        clock=clock,
+        random=random,
+        background=background,
+        per_minute=config.sidecar_edge_requests_per_minute,
+        fleet_size=config.sidecar_fleet_size,
+        fleet=None if redis is None else redis.edge_budget,
+    )
+    cloud = ways_to_the_cloud(config, clock, edge_budget)
     offline_file = _offline_file(config, clock)
     offline = OfflineCloud(new_id=lambda: str(uuid.uuid4()), file=offline_file)
     memory = MemoryTier(max_size_bytes=config.cache_max_size_bytes)
-    redis = shared_redis(config, clock)
     snapshot = _snapshot(config, memory, clock, background)
     feed_trust = FeedTrust(max_unverified_seconds=config.sidecar_max_unverified_seconds)
     completeness = SharedCompleteness(
@@ -92,6 +101,7 @@ def build(  # noqa: PLR0915 - one line for each part
         clock=clock,
         limits=_fetch_limits(config),
         turns=None if redis is None else redis.fetch_lock,
+        prepare=edge_budget.prepare if cloud.asks_edge else None,
         last_known=snapshot,
     )
     revalidator = Revalidator(
@@ -101,6 +111,7 @@ def build(  # noqa: PLR0915 - one line for each part
         random=random,
         refreshes_per_second=config.sidecar_refreshes_per_second,
         background=background,
+        room=edge_budget.room_for_recheck if cloud.asks_edge else None,
     )
     feed_applier = FeedApplier(
         store=store,
@@ -149,6 +160,7 @@ def build(  # noqa: PLR0915 - one line for each part
         changes=changes,
         fetcher=fetcher,
         circuits=cloud.circuits,
+        edge_budget=edge_budget if cloud.asks_edge else None,
         probes=cloud.probes(),
         revalidator=revalidator,
         feed_applier=feed_applier,

@@ -11,6 +11,7 @@ from entitlements.domain.ports import Clock, EntitySource, Source
 from entitlements.service.circuits import Circuits, Probe
 from entitlements.service.key_check import CHECK_BUDGET_SECONDS, KeyCheck, KeyVerdict, verdict_of
 from entitlements.upstream.edge import EdgeSource
+from entitlements.upstream.edge_budget import EdgeBudget
 from entitlements.upstream.graphql import REPORT_ATTEMPTS, GraphqlApi, api_deliveries, api_reads, api_writes
 from entitlements.upstream.identity import Identity
 from entitlements.upstream.network import Network
@@ -53,6 +54,7 @@ class CloudParts:
 
     http: CloudTransport
     edge: EdgeSource
+    edge_budget: EdgeBudget
     api: GraphqlApi
     deliveries: GraphqlApi
     """The same API, with a share of requests of its own, for what the outbox delivers."""
@@ -60,6 +62,11 @@ class CloudParts:
     key_check: KeyCheck
     edge_enabled: bool
     offline: bool
+
+    @property
+    def asks_edge(self) -> bool:
+        """True when entitlements come from the Edge first."""
+        return self.edge_enabled and not self.offline
 
     def sources(self, offline: EntitySource) -> list[EntitySource]:
         """Where entitlements are fetched from, the first to be asked first."""
@@ -75,7 +82,7 @@ class CloudParts:
         return api | {Source.EDGE: self.edge.check_health} if self.edge_enabled else api
 
 
-def ways_to_the_cloud(config: SidecarConfig, clock: Clock) -> CloudParts:
+def ways_to_the_cloud(config: SidecarConfig, clock: Clock, edge_budget: EdgeBudget) -> CloudParts:
     """The connections, the sources upon them and their circuits; nothing is sent."""
     http, reads_at_a_time = cloud_transport(config, clock), config.sidecar_fetch_concurrency
     key_check = KeyCheck(clock=clock)
@@ -94,7 +101,14 @@ def ways_to_the_cloud(config: SidecarConfig, clock: Clock) -> CloudParts:
 
     return CloudParts(
         http=http,
-        edge=EdgeSource(http, base_url=config.edge_api_url, clock=clock, reads_at_a_time=reads_at_a_time),
+        edge=EdgeSource(
+            http,
+            base_url=config.edge_api_url,
+            clock=clock,
+            reads_at_a_time=reads_at_a_time,
+            budget=edge_budget,
+        ),
+        edge_budget=edge_budget,
         api=api(reads=api_reads(reads_at_a_time), writes=api_writes()),
         deliveries=api(reads=api_reads(reads_at_a_time), writes=api_deliveries(), write_attempts=1),
         circuits=circuits,

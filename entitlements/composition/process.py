@@ -38,6 +38,7 @@ from entitlements.service.shadow_ledger import ShadowLedger
 from entitlements.service.sharing import Sharing
 from entitlements.service.stale_bounds import StaleBounds
 from entitlements.service.usage_reporter import UsageReporter
+from entitlements.upstream.edge_budget import EdgeBudget
 from entitlements.upstream.feed import Feed
 from entitlements.upstream.feed_connection import FeedTimings
 from entitlements.upstream.offline_file import OfflineFile
@@ -59,6 +60,8 @@ class Sidecar:
     changes: ChangeNotifier
     fetcher: EntityFetcher
     circuits: Circuits
+    edge_budget: EdgeBudget | None
+    """None where the Edge is not asked."""
     probes: Mapping[Source, Probe]
     revalidator: Revalidator
     feed_applier: FeedApplier

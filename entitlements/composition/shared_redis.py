@@ -15,6 +15,7 @@ from entitlements.background import Background
 from entitlements.cache.redis import RedisTier
 from entitlements.config import SidecarConfig
 from entitlements.domain.ports import Clock
+from entitlements.domain.request_budget import Pace
 from entitlements.redis.address import Topology
 from entitlements.redis.connection import UNAVAILABLE, RedisConnection
 from entitlements.redis.examination import Examination, examine
@@ -22,6 +23,7 @@ from entitlements.redis.fetch_lock import FetchLock
 from entitlements.redis.keys import KeySpace
 from entitlements.redis.lease import Lease, LeaseState
 from entitlements.redis.notifications import Notifications
+from entitlements.redis.shared_budget import SharedBudget
 
 if TYPE_CHECKING:
     from django_redis.cache import RedisCache
@@ -49,6 +51,7 @@ class SharedRedis:
     notifications: Notifications
     fetch_lock: FetchLock
     lease: Lease
+    edge_budget: SharedBudget
     lease_state: LeaseState | None = None
     """As it was seen last, for people."""
 
@@ -131,6 +134,9 @@ def shared_redis(config: SidecarConfig, clock: Clock) -> SharedRedis | None:
             keys=keys,
             clock=clock,
             hold_seconds=config.sidecar_fetch_budget_seconds + LOCK_MARGIN_SECONDS,
+        ),
+        edge_budget=SharedBudget(
+            connection, name=keys.edge_budget, pace=Pace(config.sidecar_edge_requests_per_minute)
         ),
         lease=Lease(connection, name=keys.feed_lease, holder=lease_holder(), clock=clock),
     )

@@ -238,7 +238,7 @@ def _redis_problem(redis: SharedRedis, clock: Clock, found: Examination) -> str 
 
 
 def _upstream_state(built: Sidecar) -> PartState:
-    fetcher = built.fetcher
+    fetcher, budget = built.fetcher, built.edge_budget
     return _state(
         "upstream",
         _upstream_problem(built),
@@ -250,6 +250,8 @@ def _upstream_state(built: Sidecar) -> PartState:
         fetches_under_way=fetcher.under_way,
         fetches_joined=fetcher.joined,
         fetches_paced=built.fetch_throttle.paced,
+        edge_budget_remaining=budget and budget.remaining,
+        edge_budget_closed=budget and budget.is_closed,
     )
 
 

@@ -9,6 +9,7 @@ from entitlements.config.fallback_rules import FallbackRulesText
 from entitlements.config.value_types import (
     Addresses,
     Boolean,
+    GraceSeconds,
     HttpUrl,
     Port,
     Positive,
@@ -197,17 +198,17 @@ class SidecarConfig(BaseModel):
     sidecar_refreshes_per_second: float = Field(
         20, gt=0, le=1000, allow_inf_nan=False, description="number of background re-checks a second"
     )
+    sidecar_edge_requests_per_minute: int = Field(
+        5400, ge=60, le=1_000_000, description="requests of all sidecars of one key to the Edge in any minute"
+    )
+    sidecar_fleet_size: int = Field(1, ge=1, le=10_000, description="processes that share it without Redis")
     sidecar_feed_ping_seconds: Seconds = Field(10, description="between two pings on the feed")
     sidecar_feed_idle_timeout_seconds: Seconds = Field(30, description="a feed silent for longer is cut")
-    sidecar_shutdown_grace_seconds: float = Field(
-        10, ge=0, le=3600, allow_inf_nan=False, description="calls under way may take so long to end"
+    sidecar_shutdown_grace_seconds: GraceSeconds = Field(
+        10, description="calls under way may take so long to end"
     )
-    sidecar_drain_seconds: float = Field(
-        1,
-        ge=0,
-        le=3600,
-        allow_inf_nan=False,
-        description="the part of the grace period in which new calls are still answered",
+    sidecar_drain_seconds: GraceSeconds = Field(
+        1, description="the part of the grace period in which new calls are still answered"
     )
     sidecar_max_connection_age_seconds: float = Field(
         0,

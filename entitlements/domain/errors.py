@@ -110,6 +110,14 @@ class Busy(Unreachable):
 
 
 @dataclass(eq=False)
+class BudgetSpent(Busy):
+    """The cloud was not asked: the requests that all sidecars may make in a minute are used."""
+
+    outcome: ClassVar[str] = "budget_spent"
+    problem: str = "was not asked: the budget of requests (SIDECAR_EDGE_REQUESTS_PER_MINUTE) is used"
+
+
+@dataclass(eq=False)
 class CircuitOpen(Unreachable):
     """The cloud was not asked, because it did not answer lately."""
 

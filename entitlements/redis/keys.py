@@ -103,6 +103,11 @@ class KeySpace:
         return f"{self.prefix}:sidecar:overrides"
 
     @property
+    def edge_budget(self) -> str:
+        """How much of the budget of requests to the Edge is used; ours alone."""
+        return f"{self.prefix}:{self._together('sidecar:edge-budget')}"
+
+    @property
     def outbox(self) -> str:
         """The stream of writes not yet delivered; ours alone, as are the names that begin with it."""
         return f"{self.prefix}:{self._together('sidecar:outbox')}"

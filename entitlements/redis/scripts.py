@@ -137,7 +137,7 @@ def encode_timestamp(timestamp_ms: int) -> bytes:
     return str(timestamp_ms).encode()
 
 
-def _run(client: Client, script: str, keys: Sequence[bytes], arguments: Sequence[bytes | int]) -> Any:
+def run_script(client: Client, script: str, keys: Sequence[bytes], arguments: Sequence[bytes | int]) -> Any:
     """What the script answers: by its digest where Redis knows it, else by its text, which Redis then keeps.
 
     So a user that may EVAL alone is enough; redis-py's own way loads it by SCRIPT LOAD.
@@ -156,7 +156,7 @@ def _digest(script: str) -> str:
 
 def redis_ms(client: Client, key: str) -> int:
     """The time by the clock of the Redis that has this key, epoch milliseconds."""
-    seconds, micros = _run(client, _TIME, [raw(key)], [])
+    seconds, micros = run_script(client, _TIME, [raw(key)], [])
     return int(seconds) * 1000 + int(micros) // 1000
 
 
@@ -173,7 +173,7 @@ class Read(NamedTuple):
 
 def read(client: Client, names: Sequence[str]) -> Read:
     """What stands under these names, in one round trip."""
-    (seconds, micros), lives_ms, values = _run(client, _READ, [raw(name) for name in names], ())
+    (seconds, micros), lives_ms, values = run_script(client, _READ, [raw(name) for name in names], ())
     return Read(int(seconds) * 1000 + int(micros) // 1000, int(lives_ms), values)
 
 
@@ -242,7 +242,7 @@ def write_newest(  # noqa: PLR0913 - each is one argument of the script
     else:
         keys.append(raw(release.key))
         arguments += [release.token, raw(release.channel), release.message]
-    return Written(*_run(client, _WRITE_NEWEST, keys, arguments))
+    return Written(*run_script(client, _WRITE_NEWEST, keys, arguments))
 
 
 def replace_usage(
@@ -256,7 +256,7 @@ def replace_usage(
         write.value,
         encode_timestamp(write.timestamp_ms),
     ]
-    return bool(_run(client, _REPLACE_USAGE, keys, arguments))
+    return bool(run_script(client, _REPLACE_USAGE, keys, arguments))
 
 
 def _milliseconds(seconds: float) -> int:
@@ -265,14 +265,14 @@ def _milliseconds(seconds: float) -> int:
 
 def renew_if_own(client: Client, key: str, token: bytes, *, milliseconds: int) -> bool:
     """Lets a key that holds the token live so much longer; False when it does not hold it any more."""
-    return bool(_run(client, _RENEW_IF_OWN, [raw(key)], [token, milliseconds]))
+    return bool(run_script(client, _RENEW_IF_OWN, [raw(key)], [token, milliseconds]))
 
 
 def delete_if_own(client: Client, key: str, token: bytes) -> bool:
     """Deletes a key that holds the token; False when it does not hold it any more."""
-    return bool(_run(client, _DELETE_IF_OWN, [raw(key)], [token]))
+    return bool(run_script(client, _DELETE_IF_OWN, [raw(key)], [token]))
 
 
 def give_back(client: Client, release: Release) -> None:
     """Deletes a lock that is still ours, and publishes that; nothing when it is not any more."""
-    _run(client, _GIVE_BACK, [raw(release.key)], [release.token, raw(release.channel), release.message])
+    run_script(client, _GIVE_BACK, [raw(release.key)], [release.token, raw(release.channel), release.message])

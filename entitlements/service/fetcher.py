@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from entitlements import metrics
@@ -102,6 +102,7 @@ class EntityFetcher:
         clock: Clock,
         limits: FetchLimits,
         turns: FetchCoordinator | None = None,
+        prepare: Callable[[], None] | None = None,
         last_known: LastKnown | None = None,
     ) -> None:
         """Fetches from the sources, in this order.
@@ -113,10 +114,12 @@ class EntityFetcher:
             clock: for the budget.
             limits: the bounds.
             turns: for one fetch among all processes.
+            prepare: called as a fetch begins that will ask a source.
             last_known: where nobody answers and nothing is held.
         """
         self._last_known = last_known
         self._turns = turns
+        self._prepare = prepare
         self._circuits = circuits
         self._chain = SourceChain(sources=sources, circuits=circuits, store=store, clock=clock, limits=limits)
         self._authority = sources[-1].source.value
@@ -226,6 +229,8 @@ class EntityFetcher:
             return NotFetched(error=error)
         if not self._circuits.any_would_allow():
             return NotFetched(error=self._chain.circuit_open())
+        if self._prepare is not None:
+            self._prepare()
         if self._turns is None:
             return await self._fetch_here(key, deadline=deadline)
         return await self._fetch_in_turn(key, self._turns, deadline=deadline)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Awaitable, Callable
 from functools import partial
 from random import Random
 from typing import Self
@@ -22,7 +23,7 @@ LATEST_JITTER = 1.5
 class Revalidator:
     """Re-checks suspects in turn while entered as an async context manager."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each a part of its own
         self,
         *,
         fetcher: EntityFetcher,
@@ -31,7 +32,20 @@ class Revalidator:
         random: Random,
         refreshes_per_second: float,
         background: Background,
+        room: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """Re-checks nothing yet.
+
+        Args:
+            fetcher: asks the cloud.
+            store: what is held.
+            clock: for when a re-check failed.
+            random: for jitter.
+            refreshes_per_second: its rate.
+            background: the parent of its tasks.
+            room: waits until a re-check takes nothing that callers may need; None: it never does.
+        """
+        self._room = room
         self._fetcher = fetcher
         self._store = store
         self._clock = clock
@@ -79,6 +93,8 @@ class Revalidator:
         while True:
             await self._arrived.wait()
             while self._waiting:
+                if self._room is not None:
+                    await self._room()
                 key = next(iter(self._waiting))
                 del self._waiting[key]
                 metrics.SUSPECTS_WAITING.set(len(self._waiting))

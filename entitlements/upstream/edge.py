@@ -3,9 +3,11 @@
 from urllib.parse import quote
 
 from entitlements.domain.entity import Entity, EntityKey
-from entitlements.domain.errors import Garbled
+from entitlements.domain.errors import Garbled, Throttled
 from entitlements.domain.ports import Clock, Source
+from entitlements.upstream.edge_budget import EdgeBudget
 from entitlements.upstream.exchange import Exchange, retrying
+from entitlements.upstream.json_values import JsonObject
 from entitlements.upstream.payloads import entity_from_state, state_in
 from entitlements.upstream.shares import READS_AT_A_TIME, Share
 from entitlements.upstream.transport import CloudTransport
@@ -28,7 +30,10 @@ class EdgeSource:
         base_url: str,
         clock: Clock,
         reads_at_a_time: int = READS_AT_A_TIME,
+        budget: EdgeBudget | None = None,
     ) -> None:
+        """Sends nothing yet; None: no budget bounds what it is asked."""
+        self._budget = budget
         share = Share("edge_reads", transport=Source.EDGE.value, at_a_time=reads_at_a_time)
         self._exchange = Exchange(http, transport=Source.EDGE.value, clock=clock, share=share)
         self._base_url = base_url
@@ -41,7 +46,7 @@ class EdgeSource:
             url += f"?resourceId={quote(key.resource_id, safe='')}"
 
         async def attempt(timeout_seconds: float) -> Entity:
-            data = await self._exchange.data("GET", url, timeout_seconds=timeout_seconds, headers=_HEADERS)
+            data = await self._within_budget(url, timeout_seconds)
             state = state_in(data)
             if state is None:
                 raise Garbled(Source.EDGE.value, "sent an answer without entitlements")
@@ -54,6 +59,16 @@ class EdgeSource:
             attempts=ATTEMPTS,
             attempt_timeout_seconds=ATTEMPT_TIMEOUT_SECONDS,
         )
+
+    async def _within_budget(self, url: str, timeout_seconds: float) -> JsonObject:
+        if self._budget is not None:
+            await self._budget.acquire()
+        try:
+            return await self._exchange.data("GET", url, timeout_seconds=timeout_seconds, headers=_HEADERS)
+        except Throttled as error:
+            if self._budget is not None and error.retry_after_seconds is None:
+                await self._budget.throttled()
+            raise
 
     async def check_health(self, budget_seconds: float) -> None:
         """Returns when the Edge says that it is well, which its limits leave out; raises UpstreamError."""

@@ -3,6 +3,7 @@
 import pytest
 
 from entitlements.domain.errors import (
+    BudgetSpent,
     CircuitOpen,
     Garbled,
     InvalidRequest,
@@ -43,6 +44,10 @@ from entitlements.domain.errors import (
         (
             Rejected("api", code="CustomerNotFound", message="Customer not found", trace_id="t-1"),
             "the Stigg api rejected the request: Customer not found (trace id t-1)",
+        ),
+        (
+            BudgetSpent("edge"),
+            "the Stigg edge was not asked: the budget of requests (SIDECAR_EDGE_REQUESTS_PER_MINUTE) is used",
         ),
         (Offline("api"), "the sidecar runs offline (OFFLINE=1)"),
         (
