@@ -18,8 +18,8 @@ demo: demo-venv ## set up, then run the emulator and the sidecar together: no ac
 	@$(BIN)/python manage.py runsidecar --demo
 
 # What is compiled of the tests is kept, also where the environment says otherwise: it is a quarter of a start.
-# How many files at a time; 0: all in one process; auto: as many as there are processors, quicker and less steady.
-AT_A_TIME := 0
+# How many at a time; auto: as many as there are processors; 0: all in one process.
+AT_A_TIME := auto
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -X dev -m pytest --numprocesses $(AT_A_TIME) --dist worksteal --durations 20
 PURE := tests/domain tests/service tests/config tests/composition tests/doors tests/wire tests/upstream tests/emulator tests/outbox
 STORMS := tests/chaos tests/bench tests/documentation/test_commands.py tests/deploy/test_image.py

@@ -36,7 +36,7 @@ async def test_the_demo_answers_what_it_invites_to_ask(tmp_path: Path) -> None:
             code = await ask.process.wait()
             await ask.stop()
         assert code == 0
-        assert "used: 420 of 1000 calls" in ask.output
+        assert "used: 420 of 1,000 calls" in ask.output
         invited = await demo.printed("/admin/ as demo, password ")
         await _log_in(*re.findall(r"(http://\S+/admin/) as (\S+), password (\S+)", invited)[0])
 

@@ -62,7 +62,7 @@ async def test_demo_ask_and_admin(program: Path, tmp_path: Path) -> None:
         ended = await demo.stop(signal.SIGINT)
 
     assert [0, 0] == [code, ended]
-    assert "used: 420 of 1000 calls" in ask.output
+    assert "used: 420 of 1,000 calls" in ask.output
     assert [200, 200] == [page.status_code, styled.status_code]
     assert (tmp_path / ".local/state/stigg-sidecar/.demo").is_dir()
 
