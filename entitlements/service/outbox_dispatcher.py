@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from random import Random
 
@@ -119,11 +120,9 @@ class OutboxDispatcher:
 
     async def has_waiting(self) -> bool:
         """True when something waits, whoever wrote it: what comes now must not overtake it."""
-        try:
-            await self._look()
-        except OutboxUnavailable:
-            return False
-        return self.state.waiting > 0
+        with suppress(OutboxUnavailable):
+            return (await self.look()).waiting > 0
+        return False
 
     async def run(self) -> None:
         """Delivers until cancelled."""
@@ -136,23 +135,19 @@ class OutboxDispatcher:
             if pause_seconds == 0:
                 continue
             if self._failures:  # what arrives does not shorten the cloud's pause
-                await asyncio.sleep(pause_seconds)
+                await self._rest(pause_seconds)
                 continue
             self._arrived.clear()
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(pause_seconds):
                     await self._arrived.wait()
-            except TimeoutError:
-                pass
 
     async def drain(self, *, grace_seconds: float) -> None:
         """Delivers what waits, for so long at most; what is left stays for the next process."""
-        try:
+        with suppress(TimeoutError, SidecarError):
             async with asyncio.timeout(grace_seconds):
                 while await self.deliver_once() == 0:
                     pass
-        except (TimeoutError, SidecarError):
-            pass
 
     async def deliver_once(self) -> float:
         """Delivers one batch; returns the seconds to wait before the next, 0 while there is more."""
@@ -173,13 +168,8 @@ class OutboxDispatcher:
         """How many failed alone while others were delivered, and are tried again later."""
         return self._resting.count
 
-    async def look(self) -> OutboxState:
-        """How full the outbox is."""
-        await self._look()
-        return self.state
-
     async def _deliver(self) -> float:
-        await self._look()
+        await self.look()
         if self.state.waiting == 0 or not await self._may_deliver():
             return LOOK_SECONDS
         batch = self._next_batch(await self._without_too_old(await self._oldest()))
@@ -275,7 +265,16 @@ class OutboxDispatcher:
         self.counts["refused"] += 1
         self._log.warning("refused", "the cloud refused a write of the outbox: see `manage.py outbox list`")
 
-    async def _look(self) -> None:
+    async def _rest(self, seconds: float) -> None:
+        """Goes on looking meanwhile: people may remove what waits, and health tells how much does."""
+        while seconds > 0:
+            await asyncio.sleep(min(seconds, LOOK_SECONDS))
+            seconds -= LOOK_SECONDS
+            with suppress(OutboxUnavailable):
+                await self.look()
+
+    async def look(self) -> OutboxState:
+        """How full the outbox is; raises OutboxUnavailable."""
         try:
             state = self.state = await self._outbox.state()
         except OutboxUnavailable:
@@ -292,6 +291,7 @@ class OutboxDispatcher:
         metrics.OUTBOX_DEAD_LETTERS.set(state.dead)
         metrics.OUTBOX_RESTING.set(self._resting.count)
         metrics.OUTBOX_OLDEST_AGE.set(0 if oldest is None else max(0, self._clock.now_ms() - oldest) / 1000)
+        return state
 
     def _pause(self, error: SidecarError) -> float:
         pause: float = min(FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 16), LONGEST_PAUSE_SECONDS)

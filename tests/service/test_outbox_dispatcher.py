@@ -23,6 +23,7 @@ from entitlements.domain.errors import (
 from entitlements.domain.outbox import Outbox, OutboxLimits, Replayed, Write
 from entitlements.domain.usage import UsageEvent, UsageReceipt, UsageReport
 from entitlements.outbox.local_file import LocalFileOutbox
+from entitlements.service import outbox_dispatcher
 from entitlements.service.outbox_dispatcher import (
     LONGEST_PAUSE_SECONDS,
     LOOK_SECONDS,
@@ -31,6 +32,7 @@ from entitlements.service.outbox_dispatcher import (
 from entitlements.service.store_and_forward import StoreAndForwardSink
 from tests.fakes import FakeClock
 from tests.outbox.outbox_contract import EVENT, REPORT, events
+from tests.project.turns import until
 
 
 @dataclass
@@ -313,5 +315,23 @@ async def test_arrivals_do_not_shorten_the_clouds_pause(office: Office) -> None:
     await asyncio.wait([task], timeout=0.3)
 
     assert events("a") == office.cloud.saw
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_people_remove_shows_while_the_cloud_s_pause_lasts(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Health would tell for a quarter of a minute of writes that are gone."""
+    monkeypatch.setattr(outbox_dispatcher, "LOOK_SECONDS", 0.01)
+    office.cloud.failure = Throttled("api", 10.0)
+    await office.dispatcher.accept(events("a", "b"))
+    task = asyncio.create_task(office.dispatcher.run())
+    await until(lambda: bool(office.cloud.saw), seconds=10)
+
+    await office.outbox.discard(waiting=True)
+    await until(lambda: office.dispatcher.state.waiting == 0, seconds=5)
+
+    assert events("a", "b") == office.cloud.saw
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
