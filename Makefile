@@ -30,8 +30,9 @@ test: dev-venv ## set up, then run the tests, but for the storms
 test-fast: dev-venv ## the tests of what needs no other process
 	@$(PYTEST) $(PURE)
 
+# One at a time: they measure what others notice.
 test-storms: dev-venv ## chaos and fuzz in their short form, the documented commands, the image's own, the benchmark's
-	@$(PYTEST) $(STORMS)
+	@$(PYTEST) --numprocesses 0 $(STORMS)
 
 test-all: test test-storms ## all tests
 

@@ -42,10 +42,12 @@ NOT_RUN = {
     "git": "a clone of this repository is the checkout that the tests run in",
     "helm": "there is no cluster here",
     "kubectl": "there is no cluster here; tests/deploy/test_manifests.py holds the files against the schemas",
+    "python": "a benchmark, which takes minutes on a quiet machine; tests/bench/ runs them in a short form",
     "pipx": "it would install hooks into the checkout",
 }
 """What keeps a program from being run, by its name."""
 MAKE = {
+    "attacks": "takes minutes; CI runs it in a short form",
     "bench": "takes minutes on a quiet machine",
     "chaos": "takes minutes; CI runs it in a short form",
     "fuzz": "takes minutes; CI runs it in a short form",
