@@ -136,7 +136,7 @@ class Background:
                 return
             finally:
                 state.is_running = False
-            _stop_if_cancelled()
+            stop_if_cancelled()
             await asyncio.sleep(pause_seconds)
             pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
 
@@ -176,10 +176,10 @@ def awaited(
     return task
 
 
-def _stop_if_cancelled() -> None:
-    """Ends the task where a library swallowed its cancellation, as channels_redis does while it closes.
+def stop_if_cancelled() -> None:
+    """Ends the task where a library swallowed its cancellation, as channels_redis does as it dials or closes.
 
-    The work then ends in another way, would be started again, and whoever cancelled it would wait for ever.
+    The work would go on, or end in another way and be started again, and whoever cancelled it would wait.
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():

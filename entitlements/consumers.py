@@ -18,7 +18,7 @@ from channels.layers import get_channel_layer
 from redis.exceptions import RedisError
 
 from entitlements import metrics
-from entitlements.background import ended
+from entitlements.background import ended, stop_if_cancelled
 from entitlements.composition import SharedRedis, Sidecar, sidecar
 from entitlements.domain.ports import FeedListener
 from entitlements.frame_channel import FrameChannel
@@ -125,6 +125,7 @@ class FeedGroup:
             channel = await layer.new_channel()
             await layer.group_add(SHARED_GROUP, channel)
             while resets == self._redis.connection.resets:  # else another Redis may stand behind the name
+                stop_if_cancelled()
                 async with asyncio.timeout(SILENCE_SECONDS):
                     message = await self._received(layer, channel)
                 if message is not None and self._sidecar.sharing.receive(message):

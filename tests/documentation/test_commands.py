@@ -185,9 +185,7 @@ async def _until_it_runs(place: Place, words: list[str], environment: Mapping[st
         told = DEMO_RUNS if "--demo" in words else LISTENS
         times = int(words[words.index("--workers") + 1]) if "--workers" in words else 1
         await _printed_so_often(started, told, times)
-        # Stopped within milliseconds of its start, a worker may take its whole grace period: a known fault.
-        codes = {0} if times == 1 else {0, 1}
-        assert await started.stop(signal.SIGINT) in codes, started.output
+        assert 0 == await started.stop(signal.SIGINT), started.output
     finally:
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)

@@ -1,8 +1,10 @@
 """The way of a frame from the socket to the tiers: numbered, bounded, and never lost in silence."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from channels.layers import get_channel_layer
@@ -10,11 +12,13 @@ from channels.layers import get_channel_layer
 from emulator.server import Emulator
 from entitlements import consumers, frame_channel
 from entitlements.background import Background
-from entitlements.consumers import FeedTask
+from entitlements.consumers import FeedGroup, FeedTask
 from entitlements.domain.freshness import Trust
 from entitlements.frame_channel import FEED_CHANNEL, MAX_FRAMES_UNDER_WAY, FrameChannel
+from entitlements.redis.address import RedisAddress, channel_layer_settings
 from tests.fakes import FakeClock
 from tests.harness import environment_for, spawned
+from tests.redis_server import RedisServer
 
 
 class ScriptedFeedApplier:
@@ -206,6 +210,38 @@ async def test_a_feed_that_was_stopped_can_be_started_again(feed_applier: Script
         feed.ended.clear()
 
     assert {"lost"} == set(feed_applier.told)
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def group(settings: Any, redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> FeedGroup:
+    """A process of one Redis prefix, which would wait for its leader for ever."""
+    layer = channel_layer_settings(RedisAddress(host="127.0.0.1", port=redis.port), prefix="p:sidecar:")
+    settings.CHANNEL_LAYERS = {**settings.CHANNEL_LAYERS, "shared": layer}
+    monkeypatch.setattr(consumers, "SILENCE_SECONDS", 1000)
+    connection = SimpleNamespace(resets=0)
+    return FeedGroup(SimpleNamespace(), SimpleNamespace(connection=connection), SimpleNamespace())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("first", range(0, 60, 10))
+async def test_a_follower_that_is_stopped_as_it_starts_ends_at_once(group: FeedGroup, first: int) -> None:
+    """At whatever step: libraries swallow a cancellation while they dial or subscribe."""
+    for turns in range(first, first + 10):
+        following = asyncio.create_task(group.receive())
+        for _ in range(turns):
+            await asyncio.sleep(0.0002)
+
+        following.cancel()
+        _, late = await asyncio.wait({following}, timeout=5)
+        following.cancel()
+        await asyncio.wait({following})
+
+        assert not late, turns
 
 
 async def test_channels_own_worker_command_runs_the_consumer(emulator: Emulator, tmp_path: Path) -> None:
