@@ -1,7 +1,6 @@
 """Takes secrets anew when their files change: tried first, the one before it serves until then.
 
-What is followed is what a running process can change; a new DATABASE_URL or SIDECAR_SECRET_KEY needs a
-restart.
+A new DATABASE_URL, SIDECAR_SECRET_KEY or SIDECAR_ADMIN_PASSWORD needs a restart.
 """
 
 import asyncio
@@ -19,6 +18,8 @@ from entitlements.service.key_check import KeyVerdict
 
 logger = logging.getLogger(__name__)
 
+ROTATING = frozenset({"REDIS_PASSWORD", "REDIS_USERNAME", "SERVER_API_KEY", "SIDECAR_HTTP_TOKEN"})
+"""The variables that a running process can change; the files of all others are read at the start alone."""
 LOOK_SECONDS = 2.0
 """So often the files are looked at."""
 RETRY_SECONDS = 15.0
@@ -62,7 +63,7 @@ class SecretRotation:
 
     def __init__(self, files: Mapping[str, Path], *, clock: Clock) -> None:
         """Follows nothing yet; `files` are those of the secrets, by their variables."""
-        self.files = files
+        self.files = {variable: file for variable, file in files.items() if variable in ROTATING}
         self._clock = clock
         self._secrets: dict[str, FollowedSecret] = {}
         self._log = RateLimitedLog(logger, clock.monotonic)

@@ -178,6 +178,12 @@ async def test_a_secret_is_struck_out_of_the_log_before_it_is_shown_to_anybody(
     assert "a-key-nobody-knows" in KNOWN_SECRETS.longest_first
 
 
+@pytest.mark.parametrize("variable", ["DATABASE_URL", "SIDECAR_ADMIN_PASSWORD", "SIDECAR_SECRET_KEY"])
+def test_what_a_running_process_cannot_change_is_not_said_to_be_followed(file: Path, variable: str) -> None:
+    """Otherwise the page of health would vouch for a file that nobody looks at."""
+    assert {} == SecretRotation({variable: file}, clock=FakeClock()).files
+
+
 async def test_a_secret_that_stands_in_no_file_is_not_followed(other_side: OtherSide) -> None:
     rotation = SecretRotation({}, clock=FakeClock())
     rotation.follow(VARIABLE, "first-key", take=other_side.take)
