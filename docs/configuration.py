@@ -3,11 +3,10 @@
 Usage: python -m docs.configuration [--check]
 """
 
-import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
+from docs.generated import write_or_check
 from entitlements.config.variables import SECRETS, SidecarConfig, variable_names
 
 PAGE = Path(__file__).with_suffix(".md")
@@ -76,12 +75,7 @@ def _default(name: str) -> str:
 
 def main() -> None:
     """Writes the page, or exits with 1 and a sentence when it is out of date."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 when out of date")
-    if not parser.parse_args().check:
-        PAGE.write_text(page())
-    elif PAGE.read_text() != page():
-        sys.exit("docs/configuration.md is out of date: run `make docs`.")
+    write_or_check(PAGE, page(), description=__doc__)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,13 @@
 Usage: python -m docs.openapi [--check]
 """
 
-import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, MethodDescriptor
 
+from docs.generated import write_or_check
 from grpc_service.generated import sidecar_pb2 as pb
 from http_service.ofrep import FLAGS
 from http_service.watch import EVENT_STREAM, PATH
@@ -313,12 +312,7 @@ def page() -> str:
 
 def main() -> None:
     """Writes the file, or exits with 1 and a sentence when it is out of date."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 when out of date")
-    if not parser.parse_args().check:
-        PAGE.write_text(page())
-    elif PAGE.read_text() != page():
-        sys.exit("docs/openapi.json is out of date: run `make docs`.")
+    write_or_check(PAGE, page(), description=__doc__)
 
 
 if __name__ == "__main__":

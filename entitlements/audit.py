@@ -8,13 +8,13 @@ from django.db import DatabaseError
 
 from entitlements.domain.ports import Clock
 from entitlements.models import AuditEntry
+from entitlements.secret_file import MASK
 
 logger = logging.getLogger(__name__)
 
 MAX_ENTRIES = 100_000
 """The oldest go where more were kept."""
 DAY_MS = 86_400_000
-MASK = "********"
 SECRETS = frozenset({"password"})
 """Fields whose values are shown to nobody."""
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+MASK = "********"
+"""What is shown instead of a secret."""
 MAX_SECRET_FILE_BYTES = 65_536
 """A larger file is no secret."""
 MAX_KNOWN = 100

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from grpc_service.errors import UNREADABLE, PublicStatus
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.methods import Call, Refused, Reply, UnaryMethod, answered
-from http_service.messages import JSON, Headers, Request, Response, json_bytes
+from http_service.messages import HTTP_STATUSES, JSON, Headers, Request, Response, json_bytes
 
 PROTO = "application/proto"
 _TYPES = {"json": JSON, "proto": PROTO}
@@ -30,26 +30,6 @@ _READS = "Get"
 """How the names of methods without side effects begin; only those are answered to GET."""
 
 Code: TypeAlias = grpc.StatusCode
-
-_HTTP_STATUSES = {
-    Code.CANCELLED: 499,
-    Code.UNKNOWN: 500,
-    Code.INVALID_ARGUMENT: 400,
-    Code.DEADLINE_EXCEEDED: 504,
-    Code.NOT_FOUND: 404,
-    Code.ALREADY_EXISTS: 409,
-    Code.PERMISSION_DENIED: 403,
-    Code.RESOURCE_EXHAUSTED: 429,
-    Code.FAILED_PRECONDITION: 400,
-    Code.ABORTED: 409,
-    Code.OUT_OF_RANGE: 400,
-    Code.UNIMPLEMENTED: 501,
-    Code.INTERNAL: 500,
-    Code.UNAVAILABLE: 503,
-    Code.DATA_LOSS: 500,
-    Code.UNAUTHENTICATED: 401,
-}
-"""The protocol's own table, Error codes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +108,7 @@ class _NotSupported(Exception):
 
 def _error(code: Code, message: str) -> Response:
     name = "canceled" if code is Code.CANCELLED else code.name.lower()
-    return Response(_HTTP_STATUSES[code], json_bytes({"code": name, "message": message}))
+    return Response(HTTP_STATUSES[code], json_bytes({"code": name, "message": message}))
 
 
 def _invalid(sentence: str) -> Refused:

@@ -4,13 +4,11 @@ import asyncio
 import json
 from itertools import count
 
-import grpc
-
 from entitlements import metrics
 from entitlements.domain.errors import Overloaded
 from entitlements.service.change_notifier import ChangeNotifier, Watcher
 from grpc_service.errors import PublicStatus
-from http_service.messages import MAX_PARAMETERS, Request, Response, json_bytes
+from http_service.messages import HTTP_STATUSES, MAX_PARAMETERS, Request, Response, json_bytes
 
 PATH = "/v1/watch"
 EVENT_STREAM = "text/event-stream"
@@ -19,10 +17,6 @@ KEEP_ALIVE_SECONDS = 15.0
 RETRY_MS = 1_000
 """When a client whose stream ended connects anew."""
 RETRY_AFTER_SECONDS = b"5"
-_STATUSES = {
-    grpc.StatusCode.UNAUTHENTICATED: 401,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
-}
 _HEADERS = (
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),  # nginx would keep events until there are many
@@ -95,7 +89,7 @@ class WatchDoor:
 
     def refusal(self, _: Request, status: PublicStatus) -> Response:
         """A sentence, with HTTP's status."""
-        return Response(_STATUSES.get(status.code, 500), _message(status.details))
+        return Response(HTTP_STATUSES[status.code], _message(status.details))
 
 
 def _message(text: str) -> bytes:

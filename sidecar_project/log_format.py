@@ -8,10 +8,9 @@ from pythonjsonlogger.json import JsonFormatter
 
 from entitlements.config import SECRETS, SidecarConfig
 from entitlements.correlation import CALL_METADATA, correlation_of
-from entitlements.secret_file import KNOWN_SECRETS
+from entitlements.secret_file import KNOWN_SECRETS, MASK
 from sidecar_project.log_output import QueueingHandler
 
-STRUCK_OUT = "********"
 LEVEL_NAMES = {"DEBUG": "debug", "INFO": "info", "WARNING": "warn", "ERROR": "error", "CRITICAL": "error"}
 DECISIONS_LOGGER = "decisions"
 """As in grpc_service/decision_log.py, which settings are read before."""
@@ -38,7 +37,7 @@ _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"
 def _without_secrets(line: str) -> str:
     """The line with the known secrets struck out, wherever they stand."""
     for secret in KNOWN_SECRETS.longest_first:
-        line = line.replace(secret, STRUCK_OUT)
+        line = line.replace(secret, MASK)
     return line
 
 

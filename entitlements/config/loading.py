@@ -14,9 +14,8 @@ from entitlements.config.derived_urls import derived_urls
 from entitlements.config.memory_size import default_cache_size_bytes
 from entitlements.config.redis_rules import redis_problems
 from entitlements.config.variables import SECRETS, SidecarConfig, variable_names
-from entitlements.secret_file import UnusableSecretFile, read_secret
+from entitlements.secret_file import MASK, UnusableSecretFile, read_secret
 
-MASK = "********"
 PEM_FILES = (
     "tls_cert_file",
     "tls_key_file",

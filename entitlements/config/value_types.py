@@ -82,6 +82,10 @@ def checked_address(value: object) -> object:
     return value
 
 
+def _text(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+
 def checked_header_value(value: object) -> object:
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     if isinstance(text, str) and not all("!" <= character <= "~" for character in text):
@@ -91,7 +95,7 @@ def checked_header_value(value: object) -> object:
 
 
 def checked_database_url(value: object) -> object:
-    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    text = _text(value)
     if urlsplit(text).scheme not in DATABASE_SCHEMES:
         message = (
             f"it must be a URL that begins with {' or '.join(f'{each}://' for each in DATABASE_SCHEMES)}"
@@ -101,7 +105,7 @@ def checked_database_url(value: object) -> object:
 
 
 def checked_password(value: object) -> object:
-    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    text = _text(value)
     if len(text) < MIN_PASSWORD_LENGTH:
         message = f"it must have {MIN_PASSWORD_LENGTH} characters or more"
         raise ValueError(message)
@@ -109,7 +113,7 @@ def checked_password(value: object) -> object:
 
 
 def checked_secret_key(value: object) -> object:
-    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    text = _text(value)
     if len(text) < MIN_SECRET_KEY_LENGTH or len(set(text)) < MIN_SECRET_KEY_CHARACTERS:
         message = f"it must have {MIN_SECRET_KEY_LENGTH} random characters or more"
         raise ValueError(message)
@@ -117,7 +121,7 @@ def checked_secret_key(value: object) -> object:
 
 
 def checked_token(value: object) -> object:
-    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    text = _text(value)
     if len(text) < MIN_TOKEN_LENGTH:
         message = f"it must have {MIN_TOKEN_LENGTH} characters or more"
         raise ValueError(message)

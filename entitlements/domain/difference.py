@@ -1,6 +1,6 @@
 """Where two answers to one question differ, and whether that lasts once both are asked again."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -26,6 +26,14 @@ class Constancy(Enum):
     """The next answers agree: one side saw a change earlier."""
     UNDECIDED = "undecided"
     """They still differ, but by other values: it moves faster than it is asked for."""
+
+
+WORST_FIRST = (Constancy.LASTING, Constancy.UNDECIDED, Constancy.TRANSIENT)
+
+
+def worst_of(verdicts: Collection[Constancy]) -> Constancy:
+    """What all differences of one question come to; there must be one."""
+    return next(each for each in WORST_FIRST if each in verdicts)
 
 
 def judge(asked: Sequence[Sequence[Difference]]) -> dict[Difference, Constancy]:

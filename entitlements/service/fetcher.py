@@ -129,8 +129,6 @@ class EntityFetcher:
         self._limits = limits
         self._flights: dict[EntityKey, _Flight] = {}
         self._usage_notes = UsageNotes()
-        self._answered_at = float("-inf")
-        """When a source answered last."""
         self._log = RateLimitedLog(logger, clock.monotonic)
         self.joined = 0
         """How many callers waited for a fetch that another had begun."""

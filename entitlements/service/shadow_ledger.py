@@ -4,7 +4,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 
 from entitlements import metrics
-from entitlements.domain.difference import Constancy, Difference
+from entitlements.domain.difference import Constancy, Difference, worst_of
 from entitlements.domain.ports import Clock
 
 KEPT = 100
@@ -91,10 +91,7 @@ class ShadowLedger:
                 metrics.SHADOW_DIFFERENCES.labels(read.method, difference.field).inc()
             elif constancy is Constancy.TRANSIENT:
                 metrics.SHADOW_TRANSIENT_DIFFERENCES.labels(read.method, difference.field).inc()
-        verdicts = set(read.differences.values())
-        worst = next(
-            each for each in (Constancy.LASTING, Constancy.UNDECIDED, Constancy.TRANSIENT) if each in verdicts
-        )
+        worst = worst_of(read.differences.values())
         self._count(read.method, worst.value)
         self._keep(self._lasting if worst is Constancy.LASTING else self._others, question, read)
 

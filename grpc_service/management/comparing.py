@@ -9,7 +9,7 @@ from typing import NamedTuple
 from django.core.management.base import CommandError
 
 from entitlements.background import awaited
-from entitlements.domain.difference import Constancy, Difference, judge
+from entitlements.domain.difference import WORST_FIRST, Constancy, Difference, judge, worst_of
 from entitlements.management.printing import EXIT_NO, EXIT_NOT_ASKED, EXIT_YES, Printer
 from grpc_service.client import SidecarClient
 from grpc_service.comparison import OK, Outcome, compare
@@ -158,7 +158,7 @@ def report(comparison: Comparison, values: Mapping[str, object], *, printer: Pri
         as_json: the person said `--json`.
     """
     judged = list(comparison.judged())
-    worst = Counter(_worst(judge(asked)).value for asked in comparison.differing.values())
+    worst = Counter(worst_of(judge(asked).values()).value for asked in comparison.differing.values())
     summary: dict[str, object] = {
         "same": comparison.same,
         **{each.value: worst[each.value] for each in Constancy},
@@ -178,13 +178,6 @@ def report(comparison: Comparison, values: Mapping[str, object], *, printer: Pri
     return EXIT_NOT_ASKED if comparison.unanswered else EXIT_YES
 
 
-def _worst(judged: Mapping[Difference, Constancy]) -> Constancy:
-    found = set(judged.values())
-    return next(
-        each for each in (Constancy.LASTING, Constancy.UNDECIDED, Constancy.TRANSIENT) if each in found
-    )
-
-
 def _document(question: Question, difference: Difference, constancy: Constancy) -> dict[str, object]:
     about: dict[str, object] = {
         "method": question.method,
@@ -202,11 +195,7 @@ def _rows(judged: Sequence[tuple[Question, Difference, Constancy]]) -> list[dict
         kind = constancy, question.method, difference.field
         kinds[kind] += 1
         examples.setdefault(kind, _document(question, difference, constancy))
-    order = {
-        each: number
-        for number, each in enumerate((Constancy.LASTING, Constancy.UNDECIDED, Constancy.TRANSIENT))
-    }
-    ranked = sorted(kinds, key=lambda kind: (order[kind[0]], -kinds[kind]))
+    ranked = sorted(kinds, key=lambda kind: (WORST_FIRST.index(kind[0]), -kinds[kind]))
     return [
         {name: _cell(value) for name, value in examples[kind].items()} | {"questions": kinds[kind]}
         for kind in ranked[:SHOWN_DIFFERENCES]

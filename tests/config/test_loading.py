@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from entitlements.config import InvalidConfig, LoadedConfig, Origin, load
-from entitlements.config.loading import MASK, MAX_SHOWN_CHARACTERS
+from entitlements.config.loading import MAX_SHOWN_CHARACTERS
 from entitlements.config.variables import SECRETS, variable_names
-from entitlements.secret_file import MAX_SECRET_FILE_BYTES
+from entitlements.secret_file import MASK, MAX_SECRET_FILE_BYTES
 
 KEY = "a-made-up-key"
 

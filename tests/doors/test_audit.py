@@ -8,6 +8,7 @@ from django.db import DatabaseError
 
 from entitlements import audit
 from entitlements.models import AuditEntry
+from entitlements.secret_file import MASK
 from tests.fakes import FakeClock
 
 pytestmark = pytest.mark.django_db
@@ -44,7 +45,7 @@ def test_a_password_is_shown_to_nobody(caplog: pytest.LogCaptureFixture) -> None
         changed(FakeClock(), before={"password": "old-hash"}, after={"password": "new-hash"})
 
     entry = AuditEntry.objects.get()
-    assert ({"password": audit.MASK}, {"password": audit.MASK}) == (entry.before, entry.after)
+    assert ({"password": MASK}, {"password": MASK}) == (entry.before, entry.after)
     assert "hash" not in str(caplog.records[0].__dict__)
 
 

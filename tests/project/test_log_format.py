@@ -9,9 +9,9 @@ import pytest
 from entitlements.config import load
 from entitlements.correlation import CALL_METADATA
 from entitlements.domain.errors import KeyRefused
-from entitlements.secret_file import KnownSecrets
+from entitlements.secret_file import MASK, KnownSecrets
 from sidecar_project import log_format
-from sidecar_project.log_format import STRUCK_OUT, ConsoleLines, Correlated, JsonLines, logging_config
+from sidecar_project.log_format import ConsoleLines, Correlated, JsonLines, logging_config
 
 
 def a_record(message: str, *args: object, **extra: object) -> logging.LogRecord:
@@ -88,7 +88,7 @@ def test_a_secret_is_struck_out_wherever_it_stands(lines: logging.Formatter) -> 
     text = lines.format(with_error("key is secret-key"))
 
     assert "secret-key" not in text
-    assert STRUCK_OUT in text
+    assert MASK in text
 
 
 def test_a_line_for_people() -> None:
@@ -101,7 +101,7 @@ def test_a_line_for_people() -> None:
 def test_a_line_for_people_tells_what_else_is_known() -> None:
     text = ConsoleLines().format(a_record("a worker ended", pid=7, told="two\nlines of secret-key"))
 
-    assert text.endswith(rf"WARNING a worker ended pid=7 told='two\nlines of {STRUCK_OUT}'")
+    assert text.endswith(rf"WARNING a worker ended pid=7 told='two\nlines of {MASK}'")
 
 
 @pytest.mark.parametrize(
