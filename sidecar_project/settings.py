@@ -50,6 +50,9 @@ DATABASE_FILE_NAME = "sidecar.sqlite3"
 POSTGRES_ENGINE = "django.db.backends.postgresql"
 DATABASE_CONNECT_SECONDS = 5
 """A database that says nothing for longer is away; libpq would wait for minutes, and the start with it."""
+SQLITE_ENGINE = "django.db.backends.sqlite3"
+SQLITE_BUSY_SECONDS = 5
+"""A writer waits so long for another."""
 FEED_CHANNEL_CAPACITY = 2000
 """More than MAX_FRAMES_UNDER_WAY of entitlements/consumers.py, which is the bound in force."""
 
@@ -135,14 +138,23 @@ def _redis_address(config: SidecarConfig) -> RedisAddress:
     )
 
 
+_DATABASE_OPTIONS: dict[str, dict[str, Any]] = {
+    POSTGRES_ENGINE: {"connect_timeout": DATABASE_CONNECT_SECONDS},
+    # A transaction that reads first and writes then finds "database is locked" at once where another wrote
+    # in between, whatever the timeout: SQLite could only let both wait for ever. So each has its turn first.
+    SQLITE_ENGINE: {"transaction_mode": "IMMEDIATE", "timeout": SQLITE_BUSY_SECONDS},
+}
+
+
 def _database(config: SidecarConfig) -> dict[str, Any]:
     url = _shown(config.database_url)
-    if url is None:
-        return {"ENGINE": "django.db.backends.sqlite3", "NAME": DATA_DIR / DATABASE_FILE_NAME}
-    database: dict[str, Any] = {**dj_database_url.parse(url)}
-    if database["ENGINE"] == POSTGRES_ENGINE:
-        database["OPTIONS"] = {"connect_timeout": DATABASE_CONNECT_SECONDS, **database.get("OPTIONS", {})}
-    return database
+    database: dict[str, Any] = (
+        {"ENGINE": SQLITE_ENGINE, "NAME": DATA_DIR / DATABASE_FILE_NAME}
+        if url is None
+        else {**dj_database_url.parse(url)}
+    )
+    options = _DATABASE_OPTIONS.get(database["ENGINE"], {})
+    return {**database, "OPTIONS": {**options, **database.get("OPTIONS", {})}}
 
 
 def _ask_address() -> str:

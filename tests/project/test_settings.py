@@ -3,8 +3,11 @@
 import os
 import stat
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
+from django.db import transaction
+from django.db.utils import ConnectionHandler
 
 from emulator.server import Emulator
 from sidecar_project import settings
@@ -162,3 +165,42 @@ async def test_a_database_that_says_nothing_is_not_waited_for_without_end(tmp_pa
     given = await printed(expression, tmp_path, DATABASE_URL="postgresql://db/sidecar?connect_timeout=9")
 
     assert ("{'connect_timeout': 5}", "{'connect_timeout': 9}") == (default, given)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("write", "left"),
+    [
+        ("INSERT INTO people VALUES ('b')", ["a", "b"]),
+        ("UPDATE people SET name = 'c'", ["c"]),
+        ("DELETE FROM people", []),
+    ],
+)
+def test_who_reads_then_writes_is_not_locked_out_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: str, left: list[str]
+) -> None:
+    """Two logins at once: SQLite refuses the second at once, if its transaction began by reading."""
+    connections = ConnectionHandler({"default": {**settings.DATABASES["default"], "NAME": tmp_path / "db"}})
+    monkeypatch.setattr(transaction, "connections", connections)
+    wrote = Event()
+
+    def another() -> None:
+        with transaction.atomic(), connections["default"].cursor() as cursor:
+            cursor.execute(write)
+            wrote.set()
+        connections.close_all()
+
+    with connections["default"].cursor() as cursor:
+        cursor.execute("CREATE TABLE people (name TEXT)")
+        with transaction.atomic():
+            cursor.execute("SELECT * FROM people").fetchall()
+            thread = Thread(target=another)
+            thread.start()
+            wrote.wait(timeout=0.2)  # it must not come so far
+            cursor.execute("INSERT INTO people VALUES ('a')")
+        thread.join()
+
+        names = [name for (name,) in cursor.execute("SELECT name FROM people ORDER BY rowid").fetchall()]
+    connections.close_all()
+
+    assert names == left
