@@ -11,6 +11,7 @@ from types import MappingProxyType
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, connections
 
+from entitlements import metrics
 from entitlements.background import Background
 from entitlements.domain.fallback import FallbackOrigin, FallbackValue
 from entitlements.domain.ports import Clock
@@ -50,6 +51,8 @@ class StoredRules:
         self._stored: Mapping[str, FallbackValue] = MappingProxyType({})
         self._poll_seconds = poll_seconds
         self._log = RateLimitedLog(logger, clock.monotonic)
+        self.is_readable = True
+        """False while the database cannot be read."""
 
     def current(self) -> Mapping[str, FallbackValue]:
         """By feature id; a snapshot that is never changed in place."""
@@ -92,9 +95,12 @@ class StoredRules:
         try:
             rules = list(FallbackRule.objects.filter(is_active=True))
         except DatabaseError:
+            self.is_readable = False
+            metrics.DATABASE_ERRORS.inc()
             self._log.warning("database", "the fallback rules of the database cannot be read")
             connections.close_all()
             return
+        self.is_readable = True
         stored = {}
         for rule in rules:
             try:

@@ -206,6 +206,9 @@ FEED_LEASE_HELD = Gauge(
     "1 in the process that follows the feed for all processes of its Redis prefix.",
     multiprocess_mode="livesum",
 )
+DATABASE_ERRORS = Counter(
+    "sidecar_database_errors", "Times the database of fallback rules and people could not be read."
+)
 CACHE_JUNK = Counter("sidecar_cache_junk", "Values found in a tier that could not be used.", ["tier"])
 
 # The outbox.

@@ -182,6 +182,14 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
             "notice nothing. It is tried again by itself."
         ),
     },
+    "database": {
+        WELL: "Fallback rules and what people set are read from it.",
+        "unreadable": (
+            "The database of fallback rules, users and overrides cannot be read (DATABASE_URL, or "
+            "`sidecar.sqlite3` in SIDECAR_DATA_DIR): what was last read stays in force, and checks need it "
+            "not; the admin does. Bring it back; a damaged file must be moved away before a restart."
+        ),
+    },
     "overrides": {
         WELL: "The cloud's answer holds for everybody: no person overrides it.",
         "in_force": (

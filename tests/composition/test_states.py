@@ -45,7 +45,7 @@ async def built() -> Any:
 async def test_a_process_that_has_done_nothing_has_no_problem_but_the_feed(built: Any) -> None:
     problems = {name: part["problem"] for name, part in parts(built).items()}
 
-    well = dict.fromkeys(("upstream", "background", "memory", "outbox"))
+    well = dict.fromkeys(("upstream", "background", "memory", "outbox", "database"))
     assert {**well, "feed": "connecting"} == problems
     assert "off" in parts(built)["outbox"]["meaning"]
 

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from django.db import connection
 
+from entitlements import metrics
 from entitlements.background import Background
 from entitlements.domain.fallback import FallbackOrigin, FallbackValue
 from entitlements.fallbacks import StoredRules
@@ -70,3 +71,45 @@ async def test_rules_are_followed_past_a_row_that_is_no_fallback() -> None:
             await asyncio.sleep(0.01)
 
     assert FallbackValue(has_access=True, enum_values=("basic",)) == rules.current()["bad"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("broken", "mended"),
+    [
+        ("ALTER TABLE {table} RENAME TO gone", "ALTER TABLE gone RENAME TO {table}"),
+        (
+            "ALTER TABLE {table} RENAME COLUMN feature_id TO gone",
+            "ALTER TABLE {table} RENAME COLUMN gone TO feature_id",
+        ),
+    ],
+)
+def test_rules_stay_while_the_database_cannot_be_read(broken: str, mended: str) -> None:
+    """They are as they were last read; and they are read again when it can be."""
+    FallbackRule.objects.create(feature_id="good", has_access=True)
+    table = FallbackRule._meta.db_table
+    rules = _rules()
+    rules.read(_never)
+    errors = metrics.DATABASE_ERRORS._value.get()
+
+    _execute(broken.format(table=table))
+    rules.read(_never)
+    was_readable = rules.is_readable
+    assert rules.current()["good"] == GRANTED
+    assert metrics.DATABASE_ERRORS._value.get() == errors + 1
+
+    _execute(mended.format(table=table))
+    FallbackRule.objects.all().delete()
+    rules.read(_never)
+    assert not was_readable
+    assert rules.is_readable
+    assert "good" not in rules.current()
+
+
+def _never(feature_id: str, problem: str) -> None:
+    pytest.fail(f"{feature_id}: {problem}")
+
+
+def _execute(statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)

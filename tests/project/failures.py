@@ -179,6 +179,15 @@ async def flood(world: World) -> AsyncIterator[SidecarProcess]:
         yield sidecar
 
 
+@weather("database of fallback rules and people away or damaged")
+async def database_damaged(world: World) -> AsyncIterator[SidecarProcess]:
+    async with world.sidecar() as sidecar, client_of(sidecar) as client:
+        (database,) = world.folder.rglob("sidecar.sqlite3")
+        database.write_bytes(b"damaged" * 10_000)
+        assert await is_granted(client, CUSTOMERS[0])
+        yield sidecar
+
+
 @weather("SIGTERM")
 async def sigterm(world: World) -> AsyncIterator[SidecarProcess]:
     async with world.sidecar(SIDECAR_DRAIN_SECONDS="5", LOG_LEVEL="error") as sidecar:

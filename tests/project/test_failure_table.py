@@ -29,6 +29,7 @@ CONTRACT_ROWS = {
     "Redis slow, full (OOM), read-only, holding junk",
     "burst of misses on one entity",
     "client sends garbage, oversized messages, floods",
+    "database of fallback rules and people away or damaged",
     "SIGTERM",
 }
 
