@@ -1,11 +1,16 @@
 """Strangers before the admin: how many of their requests are let through, and what the others are told."""
 
 import asyncio
-from typing import Any
+from http import HTTPStatus
+from threading import get_ident
+from typing import Any, ClassVar
 
+import httpx
 import pytest
+from django.contrib.auth.hashers import PBKDF2PasswordHasher, make_password
+from django.contrib.auth.models import User
 
-from sidecar_project import admission
+from sidecar_project import admission, asgi
 from sidecar_project.admission import ALL_LOGINS, LOGINS, MAX_WAITING, PAGES, PAGES_AT_A_TIME, Admission
 from tests.project.turns import until
 
@@ -142,3 +147,37 @@ async def test_no_more_addresses_are_told_apart_than_there_is_room_for(door: Doo
         await door.ask(f"10.0.{number // 256}.{number % 256}", method="GET")
 
     assert admission.MAX_ADDRESSES == len(door.guard._requests._by_address)
+
+
+class NotedHasher(PBKDF2PasswordHasher):
+    """Notes which threads hash."""
+
+    algorithm = "noted"
+    iterations = 1
+    threads: ClassVar[list[int]] = []
+
+    def encode(self, password: str, salt: str, iterations: int | None = None) -> str:
+        self.threads.append(get_ident())
+        return super().encode(password, salt, iterations)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("name", ["known", "unknown", "n" * 150])
+async def test_a_password_is_hashed_beside_the_loop(settings: Any, name: str) -> None:
+    """A third of a second of it there, and no call is answered meanwhile; whoever is named."""
+    settings.PASSWORD_HASHERS = [f"{__name__}.NotedHasher"]
+    await User.objects.acreate(username="known", password=make_password("right", hasher="noted"))
+    NotedHasher.threads.clear()
+    csrf = "a" * 64
+
+    transport = httpx.ASGITransport(asgi._pages())
+    async with httpx.AsyncClient(transport=transport, base_url="http://sidecar") as client:
+        answer = await client.post(
+            LOGIN,
+            data={"csrfmiddlewaretoken": csrf, "username": name, "password": "wrong"},
+            headers={"Cookie": f"sidecar_csrf={csrf}"},
+        )
+
+    assert answer.status_code == HTTPStatus.OK
+    assert NotedHasher.threads
+    assert get_ident() not in NotedHasher.threads
