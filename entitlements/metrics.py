@@ -51,6 +51,12 @@ BACKGROUND_SKIPPED = Counter(
 READY = Gauge(
     "sidecar_ready", "1 while checks are answered and no stop was asked for.", multiprocess_mode="livesum"
 )
+PART_PROBLEM = Gauge(
+    "sidecar_part_problem",
+    "1 while a part has this problem, as in /readyz?verbose; looked at each second.",
+    ["part", "problem"],
+    multiprocess_mode="livemax",
+)
 
 # gRPC.
 GRPC_REQUESTS = Counter("sidecar_grpc_requests", "Calls answered.", ["method", "code"])

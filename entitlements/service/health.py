@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from entitlements import metrics
 from entitlements.domain.moments import moment_from_ms
@@ -31,10 +32,23 @@ class PartState:
     """JSON values under names that people know."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trouble:
+    """The last problem of a part, which may be over."""
+
+    problem: str
+    meaning: str
+    seen_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Seen:
+    """What was seen of a part until its last look."""
+
     problem: str | None
     since_ms: int
+    well_ms: int | None = None
+    trouble: _Trouble | None = None
 
 
 class Health:
@@ -46,6 +60,8 @@ class Health:
         self._serving = False
         self._parts: dict[str, Callable[[], PartState]] = {}
         self._seen: dict[str, _Seen] = {}
+        self._looking = threading.Lock()
+        """Pages look from threads of their own: two looks at once would tell the metric of an old state."""
         self._log = RateLimitedLog(logger, clock.monotonic)
 
     @property
@@ -91,12 +107,38 @@ class Health:
             return PartState(problem="untold", meaning=UNREPORTED)
 
     def _look_at(self, name: str, state: PartState) -> Mapping[str, object]:
-        seen = self._seen.get(name)
-        if seen is None or seen.problem != state.problem:
-            seen = self._seen[name] = _Seen(state.problem, self._clock.now_ms())
+        now_ms = self._clock.now_ms()
+        with self._looking:
+            before = self._seen.get(name)
+            seen = self._seen[name] = _seen_now(before, state, now_ms)
+            if before is None or before.problem != seen.problem:
+                _tell(name, None if before is None else before.problem, is_so=False)
+                _tell(name, seen.problem, is_so=True)
+        last = seen.trouble
         return {
             "problem": state.problem,
-            "since": moment_from_ms(seen.since_ms).isoformat(timespec="seconds"),
+            "since": _iso(seen.since_ms),
             "meaning": state.meaning,
+            "last_well": None if seen.well_ms is None else _iso(seen.well_ms),
+            "last_problem": last
+            and {"problem": last.problem, "meaning": last.meaning, "seen": _iso(last.seen_ms)},
             **state.details,
         }
+
+
+def _seen_now(before: _Seen | None, state: PartState, now_ms: int) -> _Seen:
+    seen = before or _Seen(problem=state.problem, since_ms=now_ms)
+    if seen.problem != state.problem:
+        seen = replace(seen, problem=state.problem, since_ms=now_ms)
+    if state.problem is None:
+        return replace(seen, well_ms=now_ms)
+    return replace(seen, trouble=_Trouble(problem=state.problem, meaning=state.meaning, seen_ms=now_ms))
+
+
+def _tell(name: str, problem: str | None, *, is_so: bool) -> None:
+    if problem is not None:
+        metrics.PART_PROBLEM.labels(name, problem).set(is_so)
+
+
+def _iso(epoch_ms: int) -> str:
+    return moment_from_ms(epoch_ms).isoformat(timespec="seconds")

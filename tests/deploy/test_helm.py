@@ -10,6 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from deploy.prometheus_rule import prometheus_rule
 from entitlements.config.variables import SECRETS, variable_names
 from tests.harness import ROOT
 
@@ -127,6 +128,18 @@ def test_alerts_and_dashboard_are_those_of_deploy() -> None:
 
     assert alerts == of_kind(documents, "PrometheusRule")["spec"]
     assert dashboard == json.loads(of_kind(documents, "ConfigMap")["data"]["stigg-sidecar.json"])
+
+
+def test_alerts_lead_to_the_runbook_of_whoever_installs_it() -> None:
+    """Each of them, by one value; all else is as it was."""
+    documents = rendered("everything", "--set", "prometheusRule.runbookUrl=https://wiki.acme.test/sidecar")
+    alerts = (ROOT / "deploy/prometheus/alerts.yml").read_text()
+
+    assert "https://wiki.acme.test/sidecar#sidecardown" in str(documents)
+    assert (
+        yaml.safe_load(prometheus_rule(alerts, runbook_url="https://wiki.acme.test/sidecar"))["spec"]
+        == (of_kind(documents, "PrometheusRule")["spec"])
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import yaml
 from prometheus_client import REGISTRY
 
 import entitlements.metrics  # noqa: F401 - registers them
+from deploy.prometheus_rule import RUNBOOK_URL
 from grpc_service.generated import sidecar_pb2 as pb
 from tests.harness import CALL_SECONDS, ROOT, Client, SidecarProcess, check
 
@@ -124,7 +125,7 @@ def test_every_alert_says_what_it_means_and_where_to_read_on(rule: dict[str, Any
     assert rule["labels"]["severity"] in {"page", "ticket"}
     assert annotations["summary"]
     assert annotations["description"]
-    assert annotations["runbook_url"].endswith(f"docs/operating.md#{rule['alert'].lower()}")
+    assert f"{RUNBOOK_URL}#{rule['alert'].lower()}" == annotations["runbook_url"]
     assert f"\n## {rule['alert']}\n" in (ROOT / "docs" / "operating.md").read_text()
 
 

@@ -1,6 +1,7 @@
 """Readiness is one switch; the parts tell their own state, and since when it is so."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def test_a_part_tells_its_problem_since_when_and_what_it_means() -> None:
     health.add_part(
         "redis", lambda: PartState(problem=problem[0], meaning="So.", details={"answering": True})
     )
-    told = []
+    told: list[Any] = []
     for now in (None, "not_answering", "not_answering", None):
         problem[0] = now
         told.append(health.parts()["redis"])
@@ -48,9 +49,20 @@ def test_a_part_tells_its_problem_since_when_and_what_it_means() -> None:
         "problem": "not_answering",
         "since": "2025-06-15T15:07:40+00:00",
         "meaning": "So.",
+        "last_well": "2025-06-15T15:06:40+00:00",
+        "last_problem": {
+            "problem": "not_answering",
+            "meaning": "So.",
+            "seen": "2025-06-15T15:07:40+00:00",
+        },
         "answering": True,
     } == told[1]
-    assert told[1] == told[2]
+    assert told[1]["since"] == told[2]["since"]
+    assert told[2]["last_problem"] | {"problem": None} == told[3]["last_problem"] | {"problem": None}
+    assert ["2025-06-15T15:06:40+00:00", "2025-06-15T15:09:40+00:00"] == [
+        told[2]["last_well"],
+        told[3]["last_well"],
+    ]
     assert ["2025-06-15T15:06:40+00:00", "2025-06-15T15:09:40+00:00"] == [told[0]["since"], told[3]["since"]]
 
 
@@ -76,3 +88,16 @@ async def test_since_is_right_also_when_nobody_asks(monkeypatch: pytest.MonkeyPa
     clock.advance(3600)
 
     assert "2025-06-15T15:06:40+00:00" == health.parts()["redis"]["since"]
+
+
+def test_an_alert_can_rest_on_the_problem_that_a_part_has() -> None:
+    """One series for each problem: 1 while it lasts, 0 when another one or none took its place."""
+    health = Health(FakeClock())
+    problem: list[str | None] = [None]
+    health.add_part("tried", lambda: PartState(problem=problem[0], meaning="So."))
+    told = []
+    for problem[0] in (None, "lost", "refused", None):
+        health.parts()
+        told.append([metrics.PART_PROBLEM.labels("tried", each)._value.get() for each in ("lost", "refused")])
+
+    assert [[0, 0], [1, 0], [0, 1], [0, 0]] == told
