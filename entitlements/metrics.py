@@ -25,8 +25,8 @@ INVALID_API_KEY_ERRORS = Counter("sidecar_invalid_api_key_errors", "Times the cl
 NETWORK_REQUEST_ERRORS = Counter("sidecar_network_request_errors", "Requests to the cloud that failed.")
 REDIS_CLIENT_ERRORS = Counter("sidecar_redis_client_errors", "Redis calls that failed.")
 CACHE_HITS = Counter("sidecar_cache_hits", "Reads answered from a tier.")
-CACHE_HITS_OF_REPLIES = DeferredCounter(CACHE_HITS)
-"""Hits that were answered by a reply that stands."""
+CACHE_HITS_AT_ONCE = DeferredCounter(CACHE_HITS)
+"""Hits that memory answered, by a reply that stands or a decision."""
 CACHE_MISSES = Counter("sidecar_cache_misses", "Reads that no tier could answer.")
 
 # Processes.

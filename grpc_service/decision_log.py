@@ -13,7 +13,7 @@ from entitlements import metrics
 from entitlements.correlation import CALL_METADATA
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.ids import shown_id
-from grpc_service.methods import Call, Metadata, Reply, UnaryMethod, answered
+from grpc_service.methods import Call, Metadata, Reply, UnaryMethod, answered, on_loop
 from grpc_service.reads import READS, ReadTypes
 
 DECISIONS_LOGGER = "decisions"
@@ -73,7 +73,7 @@ class DecisionLog:
             self._note(name, types, request, reply)
             return reply
 
-        return UnaryMethod(path=method.path, answer=answer)
+        return UnaryMethod(path=method.path, begin=on_loop(answer))
 
     def _note(self, name: str, types: ReadTypes, request: bytes, reply: Reply) -> None:
         message, provenance = reply

@@ -1,7 +1,7 @@
 """Readiness as grpc.health.v1, for the server as a whole and for the sidecar's service."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
@@ -9,7 +9,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2
 
 from grpc_service.errors import PublicStatus
-from grpc_service.methods import Call, Method, Refused, Reply, StreamMethod, UnaryMethod
+from grpc_service.methods import Method, Refused, Reply, StreamMethod, UnaryMethod
 
 _UNKNOWN_SERVICE = PublicStatus(grpc.StatusCode.NOT_FOUND, "no such service is served here")
 _Response = health_pb2.HealthCheckResponse
@@ -38,10 +38,10 @@ class GrpcHealth:
             self._changed.notify_all()
 
     def methods(self) -> tuple[Method, ...]:
-        """Check, List and Watch."""
+        """Check, List and Watch; whatever else waits, a probe does not."""
         return (
-            _at_once(f"/{health.SERVICE_NAME}/Check", self._check),
-            _at_once(f"/{health.SERVICE_NAME}/List", self._list),
+            UnaryMethod(path=f"/{health.SERVICE_NAME}/Check", begin=self._check),
+            UnaryMethod(path=f"/{health.SERVICE_NAME}/List", begin=self._list),
             StreamMethod(path=f"/{health.SERVICE_NAME}/Watch", answer=self._watch),
         )
 
@@ -71,12 +71,3 @@ class GrpcHealth:
 
     def _status_of(self, service: str) -> int:
         return self._status if service in self._served else _Response.SERVICE_UNKNOWN
-
-
-def _at_once(path: str, answer_now: Callable[[bytes], Reply]) -> UnaryMethod:
-    """Whatever else waits, a probe does not."""
-
-    async def answer(request: bytes, _: Call) -> Reply:
-        return answer_now(request)
-
-    return UnaryMethod(path=path, answer=answer, answer_now=answer_now)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -15,7 +16,7 @@ from entitlements.domain.errors import SidecarError
 from grpc_service.call_limiter import CallLimiter
 from grpc_service.causes import UNREADABLE
 from grpc_service.errors import public_status
-from grpc_service.methods import Answer, AnswerStream, Call, Method, Refused, Reply, StreamMethod, UnaryMethod
+from grpc_service.methods import AnswerStream, Call, Later, Method, Refused, Reply, StreamMethod, UnaryMethod
 
 logger = logging.getLogger(__name__)
 
@@ -33,15 +34,13 @@ def intercepted(method: Method, call_limiter: CallLimiter) -> Method:
 def intercepted_unary(method: UnaryMethod, call_limiter: CallLimiter) -> UnaryMethod:
     """As `supervised`."""
     calls = _Calls(_name(method), call_limiter)
-    answer_within = _limited(method, call_limiter)
-    answer_at_once, ok_seconds = method.answer_now, calls.ok_seconds
+    begin, ok_seconds = method.begin, calls.ok_seconds
 
-    async def answer(request: bytes, call: Call) -> Reply:
-        started = time.perf_counter()
+    async def answer(later: Later, size_bytes: int, started: float, call: Call) -> Reply:
         CALL_PEER.set(call.peer)
         CALL_METADATA.set(call.metadata)  # each call is a task of its own, so that nobody else sees it
         try:
-            reply = await answer_within(request, call)
+            reply = await _limited(later, size_bytes, call, call_limiter)
         except asyncio.CancelledError:
             calls.count(grpc.StatusCode.CANCELLED, started)
             raise
@@ -53,35 +52,29 @@ def intercepted_unary(method: UnaryMethod, call_limiter: CallLimiter) -> UnaryMe
         ok_seconds.note(time.perf_counter() - started)
         return reply
 
-    def answer_now(request: bytes) -> Reply | None:
+    def counted(request: bytes) -> Reply | Later:
         started = time.perf_counter()
         try:
-            reply = answer_at_once(request)
+            begun = begin(request)
         except Exception as error:
             raise calls.refused(error, started) from error
-        if reply is not None:
-            ok_seconds.note(time.perf_counter() - started)
-        return reply
+        if isinstance(begun, Later):
+            return Later(answer=partial(answer, begun, len(request), started))
+        ok_seconds.note(time.perf_counter() - started)
+        return begun
 
-    return UnaryMethod(path=method.path, answer=answer, answer_now=answer_now)
+    return UnaryMethod(path=method.path, begin=counted)
 
 
-def _limited(method: UnaryMethod, call_limiter: CallLimiter) -> Answer:
+async def _limited(later: Later, size_bytes: int, call: Call, call_limiter: CallLimiter) -> Reply:
     """The answer, where one more may wait for it; else a read has its fallback, and a write is refused."""
-    unasked = method.answer_unasked
-
-    async def write(request: bytes, call: Call) -> Reply:
-        with call_limiter.write(len(request), call.peer):
-            return await method.answer(request, call)
-
-    async def read(request: bytes, call: Call) -> Reply:
-        assert unasked is not None  # noqa: S101 - what makes it a read
-        if not call_limiter.has_room_for_read(len(request), call.peer):
-            return unasked(request)
-        with call_limiter.reads.entered(len(request), call.peer):
-            return await method.answer(request, call)
-
-    return write if unasked is None else read
+    if later.unasked is None:
+        with call_limiter.write(size_bytes, call.peer):
+            return await later.answer(call)
+    if not call_limiter.has_room_for_read(size_bytes, call.peer):
+        return later.unasked()
+    with call_limiter.reads.entered(size_bytes, call.peer):
+        return await later.answer(call)
 
 
 def _supervised_stream(method: StreamMethod) -> AnswerStream:

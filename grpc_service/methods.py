@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from entitlements.correlation import Metadata as CallMetadata
@@ -35,38 +36,43 @@ class Refused(Exception):
         return f"{self.status.code.name}: {self.status.details}"
 
 
-AnswerNow: TypeAlias = Callable[[bytes], Reply | None]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Later:
+    """A call that was begun and must wait; what was found out of it so far goes along in its functions."""
+
+    answer: Callable[[Call], Awaitable[Reply]]
+    """Answers on the event loop."""
+    unasked: Callable[[], Reply] | None = None
+    """Answers without waiting where too many wait already, by a fallback; None: such a call is refused."""
+
+
+Begin: TypeAlias = Callable[[bytes], Reply | Later]
 Answer: TypeAlias = Callable[[bytes, Call], Awaitable[Reply]]
-AnswerUnasked: TypeAlias = Callable[[bytes], Reply]
 AnswerStream: TypeAlias = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
-
-
-def never_now(_: bytes) -> None:
-    """Leaves every call to the event loop."""
-    return
 
 
 @dataclass(slots=True, kw_only=True)
 class UnaryMethod:
-    """One request, one reply; the ways to it raise `Refused` and nothing else.
+    """One request, one reply; `begin` and what it returns raise `Refused` and nothing else.
 
     Not frozen: `grpc_service/tap.py` listens to methods that are served.
     """
 
     path: str
     """As on the wire: `/package.Service/Method`."""
-    answer: Answer
-    """Answers on the event loop."""
-    answer_now: AnswerNow = never_now
-    """Answers from any thread without waiting; None: only `answer` can."""
-    answer_unasked: AnswerUnasked | None = None
-    """Answers without waiting where too many wait already, by a fallback; None: such a call is refused."""
+    begin: Begin
+    """Answers from any thread without waiting, or says how to go on on the event loop."""
+
+
+def on_loop(answer: Answer) -> Begin:
+    """Leaves every call to the event loop."""
+    return lambda request: Later(answer=partial(answer, request))
 
 
 async def answered(method: UnaryMethod, request: bytes, call: Call) -> Reply:
-    """The reply by either way; for what stands around a method and wants to see every call."""
-    reply = method.answer_now(request)
-    return await method.answer(request, call) if reply is None else reply
+    """The reply, at once or later; for what stands around a method and wants to see every call."""
+    begun = method.begin(request)
+    return await begun.answer(call) if isinstance(begun, Later) else begun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
+from operator import attrgetter
 from typing import TypeAlias, TypeVar
 
 import grpc
@@ -9,9 +11,10 @@ from google.protobuf import empty_pb2
 from google.protobuf.message import Message
 
 from entitlements.domain.decision import Decision, Query
+from entitlements.domain.entity import EntityKey
 from entitlements.domain.evaluation import EntitlementList
 from entitlements.domain.freshness import EntityState
-from entitlements.domain.ports import Source
+from entitlements.domain.ports import Lookup, Source
 from entitlements.service.answers import Answer, ListAnswer, Provenance
 from entitlements.service.cache_maintenance import CacheMaintenance
 from entitlements.service.reader import EntitlementReader
@@ -19,7 +22,7 @@ from entitlements.service.response_cache import ResponseCache
 from entitlements.service.usage_reporter import UsageReporter
 from grpc_service.errors import DEADLINE_SPENT, PublicStatus
 from grpc_service.generated import sidecar_pb2 as pb
-from grpc_service.methods import Call, Metadata, Refused, Reply, UnaryMethod
+from grpc_service.methods import Call, Later, Metadata, Refused, Reply, UnaryMethod, on_loop
 from grpc_service.reads import path_of
 from grpc_service.translation import requests, responses
 
@@ -32,6 +35,7 @@ _FRESH_IN_MEMORY = ((_SOURCE, Source.MEMORY.value.encode()), (_STATE, EntityStat
 Request = TypeVar("Request", bound=Message)
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered", Answer, ListAnswer)
+Decided = TypeVar("Decided", Decision, EntitlementList)
 ListRequest: TypeAlias = pb.GetEntitlementsRequest | pb.GetEntitlementsStateV2Request
 Result = TypeVar("Result")
 
@@ -60,33 +64,17 @@ class SidecarServicer:
         """What can be asked and reported."""
         return (
             # May this customer use this feature?
-            self._check(
-                pb.GetBooleanEntitlementRequest,
-                requests.boolean_query,
-                lambda decision, _: responses.boolean_response(decision),
-            ),
+            self._check(pb.GetBooleanEntitlementRequest, requests.boolean_query, responses.boolean_response),
             # How many does this customer have?
-            self._check(
-                pb.GetNumericEntitlementRequest,
-                requests.numeric_query,
-                lambda decision, _: responses.numeric_response(decision),
-            ),
+            self._check(pb.GetNumericEntitlementRequest, requests.numeric_query, responses.numeric_response),
             # May this customer use so much more?
             self._check(pb.GetMeteredEntitlementRequest, requests.metered_query, responses.metered_response),
             # May this customer use these values?
             self._check(pb.GetEnumEntitlementRequest, requests.enum_query, responses.enum_response),
             # May this customer use this feature, of whatever type?
-            self._check(
-                pb.GetEntitlementRequest,
-                requests.generic_query,
-                lambda decision, _: responses.generic_response(decision),
-            ),
+            self._check(pb.GetEntitlementRequest, requests.generic_query, responses.generic_response),
             # May this customer use this feature, or spend in this currency?
-            self._check(
-                pb.GetEntitlementV2Request,
-                requests.v2_query,
-                lambda decision, _: responses.v2_response(decision),
-            ),
+            self._check(pb.GetEntitlementV2Request, requests.v2_query, responses.v2_response),
             # All features of this customer.
             self._list(pb.GetEntitlementsRequest, responses.list_response),
             # All features and credits of this customer, each decided.
@@ -108,31 +96,34 @@ class SidecarServicer:
             query_of,
             held=self._reader.check_held,
             unasked=self._reader.check_unasked,
-            ask=self._reader.check,
-            respond=lambda answer, query: respond(answer.decision, query),
+            later=self._reader.check_later,
+            decided=attrgetter("decision"),
+            respond=respond,
         )
 
     def _list(
-        self, request_type: type[ListRequest], respond: Callable[[EntitlementList], Message]
+        self, request_type: type[ListRequest], respond: Callable[[EntitlementList, EntityKey], Message]
     ) -> UnaryMethod:
         return self._read(
             request_type,
             requests.entity_key,
             held=self._reader.list_held,
             unasked=self._reader.list_unasked,
-            ask=self._reader.list,
-            respond=lambda answer, _: respond(answer.entitlements),
+            later=self._reader.list_later,
+            decided=attrgetter("entitlements"),
+            respond=respond,
         )
 
-    def _read(
+    def _read(  # noqa: PLR0913 - what checks and lists do each in their own way
         self,
         request_type: type[Request],
         parse: Callable[[Request], Asked],
         *,
-        held: Callable[[Asked], Answered | None],
+        held: Callable[[Asked], Answered | Lookup | None],
         unasked: Callable[[Asked], Answered],
-        ask: Callable[[Asked], Awaitable[Answered]],
-        respond: Callable[[Answered, Asked], Message],
+        later: Callable[[Asked, Lookup | None], Awaitable[Answered]],
+        decided: Callable[[Answered], Decided],
+        respond: Callable[[Decided, Asked], Message],
     ) -> UnaryMethod:
         """A read: what was answered already, what memory holds, and only then what must be waited for."""
         path, response_cache, sends_provenance = (
@@ -141,31 +132,30 @@ class SidecarServicer:
             self._sends_provenance,
         )
 
-        def answer_now(request: bytes) -> Reply | None:
+        def reply_of(answer: Answered, asked: Asked) -> Reply:
+            return respond(decided(answer), asked).SerializeToString(), self._provenance(answer.provenance)
+
+        async def answer_later(asked: Asked, found: Lookup | None, _: Call) -> Reply:
+            return reply_of(await later(asked, found), asked)
+
+        def begin(request: bytes) -> Reply | Later:
             question = (path, request)
             recalled = response_cache.recall(question)
             if recalled is not None:
                 message, age_ms = recalled
                 return message, (*_FRESH_IN_MEMORY, (_AGE_MS, b"%d" % age_ms)) if sends_provenance else ()
             asked = parse(request_type.FromString(request))
-            answer = held(asked)
-            if answer is None:
-                return None
-            message = respond(answer, asked).SerializeToString()
-            response_cache.remember(question, message, answer)
-            return message, self._provenance(answer.provenance)
+            found = held(asked)
+            if found is None or isinstance(found, Lookup):
+                return Later(
+                    answer=partial(answer_later, asked, found),
+                    unasked=lambda: reply_of(unasked(asked), asked),
+                )
+            reply = reply_of(found, asked)
+            response_cache.remember(question, reply[0], found)
+            return reply
 
-        async def answer(request: bytes, _: Call) -> Reply:
-            asked = parse(request_type.FromString(request))
-            answer = await ask(asked)
-            return respond(answer, asked).SerializeToString(), self._provenance(answer.provenance)
-
-        def answer_unasked(request: bytes) -> Reply:
-            asked = parse(request_type.FromString(request))
-            answer = unasked(asked)
-            return respond(answer, asked).SerializeToString(), self._provenance(answer.provenance)
-
-        return UnaryMethod(path=path, answer=answer, answer_now=answer_now, answer_unasked=answer_unasked)
+        return UnaryMethod(path=path, begin=begin)
 
     def _write(
         self, request_type: type[Request], write: Callable[[Request, float], Awaitable[Message]]
@@ -175,7 +165,7 @@ class SidecarServicer:
             response = await _within(call.remaining_seconds, lambda seconds: write(parsed, seconds))
             return response.SerializeToString(), ()
 
-        return UnaryMethod(path=_path(request_type), answer=answer)
+        return UnaryMethod(path=_path(request_type), begin=on_loop(answer))
 
     async def _report_usage(
         self, request: pb.ReportUsageRequest, budget_seconds: float

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from functools import partial
 
 from entitlements.service.recorder import Offer
-from grpc_service.methods import Call, Reply, UnaryMethod
+from grpc_service.methods import Begin, Call, Later, Reply, UnaryMethod
 from grpc_service.reads import READS
 
 
@@ -20,27 +20,22 @@ def tapped(methods: Sequence[UnaryMethod], offer: Offer) -> Iterator[None]:
         for method in methods:
             name = method.path.rpartition("/")[2]
             if name in READS:
-                stack.callback(_put_back, method, replace(method))
-                _put_back(method, _offering(method, name, offer))
+                stack.callback(setattr, method, "begin", method.begin)
+                method.begin = _offering(method.begin, name, offer)
         yield
 
 
-def _put_back(method: UnaryMethod, ways: UnaryMethod) -> None:
-    method.answer, method.answer_now = ways.answer, ways.answer_now
-
-
-def _offering(method: UnaryMethod, name: str, offer: Offer) -> UnaryMethod:
-    at_once, later = method.answer_now, method.answer
-
-    def answer_now(request: bytes) -> Reply | None:
-        reply = at_once(request)
-        if reply is not None:
-            offer(name, request, reply[0])
-        return reply
-
-    async def answer(request: bytes, call: Call) -> Reply:
-        reply = await later(request, call)
+def _offering(begin: Begin, name: str, offer: Offer) -> Begin:
+    async def answer(later: Later, request: bytes, call: Call) -> Reply:
+        reply = await later.answer(call)
         offer(name, request, reply[0])
         return reply
 
-    return replace(method, answer=answer, answer_now=answer_now)
+    def offered(request: bytes) -> Reply | Later:
+        begun = begin(request)
+        if isinstance(begun, Later):
+            return Later(answer=partial(answer, begun, request))
+        offer(name, request, begun[0])
+        return begun
+
+    return offered

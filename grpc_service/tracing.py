@@ -10,7 +10,7 @@ from opentelemetry.propagate import extract
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 
 from entitlements.correlation import TRACEPARENT
-from grpc_service.methods import Call, Middleware, Refused, Reply, UnaryMethod, answered
+from grpc_service.methods import Call, Middleware, Refused, Reply, UnaryMethod, answered, on_loop
 
 STATUS = "rpc.grpc.status_code"
 _FAULTS_OF_OURS = frozenset(
@@ -43,7 +43,7 @@ def spans_around(tracer: Tracer) -> Middleware:
             ) as span:
                 return await _answered_within(span, method, request, call)
 
-        return UnaryMethod(path=method.path, answer=answer)
+        return UnaryMethod(path=method.path, begin=on_loop(answer))
 
     return middlewares
 

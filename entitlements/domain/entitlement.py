@@ -6,7 +6,7 @@ Points in time are epoch milliseconds (UTC), as on the wire and in Redis; the su
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias, assert_never
+from typing import ClassVar, TypeAlias
 
 from entitlements.domain.reason import AccessDeniedReason
 
@@ -138,10 +138,14 @@ class _FeatureTerms:
 class BooleanEntitlement(_FeatureTerms):
     """A feature that one has or has not."""
 
+    kind: ClassVar[EntitlementKind] = EntitlementKind.BOOLEAN
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NumericEntitlement(_FeatureTerms):
     """A configured number, not counted."""
+
+    kind: ClassVar[EntitlementKind] = EntitlementKind.NUMERIC
 
     value: float | None = None
     is_unlimited: bool = False
@@ -151,6 +155,8 @@ class NumericEntitlement(_FeatureTerms):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeteredEntitlement(_FeatureTerms):
     """A counted number with a limit."""
+
+    kind: ClassVar[EntitlementKind] = EntitlementKind.METERED
 
     usage_limit: float | None = None
     is_unlimited: bool = False
@@ -165,12 +171,16 @@ class MeteredEntitlement(_FeatureTerms):
 class EnumEntitlement(_FeatureTerms):
     """A set of permitted values."""
 
+    kind: ClassVar[EntitlementKind] = EntitlementKind.ENUM
+
     enum_values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreditEntitlement:
     """A balance in a currency."""
+
+    kind: ClassVar[EntitlementKind] = EntitlementKind.CREDIT
 
     currency: Currency
     denied_reason: AccessDeniedReason | None = None
@@ -187,20 +197,4 @@ class CreditEntitlement:
 
 FeatureEntitlement: TypeAlias = BooleanEntitlement | NumericEntitlement | MeteredEntitlement | EnumEntitlement
 Entitlement: TypeAlias = FeatureEntitlement | CreditEntitlement
-
-
-def kind_of(entitlement: Entitlement) -> EntitlementKind:
-    """The arm that this entitlement answers in."""
-    match entitlement:
-        case BooleanEntitlement():
-            return EntitlementKind.BOOLEAN
-        case NumericEntitlement():
-            return EntitlementKind.NUMERIC
-        case MeteredEntitlement():
-            return EntitlementKind.METERED
-        case EnumEntitlement():
-            return EntitlementKind.ENUM
-        case CreditEntitlement():
-            return EntitlementKind.CREDIT
-        case _:
-            assert_never(entitlement)
+"""Each has its `kind`: the arm that it answers in."""

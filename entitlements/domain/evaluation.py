@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from entitlements.domain.decision import NO_ENTITLEMENT, Basis, Decision, NoEntitlement, Query
+from entitlements.domain.decision import NO_ENTITLEMENT, Decision, NoEntitlement, Query
 from entitlements.domain.entitlement import (
     BooleanEntitlement,
     CreditEntitlement,
@@ -16,7 +16,6 @@ from entitlements.domain.entitlement import (
     MeteredEntitlement,
     NumericEntitlement,
     Usage,
-    kind_of,
 )
 from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.fallback import FallbackValue, choose_fallback, kind_of_fallback
@@ -39,13 +38,13 @@ class EntitlementList:
     """The state-level reason."""
 
 
-def needs_recalculation(entity: Entity, query: Query, *, now_ms: int) -> bool:
-    """True when what is asked for was only valid until now, so that the cloud must be asked (section 1)."""
-    return _is_expired(find_entitlement(entity, query), now_ms)
+def needs_recalculation(entity: Entity, query: Query | None, *, now_ms: int) -> bool:
+    """True when what is asked for was only valid until now, so that the cloud must be asked (section 1).
 
-
-def list_needs_recalculation(entity: Entity, *, now_ms: int) -> bool:
-    """True when anything in the entity was only valid until now."""
+    A query asks for one entitlement, a list (None) for all.
+    """
+    if query is not None:
+        return _is_expired(find_entitlement(entity, query), now_ms)
     return any(_is_expired(each, now_ms) for each in (*entity.features.values(), *entity.credits.values()))
 
 
@@ -57,7 +56,7 @@ def evaluate(
     if entitlement is None:
         return _decide_missing(entity, query, rules, trail)
     trail.note(Rule.ENTITLEMENT, subject=entitlement)
-    if query.expected_kind not in {None, kind_of(entitlement)}:
+    if query.expected_kind not in {None, entitlement.kind}:
         mismatch = AccessDeniedReason.FEATURE_TYPE_MISMATCH
         trail.note(Rule.KIND, mismatch, entitlement)
         return decide_by_fallback(query, rules=rules, reason=mismatch, trail=trail)
@@ -152,16 +151,16 @@ def next_boundary_ms(decisions: Iterable[Decision]) -> int | None:
 
     It answers for decisions that an entity's own entitlements gave.
     """
-    return min((moment for each in decisions for moment in _boundaries_ms(each.basis)), default=None)
-
-
-def _boundaries_ms(basis: Basis) -> Iterable[int]:
-    if isinstance(basis, FallbackValue | NoEntitlement):
-        return
-    if basis.valid_until_ms is not None:
-        yield basis.valid_until_ms
-    if isinstance(basis, MeteredEntitlement) and basis.usage.period_end_ms is not None:
-        yield basis.usage.period_end_ms
+    boundaries: list[int] = []
+    for each in decisions:
+        basis = each.basis
+        if isinstance(basis, FallbackValue | NoEntitlement):
+            continue
+        if basis.valid_until_ms is not None:
+            boundaries.append(basis.valid_until_ms)
+        if isinstance(basis, MeteredEntitlement) and basis.usage.period_end_ms is not None:
+            boundaries.append(basis.usage.period_end_ms)
+    return min(boundaries, default=None)
 
 
 def find_entitlement(entity: Entity, query: Query) -> Entitlement | None:
@@ -205,27 +204,17 @@ def _missing_reason(entity: Entity, query: Query) -> AccessDeniedReason:
 
 
 def _decide(entity: Entity, entitlement: Entitlement, query: Query, trail: Trail) -> Decision:
-    reason = _denial(entity, entitlement, query, trail)
-    return Decision(
-        has_access=reason is None,
-        reason=reason,
-        kind=kind_of(entitlement),
-        basis=entitlement,
-        id=entitlement.currency.currency_id
-        if isinstance(entitlement, CreditEntitlement)
-        else entitlement.feature.id,
-    )
-
-
-def _denial(
-    entity: Entity, entitlement: Entitlement, query: Query, trail: Trail
-) -> AccessDeniedReason | None:
-    """Why the entitlement does not cover the request, or None: the rows of section 2, in their order."""
+    """Whether the entitlement covers the request: the rows of section 2, in their order."""
     if isinstance(entitlement, CreditEntitlement):
+        id_ = entitlement.currency.currency_id
         reason = trail.note(Rule.CLOUD, entitlement.denied_reason)
     else:
+        id_ = entitlement.feature.id
         reason = _standing_denial(entity, entitlement, trail)
-    return reason or terms_denial(entitlement, query, trail)
+    reason = reason or terms_denial(entitlement, query, trail)
+    return Decision(
+        has_access=reason is None, reason=reason, kind=entitlement.kind, basis=entitlement, id=id_
+    )
 
 
 def terms_denial(entitlement: Entitlement, query: Query, trail: Trail) -> AccessDeniedReason | None:

@@ -54,35 +54,29 @@ class Trust:
         """Something was missed, or everything changed at once."""
         return replace(self, since=now)
 
-    def is_fresh(self, confirmed_at: float, now: float) -> bool:
-        """True when an entity confirmed at that moment can be answered without a re-check."""
+    def fresh_until(self, confirmed_at: float) -> float:
+        """The last moment at which an entity confirmed then is answered without a re-check; NEVER: none."""
         if confirmed_at < self.since:
-            return False
-        return self.following or now - confirmed_at <= self.max_unverified_seconds
+            return NEVER
+        return math.inf if self.following else confirmed_at + self.max_unverified_seconds
 
 
 def state_of(cached: CachedEntity, *, trust: Trust, now: float) -> EntityState:
     """How far a held entity can be relied on at this moment."""
     if cached.failed_at is not None:
         return EntityState.STALE
-    if not trust.is_fresh(cached.confirmed_at, now) or _may_have_signed_up(cached, now):
-        return EntityState.SUSPECT
-    return EntityState.FRESH
+    return EntityState.FRESH if now <= fresh_until(cached, trust=trust) else EntityState.SUSPECT
 
 
 def fresh_until(cached: CachedEntity, *, trust: Trust) -> float:
     """The monotonic moment after which `state_of` no longer says fresh, as long as `trust` stays the same.
 
-    It answers for an entity that is fresh now; infinity: until something changes.
+    It answers for an entity that is not stale; infinity: until something changes.
     """
-    followed_until = math.inf if trust.following else cached.confirmed_at + trust.max_unverified_seconds
-    if is_unknown_customer(cached.entity):
-        return min(followed_until, cached.confirmed_at + UNKNOWN_CUSTOMER_SECONDS)
-    return followed_until
-
-
-def _may_have_signed_up(cached: CachedEntity, now: float) -> bool:
-    return is_unknown_customer(cached.entity) and now - cached.confirmed_at > UNKNOWN_CUSTOMER_SECONDS
+    until = trust.fresh_until(cached.confirmed_at)
+    if not cached.entity.features and is_unknown_customer(cached.entity):  # who may be signing up right now
+        return min(until, cached.confirmed_at + UNKNOWN_CUSTOMER_SECONDS)
+    return until
 
 
 def is_unknown_customer(entity: Entity) -> bool:

@@ -17,7 +17,6 @@ from entitlements.domain.entitlement import (
     MeteredEntitlement,
     MeterType,
     NumericEntitlement,
-    kind_of,
 )
 from entitlements.domain.entity import Entity
 from entitlements.domain.evaluation import (
@@ -51,7 +50,7 @@ def decide_by_override(
     """
     known = find_entitlement(entity, query)
     kind = _kind(query, known, override)
-    held = None if known is None or kind_of(known) is not kind else in_current_period(known, now_ms=now_ms)
+    held = None if known is None or known.kind is not kind else in_current_period(known, now_ms=now_ms)
     id_ = query.currency_id or query.feature_id
     reason = trail.note(Rule.OVERRIDE, None if override.has_access else AccessDeniedReason.REVOKED, override)
     if reason is not None:
@@ -109,7 +108,7 @@ def _kind(query: Query, known: Entitlement | None, override: Override) -> Entitl
     if query.expected_kind is not None:
         return query.expected_kind
     if known is not None:
-        return kind_of(known)
+        return known.kind
     if override.usage_limit is not None or query.requested_usage is not None:
         return EntitlementKind.METERED
     if override.enum_values is not None or query.requested_values:

@@ -1,10 +1,8 @@
 """A check or a list: what is held, then the cloud, then a fallback; each with where it came from."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import replace
 from math import isfinite
-from typing import TypeAlias
 
 from entitlements import metrics
 from entitlements.domain.cached_entity import CachedEntity
@@ -17,7 +15,6 @@ from entitlements.domain.evaluation import (
     evaluate,
     evaluate_list,
     list_by_fallback,
-    list_needs_recalculation,
     needs_recalculation,
 )
 from entitlements.domain.freshness import EntityState, state_of
@@ -70,16 +67,13 @@ class EntitlementReader:
     async def check(self, query: Query, *, trail: Trail = NO_TRAIL) -> Answer:
         """The decision on a query, whatever happens; the trail notes every rule on the way."""
         held = self.check_held(query, trail=trail)
-        if held is not None:
-            return held
-        known = await self._know(query.key, lambda seen: self._is_over(seen, query))
-        if isinstance(known, NotFetched):
-            trail.note(Rule.DATA, AccessDeniedReason.UNKNOWN, known.error.outcome)
-            return self._check_by_fallback(query, cause=known.error.outcome, trail=trail)
-        return self._decided(query, self._seen(known), trail=trail)
+        return held if isinstance(held, Answer) else await self.check_later(query, held, trail=trail)
 
-    def check_held(self, query: Query, *, trail: Trail = NO_TRAIL) -> Answer | None:
-        """The decision as far as memory knows it, at once and from any thread; None: `check` must find it."""
+    def check_held(self, query: Query, *, trail: Trail = NO_TRAIL) -> Answer | Lookup | None:
+        """The decision as far as memory knows it, at once and from any thread; else what `check_later` needs.
+
+        That is what memory holds where the cloud must confirm it first, and None where it holds nothing.
+        """
         invalid = invalid_field(query)
         if invalid is not None:
             trail.note(Rule.QUESTION, AccessDeniedReason.UNKNOWN, invalid)
@@ -88,9 +82,17 @@ class EntitlementReader:
         if cached is None:
             return None
         seen = self._seen(Lookup(key=query.key, cached=cached, source=Source.MEMORY))
-        if self._must_be_recalculated(seen, self._is_over(seen, query)):
-            return None
-        metrics.CACHE_HITS.inc()
+        if self._must_be_recalculated(seen, query):
+            return seen.known
+        metrics.CACHE_HITS_AT_ONCE.count()
+        return self._decided(query, seen, trail=trail)
+
+    async def check_later(self, query: Query, held: Lookup | None, *, trail: Trail = NO_TRAIL) -> Answer:
+        """The decision where `check_held` had none but this."""
+        seen = await self._know(query.key, held, query)
+        if isinstance(seen, NotFetched):
+            trail.note(Rule.DATA, AccessDeniedReason.UNKNOWN, seen.error.outcome)
+            return self._check_by_fallback(query, cause=seen.error.outcome, trail=trail)
         return self._decided(query, seen, trail=trail)
 
     def check_unasked(self, query: Query) -> Answer:
@@ -104,24 +106,26 @@ class EntitlementReader:
     async def list(self, key: EntityKey) -> ListAnswer:
         """All that an entity is entitled to, whatever happens."""
         held = self.list_held(key)
-        if held is not None:
-            return held
-        known = await self._know(key, self._is_any_over, is_list=True)
-        if isinstance(known, NotFetched):
-            return self._list_by_fallback(key, cause=known.error.outcome)
-        return self._listed(self._seen(known))
+        return held if isinstance(held, ListAnswer) else await self.list_later(key, held)
 
-    def list_held(self, key: EntityKey) -> ListAnswer | None:
-        """The list as far as memory knows it, at once and from any thread; None: `list` must find it."""
+    def list_held(self, key: EntityKey) -> ListAnswer | Lookup | None:
+        """The list as far as memory knows it; else what `list_later` needs, as `check_held`."""
         if not key.customer_id:
             return self._list_by_fallback(key, cause=self._note_invalid("customer_id"))
         cached = self._store.get(key)
-        if cached is None or _is_no_list(cached):
+        if cached is None:
             return None
         seen = self._seen(Lookup(key=key, cached=cached, source=Source.MEMORY))
-        if self._must_be_recalculated(seen, self._is_any_over(seen)):
-            return None
-        metrics.CACHE_HITS.inc()
+        if self._must_be_recalculated(seen, None):
+            return seen.known
+        metrics.CACHE_HITS_AT_ONCE.count()
+        return self._listed(seen)
+
+    async def list_later(self, key: EntityKey, held: Lookup | None) -> ListAnswer:
+        """The list where `list_held` had none but this."""
+        seen = await self._know(key, held, None)
+        if isinstance(seen, NotFetched):
+            return self._list_by_fallback(key, cause=seen.error.outcome)
         return self._listed(seen)
 
     def _seen(self, known: Lookup) -> Seen:
@@ -134,14 +138,15 @@ class EntitlementReader:
         override = self._overrides.find(query)
         if override is not None:
             return self._overridden(query, override, seen, trail=trail)
-        if self._stale_bounds.is_too_stale(query.feature_id, seen.known.cached, now=seen.now):
+        cached = seen.known.cached
+        if cached.failed_at is not None and self._are_bounds_passed(query, cached, now=seen.now):
             trail.note(Rule.DATA, AccessDeniedReason.UNKNOWN, TOO_STALE)
             answer = self._check_by_fallback(query, cause=TOO_STALE, trail=trail)
             provenance = _provenance(seen, is_estimate=False, source=Source.FALLBACK)
             return replace(answer, provenance=provenance)
         trail.note(Rule.DATA)
         decision = evaluate(
-            seen.known.cached.entity, query, rules=self._rules.current(), now_ms=seen.now_ms, trail=trail
+            cached.entity, query, rules=self._rules.current(), now_ms=seen.now_ms, trail=trail
         )
         if decision.is_fallback:
             self._count_fallback(query.feature_id, cause="no_match")
@@ -170,41 +175,35 @@ class EntitlementReader:
         provenance = _provenance(seen, is_estimate=is_estimate, source=source)
         return ListAnswer(entitlements=entitlements, provenance=provenance, seen=seen)
 
-    async def _know(self, key: EntityKey, is_over: "IsOver", *, is_list: bool = False) -> Lookup | NotFetched:
-        found = await self._store.find(key)
-        if found is None:
-            metrics.CACHE_MISSES.inc()
-            return await self._fetcher.fetch(key)
+    async def _know(self, key: EntityKey, held: Lookup | None, query: Query | None) -> Seen | NotFetched:
+        """What is known once it has been waited for; memory is looked at anew only where it held nothing."""
+        if held is None:
+            held = await self._store.find(key)
+            if held is None:
+                metrics.CACHE_MISSES.inc()
+                fetched = await self._fetcher.fetch(key)
+                return fetched if isinstance(fetched, NotFetched) else self._seen(fetched)
+            seen = self._seen(held)
+            if not self._must_be_recalculated(seen, query):
+                metrics.CACHE_HITS.inc()
+                return seen
         metrics.CACHE_HITS.inc()
-        if is_list and _is_no_list(found.cached):
-            return await self._recalculated(key, found)
-        seen = self._seen(found)
-        if self._must_be_recalculated(seen, is_over(seen)):
-            return await self._recalculated(key, found)
-        return found
+        return self._seen(await self._recalculated(key, held))
 
-    def _is_over(self, seen: Seen, query: Query) -> bool:
-        """True when the cloud must be asked first: after a valid-until, or past a bound of staleness."""
-        cached = seen.known.cached
-        if needs_recalculation(cached.entity, query, now_ms=seen.now_ms):
-            return True
-        is_fresh = seen.state is EntityState.FRESH
-        return not is_fresh and self._stale_bounds.are_passed(query.feature_id, cached, now=seen.now)
+    def _must_be_recalculated(self, seen: Seen, query: Query | None) -> bool:
+        """True when the cloud must be asked before this can answer a query, or a list (None).
 
-    def _is_any_over(self, seen: Seen) -> bool:
-        cached = seen.known.cached
-        if list_needs_recalculation(cached.entity, now_ms=seen.now_ms):
-            return True
-        return seen.state is not EntityState.FRESH and self._stale_bounds.are_any_passed(cached, now=seen.now)
-
-    def _must_be_recalculated(self, seen: Seen, is_over: bool) -> bool:
-        """True when the cloud must be asked before this can answer; what is in doubt is re-checked.
-
-        What is over waits for the cloud once; where that failed, the last known answers, or the fallback.
+        What is over, by a valid-until or a bound of staleness, waits for the cloud once; where that failed,
+        the last known answers, or the fallback. What is in doubt is re-checked.
         """
-        if not is_over and seen.state is EntityState.FRESH:
-            return False
         cached = seen.known.cached
+        if query is None and cached.lacks_usages and cached.failed_at is None:
+            return True
+        is_over = needs_recalculation(cached.entity, query, now_ms=seen.now_ms)
+        if not is_over:
+            if seen.state is EntityState.FRESH:
+                return False
+            is_over = self._are_bounds_passed(query, cached, now=seen.now)
         asked_at = cached.confirmed_at if cached.failed_at is None else cached.failed_at
         if seen.now - asked_at < RECHECK_INTERVAL_SECONDS:
             return False
@@ -212,6 +211,11 @@ class EntitlementReader:
             return True
         self._revalidator.recheck(seen.known.key)
         return False
+
+    def _are_bounds_passed(self, query: Query | None, cached: CachedEntity, *, now: float) -> bool:
+        if query is None:
+            return self._stale_bounds.are_any_passed(cached, now=now)
+        return self._stale_bounds.are_passed(query.feature_id, cached, now=now)
 
     async def _recalculated(self, key: EntityKey, known: Lookup) -> Lookup:
         """The cloud's answer, or else the last known, marked."""
@@ -252,9 +256,6 @@ class EntitlementReader:
         return "invalid"
 
 
-IsOver: TypeAlias = Callable[[Seen], bool]
-
-
 def _provenance(seen: Seen, *, is_estimate: bool, source: Source | None = None) -> Provenance:
     if seen.state is EntityState.STALE:
         metrics.STALE_ANSWERS.inc()
@@ -264,11 +265,6 @@ def _provenance(seen: Seen, *, is_estimate: bool, source: Source | None = None) 
         state=EntityState.ESTIMATE if is_estimate else seen.state,
         age_ms=int(age_seconds * 1000) if isfinite(age_seconds) else None,
     )
-
-
-def _is_no_list(cached: CachedEntity) -> bool:
-    """True where a list needs usages that were left out; where the cloud failed, what is there has to do."""
-    return cached.lacks_usages and cached.failed_at is None
 
 
 def _nothing_held(cause: str) -> Provenance:

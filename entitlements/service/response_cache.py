@@ -25,7 +25,7 @@ class ResponseCache:
         self._feed = feed
         self._overrides = overrides
         self._clock = clock
-        self._count_hit = metrics.CACHE_HITS_OF_REPLIES.count
+        self._count_hit = metrics.CACHE_HITS_AT_ONCE.count
 
     def recall(self, question: ResponseKey) -> tuple[bytes, int] | None:
         """The reply that stands and how long ago its entity was confirmed (ms); None: it must be decided.

@@ -7,7 +7,6 @@ from entitlements.domain.entitlement import (
     CreditEntitlement,
     EnumEntitlement,
     MeteredEntitlement,
-    kind_of,
 )
 from entitlements.domain.evaluation import grants_next_unit
 from entitlements.domain.fallback import FallbackOrigin, FallbackValue
@@ -162,7 +161,7 @@ def _entitlement(step: Step, explanation: Explanation) -> str:
     name = _asked_for(explanation.query)
     if isinstance(step.subject, Override | str | None):
         return f"no {name}: {REASONS[step.reason or AccessDeniedReason.UNKNOWN]}"
-    text = f"{name} is known as {kind_of(step.subject).value}"
+    text = f"{name} is known as {step.subject.kind.value}"
     until_ms = step.subject.valid_until_ms
     if until_ms is not None and until_ms <= explanation.now_ms:
         text += f"; it was valid until {duration_from_ms(explanation.now_ms - until_ms)} ago"
@@ -172,7 +171,7 @@ def _entitlement(step: Step, explanation: Explanation) -> str:
 def _kind(step: Step, explanation: Explanation) -> str:
     assert not isinstance(step.subject, Override | str | None)  # noqa: S101 - evaluate passes the entitlement
     expected = explanation.query.expected_kind
-    return f"it is {kind_of(step.subject).value}, but was asked for as {expected and expected.value}"
+    return f"it is {step.subject.kind.value}, but was asked for as {expected and expected.value}"
 
 
 def _period(step: Step, explanation: Explanation) -> str:

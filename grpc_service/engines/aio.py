@@ -13,7 +13,7 @@ from entitlements.background import awaited
 from grpc_service.engines.interface import NO_REQUEST, TOO_MANY, EngineSettings
 from grpc_service.engines.places import TICK_SECONDS, Places
 from grpc_service.errors import PublicStatus
-from grpc_service.methods import Call, Method, Refused, StreamMethod, UnaryMethod
+from grpc_service.methods import Call, Later, Method, Refused, StreamMethod, UnaryMethod
 
 logger = logging.getLogger(__name__)
 
@@ -177,9 +177,8 @@ class _Handlers(grpc.GenericRpcHandler):
             try:
                 call = self._begun(context)
                 request = await self._request(call)
-                reply = method.answer_now(request)
-                if reply is None:
-                    reply = await method.answer(request, _call(context))
+                begun = method.begin(request)
+                reply = await begun.answer(_call(context)) if isinstance(begun, Later) else begun
             except Refused as refused:
                 await _abort(context, refused)
             self.places.hold(call)

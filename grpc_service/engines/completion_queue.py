@@ -23,7 +23,7 @@ from grpc_service.engines.interface import NO_REQUEST, TOO_MANY, UNKNOWN_METHOD,
 from grpc_service.engines.places import TICK_SECONDS, Places
 from grpc_service.engines.queue_calls import BEGIN, NO_FLAGS, REFUSED_DEFECT, Event, StreamCall, UnaryCall
 from grpc_service.errors import PublicStatus
-from grpc_service.methods import Refused, Reply, UnaryMethod
+from grpc_service.methods import Later, Refused, Reply, UnaryMethod
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class CompletionQueueEngine:
     or reads no reply, is held by `places`, which may end it.
 
     1. `_accept`: a call has begun. Another is asked for in its place, then its request is.
-    2. `_received`: memory can answer (`answer_now`): one batch, on this thread, and it is done.
+    2. `_received`: memory can answer (`begin` does): one batch, on this thread, and it is done.
     3. It cannot: `spawn` has the core watch for the caller's leaving, then sends `_start` to the loop. The
        leaving arrives on this thread, thus after `spawn`: `_cancel` reaches the loop behind `_start`.
     4. A caller who leaves has its task cancelled. The task still ends the call by a status that nobody reads:
@@ -176,18 +176,18 @@ class CompletionQueueEngine:
             self.refuse(accepted.call, _REFUSED_NO_REQUEST)
             return
         try:
-            reply = method.answer_now(request)
+            begun = method.begin(request)
         except Refused as refused:
             self.refuse(accepted.call, refused)
         except Exception:  # the call must be finished
             logger.exception("unexpected exception from method", extra={"method": method.path})
             self.refuse(accepted.call, REFUSED_DEFECT)
         else:
-            if reply is None:
+            if isinstance(begun, Later):
                 self.places.let_go(accepted.call)
-                UnaryCall(self, accepted, method, request).spawn()
+                UnaryCall(self, accepted, begun).spawn()
             else:
-                self.reply(accepted.call, reply)
+                self.reply(accepted.call, begun)
 
     def reply_later(self, call: Any, reply: Reply) -> None:
         """As `reply`, where the call has waited for us until now."""

@@ -9,7 +9,7 @@ import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # private: its stubs know nothing of it
 
 from grpc_service.errors import UNEXPECTED, PublicStatus
-from grpc_service.methods import Call, Refused, Reply, StreamMethod, UnaryMethod
+from grpc_service.methods import Call, Later, Refused, Reply, StreamMethod
 
 NO_DEADLINE_SECONDS = 1e9
 """A deadline further away than this is none: the core gives the end of time instead."""
@@ -90,17 +90,16 @@ class TaskOfCall:
 class UnaryCall(TaskOfCall):
     """One request, one reply, over the loop."""
 
-    def __init__(self, engine: QueueEngine, event: Event, method: UnaryMethod, request: bytes) -> None:
+    def __init__(self, engine: QueueEngine, event: Event, begun: Later) -> None:
         super().__init__(engine, event)
-        self._method = method
-        self._request = request
+        self._begun = begun
 
     async def answer(self) -> None:
         """On the loop: what could not be answered at once."""
         try:
             peer = self._call.peer().decode()
             call = Call(_remaining_seconds(self._event), self._event.invocation_metadata, peer)
-            reply = await self._method.answer(self._request, call)
+            reply = await self._begun.answer(call)
         except Refused as refused:
             self._engine.refuse(self._call, refused)
         except BaseException:  # the call must be finished, also when the task is cancelled

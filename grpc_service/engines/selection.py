@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import logging
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import grpc
@@ -10,7 +11,7 @@ import grpc
 from grpc_service.channels import channel_options
 from grpc_service.engines.aio import AioEngine
 from grpc_service.engines.interface import EngineSettings, MakeEngine
-from grpc_service.methods import Call, Reply, UnaryMethod
+from grpc_service.methods import Call, Later, Reply, UnaryMethod
 
 logger = logging.getLogger(__name__)
 
@@ -69,8 +70,8 @@ async def _later(request: bytes, _: Call) -> Reply:
     return request, ()
 
 
-_TRIAL = UnaryMethod(
-    path=_TRIAL_PATH,
-    answer=_later,
-    answer_now=lambda request: (request, ()) if request == b"now" else None,
-)
+def _echo(request: bytes) -> Reply | Later:
+    return (request, ()) if request == b"now" else Later(answer=partial(_later, request))
+
+
+_TRIAL = UnaryMethod(path=_TRIAL_PATH, begin=_echo)

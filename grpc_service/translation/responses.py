@@ -6,6 +6,7 @@ from entitlements.domain.decision import Decision, Query
 from entitlements.domain.entitlement import (
     EntitlementKind,
 )
+from entitlements.domain.entity import EntityKey
 from entitlements.domain.evaluation import EntitlementList
 from entitlements.domain.usage import UsageReceipt
 from grpc_service.generated import sidecar_pb2 as pb
@@ -22,7 +23,7 @@ from grpc_service.translation.entitlements import (
 )
 
 
-def boolean_response(decision: Decision) -> pb.GetBooleanEntitlementResponse:
+def boolean_response(decision: Decision, _: Query | None = None) -> pb.GetBooleanEntitlementResponse:
     """The answer of GetBooleanEntitlement."""
     return pb.GetBooleanEntitlementResponse(
         has_access=decision.has_access,
@@ -32,7 +33,7 @@ def boolean_response(decision: Decision) -> pb.GetBooleanEntitlementResponse:
     )
 
 
-def numeric_response(decision: Decision) -> pb.GetNumericEntitlementResponse:
+def numeric_response(decision: Decision, _: Query | None = None) -> pb.GetNumericEntitlementResponse:
     """The answer of GetNumericEntitlement."""
     return pb.GetNumericEntitlementResponse(
         has_access=decision.has_access,
@@ -64,7 +65,7 @@ def enum_response(decision: Decision, query: Query) -> pb.GetEnumEntitlementResp
     )
 
 
-def generic_response(decision: Decision) -> pb.GetEntitlementResponse:
+def generic_response(decision: Decision, _: Query | None = None) -> pb.GetEntitlementResponse:
     """The answer of GetEntitlement, in the arm of the decision's kind."""
     response = pb.GetEntitlementResponse(
         has_access=decision.has_access,
@@ -75,12 +76,12 @@ def generic_response(decision: Decision) -> pb.GetEntitlementResponse:
     return response
 
 
-def v2_response(decision: Decision) -> pb.GetEntitlementV2Response:
+def v2_response(decision: Decision, _: Query | None = None) -> pb.GetEntitlementV2Response:
     """The answer of GetEntitlementV2."""
     return pb.GetEntitlementV2Response(entitlement=entitlement_v2(decision))
 
 
-def list_response(entitlements: EntitlementList) -> pb.GetEntitlementsResponse:
+def list_response(entitlements: EntitlementList, _: EntityKey | None = None) -> pb.GetEntitlementsResponse:
     """The answer of GetEntitlements: features only."""
     return pb.GetEntitlementsResponse(
         entitlements=[
@@ -92,7 +93,9 @@ def list_response(entitlements: EntitlementList) -> pb.GetEntitlementsResponse:
     )
 
 
-def state_response(entitlements: EntitlementList) -> pb.GetEntitlementsStateV2Response:
+def state_response(
+    entitlements: EntitlementList, _: EntityKey | None = None
+) -> pb.GetEntitlementsStateV2Response:
     """The answer of GetEntitlementsStateV2: features and credits, each decided."""
     return pb.GetEntitlementsStateV2Response(
         entitlements=[entitlement_v2(decision, in_list=True) for decision in entitlements.decisions],

@@ -31,7 +31,7 @@ from grpc_service.engines.aio import AioEngine
 from grpc_service.engines.completion_queue import CompletionQueueEngine
 from grpc_service.engines.interface import EngineSettings, MakeEngine
 from grpc_service.generated import sidecar_pb2 as pb
-from grpc_service.methods import Reply, UnaryMethod
+from grpc_service.methods import Reply, UnaryMethod, on_loop
 from grpc_service.translation.responses import state_response
 from tests.builders import NOW_MS, a_boolean_feature, an_entity, an_event
 from tests.chaos import targets
@@ -291,7 +291,7 @@ async def test_a_path_that_is_no_text_ends_no_server(make_engine: MakeEngine) ->
     async def echo(request: bytes, _: object) -> Reply:
         return request, ()
 
-    method = UnaryMethod(path="/a/b", answer=echo)
+    method = UnaryMethod(path="/a/b", begin=on_loop(echo))
     engine = make_engine(EngineSettings(methods=[method], options=(), max_concurrent_calls=10))
     port = engine.listen("127.0.0.1:0", None)
     await engine.start()

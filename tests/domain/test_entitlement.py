@@ -12,7 +12,6 @@ from entitlements.domain.entitlement import (
     MeterType,
     NumericEntitlement,
     Usage,
-    kind_of,
 )
 from tests.builders import (
     a_boolean_feature,
@@ -37,7 +36,7 @@ from tests.builders import (
 )
 def test_each_entitlement_answers_in_its_own_arm(entitlement: Entitlement, kind: EntitlementKind) -> None:
     """The class tells the arm."""
-    assert kind is kind_of(entitlement)
+    assert kind is entitlement.kind
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from entitlements.domain.entitlement import (
     MeterType,
     ResetPeriod,
     Usage,
-    kind_of,
 )
 from entitlements.domain.entity import Entity
 from entitlements.domain.evaluation import (
@@ -27,7 +26,6 @@ from entitlements.domain.evaluation import (
     evaluate_list,
     in_current_period,
     list_by_fallback,
-    list_needs_recalculation,
     needs_recalculation,
     next_boundary_ms,
 )
@@ -63,7 +61,7 @@ EVERY_FEATURE: tuple[FeatureEntitlement, ...] = (
     a_metered_feature("f"),
     an_enum_feature("f"),
 )
-FEATURE_KINDS = tuple(kind_of(each) for each in EVERY_FEATURE)
+FEATURE_KINDS = tuple(each.kind for each in EVERY_FEATURE)
 
 
 def _ms(text: str) -> int:
@@ -154,7 +152,7 @@ def test_period_that_cannot_be_counted_is_unset(
 
 @pytest.mark.parametrize(
     "entitlement",
-    [each for each in EVERY_KIND if kind_of(each) is not EntitlementKind.METERED]
+    [each for each in EVERY_KIND if each.kind is not EntitlementKind.METERED]
     + [a_credit(usage=a_usage(3, period_end_ms=1))],
 )
 def test_only_meters_are_reset(entitlement: Entitlement) -> None:
@@ -183,7 +181,7 @@ def test_check_reads_a_fresh_meter() -> None:
 @pytest.mark.parametrize(
     ("valid_until_ms", "expired"), [(None, False), (NOW_MS + 1, False), (NOW_MS, True), (NOW_MS - 1, True)]
 )
-@pytest.mark.parametrize("entitlement", EVERY_KIND, ids=lambda each: kind_of(each).value)
+@pytest.mark.parametrize("entitlement", EVERY_KIND, ids=lambda each: each.kind.value)
 def test_better_expired_valid_until_asks_the_cloud(
     entitlement: Entitlement, valid_until_ms: int | None, expired: bool
 ) -> None:
@@ -194,7 +192,7 @@ def test_better_expired_valid_until_asks_the_cloud(
 
     needs = (
         needs_recalculation(entity, query, now_ms=NOW_MS),
-        list_needs_recalculation(entity, now_ms=NOW_MS),
+        needs_recalculation(entity, None, now_ms=NOW_MS),
     )
 
     assert (expired, expired) == needs
@@ -207,7 +205,7 @@ def test_valid_until_of_another_feature_concerns_only_the_list() -> None:
     needs = (
         needs_recalculation(entity, a_query("f"), now_ms=NOW_MS),
         needs_recalculation(entity, a_query("missing"), now_ms=NOW_MS),
-        list_needs_recalculation(entity, now_ms=NOW_MS),
+        needs_recalculation(entity, None, now_ms=NOW_MS),
     )
 
     assert (False, False, True) == needs
@@ -289,7 +287,7 @@ def test_generic_method_without_an_entitlement_takes_a_granting_fallback_as_unkn
 
 
 @pytest.mark.parametrize("expected_kind", FEATURE_KINDS)
-@pytest.mark.parametrize("entitlement", EVERY_FEATURE, ids=lambda each: kind_of(each).value)
+@pytest.mark.parametrize("entitlement", EVERY_FEATURE, ids=lambda each: each.kind.value)
 @pytest.mark.parametrize("denied_reason", [None, AccessDeniedReason.REVOKED])
 def test_typed_method_takes_the_fallback_for_another_type(
     expected_kind: EntitlementKind, entitlement: FeatureEntitlement, denied_reason: AccessDeniedReason | None
@@ -313,7 +311,7 @@ def test_typed_method_takes_the_fallback_for_another_type(
         basis=replace(entitlement, denied_reason=denied_reason),
         id="f",
     )
-    assert (own if expected_kind is kind_of(entitlement) else mismatch) == decision
+    assert (own if expected_kind is entitlement.kind else mismatch) == decision
 
 
 @pytest.mark.parametrize("meter_type", [None, MeterType.NONE])
@@ -332,7 +330,7 @@ def test_metered_method_accepts_both_meters(meter_type: MeterType) -> None:
     assert _denial(metered, query=a_query("f", expected_kind=EntitlementKind.METERED)) is None
 
 
-@pytest.mark.parametrize("entitlement", EVERY_KIND, ids=lambda each: kind_of(each).value)
+@pytest.mark.parametrize("entitlement", EVERY_KIND, ids=lambda each: each.kind.value)
 def test_clouds_own_denial_holds(entitlement: Entitlement) -> None:
     """An entitlement that carries a reason denies, whatever room it has, in its own arm."""
     denied = replace(entitlement, denied_reason=AccessDeniedReason.BUDGET_EXCEEDED)
@@ -343,21 +341,21 @@ def test_clouds_own_denial_holds(entitlement: Entitlement) -> None:
     expected = Decision(
         has_access=False,
         reason=AccessDeniedReason.BUDGET_EXCEEDED,
-        kind=kind_of(entitlement),
+        kind=entitlement.kind,
         basis=denied,
         id="f",
     )
     assert expected == decision
 
 
-@pytest.mark.parametrize("entitlement", EVERY_KIND, ids=lambda each: kind_of(each).value)
+@pytest.mark.parametrize("entitlement", EVERY_KIND, ids=lambda each: each.kind.value)
 def test_generic_method_answers_in_the_features_own_arm(entitlement: Entitlement) -> None:
     """What is asked for tells nothing of the arm when the entitlement is known."""
     query = a_credit_query("f") if isinstance(entitlement, CreditEntitlement) else a_query("f")
 
     decision = _evaluate(an_entity(entitlement), query)
 
-    assert Decision(has_access=True, kind=kind_of(entitlement), basis=entitlement, id="f") == decision
+    assert Decision(has_access=True, kind=entitlement.kind, basis=entitlement, id="f") == decision
 
 
 def test_boolean_is_granted_whatever_is_requested() -> None:
@@ -514,7 +512,7 @@ def test_higher_limit_grants_what_the_lower_does(limit: float, used: float, more
     assert higher is None or lower is not None
 
 
-@pytest.mark.parametrize("entitlement", EVERY_FEATURE, ids=lambda each: kind_of(each).value)
+@pytest.mark.parametrize("entitlement", EVERY_FEATURE, ids=lambda each: each.kind.value)
 @pytest.mark.parametrize(
     ("denied_reason", "spent", "has_soft_limit", "denial"),
     [

@@ -38,6 +38,10 @@ def _after(trust: Trust, changes: list[tuple[str, float]], *, now: float) -> tup
     return trust, now
 
 
+def _is_fresh(trust: Trust, confirmed_at: float, now: float) -> bool:
+    return now <= trust.fresh_until(confirmed_at)
+
+
 def test_trust_begins_unfollowed() -> None:
     """Before the first connect nothing is told, and nothing was missed."""
     assert Trust(following=False, since=NEVER, max_unverified_seconds=60) == UNFOLLOWED
@@ -45,7 +49,7 @@ def test_trust_begins_unfollowed() -> None:
 
 def test_followed_feed_is_trusted_from_then_on() -> None:
     """What was confirmed before the connect may have changed unseen; what came since stays fresh."""
-    freshness = [FOLLOWED.is_fresh(99.9, 100), FOLLOWED.is_fresh(100, 100), FOLLOWED.is_fresh(100, 1e9)]
+    freshness = [_is_fresh(FOLLOWED, 99.9, 100), _is_fresh(FOLLOWED, 100, 100), _is_fresh(FOLLOWED, 100, 1e9)]
 
     assert [False, True, True] == freshness
 
@@ -55,7 +59,7 @@ def test_lost_feed_makes_all_suspect_that_was_confirmed_before() -> None:
     trust = FOLLOWED.lost(200)
 
     assert Trust(following=False, since=200, max_unverified_seconds=60) == trust
-    assert [False, True] == [trust.is_fresh(199, 200), trust.is_fresh(200, 200)]
+    assert [False, True] == [_is_fresh(trust, 199, 200), _is_fresh(trust, 200, 200)]
 
 
 def test_second_loss_changes_nothing() -> None:
@@ -68,13 +72,13 @@ def test_doubt_keeps_following() -> None:
     trust = FOLLOWED.doubted(200)
 
     assert Trust(following=True, since=200, max_unverified_seconds=60) == trust
-    assert [False, True] == [trust.is_fresh(199, 200), trust.is_fresh(200, 900)]
+    assert [False, True] == [_is_fresh(trust, 199, 200), _is_fresh(trust, 200, 900)]
 
 
 @pytest.mark.parametrize(("age_seconds", "is_fresh"), [(60, True), (60.5, False)])
 def test_better_unfollowed_is_re_checked_by_age(age_seconds: float, is_fresh: bool) -> None:
     """Without a feed, memory is still used, up to the configured age."""
-    assert is_fresh is UNFOLLOWED.is_fresh(1_000, 1_000 + age_seconds)
+    assert is_fresh is _is_fresh(UNFOLLOWED, 1_000, 1_000 + age_seconds)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +133,7 @@ def test_nothing_from_before_a_gap_is_fresh_again(
 
     trust, now = _after(trust, later, now=gap_at)
 
-    assert not trust.is_fresh(gap_at - age_seconds, now)
+    assert not _is_fresh(trust, gap_at - age_seconds, now)
 
 
 @given(gaps, st.floats(0.001, 1_000), st.floats(0.001, 1_000))
@@ -141,7 +145,7 @@ def test_nothing_from_before_a_loss_is_fresh_again(
 
     trust, now = _after(FOLLOWED.lost(lost_at), later, now=lost_at)
 
-    assert not trust.is_fresh(lost_at - age_seconds, now)
+    assert not _is_fresh(trust, lost_at - age_seconds, now)
 
 
 @given(gaps, st.floats(0, 1_000))
@@ -151,9 +155,9 @@ def test_what_was_confirmed_since_the_last_change_is_fresh(
     """Followed for good, unfollowed for as long as is configured."""
     trust, now = _after(UNFOLLOWED, changes, now=0.0)
 
-    is_fresh = trust.is_fresh(now, now + seconds)
+    is_fresh = _is_fresh(trust, now, now + seconds)
 
-    assert is_fresh is (trust.following or (now + seconds) - now <= 60)
+    assert is_fresh is (trust.following or now + seconds <= now + 60)
 
 
 @given(gaps, st.floats(0, 500), st.floats(0, 500), st.floats(0, 500))
@@ -164,7 +168,7 @@ def test_later_confirmation_is_no_less_fresh(
     trust, now = _after(UNFOLLOWED, changes, now=0.0)
     earlier, later = sorted([one, other])
 
-    freshness = [trust.is_fresh(at, now + seconds) for at in (earlier, later)]
+    freshness = [_is_fresh(trust, at, now + seconds) for at in (earlier, later)]
 
     assert freshness in ([False, False], [False, True], [True, True])
 
@@ -187,4 +191,7 @@ def test_fresh_until(
 
     is_fresh_later = state_of(cached, trust=trust, now=now + later) is EntityState.FRESH
 
+    age_seconds = confirmed_before + later
+    may_be_fresh = (trust.following or age_seconds <= 60) and (is_known or age_seconds <= 5)
+    assert may_be_fresh is is_fresh_later
     assert (now + later <= fresh_until(cached, trust=trust)) is is_fresh_later

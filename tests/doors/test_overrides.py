@@ -21,7 +21,7 @@ from entitlements.overrides.codec import merged, override_from, record_of
 from entitlements.overrides.duration import duration_ms
 from entitlements.overrides.following import StoredOverrides
 from entitlements.redis.shared_records import SharedRecords
-from entitlements.service.answers import Answer
+from entitlements.service.answers import Answer, ListAnswer
 from tests.builders import A_KEY, a_boolean_feature, a_cached_entity, a_query, an_entity, an_override
 from tests.fakes import FakeClock
 from tests.redis.parts import KEYS, a_connection
@@ -266,7 +266,7 @@ def furnished(overrides: StoredOverrides, clock: FakeClock) -> House:
 
 def ask(house: House) -> Answer:
     answer = house.reader.check_held(a_query())
-    assert answer is not None
+    assert isinstance(answer, Answer)
     house.response_cache.remember(QUESTION, b"reply", answer)
     return answer
 
@@ -298,7 +298,7 @@ async def test_a_reply_decided_before_an_override_and_remembered_after_it_does_n
     """The thread of hits decides, the loop puts the override in force, the thread remembers."""
     house = furnished(overrides, clock)
     answer = house.reader.check_held(a_query())
-    assert answer is not None
+    assert isinstance(answer, Answer)
     await begun(overrides, an_hour_s(clock, has_access=False))
     house.response_cache.remember(QUESTION, b"reply", answer)
 
@@ -313,7 +313,7 @@ async def test_a_reply_decided_before_its_end_and_remembered_after_it_does_not_s
     await begun(overrides, an_hour_s(clock, has_access=False))
     clock.advance(HOUR_MS / 1000 - 0.001)
     answer = house.reader.check_held(a_query())
-    assert answer is not None
+    assert isinstance(answer, Answer)
     clock.advance(0.001)
     house.response_cache.remember(QUESTION, b"reply", answer)
 
@@ -339,7 +339,7 @@ async def test_it_answers_while_the_cloud_is_away(overrides: StoredOverrides, cl
         for each in (answer, unasked)
     ]
     assert (["f"], Source.OVERRIDE) == ([each.id for each in listed.decisions], listed.provenance.source)
-    assert held is not None
+    assert isinstance(held, ListAnswer)
     assert held.provenance.source is Source.MEMORY
     assert before + 2 == counted._value.get()
 
@@ -348,7 +348,7 @@ async def test_a_list_is_overridden_and_not_remembered(overrides: StoredOverride
     house = furnished(overrides, clock)
     await begun(overrides, an_hour_s(clock, has_access=False))
     listed = house.reader.list_held(A_KEY)
-    assert listed is not None
+    assert isinstance(listed, ListAnswer)
     house.response_cache.remember(QUESTION, b"list", listed)
 
     assert ([False], Source.OVERRIDE) == (

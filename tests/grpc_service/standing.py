@@ -14,7 +14,7 @@ from entitlements.config import load
 from grpc_service.engines.aio import AioEngine
 from grpc_service.engines.interface import EngineSettings, MakeEngine
 from grpc_service.generated import sidecar_pb2 as pb
-from grpc_service.methods import Call, Middleware, Reply, UnaryMethod
+from grpc_service.methods import Call, Middleware, Reply, UnaryMethod, on_loop
 from grpc_service.reads import READS, path_of
 from grpc_service.server import GrpcServer, ServerLimits
 from grpc_service.servicer import SidecarServicer
@@ -124,7 +124,7 @@ async def answering(answer: Any) -> AsyncIterator[str]:
         async def answer_it(request: bytes, _: Call) -> Reply:
             return await answer(path, request), ()
 
-        return UnaryMethod(path=path, answer=answer_it)
+        return UnaryMethod(path=path, begin=on_loop(answer_it))
 
     methods = [method(path_of(name)) for name in READS]
     engine = AioEngine(EngineSettings(methods=methods, options=(), max_concurrent_calls=1000))

@@ -12,10 +12,11 @@ from entitlements.config import load
 from grpc_service.decision_log import DECISIONS_LOGGER, DENIED, GRANTED, DecisionLog
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.ids import id_key
-from grpc_service.methods import Call, Reply, UnaryMethod
+from grpc_service.methods import Call, Later, Reply, UnaryMethod, answered, on_loop
 from sidecar_project import log_format
 from sidecar_project.log_format import logging_config
 from tests.fakes import FakeClock
+from tests.grpc_service.ways import either
 
 PATH = "/stigg.sidecar.v1.SidecarService/"
 REQUEST = pb.GetMeteredEntitlementRequest(customer_id="c", feature_id="f", resource_id="r")
@@ -62,9 +63,9 @@ async def decide(
         return reply
 
     name = request.DESCRIPTOR.name.removesuffix("Request")
-    method = UnaryMethod(path=PATH + name, answer=answer, answer_now=lambda _: reply if at_once else None)
+    method = UnaryMethod(path=PATH + name, begin=either(lambda _: reply if at_once else None, answer))
     wrapped = log.middlewares(method)
-    assert reply == await wrapped.answer(request.SerializeToString(), Call())
+    assert reply == await answered(wrapped, request.SerializeToString(), Call())
     return wrapped
 
 
@@ -91,7 +92,7 @@ async def test_a_decision_is_told_with_what_it_rests_on(decisions: Decisions, at
             "sample_rate": 1,
         }
     ] == decisions.lines
-    assert wrapped.answer_now(REQUEST.SerializeToString()) is None
+    assert isinstance(wrapped.begin(REQUEST.SerializeToString()), Later)
 
 
 async def test_v2_and_fallbacks(decisions: Decisions) -> None:
@@ -152,7 +153,7 @@ async def test_what_decides_nothing_is_left_alone(decisions: Decisions) -> None:
     async def answer(_request: bytes, _call: Call) -> Reply:
         return b"", ()
 
-    method = UnaryMethod(path=f"{PATH}ReportUsage", answer=answer)
+    method = UnaryMethod(path=f"{PATH}ReportUsage", begin=on_loop(answer))
 
     assert method is a_log().middlewares(method)
 

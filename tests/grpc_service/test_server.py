@@ -91,7 +91,7 @@ class ScriptedReader(Gated):
     def list_held(self, _key: object) -> None:
         return None
 
-    async def list(self, key: EntityKey) -> NoReturn:
+    async def list_later(self, key: EntityKey, _found: object) -> NoReturn:
         raise AssertionError(key)
 
     def check_unasked(self, _query: Query) -> Answer:
@@ -100,7 +100,7 @@ class ScriptedReader(Gated):
     def list_unasked(self, key: EntityKey) -> NoReturn:
         raise AssertionError(key)
 
-    async def check(self, _query: Query) -> Answer:
+    async def check_later(self, _query: Query, _found: object) -> Answer:
         await self.pass_gate()
         if self.failure is not None:
             raise self.failure

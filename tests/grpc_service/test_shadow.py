@@ -22,7 +22,7 @@ from grpc_service.engines.completion_queue import CompletionQueueEngine
 from grpc_service.engines.interface import MakeEngine
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.ids import id_key
-from grpc_service.methods import Call, Reply, UnaryMethod
+from grpc_service.methods import Call, Reply, UnaryMethod, answered, on_loop
 from grpc_service.reads import path_of
 from grpc_service.shadow import MAX_READ_BYTES, MAX_UNDER_WAY, MAX_WAITING, Shadow
 from tests.grpc_service.standing import (
@@ -36,6 +36,7 @@ from tests.grpc_service.standing import (
     standing,
     with_planted,
 )
+from tests.grpc_service.ways import either
 from tests.redis_server import free_port
 
 ENGINES = [AioEngine, CompletionQueueEngine]
@@ -239,23 +240,18 @@ async def test_behind_one_that_never_answers_reads_are_dropped_and_memory_has_a_
     async with silent() as address:
         shadow, _ = a_shadow(sidecar, address)
 
-        async def never(_request: bytes, _call: Call) -> Reply:
-            raise AssertionError
-
         reply = STATE_REPLY, ()
-        method = shadow.middleware(
-            UnaryMethod(path=path_of("GetEntitlements"), answer=never, answer_now=lambda _: reply)
-        )
+        method = shadow.middleware(UnaryMethod(path=path_of("GetEntitlements"), begin=lambda _: reply))
         settle_all()
         before = metrics.SHADOW_DROPPED.labels("behind")._value.get()
         async with sidecar.background.kept("shadow", shadow.run):
             began = time.perf_counter()
             for _ in range(10_000):
-                assert reply is method.answer_now(b"request")
+                assert reply is method.begin(b"request")
             took = time.perf_counter() - began
             await until(lambda: shadow._under_way == MAX_UNDER_WAY)
             for _ in range(10_000):
-                method.answer_now(b"request")
+                method.begin(b"request")
             waiting = len(shadow._waiting)
         settle_all()
     await sidecar.background.stop()
@@ -279,8 +275,8 @@ async def test_what_is_too_large_is_not_kept(tmp_path: Path) -> None:
     async def later(_request: bytes, _call: Call) -> Reply:
         return reply
 
-    method = shadow.middleware(UnaryMethod(path=path_of("GetEntitlements"), answer=later))
-    assert reply == await method.answer(b"r", Call())
+    method = shadow.middleware(UnaryMethod(path=path_of("GetEntitlements"), begin=on_loop(later)))
+    assert reply == await answered(method, b"r", Call())
     await sidecar.http_client.aclose()
 
     assert 1 == metrics.SHADOW_DROPPED.labels("too_large")._value.get() - before
@@ -301,10 +297,9 @@ async def test_a_sample_is_taken(tmp_path: Path) -> None:
     for answer_now in answers:
         taken.clear()
         method = shadow.middleware(
-            UnaryMethod(path=path_of("GetEntitlements"), answer=later, answer_now=answer_now)
+            UnaryMethod(path=path_of("GetEntitlements"), begin=either(answer_now, later))
         )
         for _ in range(2000):
-            if method.answer_now(b"r") is None:
-                await method.answer(b"r", Call())
+            await answered(method, b"r", Call())
         assert 130 < len(taken) < 270
     await sidecar.http_client.aclose()

@@ -13,7 +13,7 @@ from google.protobuf.json_format import ParseDict
 from entitlements.config.fallback_rules import parse_fallback_rules
 from entitlements.domain.decision import Query
 from entitlements.domain.entity import EntityKey
-from entitlements.domain.evaluation import evaluate_list, list_by_fallback, list_needs_recalculation
+from entitlements.domain.evaluation import evaluate_list, list_by_fallback, needs_recalculation
 from entitlements.domain.freshness import EntityState
 from entitlements.domain.ports import Source
 from entitlements.service.answers import Answer, ListAnswer, Provenance
@@ -23,7 +23,7 @@ from entitlements.service.response_cache import ResponseCache
 from entitlements.service.usage_reporter import UsageReporter
 from grpc_service.errors import PublicStatus
 from grpc_service.generated import sidecar_pb2 as pb
-from grpc_service.methods import Call, Refused, Reply, UnaryMethod
+from grpc_service.methods import Call, Refused, Reply, UnaryMethod, on_loop
 from grpc_service.reads import SERVICE
 from grpc_service.servicer import SidecarServicer
 from http_service.connect import ConnectDoor
@@ -52,7 +52,7 @@ class ReaderOfAVector:
 
     def list_held(self, key: EntityKey) -> ListAnswer:
         now_ms = wire._now_ms(self._vector)
-        entity = wire._known(self._vector, lambda held: list_needs_recalculation(held, now_ms=now_ms))
+        entity = wire._known(self._vector, lambda held: needs_recalculation(held, None, now_ms=now_ms))
         if entity is None or not key.customer_id:
             listed = list_by_fallback(rules=self._rules)
         else:
@@ -62,7 +62,7 @@ class ReaderOfAVector:
     async def check(self, query: Query) -> Answer:
         raise AssertionError(query)
 
-    list = check_unasked = list_unasked = check
+    check_later = list_later = check_unasked = list_unasked = check
 
 
 class NothingRemembered(EmptyResponseCache):
@@ -95,7 +95,9 @@ class Scripted:
         self.calls: list[tuple[bytes, Call]] = []
         self.gate = asyncio.Event()
         self.gate.set()
-        self.door = ConnectDoor([UnaryMethod(path=path, answer=self.answer) for path in (CHECK, REPORT)])
+        self.door = ConnectDoor(
+            [UnaryMethod(path=path, begin=on_loop(self.answer)) for path in (CHECK, REPORT)]
+        )
 
     async def answer(self, request: bytes, call: Call) -> Reply:
         self.calls.append((request, call))

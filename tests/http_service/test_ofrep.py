@@ -9,7 +9,7 @@ import pytest
 from entitlements.domain.ports import FallbackRules
 from grpc_service.errors import PublicStatus
 from grpc_service.generated import sidecar_pb2 as pb
-from grpc_service.methods import Call, Refused, Reply, UnaryMethod
+from grpc_service.methods import Call, Refused, Reply, UnaryMethod, on_loop
 from grpc_service.reads import SERVICE
 from http_service.messages import Request, Response
 from http_service.ofrep import FLAGS, UNLIMITED, OfrepDoor
@@ -46,7 +46,7 @@ class Scripted:
     def door(self, *with_fallback: str) -> OfrepDoor:
         methods = ("GetEntitlementV2", "GetEntitlementsStateV2")
         return OfrepDoor(
-            [UnaryMethod(path=f"/{SERVICE}/{name}", answer=self.answer) for name in methods],
+            [UnaryMethod(path=f"/{SERVICE}/{name}", begin=on_loop(self.answer)) for name in methods],
             rules=cast("FallbackRules", Rules(*with_fallback)),
         )
 

@@ -57,7 +57,6 @@ ELSEWHERE = {
     "grpc_service/health.py": "tests/wire/test_grpclib.py",
     "grpc_service/methods.py": "tests/grpc_service/test_server.py",
     "grpc_service/reflection.py": "tests/wire/test_grpclib.py",
-    "grpc_service/servicer.py": "tests/wire/test_conformance.py",
     "grpc_service/tracing.py": "tests/project/test_otlp.py",
     "sidecar_project/tracing.py": "tests/project/test_otlp.py",
     "sidecar_project/tracing_wanted.py": "tests/project/test_otlp.py",

@@ -16,7 +16,7 @@ from entitlements.clock import SystemClock
 from entitlements.service.shadow_ledger import ShadowLedger
 from grpc_service.client import SidecarClient
 from grpc_service.generated import sidecar_pb2 as pb
-from grpc_service.methods import Call, Reply, UnaryMethod
+from grpc_service.methods import Call, Reply, UnaryMethod, answered, on_loop
 from grpc_service.reads import path_of
 from grpc_service.shadow import Shadow
 from tests.cloud_states import metered_state
@@ -78,14 +78,14 @@ class Comparison:
             id_key=None,
             ask_again_seconds=QUICK,
         )
-        self._method = self.shadow.middleware(UnaryMethod(path=path_of(METHOD), answer=self._answer))
+        self._method = self.shadow.middleware(UnaryMethod(path=path_of(METHOD), begin=on_loop(self._answer)))
 
     async def _answer(self, request: bytes, _: Call) -> Reply:
         return (await self.ours.ask(METHOD, request, seconds=10)).message, ()
 
     async def ask(self, customer_id: str) -> None:
         request = pb.GetMeteredEntitlementRequest(customer_id=customer_id, feature_id="m")
-        await self._method.answer(request.SerializeToString(), Call())
+        await answered(self._method, request.SerializeToString(), Call())
 
 
 async def _until(state: Callable[[], Awaitable[object]]) -> None:

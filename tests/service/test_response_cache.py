@@ -17,6 +17,7 @@ from entitlements.domain.entity import EntityKey
 from entitlements.domain.fallback import FallbackValue
 from entitlements.domain.freshness import EntityState
 from entitlements.domain.ports import Source
+from entitlements.service.answers import Answer, ListAnswer
 from tests.builders import (
     A_KEY,
     NOW_MS,
@@ -43,7 +44,7 @@ def hold(house: House, key: EntityKey = A_KEY, cached: CachedEntity | None = Non
 def ask(house: House, query: Query, question: ResponseKey = QUESTION) -> None:
     """Has a query answered from memory, and its reply remembered."""
     answer = house.reader.check_held(query)
-    assert answer is not None
+    assert isinstance(answer, Answer)
     house.response_cache.remember(question, b"reply", answer)
 
 
@@ -155,7 +156,7 @@ def test_feed_that_changes_while_a_reply_is_made(house: House) -> None:
     hold(house)
     house.clock.advance(1)
     answer = house.reader.check_held(a_query("flag"))
-    assert answer is not None
+    assert isinstance(answer, Answer)
     house.feed_applier.missed("test")
     house.response_cache.remember(QUESTION, b"reply", answer)
 
@@ -175,7 +176,7 @@ async def test_list_is_remembered_as_a_check_is(house: House) -> None:
     house.feed_applier.followed()
     hold(house)
     answer = house.reader.list_held(A_KEY)
-    assert answer is not None
+    assert isinstance(answer, ListAnswer)
     house.response_cache.remember(QUESTION, b"list", answer)
 
     assert (b"list", 0) == house.response_cache.recall(QUESTION)
@@ -233,10 +234,10 @@ class RememberedIsDecided(RuleBasedStateMachine):
         recalled = self.house.response_cache.recall(question)
         answer = self.house.reader.check_held(query)
         if recalled is not None:
-            assert answer is not None
+            assert isinstance(answer, Answer)
             assert (repr(answer.decision).encode(), answer.provenance.age_ms) == recalled
             assert (Source.MEMORY, EntityState.FRESH) == (answer.provenance.source, answer.provenance.state)
-        elif answer is not None:
+        elif isinstance(answer, Answer):
             self.house.response_cache.remember(question, repr(answer.decision).encode(), answer)
 
 

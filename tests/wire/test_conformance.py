@@ -23,7 +23,6 @@ from entitlements.domain.evaluation import (
     evaluate,
     evaluate_list,
     list_by_fallback,
-    list_needs_recalculation,
     needs_recalculation,
 )
 from entitlements.domain.fallback import FallbackValue
@@ -110,7 +109,7 @@ def _decide(query: Query, vector: Vector, *, rules: Mapping[str, FallbackValue])
 def _list(request: dict[str, object], vector: Vector, *, rules: Mapping[str, FallbackValue]) -> Message:
     now_ms = _now_ms(vector)
     key = requests.entity_key(ParseDict(request, pb.GetEntitlementsRequest()))
-    entity = _known(vector, lambda held: list_needs_recalculation(held, now_ms=now_ms))
+    entity = _known(vector, lambda held: needs_recalculation(held, None, now_ms=now_ms))
     if entity is None or not key.customer_id:
         return responses.list_response(list_by_fallback(rules=rules))
     return responses.list_response(evaluate_list(entity, now_ms=now_ms))

@@ -14,7 +14,8 @@ from grpc_service.causes import STALLED, TOO_MANY_STREAMS
 from grpc_service.engines import aio, completion_queue, places
 from grpc_service.engines.interface import Engine, EngineSettings
 from grpc_service.errors import PublicStatus
-from grpc_service.methods import Call, Metadata, Refused, Reply, StreamMethod, UnaryMethod
+from grpc_service.methods import Call, Later, Metadata, Refused, Reply, StreamMethod, UnaryMethod
+from tests.grpc_service.ways import either
 from tests.rude_client import calling
 
 SECONDS = 10.0
@@ -37,6 +38,9 @@ class Methods:
         if request == b"refuse now":
             raise Refused(PublicStatus(grpc.StatusCode.NOT_FOUND, "not now"))
         return (request * 2, TRAILERS) if request.startswith(b"now") or not request else None
+
+    def begin(self, request: bytes) -> Reply | Later:
+        return either(self.answer_now, self.answer)(request)
 
     async def answer(self, request: bytes, call: Call) -> Reply:
         self.call = call
@@ -66,7 +70,7 @@ class Methods:
     def settings(self, *, max_concurrent_calls: int) -> EngineSettings:
         return EngineSettings(
             methods=[
-                UnaryMethod(path="/t.T/Unary", answer=self.answer, answer_now=self.answer_now),
+                UnaryMethod(path="/t.T/Unary", begin=self.begin),
                 StreamMethod(path="/t.T/Stream", answer=self.stream),
             ],
             options=[("grpc.max_receive_message_length", MAX_BYTES), ("grpc.so_reuseport", 0)],

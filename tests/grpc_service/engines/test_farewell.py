@@ -55,7 +55,7 @@ class Client:
 @asynccontextmanager
 async def served(make: MakeEngine) -> AsyncIterator[tuple[Farewell, Client, int]]:
     methods, farewell = Methods(), Farewell(MONOTONIC)
-    unary = UnaryMethod(path="/t.T/Unary", answer=methods.answer, answer_now=methods.answer_now)
+    unary = UnaryMethod(path="/t.T/Unary", begin=methods.begin)
     engine = make(EngineSettings(methods=[unary], options=[], max_concurrent_calls=10))
     port = engine.listen("127.0.0.1:0", None)
     farewell.add(port, is_tls=False)

@@ -23,7 +23,7 @@ class Garbled(AioEngine):
 
     def __init__(self, settings: EngineSettings) -> None:
         methods = [
-            UnaryMethod(path=method.path, answer=method.answer, answer_now=lambda request: (request[:0], ()))
+            UnaryMethod(path=method.path, begin=lambda request: (request[:0], ()))
             for method in settings.methods
             if isinstance(method, UnaryMethod)
         ]
