@@ -34,7 +34,8 @@ async def test_two_at_a_time_see_their_own_folder_environment_and_files(tmp_path
         process = await fork(environment, ["shell", "--no-imports", "-c", PRINT], folder=folder)
         assert process.stdout is not None
         printed.append((await process.stdout.read()).decode())
-        assert 0 == await process.wait() == process.returncode
+        assert 0 == await process.wait()
+        assert 0 == process.returncode
 
     assert [
         f"{tmp_path / name} {name} ['0', '1', '2', '3'] {tmp_path / name} ['shell', '--no-imports']\n"

@@ -54,20 +54,21 @@ def test_an_overdrawn_or_empty_limit_is_full_and_no_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("entitlement", "expected"),
+    ("entitlement", "is_granted", "is_used_up"),
     [
-        (a_metered_feature(limit=1000, usage=a_usage(1000)), (True, True)),
-        (a_metered_feature(limit=1000, usage=a_usage(999)), (True, False)),
-        (a_metered_feature(limit=1000, usage=a_usage(1001)), (False, False)),
-        (a_metered_feature(limit=1000, usage=a_usage(1000), has_soft_limit=True), (True, False)),
-        (a_credit(limit=5, usage=a_usage(4.5)), (True, True)),
-        (a_boolean_feature(), (True, False)),
+        (a_metered_feature(limit=1000, usage=a_usage(1000)), True, True),
+        (a_metered_feature(limit=1000, usage=a_usage(999)), True, False),
+        (a_metered_feature(limit=1000, usage=a_usage(1001)), False, False),
+        (a_metered_feature(limit=1000, usage=a_usage(1000), has_soft_limit=True), True, False),
+        (a_credit(limit=5, usage=a_usage(4.5)), True, True),
+        (a_boolean_feature(), True, False),
     ],
 )
 def test_what_is_used_up_is_told_before_the_next_unit_is_denied(
-    entitlement: Entitlement, expected: tuple[bool, bool]
+    entitlement: Entitlement, is_granted: bool, is_used_up: bool
 ) -> None:
     """A green "granted" beside 1,000 of 1,000 sent people on call away."""
     (row,) = entitlement_rows(an_entity(entitlement), now_ms=NOW_MS)
 
-    assert expected == (row.is_granted, row.is_used_up)
+    assert is_granted == row.is_granted
+    assert is_used_up == row.is_used_up

@@ -1,7 +1,7 @@
 """The samples behind the charts."""
 
 from entitlements import metrics
-from entitlements.admin.history import MAX_POINTS, MAX_SAMPLES, History
+from entitlements.admin.history import MAX_POINTS, MAX_SAMPLES, History, Point
 from tests.fakes import FakeClock
 
 
@@ -15,7 +15,7 @@ def test_points_are_what_happened_a_second() -> None:
     history.sample()
 
     (point,) = history.points()
-    assert (clock.now_ms(), 2.0, 0.5) == point
+    assert Point(clock.now_ms(), 2.0, 0.5) == point
     span = history.since(300)
     assert span is not None
     assert 20 == span[1].requests - span[0].requests

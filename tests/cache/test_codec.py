@@ -199,7 +199,8 @@ def test_what_is_no_map_of_entries_is_junk(text: bytes) -> None:
     ],
 )
 def test_metadata_is_the_contracts(metadata: Metadata, text: bytes) -> None:
-    assert (text, metadata) == (encode_metadata(metadata), decode_metadata(text))
+    assert text == encode_metadata(metadata)
+    assert metadata == decode_metadata(text)
 
 
 def test_missing_metadata_says_nothing() -> None:

@@ -295,7 +295,8 @@ async def test_usage_moves_unless_it_is_older(tier: RedisTier, at_ms: int, curre
 
     moved = await tier.apply_usage(CUSTOMER, usage_update(current=5, at_ms=at_ms))
 
-    assert (current == 5, current) == (moved, await current_usage(tier))
+    assert (current == 5) == moved
+    assert current == await current_usage(tier)
 
 
 async def test_usage_of_a_balance_moves(tier: RedisTier) -> None:
@@ -340,7 +341,9 @@ async def test_usage_that_others_always_forestall_is_written_as_the_newest(
     newer = await tier.apply_usage(CUSTOMER, usage_update(current=5, at_ms=NOW_MS + 1))
     older = await tier.apply_usage(CUSTOMER, usage_update(current=4, at_ms=NOW_MS - 1))
 
-    assert (True, False, 5) == (newer, older, await current_usage(tier))
+    assert newer
+    assert not older
+    assert 5 == await current_usage(tier)
 
 
 @pytest.mark.parametrize("missing", ["", "#timestamp"])
@@ -374,7 +377,8 @@ async def test_usage_replaces_junk_in_its_key(redis: RedisServer, tier: RedisTie
 
     moved = await tier.apply_usage(CUSTOMER, usage_update(current=5))
 
-    assert (True, 5) == (moved, await current_usage(tier))
+    assert moved
+    assert 5 == await current_usage(tier)
 
 
 async def test_usage_of_an_entity_that_is_junk_is_dropped_and_counted(
@@ -431,7 +435,8 @@ async def test_what_is_no_number_is_null_for_others(tier: RedisTier) -> None:
     await put(tier, CUSTOMER, _customer_with(float("nan")))
 
     assert _customer_with(None) == await taken(tier, CUSTOMER)
-    assert (0, 0) == (tier.junk_values, tier.dropped_writes)
+    assert 0 == tier.junk_values
+    assert 0 == tier.dropped_writes
 
 
 @pytest.mark.parametrize("meta_data", [object(), {1, 2}])
@@ -442,5 +447,7 @@ async def test_what_has_no_json_form_is_dropped_and_is_nobody_elses_junk(
     await put(tier, CUSTOMER, _customer_with(meta_data))
 
     assert {} == redis.texts()
-    assert (0, 1, True) == (tier.junk_values, tier.dropped_writes, tier.takes_writes)
+    assert 0 == tier.junk_values
+    assert 1 == tier.dropped_writes
+    assert tier.takes_writes
     assert "an entity has no JSON form and stays out of redis" in caplog.text

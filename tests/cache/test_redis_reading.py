@@ -76,7 +76,8 @@ async def test_usage_is_taken_from_its_own_key(redis: RedisServer, tier: RedisTi
     assert isinstance(found, Entity)
     seats = found.features["seats"]
     assert isinstance(seats, MeteredEntitlement)
-    assert seats.usage == Usage(current=7, updated_at_ms=5) == found.credits["tokens"].usage
+    assert Usage(current=7, updated_at_ms=5) == seats.usage
+    assert Usage(current=7, updated_at_ms=5) == found.credits["tokens"].usage
 
 
 @pytest.mark.parametrize("name", ["f_seats", "credit_tokens"])
@@ -103,11 +104,12 @@ async def test_a_usage_that_a_writer_left_out_is_the_documents(
     found = await tier.get(CUSTOMER)
 
     assert isinstance(found, CachedEntity)
-    assert (True, NEVER) == (found.lacks_usages, found.confirmed_at)
-    assert [2, 3] == [
-        found.entity.features["seats"].usage.current,  # type: ignore[union-attr]
-        found.entity.credits["tokens"].usage.current,
-    ]
+    assert found.lacks_usages
+    assert NEVER == found.confirmed_at
+    seats = found.entity.features["seats"]
+    assert isinstance(seats, MeteredEntitlement)
+    assert 2 == seats.usage.current
+    assert 3 == found.entity.credits["tokens"].usage.current
 
 
 async def test_what_a_fetch_writes_lacks_nothing(redis: RedisServer, tier: RedisTier) -> None:
@@ -195,7 +197,8 @@ async def test_junk_is_a_counted_miss_and_a_fetch_replaces_it(
     found = await taken(tier, CUSTOMER)
     await put(tier, CUSTOMER, entity(metered(usage_at_ms=NOW_MS - 9), at_ms=NOW_MS - 9))
 
-    assert (Miss.JUNK, before + 1) == (found, junk_count())
+    assert Miss.JUNK == found
+    assert before + 1 == junk_count()
     assert isinstance(await taken(tier, CUSTOMER), Entity)
 
 
@@ -236,7 +239,8 @@ async def test_junk_is_logged_once_and_without_ids(
         redis.command("SET", "production:c_secret-0#timestamp", "5")
         await taken(tier, EntityKey("secret-0"))
 
-    assert (1, 2) == (once, len(caplog.records))
+    assert 1 == once
+    assert 2 == len(caplog.records)
     assert 2 == caplog.records[-1].__dict__["untold"]
     assert "secret" not in caplog.text
 

@@ -40,7 +40,9 @@ def test_places_are_found_between_junk() -> None:
 
     assert [first, None, None, second, None] == [None if each is None else each[0] for each in found]
     assert found[0] is not None
-    assert (0, len(lines[0]), 7) == (found[0][1].offset, found[0][1].size_bytes, found[0][1].confirmed_ms)
+    assert 0 == found[0][1].offset
+    assert len(lines[0]) == found[0][1].size_bytes
+    assert 7 == found[0][1].confirmed_ms
     assert len(list(places_in(io.BytesIO(content), max_size_bytes=len(lines[0])))) == 1
 
 

@@ -150,7 +150,10 @@ class CacheMachine(RuleBasedStateMachine):
         if state is EntityState.FRESH:
             others = [] if process.leads else self.leader.pending
             floor = floor_of(self.cloud, key, process, others)
-            assert (version.number >= floor.number, version.used >= floor.used) == (True, True), (
+            assert version.number >= floor.number, (
+                f"{key} is {version}, called fresh, and cannot be older than {floor}"
+            )
+            assert version.used >= floor.used, (
                 f"{key} is {version}, called fresh, and cannot be older than {floor}"
             )
 

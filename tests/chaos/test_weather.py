@@ -30,4 +30,5 @@ async def test_short_weather(tmp_path: Path) -> None:
 
 def test_seeds_are_given_as_people_write_them() -> None:
     """One, a span, or several of both."""
-    assert [7, 1, 2, 3, 9] == [*seeds_of("7"), *seeds_of("1-3,9")]
+    assert [7] == list(seeds_of("7"))
+    assert [1, 2, 3, 9] == list(seeds_of("1-3,9"))

@@ -125,7 +125,8 @@ async def test_an_outbox_whose_file_cannot_be_opened_is_told(tmp_path: Path, set
         await sidecar.outbox.dispatcher.look()
 
     told = parts(sidecar)["outbox"]
-    assert ("unavailable", MEANINGS["outbox"]["unavailable"]) == (told["problem"], told["meaning"])
+    assert "unavailable" == told["problem"]
+    assert MEANINGS["outbox"]["unavailable"] == told["meaning"]
     (tmp_path / "outbox.sqlite3").rmdir()
     await sidecar.outbox.dispatcher.look()
     assert None is parts(sidecar)["outbox"]["problem"]
@@ -176,7 +177,9 @@ async def test_lost_writes_are_told_and_counted(tmp_path: Path, settings: Any) -
     told = parts(sidecar)["outbox"]
     await sidecar.http_client.aclose()
     await outbox.stop()
-    assert ("lost", 2, 2) == (told["problem"], told["lost"], told["damaged_files"])
+    assert "lost" == told["problem"]
+    assert 2 == told["lost"]
+    assert 2 == told["damaged_files"]
     assert 2 == metrics.OUTBOX_LOST._value.get() - lost_before
 
 
@@ -186,7 +189,8 @@ async def test_offline_and_without_a_feed_is_no_problem() -> None:
     told = parts(sidecar)
     await sidecar.http_client.aclose()
 
-    assert (None, None) == (told["upstream"]["problem"], told["feed"]["problem"])
+    assert told["upstream"]["problem"] is None
+    assert told["feed"]["problem"] is None
     assert MEANINGS["upstream"]["offline"] == told["upstream"]["meaning"]
     assert MEANINGS["feed"]["disabled"] == told["feed"]["meaning"]
     assert Role.STANDALONE.value == told["feed"]["role"]

@@ -131,7 +131,8 @@ def test_hadolint() -> None:
 
     done = subprocess.run([linter, DOCKERFILE], capture_output=True, text=True, check=False)  # noqa: S603
 
-    assert ("", 0) == (done.stdout, done.returncode)
+    assert "" == done.stdout
+    assert 0 == done.returncode
 
 
 def test_runs_as_a_number_that_is_not_root() -> None:

@@ -95,7 +95,8 @@ def test_selectors_meet() -> None:
     assert labels == service["spec"]["selector"]
     assert labels == DOCUMENTS["standalone.yaml: PodDisruptionBudget"]["spec"]["selector"]["matchLabels"]
     assert labels == policy["podSelector"]["matchLabels"]
-    assert labels == monitor["selector"]["matchLabels"] == service["metadata"]["labels"]
+    assert labels == monitor["selector"]["matchLabels"]
+    assert labels == service["metadata"]["labels"]
     assert {port["targetPort"] for port in service["spec"]["ports"]} == ports
     assert {endpoint["port"] for endpoint in monitor["endpoints"]} <= ports
     assert (
@@ -110,7 +111,8 @@ def test_prometheus_rule() -> None:
 
     rule = yaml.safe_load(prometheus_rule(alerts))
 
-    assert (OPERATOR, "PrometheusRule") == (rule["apiVersion"], rule["kind"])
+    assert OPERATOR == rule["apiVersion"]
+    assert "PrometheusRule" == rule["kind"]
     assert yaml.safe_load(alerts) == rule["spec"]
 
 
@@ -131,7 +133,8 @@ def test_compose() -> None:
     assert (file.parent / sidecar["build"]["context"]).resolve() == ROOT
     assert set(sidecar["environment"]) <= set(variable_names())
     assert sidecar["environment"]["SERVER_API_KEY"].startswith("${")
-    assert (True, ["ALL"]) == (sidecar["read_only"], sidecar["cap_drop"])
+    assert sidecar["read_only"] is True
+    assert ["ALL"] == sidecar["cap_drop"]
 
 
 def test_the_redis_of_compose_keeps_what_was_promised() -> None:

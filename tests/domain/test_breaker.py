@@ -36,7 +36,8 @@ def test_closed_circuit_always_asks() -> None:
     """Nothing has failed yet."""
     breaker = Breaker()
 
-    assert [True, True] == [breaker.try_acquire(NOW), breaker.try_acquire(NOW)]
+    assert breaker.try_acquire(NOW)
+    assert breaker.try_acquire(NOW)
     assert breaker.state is BreakerState.CLOSED
 
 
@@ -55,7 +56,9 @@ def test_failures_in_a_row_open_it() -> None:
 
 def test_circuit_opens_at_the_third_failure_for_one_to_thirty_seconds() -> None:
     """Short enough that nobody waits for it, long enough that an outage is not hammered."""
-    assert (3, 1.0, 30.0) == (FAILURES_TO_OPEN, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+    assert 3 == FAILURES_TO_OPEN
+    assert 1.0 == FIRST_PAUSE_SECONDS
+    assert 30.0 == LONGEST_PAUSE_SECONDS
 
 
 def test_success_ends_the_row() -> None:
@@ -139,7 +142,8 @@ def test_trip_opens_at_once() -> None:
 
     breaker.trip(NOW, pause_seconds=5)
 
-    assert [False, True] == [breaker.would_allow(NOW + 4.9), breaker.would_allow(NOW + 5)]
+    assert not breaker.would_allow(NOW + 4.9)
+    assert breaker.would_allow(NOW + 5)
 
 
 @pytest.mark.parametrize("pause_seconds", [31.0, 1e300, math.inf, math.nan])

@@ -71,9 +71,13 @@ def test_terms_that_are_not_told_grant_nothing_extra() -> None:
     numeric, metered = NumericEntitlement(feature=feature), MeteredEntitlement(feature=feature)
     credit = CreditEntitlement(currency=Currency(currency_id="tokens"))
 
-    assert Usage(current=0.0, updated_at_ms=0) == metered.usage == credit.usage
-    assert (False, False, False) == (numeric.is_unlimited, metered.is_unlimited, credit.has_soft_limit)
-    assert 0.0 == credit.usage_limit == credit.remaining
+    assert Usage(current=0.0, updated_at_ms=0) == metered.usage
+    assert Usage(current=0.0, updated_at_ms=0) == credit.usage
+    assert not numeric.is_unlimited
+    assert not metered.is_unlimited
+    assert not credit.has_soft_limit
+    assert 0.0 == credit.usage_limit
+    assert 0.0 == credit.remaining
 
 
 def test_currency_can_be_hashed_whatever_its_metadata() -> None:

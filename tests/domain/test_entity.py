@@ -173,10 +173,12 @@ def test_better_usage_push_without_a_period_keeps_the_period(stamp: int) -> None
 
 
 @pytest.mark.parametrize(
-    ("anchor_ms", "period"), [(0, (3_600_000, 7_200_000)), (None, (None, None))], ids=["anchored", "unknown"]
+    ("anchor_ms", "start_ms", "end_ms"),
+    [(0, 3_600_000, 7_200_000), (None, None, None)],
+    ids=["anchored", "unknown"],
 )
 def test_usage_push_after_the_period_belongs_to_the_next_one(
-    anchor_ms: int | None, period: tuple[int | None, int | None]
+    anchor_ms: int | None, start_ms: int | None, end_ms: int | None
 ) -> None:
     """Were it put into the period that is over, the meter would read zero and grant what is used up."""
     over = a_usage(9, updated_at_ms=1, period_start_ms=0, period_end_ms=3_600_000)
@@ -189,7 +191,8 @@ def test_usage_push_after_the_period_belongs_to_the_next_one(
     assert moved is not None
     usage = _meters(moved)["f"]
     assert usage.current == 10
-    assert period == (usage.period_start_ms, usage.period_end_ms)
+    assert start_ms == usage.period_start_ms
+    assert end_ms == usage.period_end_ms
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,9 @@ def test_meter_moves_and_is_marked(behavior: UpdateBehavior | None, value: float
     """DELTA adds, SET replaces; the timestamp stays the cloud's own, so that its next word wins."""
     usage = _moved(_report(behavior, value=value))
 
-    assert (current, 7, True) == (usage.current, usage.updated_at_ms, usage.is_estimate)
+    assert current == usage.current
+    assert 7 == usage.updated_at_ms
+    assert usage.is_estimate
 
 
 def test_what_is_not_metered_is_not_estimated() -> None:

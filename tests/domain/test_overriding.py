@@ -136,12 +136,14 @@ ROWS: dict[str, tuple[Entity, Query, Override, tuple[EntitlementKind, AccessDeni
 
 @pytest.mark.parametrize("case", ROWS)
 def test_it_answers_in_the_kind_that_is_asked_for(case: str) -> None:
-    entity, query, override, expected = ROWS[case]
+    entity, query, override, (kind, reason) = ROWS[case]
     decision = decide_by_override(entity, query, override, now_ms=NOW_MS)
 
-    assert expected == (decision.kind, decision.reason)
+    assert kind is decision.kind
+    assert reason is decision.reason
     assert decision.has_access is (decision.reason is None)
-    assert (override, False) == (decision.override, decision.is_fallback)
+    assert override == decision.override
+    assert not decision.is_fallback
     assert decision.id == (query.currency_id or query.feature_id)
 
 

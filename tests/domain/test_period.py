@@ -205,13 +205,14 @@ def test_consecutive_periods_tile(case: tuple[int, int, ResetPeriod]) -> None:
     period = period_containing(now_ms, anchor_ms=anchor_ms, reset_period=reset_period)
     assert period is not None
 
-    feed_applier = period_containing(period.end_ms, anchor_ms=anchor_ms, reset_period=reset_period)
+    following = period_containing(period.end_ms, anchor_ms=anchor_ms, reset_period=reset_period)
     first = period_containing(period.start_ms, anchor_ms=anchor_ms, reset_period=reset_period)
     last = period_containing(period.end_ms - 1, anchor_ms=anchor_ms, reset_period=reset_period)
 
-    assert feed_applier is not None
-    assert period.end_ms == feed_applier.start_ms
-    assert (period, period) == (first, last)
+    assert following is not None
+    assert period.end_ms == following.start_ms
+    assert period == first
+    assert period == last
 
 
 @given(_moments_near_an_anchor())

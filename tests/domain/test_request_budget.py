@@ -45,8 +45,10 @@ def test_bursts_at_random_times_keep_to_it() -> None:
 def test_what_is_left_is_told() -> None:
     budget = RequestBudget(Pace(660))
 
-    assert (20, 30) == (budget.take(20, now=NOW).tokens, budget.take(0, now=NOW).remaining)
-    assert (30, 0) == (budget.take(99, now=NOW).tokens, budget.take(1, now=NOW).tokens)
+    assert 20 == budget.take(20, now=NOW).tokens
+    assert 30 == budget.take(0, now=NOW).remaining
+    assert 30 == budget.take(99, now=NOW).tokens
+    assert 0 == budget.take(1, now=NOW).tokens
     assert budget.take(99, now=NOW + 1.001).tokens == 10
 
 
@@ -76,7 +78,8 @@ def test_a_pause_gives_nothing_and_then_little() -> None:
     budget.close(50, now=NOW + 5)
 
     paused = budget.take(20, now=NOW + 9.9)
-    assert (0, 0) == (paused.tokens, paused.remaining)
+    assert 0 == paused.tokens
+    assert 0 == paused.remaining
     assert paused.closed_seconds == pytest.approx(0.1)
     assert hammered(budget, start=NOW + 10, seconds=4) == pytest.approx(4 * 10 / REOPENING_COST, abs=2)
     assert hammered(budget, start=NOW + 100, seconds=4) > burst

@@ -112,7 +112,8 @@ def test_report_and_event_need_no_dimensions() -> None:
     report = UsageReport(key=A_KEY, feature_id="f", value=1.0, idempotency_key="r")
     event = UsageEvent(event_name="call", key=A_KEY, idempotency_key="e")
 
-    assert ({}, {}) == (report.dimensions, event.dimensions)
+    assert {} == report.dimensions
+    assert {} == event.dimensions
 
 
 def test_event_larger_than_the_clouds_bound_is_invalid() -> None:

@@ -114,7 +114,8 @@ def test_a_stamp_in_the_future_holds_a_meter_until_the_api_speaks(stamp: int, is
     merged = merge(held, fetched, answered_at_ms=NOW_MS if is_by_api else None)
 
     expected = 3 if is_by_api else 100
-    assert [expected, expected] == [shown(moved).current, shown(merged).current]
+    assert expected == shown(moved).current
+    assert expected == shown(merged).current
 
 
 def test_the_api_does_not_take_back_what_a_clock_a_little_ahead_stamped() -> None:

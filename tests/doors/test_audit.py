@@ -27,17 +27,17 @@ def test_a_change_is_kept_and_a_line_of_the_log(caplog: pytest.LogCaptureFixture
 
     entry = AuditEntry.objects.get()
     (line,) = caplog.records
-    assert (clock.wall_ms, "fallback.change", "m", "on-call", "10.0.0.7", "r") == (
-        entry.at_ms,
-        entry.act,
-        entry.subject,
-        entry.who,
-        entry.whence,
-        entry.reason,
-    )
+    assert clock.wall_ms == entry.at_ms
+    assert "fallback.change" == entry.act
+    assert "m" == entry.subject
+    assert "on-call" == entry.who
+    assert "10.0.0.7" == entry.whence
+    assert "r" == entry.reason
     assert {"limit": 1} == entry.before
     assert {"limit": None, "values": ["a"], "x": "<class 'object'>"} == entry.after
-    assert ("audit", "on-call", "r") == (line.getMessage(), line.__dict__["who"], line.__dict__["reason"])
+    assert "audit" == line.getMessage()
+    assert "on-call" == line.__dict__["who"]
+    assert "r" == line.__dict__["reason"]
 
 
 def test_a_password_is_shown_to_nobody(caplog: pytest.LogCaptureFixture) -> None:
@@ -45,7 +45,8 @@ def test_a_password_is_shown_to_nobody(caplog: pytest.LogCaptureFixture) -> None
         changed(FakeClock(), before={"password": "old-hash"}, after={"password": "new-hash"})
 
     entry = AuditEntry.objects.get()
-    assert ({"password": MASK}, {"password": MASK}) == (entry.before, entry.after)
+    assert {"password": MASK} == entry.before
+    assert {"password": MASK} == entry.after
     assert "hash" not in str(caplog.records[0].__dict__)
 
 

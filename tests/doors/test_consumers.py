@@ -84,7 +84,8 @@ async def test_a_channel_without_room_is_a_gap(
     await frames.delivered("usageUpdatedV2", "one too many")
     await asyncio.sleep(0)
 
-    assert ([], ["overflow"]) == (before, feed_applier.told)
+    assert [] == before
+    assert ["overflow"] == feed_applier.told
 
 
 async def test_a_number_that_is_left_out_is_a_gap(
@@ -149,7 +150,8 @@ async def test_the_feeds_state_is_told_on(
     await frames.followed()
     await frames.lost("lost")
 
-    assert (["followed", "lost"], ["told", "told"]) == (feed_applier.told, states)
+    assert ["followed", "lost"] == feed_applier.told
+    assert ["told", "told"] == states
 
 
 class ReluctantFeed:

@@ -55,4 +55,5 @@ def test_a_later_version_of_the_header_is_read() -> None:
     """It may say more after the flags."""
     found = correlation_of([("traceparent", f"cc-{TRACE_ID}-{SPAN_ID}-01-what-comes-later")])
 
-    assert (TRACE_ID, SPAN_ID) == (found.trace_id, found.span_id)
+    assert TRACE_ID == found.trace_id
+    assert SPAN_ID == found.span_id

@@ -86,7 +86,8 @@ def test_an_unusable_configuration_is_an_error_of_django_s_check(monkeypatch: py
 
     (error,) = check_configuration()
 
-    assert ("GRPC_PORT is 'http'", "sidecar.E001") == (error.msg, error.id)
+    assert "GRPC_PORT is 'http'" == error.msg
+    assert "sidecar.E001" == error.id
 
 
 def test_every_metric_is_ours_and_none_is_labelled_with_an_id() -> None:

@@ -102,7 +102,8 @@ async def test_a_switch_for_faults_over_the_control_api(
 
     struck, after = [await http.get("/v1/c/a/entitlements-state.json") for _ in range(2)]
 
-    assert (status, 200) == (struck.status_code, after.status_code)
+    assert status == struck.status_code
+    assert 200 == after.status_code
     if status == 429:
         assert "3" == struck.headers["Retry-After"]
 
@@ -177,7 +178,8 @@ async def test_a_subscription_tells_what_changes(emulator: Emulator, subscriber:
     emulator.state.set_usage("c", "m", 5)
 
     message = await subscriber.receive()
-    assert ("next", "7") == (message["type"], message["id"])
+    assert "next" == message["type"]
+    assert "7" == message["id"]
     assert {"customerId": "c", "usage": {"currentUsage": 5}} == message["payload"]["data"]["usageUpdatedV2"]
 
 
@@ -194,7 +196,8 @@ async def test_a_bad_key_is_a_close_that_says_so(subscriber: Subscriber) -> None
         await subscriber.receive()
 
     assert caught.value.rcvd is not None
-    assert (4403, "Invalid API key") == (caught.value.rcvd.code, caught.value.rcvd.reason)
+    assert 4403 == caught.value.rcvd.code
+    assert "Invalid API key" == caught.value.rcvd.reason
 
 
 def test_the_catalogue_has_every_kind_of_entitlement() -> None:

@@ -102,7 +102,9 @@ async def test_v2_and_fallbacks(decisions: Decisions) -> None:
     await decide(a_log(sample_rate=0), response, request)
 
     (line,) = decisions.lines
-    assert ("fallback", True, "eur") == (line["outcome"], line["has_access"], line["currency"])
+    assert "fallback" == line["outcome"]
+    assert line["has_access"] is True
+    assert "eur" == line["currency"]
     assert "feature" not in line
 
 
@@ -164,6 +166,8 @@ def test_it_is_json_whatever_the_others_are(log_format_name: str) -> None:
     logging_ = logging_config(config)
 
     own = logging_["loggers"][DECISIONS_LOGGER]
-    assert ("INFO", ["decisions"], False) == (own["level"], own["handlers"], own["propagate"])
+    assert "INFO" == own["level"]
+    assert ["decisions"] == own["handlers"]
+    assert own["propagate"] is False
     assert logging_["formatters"]["decisions"]["()"] is log_format.JsonLines
     assert json.dumps(list(logging_["handlers"])) == '["stdout", "decisions"]'

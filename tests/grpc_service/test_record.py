@@ -96,7 +96,8 @@ async def test_hits_and_misses_are_heard_of_while_somebody_listens_and_then_no_m
     assert 2 * len(REQUESTS) == len(reads)
     assert before == after
     (one, other) = [each for each in reads if each.method == "GetMeteredEntitlement"]
-    assert (one.request, one.reply) == (REQUESTS["GetMeteredEntitlement"].SerializeToString(), before)
+    assert one.request == REQUESTS["GetMeteredEntitlement"].SerializeToString()
+    assert one.reply == before
     assert 0 <= one.at_ms <= other.at_ms
 
 
@@ -137,7 +138,8 @@ async def test_what_is_too_much_or_too_large_is_dropped_and_counted(
         taken = await anext(looks)
     await sidecar.http_client.aclose()
 
-    assert (3, 3) == (len(taken), sidecar.recorder.dropped)
+    assert 3 == len(taken)
+    assert 3 == sidecar.recorder.dropped
 
 
 async def test_the_socket_tells_reads_and_who_else_records(tmp_path: Path) -> None:
@@ -215,7 +217,9 @@ async def test_a_hashed_recording_names_nobody_and_is_a_load_about_strangers(tmp
     assert not [text for text in texts if CUSTOMER in text or "secret-r" in text or "reply" in text]
     assert texts[0] != texts[1]
     assert 1 == len(asked)
-    assert (0, 3, 3) == (ended.code, ended.as_json["asked"], ended.as_json["fallbacks"])
+    assert 0 == ended.code
+    assert 3 == ended.as_json["asked"]
+    assert 3 == ended.as_json["fallbacks"]
     assert ended.as_json["compared_with"].startswith("nothing: ")
 
 
@@ -236,8 +240,10 @@ async def test_a_replay_of_one_that_stops_answering_says_so(tmp_path: Path) -> N
         gone = await command("replay", file, "--with", away)
         failing = await command("replay", file, "--with", theirs, "--json")
 
-    assert (2, f"no sidecar answers at {away} (UNAVAILABLE)") == (gone.code, gone.told)
-    assert (2, 1) == (failing.code, failing.as_json["unanswered"])
+    assert 2 == gone.code
+    assert f"no sidecar answers at {away} (UNAVAILABLE)" == gone.told
+    assert 2 == failing.code
+    assert 1 == failing.as_json["unanswered"]
 
 
 @pytest.mark.parametrize(
@@ -265,7 +271,8 @@ async def test_a_missing_file_and_a_wrong_rate_are_told(tmp_path: Path) -> None:
     missing = await command("replay", str(tmp_path / "missing"), "--with", "nobody:1")
     slow = await command("replay", str(tmp_path / "missing"), "--with", "nobody:1", "--rate", "0")
 
-    assert [2, 2] == [missing.code, slow.code]
+    assert 2 == missing.code
+    assert 2 == slow.code
     assert "cannot be read (No such file or directory)" in missing.told
     assert "--rate must be a number above 0" == slow.told
 

@@ -70,7 +70,8 @@ def test_the_arm_is_that_of_the_kind(entitlement: Entitlement, arm: str) -> None
 
     generic, v2 = responses.generic_response(decision), responses.v2_response(decision)
 
-    assert (arm, arm) == (generic.WhichOneof("entitlement"), v2.entitlement.WhichOneof("entitlement"))
+    assert arm == generic.WhichOneof("entitlement")
+    assert arm == v2.entitlement.WhichOneof("entitlement")
     assert generic.has_access
     assert not generic.HasField("access_denied_reason")
 
@@ -142,7 +143,8 @@ def test_a_fallback_of_each_kind(kind: str) -> None:
     }
     message = messages[kind]()
 
-    assert (True, True) == (message.has_access, message.is_fallback)
+    assert message.has_access
+    assert message.is_fallback
     assert not message.entitlement.HasField("feature")
     match kind:
         case "numeric":
@@ -208,10 +210,12 @@ def test_a_known_meter_has_all_that_callers_dereference(units: str | None) -> No
     of_v2 = responses.v2_response(decision).entitlement.metered
 
     for entitlement in (of_method, of_generic, of_v2):
-        assert (True, False) == (entitlement.HasField("has_soft_limit"), entitlement.has_soft_limit)
+        assert entitlement.HasField("has_soft_limit")
+        assert not entitlement.has_soft_limit
         assert entitlement.feature.HasField("units")
         assert entitlement.feature.HasField("units_plural")
-        assert (units or "", units or "") == (entitlement.feature.units, entitlement.feature.units_plural)
+        assert (units or "") == entitlement.feature.units
+        assert (units or "") == entitlement.feature.units_plural
 
 
 def test_the_metered_method_tells_the_soft_limit_also_where_nothing_is_known() -> None:
@@ -224,7 +228,8 @@ def test_the_metered_method_tells_the_soft_limit_also_where_nothing_is_known() -
     for decision in (by_fallback, not_found, of_other_kind):
         entitlement = responses.metered_response(decision, query).entitlement
 
-        assert (True, False) == (entitlement.HasField("has_soft_limit"), entitlement.has_soft_limit)
+        assert entitlement.HasField("has_soft_limit")
+        assert not entitlement.has_soft_limit
 
 
 def test_what_is_not_metered_leaves_its_units_unset() -> None:

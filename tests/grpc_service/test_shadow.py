@@ -95,7 +95,8 @@ async def test_a_planted_difference_of_each_method_is_found_by_its_field(
     read = ledger.lasting[0].read
     assert 1 == len(set(answers))
     assert expected == fields(ledger.lasting)
-    assert (method, CUSTOMER) == (read.method, read.customer)
+    assert method == read.method
+    assert CUSTOMER == read.customer
     assert read.our_knowledge.startswith("memory, fresh, ")
     assert read.their_knowledge.startswith("memory, fresh, ")
     assert [1] * len(before) == [now - then for now, then in zip(after, before, strict=True)]
@@ -130,7 +131,8 @@ async def test_what_the_other_one_only_sees_later_is_no_difference_that_lasts(tm
 
     assert {"has_access", "entitlement"} == fields(ledger.others, Constancy.TRANSIENT)
     assert [] == ledger.lasting
-    assert (1, 0) == (ledger.counts["transient"], ledger.counts["lasting"])
+    assert 1 == ledger.counts["transient"]
+    assert 0 == ledger.counts["lasting"]
 
 
 async def test_what_moves_at_each_asking_stays_undecided(tmp_path: Path) -> None:
@@ -175,7 +177,9 @@ async def test_ids_are_hashed_unless_they_are_allowed(tmp_path: Path) -> None:
 
     read = ledger.lasting[0].read
     assert CUSTOMER not in repr(ledger.lasting)
-    assert (16, "", "meter") == (len(read.customer), read.resource, read.feature)
+    assert 16 == len(read.customer)
+    assert "" == read.resource
+    assert "meter" == read.feature
 
 
 @asynccontextmanager

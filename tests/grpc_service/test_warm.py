@@ -41,8 +41,11 @@ async def test_customers_are_known_before_they_are_asked_for(
     second = await run(environment, "warm", *arguments)
 
     assert emulator.counters.fetches() == 22
-    assert (0, 21, 0, 0) == (first.code, *(first.as_json[each] for each in ("warmed", "left_out", "failed")))
-    assert (0, 1, 21) == (second.code, second.as_json["warmed"], second.as_json["left_out"])
+    assert 0 == first.code
+    assert {"warmed": 21, "left_out": 0, "failed": 0}.items() <= first.as_json.items()
+    assert 0 == second.code
+    assert 1 == second.as_json["warmed"]
+    assert 21 == second.as_json["left_out"]
 
 
 async def test_who_cannot_be_known_is_named_and_tried_again(
@@ -75,7 +78,9 @@ async def test_nobody_to_ask_is_told(tmp_path: Path) -> None:
     missing = await run(environment, "warm", str(tmp_path / "missing"))
     slow = await run(environment, "warm", str(file), "--rate", "0")
 
-    assert [2, 2, 2] == [away.code, missing.code, slow.code]
+    assert 2 == away.code
+    assert 2 == missing.code
+    assert 2 == slow.code
     assert "no sidecar answers at 127.0.0.1:" in away.output
     assert "missing cannot be used (No such file or directory)" in missing.output
     assert "Traceback" not in away.output + missing.output + slow.output

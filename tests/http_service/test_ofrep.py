@@ -93,9 +93,11 @@ async def test_recorded_evaluation(vector: wire.Vector) -> None:
     )
 
     if status == 404:
-        assert (True, False) == (expected.get("isFallback"), expected.get("hasAccess", False))
+        assert expected.get("isFallback") is True
+        assert expected.get("hasAccess", False) is False
         return
-    assert (200, expected.get("hasAccess", False)) == (status, answer["metadata"]["hasAccess"])
+    assert 200 == status
+    assert expected.get("hasAccess", False) == answer["metadata"]["hasAccess"]
     assert expected.get("isFallback", False) is (answer["reason"] == "DEFAULT")
 
 
@@ -126,7 +128,10 @@ async def test_a_type_has_its_value(
 
     status, answer = said(await scripted.door().answer(evaluate(key, **context)))
 
-    assert (200, key, value, "TARGETING_MATCH") == (status, answer["key"], answer["value"], answer["reason"])
+    assert 200 == status
+    assert key == answer["key"]
+    assert value == answer["value"]
+    assert "TARGETING_MATCH" == answer["reason"]
     assert type(value) is type(answer["value"])  # True is no 1, and 10 no 10.0
     assert "f" == pb.GetEntitlementV2Request.FromString(scripted.asked[0]).feature_id
 
@@ -156,7 +161,9 @@ async def test_metadata_tells_the_meter_the_denial_and_where_it_came_from(script
         },
     } == answer
     asked = pb.GetEntitlementV2Request.FromString(scripted.asked[0])
-    assert ("c", "r", 9) == (asked.customer_id, asked.resource_id, asked.options.requested_usage)
+    assert "c" == asked.customer_id
+    assert "r" == asked.resource_id
+    assert 9 == asked.options.requested_usage
 
 
 async def test_a_feature_that_the_customer_has_not_is_not_found(scripted: Scripted) -> None:
@@ -165,7 +172,9 @@ async def test_a_feature_that_the_customer_has_not_is_not_found(scripted: Script
 
     status, answer = said(await scripted.door().answer(evaluate()))
 
-    assert (404, "f", "FLAG_NOT_FOUND") == (status, answer["key"], answer["errorCode"])
+    assert 404 == status
+    assert "f" == answer["key"]
+    assert "FLAG_NOT_FOUND" == answer["errorCode"]
 
 
 @pytest.mark.parametrize(("with_fallback", "has_value"), [((), False), (("f",), True)])
@@ -176,7 +185,9 @@ async def test_nothing_known_is_left_to_the_code_default_unless_a_fallback_is_co
 
     status, answer = said(await scripted.door(*with_fallback).answer(evaluate()))
 
-    assert (200, "DEFAULT", has_value) == (status, answer["reason"], "value" in answer)
+    assert 200 == status
+    assert "DEFAULT" == answer["reason"]
+    assert has_value == ("value" in answer)
 
 
 async def test_a_denied_customer_is_denied_and_not_left_to_the_code_default(scripted: Scripted) -> None:
@@ -185,11 +196,9 @@ async def test_a_denied_customer_is_denied_and_not_left_to_the_code_default(scri
 
     status, answer = said(await scripted.door().answer(evaluate()))
 
-    assert (200, False, "CUSTOMER_IS_ARCHIVED") == (
-        status,
-        answer["value"],
-        answer["metadata"]["accessDeniedReason"],
-    )
+    assert 200 == status
+    assert answer["value"] is False
+    assert "CUSTOMER_IS_ARCHIVED" == answer["metadata"]["accessDeniedReason"]
 
 
 @pytest.mark.parametrize(
@@ -214,7 +223,8 @@ async def test_a_denied_customer_is_denied_and_not_left_to_the_code_default(scri
 async def test_bad_input_is_one_error(scripted: Scripted, path: str, body: bytes, code: str) -> None:
     status, answer = said(await scripted.door().answer(Request("POST", path, b"", {}, body)))
 
-    assert (400, code) == (status, answer["errorCode"])
+    assert 400 == status
+    assert code == answer["errorCode"]
     assert answer["errorDetails"]
     assert (path == FLAGS) is ("key" not in answer)
     assert [] == scripted.asked
@@ -231,7 +241,8 @@ async def test_a_refused_call_has_the_standards_status(
 
     answer = await scripted.door().answer(evaluate())
 
-    assert (status, "why") == (answer.status, json.loads(answer.body)["errorDetails"])
+    assert status == answer.status
+    assert "why" == json.loads(answer.body)["errorDetails"]
     assert (status == 429) is (b"retry-after" in dict(answer.headers))
 
 
@@ -252,15 +263,14 @@ async def test_all_flags_have_an_etag_that_age_does_not_change(scripted: Scripte
     scripted.reply = (listed.SerializeToString(), ())
     changed = await scripted.door().answer(evaluate("", headers={"if-none-match": etag}))
 
-    assert (200, [("f", True)], {"ageMs": 1}) == (
-        first.status,
-        [(flag["key"], flag["value"]) for flag in json.loads(first.body)["flags"]],
-        json.loads(first.body)["metadata"],
-    )
+    assert 200 == first.status
+    assert [("f", True)] == [(flag["key"], flag["value"]) for flag in json.loads(first.body)["flags"]]
+    assert {"ageMs": 1} == json.loads(first.body)["metadata"]
     assert [{"type": "sse", "endpoint": {"requestUri": "/v1/watch?customer=c"}}] == json.loads(first.body)[
         "eventStreams"
     ]
-    assert (304, b"") == (again.status, again.body)
+    assert 304 == again.status
+    assert b"" == again.body
     assert 200 == changed.status
 
 

@@ -37,7 +37,8 @@ async def test_what_is_held_is_counted_shown_and_forgotten(
     assert held["age_seconds"] >= 0
     assert ["f"] == [each["feature"]["refId"] for each in held["state"]["entitlementsV2"]]
     assert 1 == stats["memory"]["entries"]
-    assert (0, "evicted: 1\n") == (evicted.code, evicted.output)
+    assert 0 == evicted.code
+    assert "evicted: 1\n" == evicted.output
     assert (await run(environment, "cache", "evict", "a")).code == 1
     assert await is_granted(client, "a")
     assert emulator.counters.fetches() == 2
@@ -114,7 +115,9 @@ async def test_nobody_to_ask_and_unusable_files_are_told(tmp_path: Path) -> None
     broken = await run(environment, "cache", "import", str(tmp_path / "missing.json"))
     wrong = await run(environment, "cache", "polish")
 
-    assert [2, 2, 2] == [away.code, broken.code, wrong.code]
+    assert 2 == away.code
+    assert 2 == broken.code
+    assert 2 == wrong.code
     assert "no sidecar answers at " in away.output
     assert "missing.json: cannot be read" in broken.output
     assert "Traceback" not in away.output + broken.output + wrong.output

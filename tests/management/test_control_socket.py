@@ -63,4 +63,5 @@ def test_the_name_of_a_machine_is_one_of_a_file(monkeypatch: pytest.MonkeyPatch)
 
     name = name_of(8080)
 
-    assert ("a____b_c_xxx", ".8080") == (name[:12], name[MAX_HOST_CHARACTERS:])
+    assert "a____b_c_xxx" == name[:12]
+    assert ".8080" == name[MAX_HOST_CHARACTERS:]

@@ -28,8 +28,11 @@ async def test_commands_come_before_the_first_start(tmp_path: Path) -> None:
     made = await run(without_key, "createsuperuser", "--noinput")
     taken = await run(environment_for(None, tmp_path / "b"), "fallbacks", "import", str(rules))
 
-    assert (0, 0, "taken_over: 1\n") == (made.code, taken.code, taken.output)
-    assert (1, 1) == (_rows(tmp_path / "a", "auth_user"), _rows(tmp_path / "b", "entitlements_fallbackrule"))
+    assert 0 == made.code
+    assert 0 == taken.code
+    assert "taken_over: 1\n" == taken.output
+    assert 1 == _rows(tmp_path / "a", "auth_user")
+    assert 1 == _rows(tmp_path / "b", "entitlements_fallbackrule")
     assert 0o600 == (tmp_path / "a" / "sidecar.sqlite3").stat().st_mode & 0o777
 
 
@@ -39,7 +42,8 @@ async def test_what_of_the_environment_is_wrong_is_told_and_the_rest_holds(tmp_p
     ran = await run(wrong, "fallbacks", "export")
 
     told = [line for line in ran.output.splitlines() if line.startswith("warning: ")]
-    assert (0, {"GRPC_PORT", "LOG_LEVEL"}) == (ran.code, {line.split()[1] for line in told})
+    assert 0 == ran.code
+    assert {"GRPC_PORT", "LOG_LEVEL"} == {line.split()[1] for line in told}
     assert (tmp_path / "sidecar.sqlite3").exists()
 
 

@@ -48,9 +48,13 @@ async def test_a_rule_of_the_database_goes_before_the_environment_s(tmp_path: Pa
             while (await check(client, "c")).has_access:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
-    assert (False, 0, "taken_over: 1\n", True) == (before, taken[0], taken[1], other)
+    assert not before
+    assert 0 == taken[0]
+    assert "taken_over: 1\n" == taken[1]
+    assert other
     assert RULES == json.loads(exported[1])
-    assert (2, True) == (wrong[0], "h.hasAccess" in wrong[2])
+    assert 2 == wrong[0]
+    assert "h.hasAccess" in wrong[2]
 
 
 async def test_checks_are_answered_without_a_database(tmp_path: Path) -> None:

@@ -72,7 +72,8 @@ async def test_colour_is_for_a_terminal(tmp_path: Path, feature: str, code: int,
         shown = await _on_a_terminal(environment, *question)
         piped = await run(environment, *question)
 
-    assert (code, code) == (shown[0], piped.code)
+    assert code == shown[0]
+    assert code == piped.code
     assert colour in shown[1]
     assert ESCAPE not in piped.output
     assert piped.output.splitlines()[0] in shown[1]

@@ -57,7 +57,9 @@ def _verdict(*, as_json: bool = False, is_terminal: bool = False) -> str:
 
 def test_a_verdict_is_lines_or_an_object() -> None:
     """Brackets in data are shown as they are, on a terminal too."""
-    assert "denied: why\nused: [1] of 2\nas is\n" == _verdict() == _verdict(is_terminal=True)
+    lines = "denied: why\nused: [1] of 2\nas is\n"
+    assert lines == _verdict()
+    assert lines == _verdict(is_terminal=True)
     assert {"hasAccess": False} == json.loads(_verdict(as_json=True, is_terminal=True))
 
 

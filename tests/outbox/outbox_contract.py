@@ -107,7 +107,8 @@ class OutboxContract:
         ]
         assert ["b"] == keys_of(await outbox.oldest(10))
         state = await outbox.state()
-        assert (1, 1) == (state.waiting, state.dead)
+        assert 1 == state.waiting
+        assert 1 == state.dead
         assert 2 * len(encode(EVENT)) == state.size_bytes
 
     async def test_dead_letters_are_replayed(self, outbox: Outbox) -> None:

@@ -108,7 +108,8 @@ async def test_full_redis_is_told_and_drains(outbox: RedisStreamOutbox, redis: R
     await outbox.bury(taken[0], reason="no")
     await outbox.settle(taken[1:])
     state = await outbox.state()
-    assert (0, 1) == (state.waiting, state.dead)
+    assert 0 == state.waiting
+    assert 1 == state.dead
 
 
 async def test_dead_redis_is_told(outbox: RedisStreamOutbox, redis: RedisServer) -> None:

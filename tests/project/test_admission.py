@@ -59,13 +59,15 @@ async def test_one_address_logs_in_at_a_bounded_rate_whatever_the_names(door: Do
     later = [await door.ask() for _ in range(2)]
 
     assert [200] * LOGINS.burst + [429] == first
-    assert (200, [200, 429]) == (another, later)
+    assert 200 == another
+    assert [200, 429] == later
 
 
 async def test_many_addresses_together_log_in_at_a_bounded_rate(door: Door) -> None:
     statuses = [await door.ask(f"192.0.2.{number}") for number in range(ALL_LOGINS.burst + 20)]
 
-    assert ALL_LOGINS.burst == statuses.count(200) == door.let_through
+    assert ALL_LOGINS.burst == statuses.count(200)
+    assert ALL_LOGINS.burst == door.let_through
 
 
 async def test_many_addresses_of_one_network_are_one(door: Door) -> None:
@@ -123,7 +125,8 @@ async def test_a_refusal_is_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
     held = asyncio.create_task(door.ask())
     await asyncio.sleep(0)
 
-    assert (429, False) == (await door.ask(), held.done())
+    assert 429 == await door.ask()
+    assert not held.done()
     held.cancel()
 
 

@@ -50,7 +50,9 @@ def test_only_what_is_ours_is_closed(tmp_path: Path) -> None:
     make_private(folder)
 
     found = modes(folder)
-    assert (0o700, 0o600, 0o644) == (found["data"], found["sidecar.sqlite3-wal"], found["offline.json"])
+    assert 0o700 == found["data"]
+    assert 0o600 == found["sidecar.sqlite3-wal"]
+    assert 0o644 == found["offline.json"]
     assert 0o644 == stat.S_IMODE(elsewhere.stat().st_mode)
 
 
@@ -86,7 +88,5 @@ def test_what_cannot_be_closed_is_told(
         make_private(tmp_path)
 
     (record,) = caplog.records
-    assert (level, True) == (
-        record.levelno,
-        f"path={path} reason=Operation not permitted" in record.getMessage(),
-    )
+    assert level == record.levelno
+    assert f"path={path} reason=Operation not permitted" in record.getMessage()

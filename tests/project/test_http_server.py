@@ -30,7 +30,8 @@ def test_tls_is_loaded_where_it_is_spoken(tmp_path: Path) -> None:
         [sys.executable, "-c", PLAIN], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
 
-    assert (0, "") == (ended.returncode, ended.stdout.strip()), ended.stderr
+    assert 0 == ended.returncode, ended.stderr
+    assert "" == ended.stdout.strip(), ended.stderr
 
 
 async def test_a_sidecar_is_soon_ready(emulator: Emulator, sidecar: SidecarProcess) -> None:

@@ -61,9 +61,11 @@ async def test_demo_ask_and_admin(program: Path, tmp_path: Path) -> None:
     finally:
         ended = await demo.stop(signal.SIGINT)
 
-    assert [0, 0] == [code, ended]
+    assert 0 == code
+    assert 0 == ended
     assert "used: 420 of 1,000 calls" in ask.output
-    assert [200, 200] == [page.status_code, styled.status_code]
+    assert 200 == page.status_code
+    assert 200 == styled.status_code
     assert (tmp_path / ".local/state/stigg-sidecar/.demo").is_dir()
 
 

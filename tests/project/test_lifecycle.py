@@ -125,7 +125,9 @@ async def test_a_draining_instance_says_so_and_still_answers(emulator: Emulator,
         async with client_of(sidecar) as client:
             answer = await check(client, "customer-1")
 
-        assert (503, {"status": "DOWN"}, 200) == (ready.status_code, ready.json(), live.status_code)
+        assert 503 == ready.status_code
+        assert {"status": "DOWN"} == ready.json()
+        assert 200 == live.status_code
         assert answer.has_access
 
 
@@ -157,7 +159,9 @@ async def test_a_log_that_nobody_reads_holds_up_neither_calls_nor_the_end(
         finally:
             output._transport.resume_reading()
 
-    assert (600, 200, 0) == (len(answers), live.status_code, sidecar.process.returncode)
+    assert 600 == len(answers)
+    assert 200 == live.status_code
+    assert 0 == sidecar.process.returncode
 
 
 async def test_tasks_of_the_event_loop_are_counted(sidecar: SidecarProcess) -> None:

@@ -64,7 +64,8 @@ def test_a_failure_stands_under_the_key_of_the_vendors_lines(error_key: str) -> 
         )
     )
 
-    assert (str(refused), "key_refused") == (by_argument[error_key], beside[error_key])
+    assert str(refused) == by_argument[error_key]
+    assert "key_refused" == beside[error_key]
     assert error_key not in none
     assert f"not verified: {refused}" == by_argument["msg"]
 
@@ -116,7 +117,8 @@ def test_a_line_for_people_tells_what_else_is_known() -> None:
 def test_libraries_are_quiet_until_debug(level: str, root: str, chatty: str) -> None:
     config = logging_config(load({"OFFLINE": "1", "LOG_LEVEL": level}).config)
 
-    assert (root, chatty) == (config["root"]["level"], config["loggers"]["httpx"]["level"])
+    assert root == config["root"]["level"]
+    assert chatty == config["loggers"]["httpx"]["level"]
 
 
 def test_one_handler_prints_everything_once() -> None:

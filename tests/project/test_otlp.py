@@ -102,11 +102,9 @@ async def test_a_call_is_a_span_of_its_callers_trace_and_so_are_its_requests(
     fetch = next(span for span in collector.spans if span.parent_span_id == miss.span_id)
     assert {TRACE_ID} == {span.trace_id.hex() for span in (miss, hit, fetch)}
     assert SPAN_ID == miss.parent_span_id.hex()
-    assert ("GET", "grpc", 0) == (
-        fetch.name,
-        attributes(miss)["rpc.system"],
-        attributes(miss)["rpc.grpc.status_code"],
-    )
+    assert "GET" == fetch.name
+    assert "grpc" == attributes(miss)["rpc.system"]
+    assert 0 == attributes(miss)["rpc.grpc.status_code"]
     assert ["edge", "memory"] == [attributes(span)["stigg.source"] for span in (miss, hit)]
     assert "mine" == collector.resources[0]["service.name"]
     assert emulator.api_key not in repr(collector.spans)
@@ -128,7 +126,8 @@ async def test_a_failure_is_an_error_and_its_log_line_names_the_span(
         line = json.loads(await sidecar.printed("a call was refused"))
         span = await collector.received("stigg.sidecar.v1.SidecarService/ReportUsage")
 
-    assert (line["trace_id"], line["span_id"]) == (span.trace_id.hex(), span.span_id.hex())
+    assert line["trace_id"] == span.trace_id.hex()
+    assert line["span_id"] == span.span_id.hex()
     assert 2 == span.status.code
     assert 14 == attributes(span)["rpc.grpc.status_code"]
 

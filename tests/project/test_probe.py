@@ -35,7 +35,8 @@ async def test_nobody_there_is_not_up(emulator: Emulator, tmp_path: Path) -> Non
 
     code, said = await probed(emulator, tmp_path, sidecar.http_port, "live")
 
-    assert (1, f"no sidecar answers at 127.0.0.1 port {sidecar.http_port}\n") == (code, said)
+    assert 1 == code
+    assert f"no sidecar answers at 127.0.0.1 port {sidecar.http_port}\n" == said
 
 
 async def test_another_status_is_not_up(emulator: Emulator, sidecar: SidecarProcess) -> None:
@@ -49,7 +50,8 @@ async def test_another_status_is_not_up(emulator: Emulator, sidecar: SidecarProc
 
     code = probe.main(["ready"], environment, out=said)
 
-    assert (probe.NOT_UP, "not up: /elsewhere answered 404\n") == (code, said.getvalue())
+    assert probe.NOT_UP == code
+    assert "not up: /elsewhere answered 404\n" == said.getvalue()
 
 
 @pytest.mark.parametrize("words", [[], ["well"], ["live", "ready"]])
@@ -59,7 +61,8 @@ def test_another_word_is_told_what_may_be_asked(words: list[str]) -> None:
 
     code = probe.main(words, {"OFFLINE": "1"}, out=said)
 
-    assert (probe.NOT_ASKED, "usage: manage.py probe live|ready\n") == (code, said.getvalue())
+    assert probe.NOT_ASKED == code
+    assert "usage: manage.py probe live|ready\n" == said.getvalue()
 
 
 def test_an_unusable_environment_is_told() -> None:

@@ -55,7 +55,9 @@ async def test_a_sidecar_compares_what_it_answers_with_another(
                 for each in (METHOD, "ReportUsage")
             ]
 
-        assert (None, 3, 0) == (part["problem"], same, part["failed"])
+        assert part["problem"] is None
+        assert 3 == same
+        assert 0 == part["failed"]
         assert [3, 0] == served
         assert "shadow" not in await other.parts()
 
@@ -140,7 +142,9 @@ async def test_an_equal_one_shows_no_difference_that_lasts_while_the_feed_moves_
             await _until(partial(_has_found, comparison))
         await comparison.background.stop()
 
-    assert (0, 0) == (moved["lasting"], moved["failed"])
+    assert 0 == moved["lasting"]
+    assert 0 == moved["failed"]
     assert moved["same"] + moved["transient"] > CUSTOMERS
     (difference,) = comparison.ledger.lasting[0].read.differences
-    assert ("entitlement.current_usage", "5000.0") == (difference.field, difference.theirs)
+    assert "entitlement.current_usage" == difference.field
+    assert "5000.0" == difference.theirs

@@ -265,7 +265,8 @@ async def test_redis_absent_at_start(emulator: Emulator, redis: RedisServer, tmp
         assert await is_granted(other, "customer-1")
         await first.following()
         await second.following()
-        assert ["standalone", "standalone"] == [await _role(first), await _role(second)]
+        assert "standalone" == await _role(first)
+        assert "standalone" == await _role(second)
         emulator.state.put("customer-1", boolean_state(granted=False, updated_at="2026-07-01T00:00:00.000Z"))
         for client in (one, other):
             await _until(lambda client=client: _is_denied(client, "customer-1"), seconds=5)  # type: ignore[misc]
@@ -370,7 +371,9 @@ async def test_key_of_the_older_form_is_read(
     request = pb.GetMeteredEntitlementRequest(customer_id="customer-1", feature_id="old")
     answer = await client.GetMeteredEntitlement(request)
 
-    assert (True, 6, False) == (answer.has_access, answer.entitlement.current_usage, answer.is_fallback)
+    assert answer.has_access
+    assert 6 == answer.entitlement.current_usage
+    assert not answer.is_fallback
     assert emulator.counters.fetches() == 0
 
 

@@ -104,4 +104,5 @@ def test_a_folder_that_is_not_of_our_making_is_left_alone(monkeypatch: pytest.Mo
 
     count_by_place(environment)
 
-    assert ({}, values.MutexValue) == (environment, values.ValueClass)
+    assert {} == environment
+    assert values.MutexValue == values.ValueClass

@@ -281,7 +281,8 @@ async def test_a_stop_while_the_workers_start_is_a_clean_one(
         await _until(all_are_spawned)
         code = await sidecar.stop()
 
-    assert (0, False) == (code, "Traceback" in sidecar.output)  # on a busy machine they may listen by then
+    assert 0 == code  # on a busy machine they may listen by then
+    assert "Traceback" not in sidecar.output
 
 
 async def test_workers_serve_also_where_nothing_can_be_written(
@@ -316,7 +317,8 @@ async def test_a_worker_that_hangs_is_replaced(
         await _until(lambda: _listening(sidecar, 3))
         after = _children(sidecar.process.pid)
 
-        assert (2, [before[1]]) == (len(after), [pid for pid in after if pid in before])
+        assert 2 == len(after)
+        assert [before[1]] == [pid for pid in after if pid in before]
         for _ in range(10):
             async with client_of(sidecar) as client:
                 assert await is_granted(client, "customer-1")

@@ -46,19 +46,17 @@ def test_a_cluster_and_sentinels_have_their_own_factories() -> None:
     )
     sentinel = RedisAddress(host="h", sentinels=(("s", 3),), sentinel_master="m", db=2)
 
-    assert (Topology.CLUSTER, Topology.SENTINEL) == (cluster.topology, sentinel.topology)
+    assert Topology.CLUSTER == cluster.topology
+    assert Topology.SENTINEL == sentinel.topology
     assert cache_settings(cluster)["OPTIONS"]["CONNECTION_FACTORY"].endswith(".ClusterFactory")
     assert cache_settings(sentinel)["OPTIONS"]["CONNECTION_FACTORY"].endswith(".SentinelFactory")
     (cluster_host,) = channel_layer_settings(cluster, prefix="p")["CONFIG"]["hosts"]
-    assert (cluster.nodes, AnyNodeTlsConnection, True) == (
-        cluster_host["nodes"],
-        cluster_host["connection_class"],
-        cluster_host["ssl_check_hostname"],
-    )
+    assert cluster.nodes == cluster_host["nodes"]
+    assert AnyNodeTlsConnection == cluster_host["connection_class"]
+    assert cluster_host["ssl_check_hostname"] is True
     (sentinel_host,) = channel_layer_settings(sentinel, prefix="p")["CONFIG"]["hosts"]
-    assert ("m", sentinel.sentinels, 2) == tuple(
-        sentinel_host[name] for name in ("master_name", "sentinels", "db")
-    )
+    expected = {"master_name": "m", "sentinels": sentinel.sentinels, "db": 2}
+    assert expected == {name: sentinel_host[name] for name in expected}
 
 
 def test_an_address_hides_its_credentials() -> None:

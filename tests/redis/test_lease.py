@@ -39,7 +39,8 @@ async def test_the_first_one_holds_it(process: MakeLease) -> None:
     holds = [await one.try_hold(), await other.try_hold()]
 
     assert [LeaseStatus.OURS, LeaseStatus.OTHERS] == holds
-    assert (True, False) == (one.is_held, other.is_held)
+    assert one.is_held
+    assert not other.is_held
 
 
 async def test_the_holder_keeps_it_by_asking(own_redis: RedisServer, process: MakeLease) -> None:
@@ -120,7 +121,8 @@ async def test_a_holder_keeps_it_through_a_short_outage_and_not_a_long_one(
     clock.shift_seconds += LEASE_SECONDS
     late = await lease.try_hold()
 
-    assert (LeaseStatus.OURS, LeaseStatus.UNKNOWN) == (soon, late)
+    assert LeaseStatus.OURS == soon
+    assert LeaseStatus.UNKNOWN == late
 
 
 async def test_a_lease_that_was_given_back_is_free(process: MakeLease) -> None:

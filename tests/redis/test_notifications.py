@@ -36,7 +36,8 @@ async def test_a_message_reaches_all_who_wait_on_its_channel(
         redis.command("PUBLISH", "news:a", "2")
 
         async with asyncio.timeout(2):
-            assert (await first, await second) == (b"1", b"1")
+            assert await first == b"1"
+            assert await second == b"1"
 
 
 async def test_a_message_on_another_channel_reaches_nobody(

@@ -59,11 +59,10 @@ def test_a_part_tells_its_problem_since_when_and_what_it_means() -> None:
     } == told[1]
     assert told[1]["since"] == told[2]["since"]
     assert told[2]["last_problem"] | {"problem": None} == told[3]["last_problem"] | {"problem": None}
-    assert ["2025-06-15T15:06:40+00:00", "2025-06-15T15:09:40+00:00"] == [
-        told[2]["last_well"],
-        told[3]["last_well"],
-    ]
-    assert ["2025-06-15T15:06:40+00:00", "2025-06-15T15:09:40+00:00"] == [told[0]["since"], told[3]["since"]]
+    assert "2025-06-15T15:06:40+00:00" == told[2]["last_well"]
+    assert "2025-06-15T15:09:40+00:00" == told[3]["last_well"]
+    assert "2025-06-15T15:06:40+00:00" == told[0]["since"]
+    assert "2025-06-15T15:09:40+00:00" == told[3]["since"]
 
 
 async def test_since_is_right_also_when_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:

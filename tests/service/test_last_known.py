@@ -51,7 +51,8 @@ async def test_the_clouds_word_comes_first() -> None:
     rejected = await _fetched(Rejected("api", code="X"))
 
     assert isinstance(answered, Lookup)
-    assert (Source.API, an_entity()) == (answered.source, answered.cached.entity)
+    assert Source.API == answered.source
+    assert an_entity() == answered.cached.entity
     assert isinstance(rejected, NotFetched)
 
 

@@ -236,7 +236,8 @@ class RememberedIsDecided(RuleBasedStateMachine):
         if recalled is not None:
             assert isinstance(answer, Answer)
             assert (repr(answer.decision).encode(), answer.provenance.age_ms) == recalled
-            assert (Source.MEMORY, EntityState.FRESH) == (answer.provenance.source, answer.provenance.state)
+            assert Source.MEMORY == answer.provenance.source
+            assert EntityState.FRESH == answer.provenance.state
         elif isinstance(answer, Answer):
             self.house.response_cache.remember(question, repr(answer.decision).encode(), answer)
 

@@ -60,7 +60,8 @@ def test_what_lasts_is_counted_by_method_and_field_and_kept_apart(ledger: Shadow
     ]
     assert [1, 0, 1, 2] == [now - then for now, then in zip(after, before, strict=True)]
     assert {"same": 0, "lasting": 1, "transient": 1, "undecided": 1, "failed": 0} == ledger.counts
-    assert [1, 2] == [len(ledger.lasting), len(ledger.others)]
+    assert 1 == len(ledger.lasting)
+    assert 2 == len(ledger.others)
 
 
 def test_the_last_hundred_questions_are_kept(ledger: ShadowLedger, clock: FakeClock) -> None:
@@ -73,7 +74,8 @@ def test_the_last_hundred_questions_are_kept(ledger: ShadowLedger, clock: FakeCl
 
     first = ledger.lasting[0]
     assert KEPT == len(ledger.lasting)
-    assert (KEPT + 1, clock.now_ms()) == (first.times, first.found_at_ms)
+    assert KEPT + 1 == first.times
+    assert clock.now_ms() == first.found_at_ms
 
 
 def test_one_that_does_not_answer_is_away_until_it_does(ledger: ShadowLedger) -> None:
@@ -85,5 +87,7 @@ def test_one_that_does_not_answer_is_away_until_it_does(ledger: ShadowLedger) ->
 
     away = ledger.is_away
     ledger.agreed(METHOD)
-    assert [False, True, False] == [before, away, ledger.is_away]
+    assert not before
+    assert away
+    assert not ledger.is_away
     assert "UNAVAILABLE" == ledger.last_failure

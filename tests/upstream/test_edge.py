@@ -28,7 +28,8 @@ async def test_ids_go_into_urls_encoded(emulator: Emulator, edge: EdgeSource, id
     customer = await edge.fetch(EntityKey(id_), budget_seconds=5)
     resource = await edge.fetch(EntityKey("c", id_), budget_seconds=5)
 
-    assert (["own"], ["part"]) == (list(customer.features), list(resource.features))
+    assert ["own"] == list(customer.features)
+    assert ["part"] == list(resource.features)
 
 
 async def test_an_unknown_customer_is_an_empty_entity(edge: EdgeSource) -> None:
@@ -82,11 +83,9 @@ async def test_it_says_who_asks(emulator: Emulator, edge: EdgeSource) -> None:
     await edge.fetch(EntityKey("c"), budget_seconds=5)
 
     headers = emulator.counters.requests[-1].headers
-    assert ("1", "instance-1", "tests") == (
-        headers["X-API-VERSION"],
-        headers["X-SDK-INSTANCE-ID"],
-        headers["User-Agent"],
-    )
+    assert "1" == headers["X-API-VERSION"]
+    assert "instance-1" == headers["X-SDK-INSTANCE-ID"]
+    assert "tests" == headers["User-Agent"]
 
 
 async def test_its_health_is_asked_without_a_word_about_anybody(emulator: Emulator, edge: EdgeSource) -> None:

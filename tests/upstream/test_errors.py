@@ -121,7 +121,8 @@ def test_a_rejection_carries_code_message_and_trace() -> None:
     )
 
     assert isinstance(error, Rejected)
-    assert ("FeatureNotFound", "t-1") == (error.code, error.trace_id)
+    assert "FeatureNotFound" == error.code
+    assert "t-1" == error.trace_id
     assert str(error) == "the Stigg api rejected the request: No such feature (trace id t-1)"
 
 

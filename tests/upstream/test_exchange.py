@@ -152,7 +152,8 @@ async def test_each_request_is_counted_with_its_outcome(ask: Ask) -> None:
     with pytest.raises(Garbled):
         await ask(an_answer(b"x"))
 
-    assert (before[0] + 1, before[1] + 1) == (counted("ok"), counted("garbled"))
+    assert before[0] + 1 == counted("ok")
+    assert before[1] + 1 == counted("garbled")
 
 
 async def test_attempts_are_bounded_in_number() -> None:

@@ -103,7 +103,8 @@ def test_a_pong_to_an_earlier_ping_says_nothing_of_the_subscriptions() -> None:
 
     first, second = told(protocol, type="pong"), told(protocol, type="pong")
 
-    assert ([], [Followed()]) == (first, second)
+    assert [] == first
+    assert [Followed()] == second
 
 
 def test_later_pongs_say_nothing_new() -> None:
@@ -268,7 +269,8 @@ def test_a_pong_that_no_ping_asked_for_says_nothing() -> None:
 
     first, second = told(protocol, type="pong"), told(protocol, type="pong")
 
-    assert ([], [Followed()]) == (first, second)
+    assert [] == first
+    assert [Followed()] == second
 
 
 def test_a_pong_before_the_acknowledgement_does_not_stand_for_a_later_one() -> None:

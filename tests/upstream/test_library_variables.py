@@ -29,9 +29,11 @@ def test_what_is_not_used_is_no_problem(environment: Mapping[str, str]) -> None:
 
     used, here, offline = (examine(environment, urls=urls) for urls in (CLOUD, HERE, {}))
 
-    assert ([name], []) == ([each.split(" ")[0] for each in used.problems], list(used.warnings))
+    assert [name] == [each.split(" ")[0] for each in used.problems]
+    assert [] == list(used.warnings)
     for told in (here, offline):
-        assert ([], [name]) == (list(told.problems), [each.split(" ")[0] for each in told.warnings])
+        assert [] == list(told.problems)
+        assert [name] == [each.split(" ")[0] for each in told.warnings]
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,9 @@ async def test_an_idle_connection_serves_again_until_the_cloud_closes_it(
         response = await transport.handle_async_request(httpx.Request("POST", f"{url}/write", json={}))
         await response.aclose()
 
-    assert ([b"/0", b"/1", b"/2"], 1, 2) == (answers, opened_before, cloud.connections)
+    assert [b"/0", b"/1", b"/2"] == answers
+    assert 1 == opened_before
+    assert 2 == cloud.connections
 
 
 async def test_who_asks_is_told_and_cookies_are_not_kept(transport: CloudTransport) -> None:
@@ -89,7 +91,8 @@ async def test_no_redirect_is_followed(transport: CloudTransport) -> None:
         response = await transport.handle_async_request(httpx.Request("GET", cloud.url))
         await response.aclose()
 
-    assert (307, []) == (response.status_code, other.heads)
+    assert 307 == response.status_code
+    assert [] == other.heads
 
 
 @pytest.mark.parametrize("surplus", [an_answer(b"of another"), an_answer(b"1") * 3, b"HTTP/1.1 200 OK\r\n"])

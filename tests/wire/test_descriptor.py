@@ -271,11 +271,9 @@ ReportUsageBulkResponse
 
 
 def test_file_and_package_have_the_names_of_the_published_descriptor() -> None:
-    assert ("stigg/sidecar/v1/sidecar.proto", "stigg.sidecar.v1", "proto3") == (
-        pb.DESCRIPTOR.name,
-        pb.DESCRIPTOR.package,
-        _file().syntax,
-    )
+    assert "stigg/sidecar/v1/sidecar.proto" == pb.DESCRIPTOR.name
+    assert "stigg.sidecar.v1" == pb.DESCRIPTOR.package
+    assert "proto3" == _file().syntax
 
 
 def test_methods_are_the_twelve_unary_ones() -> None:

@@ -86,7 +86,8 @@ async def test_a_call_sent_before_the_farewell_was_read_is_answered(make: MakeEn
 
         assert isinstance(asked, GoAwayFrame)
         assert isinstance(answer, DataFrame)
-        assert (2**31 - 1, 0) == (asked.last_stream_id, asked.error_code)
+        assert 2**31 - 1 == asked.last_stream_id
+        assert 0 == asked.error_code
         assert b"now againnow again" == answer.data[5:]
         assert 0 == await leaving
 

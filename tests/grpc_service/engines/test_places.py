@@ -105,7 +105,8 @@ def test_a_stream_is_open_by_its_first_request_alone() -> None:
     engine.places.finished(("a", 1))
     engine.places.open(("a", 1))
 
-    assert (0, 1) == (engine.places.stalled, engine.places.streams)
+    assert 0 == engine.places.stalled
+    assert 1 == engine.places.streams
 
 
 def test_one_call_more_takes_the_place_of_those_that_wait_for_their_clients() -> None:
@@ -156,7 +157,8 @@ def test_who_reads_nothing_at_all_is_cut(monkeypatch: pytest.MonkeyPatch) -> Non
     engine.places.finished(("a", 1))
     engine.tick(1)
 
-    assert ([], [{"a"}]) == (before, cuts)
+    assert [] == before
+    assert [{"a"}] == cuts
 
 
 @pytest.mark.parametrize(
