@@ -164,7 +164,7 @@ ENTITIES_RESTING = Gauge(
 EDGE_BUDGET_USED = Counter("sidecar_edge_budget_used", "Requests to the Edge that its budget let through.")
 EDGE_BUDGET_REFUSED = Counter(
     "sidecar_edge_budget_refused",
-    "Times its budget was empty: a miss asked the API instead, a recheck waited.",
+    "Times its budget was empty: a miss asked the API instead, a recheck or an audit waited.",
     ["kind"],
 )
 EDGE_BUDGET_REMAINING = Gauge(
@@ -175,6 +175,22 @@ EDGE_BUDGET_REMAINING = Gauge(
 FETCHES_PACED = Counter(
     "sidecar_fetches_paced", "Fetches that waited to start because hits had work for the whole processor."
 )
+AUDITS = Counter(
+    "sidecar_audits",
+    "Held entities that were compared with the cloud: right, differed, overtaken by news, or failed.",
+    ["outcome"],
+)
+AUDIT_DIFFERENCES = Counter(
+    "sidecar_audit_differences",
+    "Differences from the cloud that audits found and repaired, by what differed.",
+    ["kind"],
+)
+AUDIT_RIGHT = Gauge(
+    "sidecar_audit_right_ratio",
+    "The share of a process' last 100 audits that found what is held right; 1 before the first.",
+    multiprocess_mode="livemin",
+)
+AUDIT_RIGHT.set(1)
 RECHECKS = Counter("sidecar_rechecks", "Background re-checks of suspect entities.", ["outcome"])
 SUSPECTS_WAITING = Gauge(
     "sidecar_suspects_waiting",

@@ -94,6 +94,7 @@ def _figures(built: Sidecar, parts: _Parts) -> list[Figure]:
         Figure("Answered from the cache", hit_rate, about),
         Figure("Fallbacks", fallbacks, about),
         Figure("Freshness", *_freshness(built, parts["feed"])),
+        Figure("Right when audited", *_audited(built)),
         Figure(
             "In memory",
             f"{memory['entries']:,}",
@@ -116,6 +117,20 @@ def _freshness(built: Sidecar, feed: _State) -> tuple[str, str]:
     if not last_ms:
         return "Live", "every change arrives; none came yet"
     return "Live", f"last change {duration_from_ms(built.clock.now_ms() - _number(last_ms))} ago"
+
+
+def _audited(built: Sidecar) -> tuple[str, str]:
+    audit = built.drift_audit
+    if audit is None:
+        return _NOTHING, "nothing is audited"
+    share = audit.right_share
+    if share is None:
+        return _NOTHING, "nothing was audited yet"
+    found = sum(audit.differences.values())
+    return (
+        f"{share:.0%}",
+        f"differences from the cloud: {found:,}" if found else "no difference from the cloud",
+    )
 
 
 def _number(value: object) -> float:

@@ -29,6 +29,7 @@ from entitlements.redis.shared_records import SharedRecords
 from entitlements.service.cache_maintenance import CacheMaintenance
 from entitlements.service.change_notifier import ChangeNotifier
 from entitlements.service.completeness import FeedTrust, SharedCompleteness
+from entitlements.service.drift_audit import DriftAudit
 from entitlements.service.explaining import Explaining
 from entitlements.service.feed_applier import FeedApplier
 from entitlements.service.fetch_throttle import FetchThrottle, ThrottledSource
@@ -148,6 +149,20 @@ def build(  # noqa: PLR0915 - one line for each part
             keeps_usage=config.sidecar_outbox == "all",
         )
     usage_reporter = UsageReporter(sink=sink, receipts=receipts, clock=clock)
+    drift_audit = None
+    if config.follows_feed and config.sidecar_audits_per_minute:
+        drift_audit = DriftAudit(
+            holdings=memory,
+            fetcher=fetcher,
+            circuits=cloud.circuits,
+            feed=feed_trust,
+            clock=clock,
+            random=random,
+            per_minute=config.sidecar_audits_per_minute,
+            fleet_size=config.sidecar_fleet_size,
+            turns=None if redis is None else redis.audit_turns,
+            room=edge_budget.room_for_audit if cloud.asks_edge else None,
+        )
     built = Sidecar(
         config=config,
         clock=clock,
@@ -184,6 +199,7 @@ def build(  # noqa: PLR0915 - one line for each part
         key_checker=reports,
         health=Health(clock),
         secret_rotation=SecretRotation(secret_files or {}, clock=clock),
+        drift_audit=drift_audit,
         outbox=outbox,
         redis=redis,
         offline_file=offline_file,

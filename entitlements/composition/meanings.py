@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from entitlements.service.health import PartState
+
 WELL = "well"
 
 MEANINGS: Mapping[str, Mapping[str, str]] = {
@@ -171,6 +173,13 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
             "what is wrong."
         ),
     },
+    "drift_audit": {
+        WELL: "What is held agrees with the cloud, as far as it was compared.",
+        "differs": (
+            "Something that was held differed from the cloud within the last hour, though no change was "
+            "seen to be missed; it is repaired. See SidecarDrift in docs/operating.md."
+        ),
+    },
     "shadow": {
         WELL: "Every answer that was compared with SIDECAR_SHADOW_ADDRESS agrees, or did when asked again.",
         "differs": (
@@ -204,3 +213,8 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         ),
     },
 }
+
+
+def part_state(part: str, problem: str | None, *, wanted: str = WELL, **details: object) -> PartState:
+    """A part's state; `wanted` names what its meaning is while there is no problem."""
+    return PartState(problem=problem, meaning=MEANINGS[part][problem or wanted], details=details)

@@ -23,6 +23,7 @@ from entitlements.service.cache_maintenance import CacheMaintenance
 from entitlements.service.change_notifier import ChangeNotifier
 from entitlements.service.circuits import Circuits, Probe
 from entitlements.service.completeness import SharedCompleteness
+from entitlements.service.drift_audit import DriftAudit
 from entitlements.service.explaining import Explaining
 from entitlements.service.feed_applier import FeedApplier
 from entitlements.service.fetch_throttle import FetchThrottle
@@ -79,6 +80,8 @@ class Sidecar:
     key_checker: KeyChecker
     health: Health
     secret_rotation: SecretRotation
+    drift_audit: DriftAudit | None = None
+    """None where SIDECAR_AUDITS_PER_MINUTE is 0, and offline."""
     outbox: OutboxParts | None = None
     redis: SharedRedis | None = None
     feed: Feed | None = None
@@ -122,6 +125,8 @@ class Sidecar:
         }
         if self.secret_rotation.files:
             always["secrets"] = self.secret_rotation.run
+        if self.drift_audit is not None:
+            always["drift-audit"] = self.drift_audit.run
         if self.offline_file is None:
             return always
         return always | {"offline-file": partial(self.offline_file.follow, self.memory.clear)}

@@ -52,6 +52,8 @@ class SharedRedis:
     fetch_lock: FetchLock
     lease: Lease
     edge_budget: SharedBudget
+    audit_turns: SharedBudget | None
+    """None where nothing is audited."""
     lease_state: LeaseState | None = None
     """As it was seen last, for people."""
 
@@ -138,5 +140,10 @@ def shared_redis(config: SidecarConfig, clock: Clock) -> SharedRedis | None:
         edge_budget=SharedBudget(
             connection, name=keys.edge_budget, pace=Pace(config.sidecar_edge_requests_per_minute)
         ),
+        audit_turns=SharedBudget(
+            connection, name=keys.audit_turns, pace=Pace(config.sidecar_audits_per_minute)
+        )
+        if config.sidecar_audits_per_minute
+        else None,
         lease=Lease(connection, name=keys.feed_lease, holder=lease_holder(), clock=clock),
     )

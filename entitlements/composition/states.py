@@ -3,8 +3,13 @@
 from typing import Any
 
 from entitlements.background import Background
-from entitlements.cache.snapshot import Snapshot
-from entitlements.composition.meanings import MEANINGS, WELL
+from entitlements.composition.meanings import WELL, part_state
+from entitlements.composition.optional_states import (
+    drift_audit_state,
+    offline_state,
+    shadow_state,
+    snapshot_state,
+)
 from entitlements.composition.process import Sidecar
 from entitlements.composition.shared_redis import SharedRedis
 from entitlements.domain.breaker import BreakerState
@@ -19,10 +24,8 @@ from entitlements.service.health import PartState
 from entitlements.service.key_check import KeyVerdict
 from entitlements.service.outbox_dispatcher import OutboxDispatcher
 from entitlements.service.secret_rotation import SecretRotation
-from entitlements.service.shadow_ledger import ShadowLedger
 from entitlements.service.sharing import Role
 from entitlements.upstream.feed import FeedState
-from entitlements.upstream.offline_file import OfflineFile
 
 FOLLOWING_THROUGH_HOLDER = "following through holder"
 """The feed's phase in a process that receives every change from the leader."""
@@ -48,26 +51,24 @@ def add_parts(built: Sidecar) -> None:
 
     if built.secret_rotation.files:
         built.health.add_part("secrets", lambda: _secrets_state(built.secret_rotation))
+    if built.drift_audit is not None:
+        audit = built.drift_audit
+        built.health.add_part("drift_audit", lambda: drift_audit_state(audit, built.clock))
     if built.overrides is not None:
         overrides = built.overrides
         built.health.add_part("overrides", lambda: _overrides_state(overrides, built))
 
     if built.offline_file is not None:
         file = built.offline_file
-        built.health.add_part("offline_file", lambda: _offline_state(file))
+        built.health.add_part("offline_file", lambda: offline_state(file))
 
     if built.snapshot is not None:
         snapshot = built.snapshot
-        built.health.add_part("snapshot", lambda: _snapshot_state(snapshot))
+        built.health.add_part("snapshot", lambda: snapshot_state(snapshot))
 
     if built.shadow is not None:
         ledger = built.shadow
-        built.health.add_part("shadow", lambda: _shadow_state(ledger))
-
-
-def _state(part: str, problem: str | None, *, wanted: str = WELL, **details: object) -> PartState:
-    """A part's state; `wanted` names what its meaning is while there is no problem."""
-    return PartState(problem=problem, meaning=MEANINGS[part][problem or wanted], details=details)
+        built.health.add_part("shadow", lambda: shadow_state(ledger))
 
 
 def _background_state(background: Background) -> PartState:
@@ -75,7 +76,7 @@ def _background_state(background: Background) -> PartState:
     problem = "skipping" if lately else None
     if any(state.failures for state in lately):
         problem = "restarting"
-    return _state(
+    return part_state(
         "background",
         problem,
         troubled=background.troubled,
@@ -93,7 +94,7 @@ def _background_state(background: Background) -> PartState:
 
 def _secrets_state(rotation: SecretRotation) -> PartState:
     problems = {secret.problem for secret in rotation.followed.values()}
-    return _state(
+    return part_state(
         "secrets",
         next((problem for problem in ("unreadable", "refused", "untried") if problem in problems), None),
         files={
@@ -105,7 +106,7 @@ def _secrets_state(rotation: SecretRotation) -> PartState:
 
 def _memory_state(built: Sidecar) -> PartState:
     memory = built.memory
-    return _state(
+    return part_state(
         "memory",
         None,
         entries=memory.entries,
@@ -115,14 +116,14 @@ def _memory_state(built: Sidecar) -> PartState:
 
 
 def _database_state(rules: StoredRules) -> PartState:
-    return _state("database", None if rules.is_readable else "unreadable")
+    return part_state("database", None if rules.is_readable else "unreadable")
 
 
 def _overrides_state(overrides: StoredOverrides, built: Sidecar) -> PartState:
     in_force = overrides.in_force()
     oldest_ms = in_force[0].begins_ms if in_force else None
     age_seconds = None if oldest_ms is None else max(0, built.clock.now_ms() - oldest_ms) / 1000
-    return _state(
+    return part_state(
         "overrides",
         "in_force" if in_force else None,
         in_force=len(in_force),
@@ -132,41 +133,9 @@ def _overrides_state(overrides: StoredOverrides, built: Sidecar) -> PartState:
     )
 
 
-def _snapshot_state(snapshot: Snapshot) -> PartState:
-    return _state(
-        "snapshot",
-        "write_failed" if snapshot.has_failed else None,
-        file=str(snapshot.path),
-        entities=snapshot.entities,
-        written_ms=snapshot.written_ms,
-    )
-
-
-def _offline_state(file: OfflineFile) -> PartState:
-    return _state(
-        "offline_file",
-        "broken_version" if file.problems else None,
-        file=str(file.path),
-        entities=file.entities,
-        loaded_ms=file.loaded_ms,
-        problems=len(file.problems),
-    )
-
-
-def _shadow_state(ledger: ShadowLedger) -> PartState:
-    problem = "differs" if ledger.lasting else None
-    return _state(
-        "shadow",
-        "not_answering" if ledger.is_away else problem,
-        address=ledger.address,
-        last_failure=ledger.last_failure or None,
-        **dict[str, Any](ledger.counts),
-    )
-
-
 def _outbox_state(built: Sidecar) -> PartState:
     if built.outbox is None:
-        return _state("outbox", None, wanted="off", mode="off")
+        return part_state("outbox", None, wanted="off", mode="off")
     dispatcher = built.outbox.dispatcher
     state = dispatcher.state
     oldest_ms = state.oldest_accepted_at_ms
@@ -174,7 +143,7 @@ def _outbox_state(built: Sidecar) -> PartState:
     found = None if built.redis is None else built.redis.examination
     durability = None if found is None else found.durability
     risks = [] if durability is None else durability.sentences
-    return _state(
+    return part_state(
         "outbox",
         _outbox_problem(dispatcher, oldest_age_seconds) or ("at_risk" if risks else None),
         mode=built.config.sidecar_outbox,
@@ -206,7 +175,7 @@ def _outbox_problem(dispatcher: OutboxDispatcher, oldest_age_seconds: float | No
 
 def _redis_state(redis: SharedRedis, clock: Clock) -> PartState:
     lease, tier, found = redis.lease_state, redis.tier, redis.examination or Examination()
-    return _state(
+    return part_state(
         "redis",
         _redis_problem(redis, clock, found),
         topology=redis.topology.value,
@@ -245,7 +214,7 @@ def _redis_problem(redis: SharedRedis, clock: Clock, found: Examination) -> str 
 
 def _upstream_state(built: Sidecar) -> PartState:
     fetcher, budget = built.fetcher, built.edge_budget
-    return _state(
+    return part_state(
         "upstream",
         _upstream_problem(built),
         wanted="offline" if built.config.offline else WELL,
@@ -279,7 +248,7 @@ def _feed_state(built: Sidecar) -> PartState:
     state = built.feed.state if built.feed is not None else FeedState()
     trust: Trust = built.feed_applier.trust
     receives = built.redis is not None and built.sharing.role is Role.FOLLOWER
-    return _state(
+    return part_state(
         "feed",
         _feed_problem(state, follows=built.config.follows_feed, trust=trust, receives=receives),
         wanted=WELL if built.config.follows_feed else "disabled",

@@ -202,6 +202,7 @@ class SidecarConfig(BaseModel):
         5400, ge=60, le=1_000_000, description="requests of all sidecars of one key to the Edge in any minute"
     )
     sidecar_fleet_size: int = Field(1, ge=1, le=10_000, description="processes that share it without Redis")
+    sidecar_audits_per_minute: int = Field(6, ge=0, le=600, description="held entities compared; 0: none")
     sidecar_feed_ping_seconds: Seconds = Field(10, description="between two pings on the feed")
     sidecar_feed_idle_timeout_seconds: Seconds = Field(30, description="a feed silent for longer is cut")
     sidecar_shutdown_grace_seconds: GraceSeconds = Field(

@@ -108,6 +108,11 @@ class KeySpace:
         return f"{self.prefix}:{self._together('sidecar:edge-budget')}"
 
     @property
+    def audit_turns(self) -> str:
+        """Which turns of the drift audit are taken; ours alone."""
+        return f"{self.prefix}:{self._together('sidecar:audit-turns')}"
+
+    @property
     def outbox(self) -> str:
         """The stream of writes not yet delivered; ours alone, as are the names that begin with it."""
         return f"{self.prefix}:{self._together('sidecar:outbox')}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from entitlements import metrics
 from entitlements.background import awaited
 from entitlements.domain.cached_entity import CachedEntity
-from entitlements.domain.entity import EntityKey, UsageUpdate, with_usage
+from entitlements.domain.entity import Entity, EntityKey, UsageUpdate, with_usage
 from entitlements.domain.errors import (
     Busy,
     CircuitOpen,
@@ -165,6 +165,12 @@ class EntityFetcher:
             flight.waiting -= 1
             if not flight.waiting and not flight.task.done():
                 self._left_alone(key, flight)
+
+    async def ask(self, key: EntityKey) -> Entity:
+        """What the cloud says of it at this moment, which is not kept; raises as `SourceChain.ask` does."""
+        deadline = self._clock.monotonic() + self._limits.budget_seconds
+        entity, _ = await self._chain.ask(key, deadline=deadline, on_begin=lambda _: None)
+        return entity
 
     def _left_alone(self, key: EntityKey, flight: _Flight) -> None:
         """Ends a fetch that nobody waits for: at once if it has not begun, else when it had its time."""

@@ -23,6 +23,8 @@ RETRY_SECONDS = 0.25
 """An empty budget is not asked again sooner."""
 RECHECKS_SHARE = 0.5
 """Re-checks take no more of what may be used at once: the rest is kept for callers who wait."""
+AUDITS_SHARE = 0.8
+"""Audits ask only while so much is left: they come after re-checks."""
 SOONEST_PAUSE_SECONDS = 5.0
 LATEST_PAUSE_SECONDS = 10.0
 """The pause after a 429 that names none lies between these."""
@@ -121,12 +123,11 @@ class EdgeBudget:
 
     async def room_for_recheck(self) -> None:
         """Returns when a re-check takes nothing that callers who wait may need."""
-        is_counted = False
-        while not await self._has_room():
-            if not is_counted:
-                metrics.EDGE_BUDGET_REFUSED.labels("recheck").inc()
-                is_counted = True
-            await asyncio.sleep(RETRY_SECONDS)
+        await self._room("recheck", RECHECKS_SHARE)
+
+    async def room_for_audit(self) -> None:
+        """Returns when an audit takes nothing that callers or re-checks may need."""
+        await self._room("audit", AUDITS_SHARE)
 
     async def throttled(self) -> None:
         """The Edge answered 429 and named no pause: nobody asks it for a while."""
@@ -141,10 +142,19 @@ class EdgeBudget:
         if self._fleet is not None:
             await self._fleet.close(pause)
 
-    async def _has_room(self) -> bool:
+    async def _room(self, kind: str, share: float) -> None:
+        """Returns while this share of what may be used at once is left."""
+        is_counted = False
+        while not await self._has_room(share):
+            if not is_counted:
+                metrics.EDGE_BUDGET_REFUSED.labels(kind).inc()
+                is_counted = True
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _has_room(self, share: float) -> bool:
         if not self._has_token() and not self._is_empty():
             await asyncio.shield(self._take_ahead())
-        return self._has_token() and self.remaining >= self._most * RECHECKS_SHARE
+        return self._has_token() and self.remaining >= self._most * share
 
     def _has_token(self) -> bool:
         oldest = self._clock.monotonic() - HOLD_SECONDS

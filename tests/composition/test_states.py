@@ -46,7 +46,7 @@ async def test_a_process_that_has_done_nothing_has_no_problem_but_the_feed(built
     problems = {name: part["problem"] for name, part in parts(built).items()}
 
     well = dict.fromkeys(("upstream", "background", "memory", "outbox", "database"))
-    assert {**well, "feed": "connecting"} == problems
+    assert {**well, "drift_audit": None, "feed": "connecting"} == problems
     assert "off" in parts(built)["outbox"]["meaning"]
 
 

@@ -28,8 +28,8 @@ OURS = tuple(str(ROOT / package) + os.sep for package in ("entitlements", "grpc_
 ENGINE = str(ROOT / "grpc_service" / "engines") + os.sep
 """Its calls are the engine's own: it counts them, ends them, and answers what goes wrong in them."""
 EXPECTED = {
-    "circuits", "count-tasks", "fallback-rules", "feed", "feed-beat", "feed-following", "feed-lease",
-    "health", "history",
+    "circuits", "count-tasks", "drift-audit", "fallback-rules", "feed", "feed-beat", "feed-following",
+    "feed-lease", "health", "history",
     "key-check", "metrics", "outbox", "overrides", "rechecks", "redis-examination", "snapshot", "worker",
 }  # fmt: skip
 

@@ -36,6 +36,7 @@ class House:
     """All use cases, plugged together as in production."""
 
     clock: FakeClock
+    memory: MemoryTier
     store: Tiers
     changes: ChangeNotifier
     edge: ScriptedSource
@@ -100,6 +101,7 @@ def build_house(
     usage_reporter = UsageReporter(sink=sink, receipts=receipts, clock=clock)
     return House(
         clock=clock,
+        memory=memory,
         store=store,
         changes=changes,
         edge=edge,

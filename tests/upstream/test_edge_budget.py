@@ -189,6 +189,21 @@ async def test_rechecks_leave_half_to_callers(monkeypatch: pytest.MonkeyPatch) -
     await asyncio.wait_for(recheck, 5)
 
 
+async def test_audits_come_after_rechecks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a re-check has room, an audit may have to wait: 250 of 409, then 350."""
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
+    clock, fleet = FakeClock(), ScriptedFleet(1000, remaining=250)
+    budget = a_budget(clock, fleet)
+    audit = asyncio.ensure_future(budget.room_for_audit())
+    await asyncio.wait_for(budget.room_for_recheck(), 5)
+    await let_run()
+    assert not audit.done()
+
+    fleet.remaining = 350
+    clock.advance(HOLD_SECONDS)
+    await asyncio.wait_for(audit, 5)
+
+
 async def test_an_empty_budget_sends_a_miss_to_the_api_and_holds_a_recheck_back(
     emulator: Emulator, http_client: CloudTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,6 +55,9 @@ app.kubernetes.io/name: {{ include "stigg-sidecar.name" . }}
 {{- if eq .Values.mode "standalone" }}
 {{- /* A roll-over fails no call: clients hear of it, then are asked to go, within terminationGracePeriodSeconds. */}}
 {{- $env = merge (dict) $env (dict "SIDECAR_DRAIN_SECONDS" "5" "SIDECAR_SHUTDOWN_GRACE_SECONDS" "20") }}
+{{- /* Without Redis, or while it does not answer, each has its share of the cloud's limit. */}}
+{{- $most := ternary .Values.autoscaling.maxReplicas .Values.replicas .Values.autoscaling.enabled }}
+{{- $env = merge (dict) $env (dict "SIDECAR_FLEET_SIZE" ($most | toString)) }}
 {{- end }}
 {{- range $name, $value := $env }}
 - {name: {{ $name }}, value: {{ $value | quote }}}
