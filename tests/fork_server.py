@@ -9,6 +9,7 @@ What the interpreter or a library reads from the environment at its load needs a
 
 import asyncio
 import atexit
+import gc
 import json
 import os
 import runpy
@@ -38,11 +39,25 @@ IMPORTED = (
     "django.contrib.admin.options",
     "django.core.management.commands.migrate",
     "django.db.backends.sqlite3.base",
+    "entitlements.admin.history",
+    "entitlements.cache.redis",
+    "entitlements.cache.snapshot",
     "entitlements.cache.tiers",
     "entitlements.config",
+    "entitlements.domain.difference",
+    "entitlements.domain.events",
+    "entitlements.frame_channel",
     "entitlements.redis.address",
     "entitlements.redis.connection",
+    "entitlements.redis.factories",
+    "entitlements.service.explaining",
+    "entitlements.service.explanation_document",
+    "entitlements.service.question",
     "entitlements.service.reader",
+    "entitlements.service.recorder",
+    "entitlements.service.secret_rotation",
+    "entitlements.service.shadow_ledger",
+    "entitlements.service.sharing",
     "entitlements.service.usage_reporter",
     "entitlements.upstream.feed",
     "entitlements.upstream.graphql",
@@ -51,12 +66,23 @@ IMPORTED = (
     "entitlements.service.outbox_dispatcher",
     "entitlements.service.store_and_forward",
     "entitlements.upstream.offline_file",
+    "grpc_service.decision_log",
+    "grpc_service.engines.completion_queue",
+    "grpc_service.shadow",
+    "http_service.connect",
+    "http_service.ofrep",
     "http_service.server",
+    "axes",
+    "channels.consumer",
+    "csp.middleware",
     "daphne.http_protocol",
     "daphne.ws_protocol",
     "django.contrib.sessions.backends.db",
     "django.contrib.staticfiles.storage",
+    "django.contrib.staticfiles.handlers",
     "django.core.handlers.asgi",
+    "django_prometheus.apps",
+    "pythonjsonlogger",
 )
 """What each `manage.py` imports sooner or later, and needs no settings.
 
@@ -248,6 +274,8 @@ def main() -> None:
     for name in IMPORTED:
         import_module(name)
     del sys.modules[LEFT_OUT]
+    # A child's collector leaves these alone: to look at them copies their pages, at its end all of them.
+    gc.freeze()
     told_libraries = {name: value for name, value in os.environ.items() if name not in before}
     arguments, environment = _Forking(socket.socket(fileno=int(sys.argv[1]))).next_child()
     os.environ.clear()
