@@ -1,5 +1,6 @@
 """Fixtures only: the cloud, and a sidecar in front of it."""
 
+import logging
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from emulator.server import Emulator
-from tests.harness import Client, SidecarProcess, client_of, running_sidecar
+from entitlements.redis import address, patience
+from tests.harness import CALL_SECONDS, Client, SidecarProcess, client_of, running_sidecar
 from tests.redis_fleet import ClusterFleet
 
 
@@ -19,6 +21,16 @@ def ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobody_is_told_what_took_long() -> Iterator[None]:
+    """The development mode warns of it in the log, which tests compare; on a busy machine anything does."""
+    logger = logging.getLogger("asyncio")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    yield
+    logger.setLevel(before)
 
 
 @pytest.fixture
@@ -50,7 +62,15 @@ def cluster_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterF
 
 
 @pytest.fixture
-def cluster(cluster_fleet: ClusterFleet) -> ClusterFleet:
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis is waited for: where a test leaves it running, only a busy machine keeps it from answering."""
+    for name in ("LEAST_SECONDS", "MOST_SECONDS"):
+        monkeypatch.setattr(patience, name, CALL_SECONDS)
+    monkeypatch.setattr(address, "SOCKET_SECONDS", CALL_SECONDS)
+
+
+@pytest.fixture
+def cluster(cluster_fleet: ClusterFleet, unhurried: None) -> ClusterFleet:
     """A Cluster that is empty, and that a test leaves running."""
     cluster_fleet.empty()
     return cluster_fleet

@@ -12,6 +12,7 @@ from entitlements.domain.outbox import OutboxState, Replayed
 from entitlements.outbox import redis_stream
 from entitlements.outbox.codec import encode
 from entitlements.outbox.redis_stream import RedisStreamOutbox
+from entitlements.redis import patience
 from entitlements.redis.connection import UNAVAILABLE, RedisConnection
 from entitlements.redis.examination import outbox_probes
 from tests.fakes import FakeClock
@@ -28,7 +29,7 @@ def redis_process() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def redis(redis_process: RedisServer) -> RedisServer:
+def redis(redis_process: RedisServer, unhurried: None) -> RedisServer:
     redis_process.command("FLUSHALL")
     redis_process.command("CONFIG", "SET", "maxmemory", 0)
     redis_process.command("ACL", "SETUSER", "us", "reset", "on", ">pw", "~*", "&*", "+@all")
@@ -112,8 +113,11 @@ async def test_full_redis_is_told_and_drains(outbox: RedisStreamOutbox, redis: R
     assert 1 == state.dead
 
 
-async def test_dead_redis_is_told(outbox: RedisStreamOutbox, redis: RedisServer) -> None:
+async def test_dead_redis_is_told(
+    outbox: RedisStreamOutbox, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing is promised while it does not answer."""
+    monkeypatch.setattr(patience, "MOST_SECONDS", 0.1)
     redis.pause()
     try:
         with pytest.raises(OutboxUnavailable):

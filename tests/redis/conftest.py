@@ -22,7 +22,7 @@ def shared_redis() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def redis(shared_redis: RedisServer) -> RedisServer:
+def redis(shared_redis: RedisServer, unhurried: None) -> RedisServer:
     """A Redis that is empty, and that a test leaves running."""
     shared_redis.command("FLUSHALL")
     return shared_redis

@@ -15,6 +15,7 @@ from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import Entity
 from entitlements.json_fields import Malformed
 from entitlements.redis import connection as connection_module
+from entitlements.redis import patience
 from entitlements.redis.address import RedisAddress
 from entitlements.redis.connection import (
     UNAVAILABLE,
@@ -23,8 +24,9 @@ from entitlements.redis.connection import (
     values_of,
 )
 from entitlements.redis.credentials import Credentials
-from entitlements.redis.patience import MOST_SECONDS
+from entitlements.redis.patience import LEAST_SECONDS, MOST_SECONDS
 from tests.cache.samples import CUSTOMER, NOW_MS, entity, metered, usage_update
+from tests.harness import CALL_SECONDS
 from tests.redis.parts import ShiftedClock, a_connection, a_tier, connection_to, put, taken
 from tests.redis_server import RedisServer, TlsFront, free_port
 
@@ -55,7 +57,7 @@ def own_tier(own_connection: RedisConnection, clock: ShiftedClock) -> RedisTier:
 
 
 async def assert_out_of_order(tier: RedisTier) -> None:
-    """Every call comes back in time, as a miss or with nothing done, and is counted."""
+    """Every call comes back while Redis still hangs, as a miss or with nothing done, and is counted."""
     for call, expected in (
         (tier.get(CUSTOMER), Miss.UNAVAILABLE),
         (put(tier, CUSTOMER, entity(metered())), None),
@@ -64,7 +66,7 @@ async def assert_out_of_order(tier: RedisTier) -> None:
     ):
         before, started_at = errors(), time.monotonic()
         assert expected == await call
-        assert time.monotonic() - started_at < MOST_SECONDS + 0.2
+        assert time.monotonic() - started_at < 10 * MOST_SECONDS
         assert errors() == before + 1
 
 
@@ -75,15 +77,16 @@ async def test_a_call_is_answered_on_another_thread(connection: RedisConnection)
 
 
 async def test_calls_do_not_wait_for_each_other(connection: RedisConnection) -> None:
-    def slow(_: Client) -> float:
-        time.sleep(0.1)
-        return 0.1
+    """Each is answered once all of them are under way."""
+    all_are_there = threading.Barrier(connection_module.THREADS)
 
-    started_at = time.monotonic()
-    answers = await asyncio.gather(*(connection.run(slow) for _ in range(connection_module.THREADS)))
+    def meet(_: Client) -> bool:
+        all_are_there.wait(CALL_SECONDS)
+        return True
 
-    assert [0.1] * connection_module.THREADS == answers
-    assert time.monotonic() - started_at < 0.25
+    answers = await asyncio.gather(*(connection.run(meet) for _ in range(connection_module.THREADS)))
+
+    assert [True] * connection_module.THREADS == answers
 
 
 async def test_absent_at_start_costs_nothing_and_its_coming_is_noticed(
@@ -157,7 +160,7 @@ async def test_a_dead_redis_does_not_cost_each_request(
     answers = [await taken(own_tier, CUSTOMER) for _ in range(100)]
 
     assert [Miss.UNAVAILABLE] * 100 == answers
-    assert time.monotonic() - started_at < 0.2
+    assert time.monotonic() - started_at < 20 * LEAST_SECONDS  # of the 100 times that they would have waited
     assert before + 100 == errors()
     assert not own_connection.is_answering
 
@@ -333,7 +336,9 @@ async def test_a_call_that_is_given_up_leaves_the_next_one_its_chance(
     assert await own_connection.run(ping) is True
 
 
-async def test_waiting_for_a_thread_is_no_failure_of_redis(connection: RedisConnection) -> None:
+async def test_waiting_for_a_thread_is_no_failure_of_redis(
+    connection: RedisConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A start with a crowd: every thread is taken for longer than a call may last."""
     taken, let_go = threading.Semaphore(0), threading.Event()
 
@@ -345,6 +350,7 @@ async def test_waiting_for_a_thread_is_no_failure_of_redis(connection: RedisConn
     for _ in range(connection_module.THREADS):
         connection._threads.submit(hold)
         await asyncio.to_thread(taken.acquire)
+    monkeypatch.setattr(patience, "MOST_SECONDS", 0.2)
     before = errors()
 
     crowd = await asyncio.gather(*(connection.run(ping) for _ in range(10)))
