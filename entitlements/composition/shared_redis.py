@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from django.conf import settings
 from django.core.cache import caches
 
 from entitlements.background import Background
@@ -108,17 +109,11 @@ def lease_holder() -> str:
     return f"{socket.gethostname()}/{os.getpid()}"
 
 
-def _topology(config: SidecarConfig) -> Topology:
-    if config.sidecar_redis_mode == "cluster":
-        return Topology.CLUSTER
-    return Topology.SENTINEL if config.sidecar_redis_sentinels else Topology.PLAIN
-
-
 def shared_redis(config: SidecarConfig, clock: Clock) -> SharedRedis | None:
     """What shares with others; None where no Redis is configured, or offline."""
     if config.redis_environment_prefix is None or config.offline:
         return None
-    topology = _topology(config)
+    topology = settings.REDIS_ADDRESS.topology
     keys = KeySpace(prefix=config.redis_environment_prefix, is_cluster=topology is Topology.CLUSTER)
     connection = RedisConnection(cast("RedisCache", caches[REDIS_CACHE]), clock=clock)
     notifications = Notifications(connection, pattern=keys.fetch_channels)

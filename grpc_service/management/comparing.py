@@ -6,16 +6,18 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from django.core.management.base import CommandError
+from django.core.management.base import CommandError, CommandParser
 
 from entitlements.background import awaited
 from entitlements.domain.difference import WORST_FIRST, Constancy, Difference, judge, worst_of
 from entitlements.management.printing import EXIT_NO, EXIT_NOT_ASKED, EXIT_YES, Printer
 from grpc_service.client import SidecarClient
 from grpc_service.comparison import OK, Outcome, compare
-from grpc_service.management.pacing import Advance, paced
+from grpc_service.management.pacing import Advance, add_rate, paced
 from grpc_service.shadow import ASK_AGAIN_SECONDS
 
+DEFAULT_RATE = 500.0
+"""Questions a second, unless `--rate` says otherwise."""
 CALL_SECONDS = 30.0
 MAX_UNDER_WAY = 64
 """So many questions are under way at a time."""
@@ -38,6 +40,12 @@ class Question(NamedTuple):
 
 Ask = Callable[[Question], Awaitable[Outcome]]
 Answers = tuple[Outcome, Outcome]
+
+
+def add_options(parser: CommandParser, *, rate: str) -> None:
+    """The pace and the form of the outcome; `rate` says what the pace is of."""
+    add_rate(parser, default=DEFAULT_RATE, meaning=f"{rate} (default: {DEFAULT_RATE:g})")
+    parser.add_argument("--json", action="store_true", help="print the outcome as JSON, for scripts")
 
 
 def asks(client: SidecarClient) -> Ask:

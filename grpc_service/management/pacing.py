@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from django.core.management.base import CommandError, CommandParser
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -18,6 +19,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from entitlements.management.printing import EXIT_NOT_ASKED
+from entitlements.management.question import finite
+
 REPORT_SECONDS = 10.0
 """In a pipe a line says so often how far it is."""
 CATCH_UP_SECONDS = 0.05
@@ -25,6 +29,19 @@ CATCH_UP_SECONDS = 0.05
 
 _Item = TypeVar("_Item")
 Advance = Callable[[], None]
+
+
+def add_rate(parser: CommandParser, *, default: float, meaning: str) -> None:
+    """The option that says how often is asked; `rate_of` reads it."""
+    parser.add_argument("--rate", type=finite, default=default, help=meaning)
+
+
+def rate_of(options: Mapping[str, Any]) -> float:
+    """How often a second is asked; raises CommandError where nothing would be."""
+    rate = float(options["rate"])
+    if not rate > 0:
+        raise CommandError("--rate must be a number above 0", returncode=EXIT_NOT_ASKED)
+    return rate
 
 
 async def paced(items: Iterable[_Item], *, rate: float) -> AsyncIterator[_Item]:

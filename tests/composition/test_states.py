@@ -16,6 +16,7 @@ from entitlements.domain.errors import KeyRefused, OutboxUnavailable, Unreachabl
 from entitlements.domain.freshness import Trust
 from entitlements.domain.outbox import OutboxState
 from entitlements.domain.ports import Source
+from entitlements.redis.address import RedisAddress, cache_settings
 from entitlements.redis.durability import Durability
 from entitlements.redis.examination import Examination
 from entitlements.service.key_check import KeyVerdict
@@ -136,10 +137,8 @@ async def test_an_outbox_whose_file_cannot_be_opened_is_told(tmp_path: Path, set
 
 async def test_what_a_restart_of_redis_would_lose_is_told(settings: Any) -> None:
     """As long as nothing worse is to be told."""
-    settings.CACHES = {
-        **settings.CACHES,
-        "redis": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://127.0.0.1:1/0"},
-    }
+    settings.REDIS_ADDRESS = RedisAddress(host="127.0.0.1", port=1)
+    settings.CACHES = {**settings.CACHES, "redis": cache_settings(settings.REDIS_ADDRESS)}
     config = load({"SERVER_API_KEY": "made-up", "REDIS_ENVIRONMENT_PREFIX": "p"}).config
     sidecar = build(config, clock=FakeClock())
     assert sidecar.redis is not None

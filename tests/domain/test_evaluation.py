@@ -190,25 +190,17 @@ def test_better_expired_valid_until_asks_the_cloud(
     entity = an_entity(replace(entitlement, valid_until_ms=valid_until_ms))
     query = a_credit_query("f") if is_credit else a_query("f")
 
-    needs = (
-        needs_recalculation(entity, query, now_ms=NOW_MS),
-        needs_recalculation(entity, None, now_ms=NOW_MS),
-    )
-
-    assert (expired, expired) == needs
+    assert expired == needs_recalculation(entity, query, now_ms=NOW_MS)
+    assert expired == needs_recalculation(entity, None, now_ms=NOW_MS)
 
 
 def test_valid_until_of_another_feature_concerns_only_the_list() -> None:
     """A check asks for its own entitlement, a list for all."""
     entity = an_entity(a_boolean_feature("f"), a_boolean_feature("g", valid_until_ms=1))
 
-    needs = (
-        needs_recalculation(entity, a_query("f"), now_ms=NOW_MS),
-        needs_recalculation(entity, a_query("missing"), now_ms=NOW_MS),
-        needs_recalculation(entity, None, now_ms=NOW_MS),
-    )
-
-    assert (False, False, True) == needs
+    assert not needs_recalculation(entity, a_query("f"), now_ms=NOW_MS)
+    assert not needs_recalculation(entity, a_query("missing"), now_ms=NOW_MS)
+    assert needs_recalculation(entity, None, now_ms=NOW_MS)
 
 
 def test_better_expired_valid_until_without_the_cloud_answers_the_last_known() -> None:

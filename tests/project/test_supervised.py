@@ -67,6 +67,7 @@ def server() -> Iterator[RedisServer]:
 def fleet(settings: Any, server: RedisServer, emulator: Emulator, tmp_path: Path) -> Sidecar:
     """A sidecar's parts with everything that there is: Redis, feed, outbox, snapshot, charts."""
     address = RedisAddress(host="127.0.0.1", port=server.port)
+    settings.REDIS_ADDRESS = address
     settings.CACHES = {**settings.CACHES, "redis": cache_settings(address)}
     layers = {"shared": channel_layer_settings(address, prefix="p:sidecar:")}
     settings.CHANNEL_LAYERS = {**settings.CHANNEL_LAYERS, **layers}

@@ -235,7 +235,9 @@ class RememberedIsDecided(RuleBasedStateMachine):
         answer = self.house.reader.check_held(query)
         if recalled is not None:
             assert isinstance(answer, Answer)
-            assert (repr(answer.decision).encode(), answer.provenance.age_ms) == recalled
+            reply, age_ms = recalled
+            assert repr(answer.decision).encode() == reply
+            assert answer.provenance.age_ms == age_ms
             assert Source.MEMORY == answer.provenance.source
             assert EntityState.FRESH == answer.provenance.state
         elif isinstance(answer, Answer):

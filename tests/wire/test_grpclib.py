@@ -90,13 +90,23 @@ async def test_every_method_is_answered(emulator: Emulator, sdk: Any) -> None:
     await sdk.ReportEvents(pb.ReportEventsRequest(events=[event]))
     reloaded = await sdk.ReloadEntitlements(pb.ReloadEntitlementsRequest(customer_id="m"))
 
-    assert pb.GetBooleanEntitlementResponse(has_access=True) == boolean
-    assert not numeric.has_access
-    assert metered.has_access
+    assert {
+        "boolean": True,
+        "numeric": False,
+        "metered": True,
+        "enum": False,
+        "generic": True,
+        "v2": True,
+    } == {
+        "boolean": boolean.has_access,
+        "numeric": numeric.has_access,
+        "metered": metered.has_access,
+        "enum": enum.has_access,
+        "generic": generic.has_access,
+        "v2": v2.entitlement.has_access,
+    }
+    assert not boolean.is_fallback
     assert 10 == metered.entitlement.usage_limit
-    assert not enum.has_access
-    assert generic.has_access
-    assert v2.entitlement.has_access
     assert ["m"] == [each.metered.feature.id for each in listed.entitlements]
     assert ["m"] == [each.metered.feature.id for each in state.entitlements]
     assert 4 == reported.current_usage

@@ -67,7 +67,7 @@ def _take_over(text: str) -> int:
         raise CommandError(str(error), returncode=EXIT_NOT_ASKED) from error
     too_long = FallbackRule.too_long(rules)
     if too_long is not None:
-        message = f"at {too_long[:40]}…: a feature id in the database may be as long as 255 characters"
+        message = f"at {too_long[:40]}…: a feature id in the database must be no longer than 255 characters"
         raise CommandError(message, returncode=EXIT_NOT_ASKED)
     with transaction.atomic():
         for feature_id, value in rules.items():

@@ -12,23 +12,22 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from entitlements.domain.entity import EntityKey
 from entitlements.management.asking import answers
 from entitlements.management.printing import EXIT_NO, EXIT_NOT_ASKED, Printer
-from entitlements.management.question import finite
 from grpc_service.client import SidecarClient
 from grpc_service.comparison import OK, Outcome, parsed
 from grpc_service.management.comparing import (
     Answers,
     Comparison,
     Question,
+    add_options,
     asks,
     both_answer,
     for_each,
     report,
 )
 from grpc_service.management.customers import keys_of
-from grpc_service.management.pacing import progress
+from grpc_service.management.pacing import progress, rate_of
 from grpc_service.reads import READS
 
-DEFAULT_RATE = 500.0
 _WHOLE = "GetEntitlementsStateV2"
 _TYPED = {
     "boolean": "GetBooleanEntitlement",
@@ -60,17 +59,11 @@ class Command(BaseCommand):
         parser.add_argument("--with", dest="other", required=True, help="host:port of the other sidecar")
         parser.add_argument("--address", help="host:port of ours (default: as for `ask`)")
         parser.add_argument(
-            "--rate",
-            type=finite,
-            default=DEFAULT_RATE,
-            help=f"no more questions than so many a second to each (default: {DEFAULT_RATE:g})",
-        )
-        parser.add_argument(
             "--every-method",
             action="store_true",
             help="ask for each entitlement by each method that fits it as well, not for the whole list alone",
         )
-        parser.add_argument("--json", action="store_true", help="print the outcome as JSON, for scripts")
+        add_options(parser, rate="number of questions a second to each, at the most")
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Compares, prints the outcome, and exits with it."""
@@ -78,13 +71,12 @@ class Command(BaseCommand):
 
     async def run(self, options: dict[str, Any]) -> int:
         """The same, and returns the exit code."""
-        if not options["rate"] > 0:
-            raise CommandError("--rate must be a number above 0", returncode=EXIT_NOT_ASKED)
+        rate = rate_of(options)
         questions = [_question(_WHOLE, key) for key in self._customers(options["file"])]
         if not questions:
             raise CommandError("there is no customer to ask about", returncode=EXIT_NOT_ASKED)
         began = time.perf_counter()
-        comparison = await self._compared(questions, options)
+        comparison = await self._compared(questions, options, rate=rate)
         if comparison.has_enough:
             self.stderr.write("so much differs that the rest was not asked: are both of one environment?")
         return report(
@@ -105,8 +97,10 @@ class Command(BaseCommand):
             message = f"{file} cannot be used ({reason})"
             raise CommandError(message, returncode=EXIT_NOT_ASKED) from error
 
-    async def _compared(self, questions: list[Question], options: dict[str, Any]) -> Comparison:
-        address, rate = options["address"] or settings.SIDECAR_ASK_ADDRESS, options["rate"]
+    async def _compared(
+        self, questions: list[Question], options: dict[str, Any], *, rate: float
+    ) -> Comparison:
+        address = options["address"] or settings.SIDECAR_ASK_ADDRESS
         async with (
             SidecarClient(address) as ours,
             SidecarClient(options["other"]) as theirs,

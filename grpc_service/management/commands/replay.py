@@ -10,22 +10,21 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from entitlements.management.printing import EXIT_NO, EXIT_NOT_ASKED, Printer
-from entitlements.management.question import finite
 from grpc_service.client import SidecarClient
 from grpc_service.comparison import Outcome, is_fallback
 from grpc_service.management.comparing import (
     Ask,
     Comparison,
     Question,
+    add_options,
     asks,
     both_answer,
     for_each,
     report,
 )
-from grpc_service.management.pacing import progress
+from grpc_service.management.pacing import progress, rate_of
 from grpc_service.management.recording import InvalidRecording, Recorded, recorded
 
-DEFAULT_RATE = 500.0
 PERCENTILES = (50, 90, 99, 99.9)
 
 
@@ -50,13 +49,7 @@ class Command(BaseCommand):
             help="host:port of another that is asked the same beside it; left out: answers are compared with "
             "those of the recording, which has them unless its ids are hashed",
         )
-        parser.add_argument(
-            "--rate",
-            type=finite,
-            default=DEFAULT_RATE,
-            help=f"so many a second, however they were asked (default: {DEFAULT_RATE:g})",
-        )
-        parser.add_argument("--json", action="store_true", help="print the outcome as JSON, for scripts")
+        add_options(parser, rate="number of reads a second, however they were asked")
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Replays, prints the outcome, and exits with it."""
@@ -64,8 +57,7 @@ class Command(BaseCommand):
 
     async def run(self, options: dict[str, Any]) -> int:
         """The same, and returns the exit code."""
-        if not options["rate"] > 0:
-            raise CommandError("--rate must be a number above 0", returncode=EXIT_NOT_ASKED)
+        options["rate"] = rate_of(options)
         reads = _reads(options["file"])
         began = time.perf_counter()
         async with SidecarClient(options["other"]) as theirs:

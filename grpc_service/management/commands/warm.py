@@ -19,7 +19,7 @@ from grpc_service.channels import channel_options
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.generated.sidecar_pb2_grpc import SidecarServiceStub
 from grpc_service.management.customers import keys_of, written
-from grpc_service.management.pacing import bar, paced
+from grpc_service.management.pacing import add_rate, bar, paced, rate_of
 
 CALL_SECONDS = 30.0
 MAX_CALLS_UNDER_WAY = 32
@@ -56,11 +56,10 @@ class Command(BaseCommand):
             default="-",
             help="one customer's id a line, or that, a tab and a resource's; `-` or left out: standard input",
         )
-        parser.add_argument(
-            "--rate",
-            type=float,
+        add_rate(
+            parser,
             default=settings.SIDECAR.config.sidecar_refreshes_per_second,
-            help="number of a second (default: SIDECAR_REFRESHES_PER_SECOND)",
+            meaning="number of customers a second (default: SIDECAR_REFRESHES_PER_SECOND)",
         )
         parser.add_argument(
             "--progress", type=Path, help="note in this file who is done; run again, those are left out"
@@ -70,14 +69,13 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Warms, prints the outcome, and exits with it."""
-        if not options["rate"] > 0:
-            raise CommandError("--rate may be a number above 0", returncode=EXIT_NOT_ASKED)
+        rate = rate_of(options)
         address = options["address"] or settings.SIDECAR_ASK_ADDRESS
         try:
             keys = list(keys_of(options["file"]))
             done = _done(options["progress"])
             left = [key for key in keys if key not in done]
-            tally = asyncio.run(_warm(address, left, rate=options["rate"], progress_file=options["progress"]))
+            tally = asyncio.run(_warm(address, left, rate=rate, progress_file=options["progress"]))
         except OSError as error:
             message = f"{error.filename} cannot be used ({error.strerror})"
             raise CommandError(message, returncode=EXIT_NOT_ASKED) from error
