@@ -102,8 +102,10 @@ async def test_what_the_cloud_has_too_is_right(house: House, audit: DriftAudit, 
     before = house.memory.peek(KEY)
 
     assert await audit.take_turn() is Outcome.RIGHT
-    assert (1.0, {}) == (audit.right_share, audit.differences)
-    assert ([KEY], []) == (house.edge.asked, sleeps.seconds)
+    assert 1.0 == audit.right_share
+    assert {} == audit.differences
+    assert [KEY] == house.edge.asked
+    assert [] == sleeps.seconds
     assert house.memory.peek(KEY) is before
 
 
@@ -116,7 +118,8 @@ async def test_a_change_that_was_lost_is_repaired_and_counted(
 
     assert await audit.take_turn() is Outcome.DIFFERED
     found = len(HELD.features) if kind == "extra" else 1
-    assert ({kind: found}, 0.0) == (audit.differences, audit.right_share)
+    assert {kind: found} == audit.differences
+    assert 0.0 == audit.right_share
     assert before + found == counted(kind)
     held = house.memory.peek(KEY)
     assert held is not None
@@ -171,7 +174,8 @@ async def test_news_that_arrives_a_moment_after_the_answer_is_no_drift(
 
     assert await audit.take_turn() is Outcome.OVERTAKEN
     assert [NEWS_SECONDS] == sleeps.seconds
-    assert (None, {}) == (audit.right_share, audit.differences)
+    assert audit.right_share is None
+    assert {} == audit.differences
 
 
 async def test_drift_counts_also_where_other_news_arrives(
