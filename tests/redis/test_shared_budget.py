@@ -1,7 +1,9 @@
 """One budget of several connections, in a real Redis; its minutes pass by what stands in its key."""
 
 import asyncio
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -9,7 +11,8 @@ from entitlements.domain.request_budget import HOLD_SECONDS, MINUTE_SECONDS, Pac
 from entitlements.redis.connection import RedisConnection
 from entitlements.redis.keys import KeySpace
 from entitlements.redis.shared_budget import SharedBudget
-from tests.redis.parts import KEYS, a_connection
+from tests.redis.parts import CLUSTER_KEYS, KEYS, a_connection, cluster_address, connection_to, stopping
+from tests.redis_fleet import ClusterFleet
 from tests.redis_server import RedisServer
 
 PACE = Pace(600)
@@ -111,6 +114,29 @@ async def test_a_redis_that_is_gone_answers_nothing(own_redis: RedisServer) -> N
     own_redis.stop()
     assert await SharedBudget(connection, name=NAME, pace=PACE).take(1) is None
     connection.stop()
+
+
+async def test_in_a_cluster_it_is_one_for_all_and_moves_with_its_slot(cluster: ClusterFleet) -> None:
+    """A process that knows another node has the same budget; a resharding fills it for nobody."""
+    pace, name, began_at = Pace(60), CLUSTER_KEYS.edge_budget, time.monotonic()
+    source = cluster.primary_of(name)
+    target = next(each for each in cluster.primaries if each is not source)
+    slot = source.command("CLUSTER", "KEYSLOT", name)
+    with ExitStack() as stack:
+        connections = [stack.enter_context(stopping(connection_to(cluster_address(cluster)))) for _ in "ab"]
+        for each in connections:
+            await asyncio.to_thread(each.client.ping)
+        both = [SharedBudget(each, name=name, pace=pace) for each in connections]
+        used = sum(each.tokens for each in await taken_by_all(both))
+        assert source.command("EXISTS", name) == 1
+        await asyncio.to_thread(cluster.move_slot, source, target, slot)
+        try:
+            used += sum(each.tokens for each in await taken_by_all(both))
+            assert target.command("EXISTS", name) == 1
+        finally:
+            await asyncio.to_thread(cluster.move_slot, target, source, slot)
+
+    assert pace.burst <= used <= pace.burst + (time.monotonic() - began_at) / pace.interval_seconds + 1
 
 
 def test_in_a_cluster_its_key_has_a_tag_of_its_own() -> None:

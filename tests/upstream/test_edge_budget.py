@@ -174,7 +174,7 @@ async def test_redis_that_answers_again_is_asked_again() -> None:
     await budget.acquire()
 
 
-async def test_rechecks_leave_half_to_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rechecks_leave_most_to_callers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
     clock, fleet = FakeClock(), ScriptedFleet(1000, remaining=100)
     budget = a_budget(clock, fleet)
@@ -184,22 +184,22 @@ async def test_rechecks_leave_half_to_callers(monkeypatch: pytest.MonkeyPatch) -
 
     await budget.acquire()
     assert not recheck.done()
-    fleet.remaining = 300
+    fleet.remaining = 350
     clock.advance(HOLD_SECONDS)
     await asyncio.wait_for(recheck, 5)
 
 
 async def test_audits_come_after_rechecks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a re-check has room, an audit may have to wait: 250 of 409, then 350."""
+    """Where a re-check has room, an audit may have to wait: 350 of 409, then 400."""
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
-    clock, fleet = FakeClock(), ScriptedFleet(1000, remaining=250)
+    clock, fleet = FakeClock(), ScriptedFleet(1000, remaining=350)
     budget = a_budget(clock, fleet)
     audit = asyncio.ensure_future(budget.room_for_audit())
     await asyncio.wait_for(budget.room_for_recheck(), 5)
     await let_run()
     assert not audit.done()
 
-    fleet.remaining = 350
+    fleet.remaining = 400
     clock.advance(HOLD_SECONDS)
     await asyncio.wait_for(audit, 5)
 
