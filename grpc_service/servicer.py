@@ -30,7 +30,10 @@ WRITE_BUDGET_SECONDS = 60.0
 """A report takes no longer, whatever its deadline (contract/upstream.md, Edge REST)."""
 
 _SOURCE, _STATE, _AGE_MS = "stigg-source", "stigg-state", "stigg-age-ms"
-_FRESH_IN_MEMORY = ((_SOURCE, Source.MEMORY.value.encode()), (_STATE, EntityState.FRESH.value.encode()))
+_FRESH_IN_MEMORY: Metadata = (
+    (_SOURCE, Source.MEMORY.value.encode()),
+    (_STATE, EntityState.FRESH.value.encode()),
+)
 
 Request = TypeVar("Request", bound=Message)
 Asked = TypeVar("Asked")
@@ -152,7 +155,8 @@ class SidecarServicer:
                     unasked=lambda: reply_of(unasked(asked), asked),
                 )
             reply = reply_of(found, asked)
-            response_cache.remember(question, reply[0], found)
+            if response_cache.is_asked_again(question, found):
+                response_cache.remember(question, reply[0], found)
             return reply
 
         return UnaryMethod(path=path, begin=begin)
@@ -205,12 +209,13 @@ class SidecarServicer:
         """Where a reply came from, as trailing metadata: clients that do not know it pass it by."""
         if not self._sends_provenance:
             return ()
-        metadata = [(_SOURCE, provenance.source.value.encode())]
-        if provenance.state is not None:
-            metadata.append((_STATE, provenance.state.value.encode()))
-        if provenance.age_ms is not None:
-            metadata.append((_AGE_MS, b"%d" % provenance.age_ms))
-        return tuple(metadata)
+        source, state, age_ms = provenance.source, provenance.state, provenance.age_ms
+        if source is Source.MEMORY and state is EntityState.FRESH:
+            metadata = _FRESH_IN_MEMORY
+        else:
+            known = () if state is None else ((_STATE, state.value.encode()),)
+            metadata = ((_SOURCE, source.value.encode()), *known)
+        return metadata if age_ms is None else (*metadata, (_AGE_MS, b"%d" % age_ms))
 
 
 def _path(request_type: type[Message]) -> str:

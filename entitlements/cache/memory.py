@@ -17,6 +17,10 @@ Held = TypeVar("Held", CachedEntity, CachedEntity | None)
 
 MAX_REPLIES_PER_ENTITY = 64
 """Past this number of different questions about one entity its replies are forgotten: they do not repeat."""
+QUESTION_BITS = 256
+"""An entity's questions are told apart by so many bits."""
+MAX_QUESTIONS_NOTED = 64
+"""When so many bits are set, all are forgotten: more would take new questions for asked ones too often."""
 MAX_REQUEST_BYTES = 1024
 """The reply to a longer request is not remembered."""
 MAX_REPLY_BYTES = 256 * 1024
@@ -33,8 +37,8 @@ class _HeldReply(NamedTuple):
     reply: CachedResponse
 
 
-_NODE_BYTES = 104 + _DICT_SLOT_BYTES
-"""The node itself (its slots, its garbage collector's header) and its entry in the dict."""
+_NODE_BYTES = 112 + 64 + _DICT_SLOT_BYTES
+"""The node itself (its slots, its garbage collector's header), its bits and its entry in the dict."""
 _REPLY_BYTES = 64 + 64 + 80 + 3 * 32 + _DICT_SLOT_BYTES + 8
 """The question, the reply, what joins them, the numbers in it, an entry in the dict and one in a list."""
 _RESOURCE_BYTES = getsizeof({None: None}) + _DICT_SLOT_BYTES
@@ -103,6 +107,21 @@ class MemoryTier:
         node, reply = held
         node.is_marked = True
         return reply
+
+    def is_asked_again(self, key: EntityKey, question: ResponseKey) -> bool:
+        """True when this was probably asked of the entity before; notes that it was, without a lock.
+
+        What is asked once, such as by its own requested usage, is not worth a place. Two threads that note
+        at a time may lose one of the notes: then it is a first time once more.
+        """
+        node = self._nodes.get(key)
+        if node is None:
+            return False
+        bit = 1 << (hash(question) % QUESTION_BITS)
+        if node.asked & bit:
+            return True
+        node.asked = bit if node.asked.bit_count() >= MAX_QUESTIONS_NOTED else node.asked | bit
+        return False
 
     def remember(self, key: EntityKey, question: ResponseKey, reply: CachedResponse) -> None:
         """Keeps a reply until the entity it was decided from is replaced or given up; its bytes count.

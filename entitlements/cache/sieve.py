@@ -16,7 +16,7 @@ MAX_MARKS_A_SWEEP = 10_000
 class Node:
     """One entity in its place between an older and a newer one."""
 
-    __slots__ = ("cached", "is_marked", "key", "newer", "older", "questions", "size_bytes")
+    __slots__ = ("asked", "cached", "is_marked", "key", "newer", "older", "questions", "size_bytes")
 
     def __init__(self, key: EntityKey, cached: CachedEntity, size_bytes: int) -> None:
         self.key = key
@@ -24,6 +24,8 @@ class Node:
         self.questions: list[ResponseKey] | None = None
         self.size_bytes = size_bytes
         self.is_marked = False
+        self.asked = 0
+        """The questions that were asked, as bits: one that is set may be another's."""
         self.newer: Node | None = None
         self.older: Node | None = None
 

@@ -56,7 +56,7 @@ def evaluate(
     if entitlement is None:
         return _decide_missing(entity, query, rules, trail)
     trail.note(Rule.ENTITLEMENT, subject=entitlement)
-    if query.expected_kind not in {None, entitlement.kind}:
+    if query.expected_kind is not None and query.expected_kind is not entitlement.kind:
         mismatch = AccessDeniedReason.FEATURE_TYPE_MISMATCH
         trail.note(Rule.KIND, mismatch, entitlement)
         return decide_by_fallback(query, rules=rules, reason=mismatch, trail=trail)

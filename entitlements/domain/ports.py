@@ -139,6 +139,10 @@ class ResponseStore(Protocol):
         """The reply to this question, while memory holds what it was decided from; the read is marked."""
         ...
 
+    def is_asked_again(self, key: EntityKey, question: ResponseKey) -> bool:
+        """True when this was probably asked of the entity before; notes that it was."""
+        ...
+
     def remember(self, key: EntityKey, question: ResponseKey, reply: CachedResponse) -> None:
         """Keeps a reply for as long as the entity it was decided from is held, if its bounds allow."""
         ...

@@ -41,13 +41,17 @@ class ResponseCache:
         self._count_hit()
         return reply.message, int((now - reply.cached.confirmed_at) * 1000.0)
 
+    def is_asked_again(self, question: ResponseKey, answer: Answer | ListAnswer) -> bool:
+        """True when it is worth to remember the reply: the question was decided before."""
+        return answer.seen is not None and self._replies.is_asked_again(answer.seen.known.key, question)
+
     def remember(self, question: ResponseKey, message: bytes, answer: Answer | ListAnswer) -> None:
         """Keeps the reply to a question, if it is one that can stand."""
         seen = answer.seen
         if seen is None or answer.provenance.state is not EntityState.FRESH:
             return
-        known = seen.known
-        if any(each.is_fallback or each.override is not None for each in answer.decisions):
+        known, decisions = seen.known, answer.decisions
+        if any(each.is_fallback or each.override is not None for each in decisions):
             return
         if self._overrides.of(known.key):
             return
@@ -57,6 +61,6 @@ class ResponseCache:
             trust=seen.trust,
             fresh_until=fresh_until(known.cached, trust=seen.trust),
             from_ms=seen.now_ms,
-            until_ms=next_boundary_ms(answer.decisions),
+            until_ms=next_boundary_ms(decisions),
         )
         self._replies.remember(known.key, question, reply)

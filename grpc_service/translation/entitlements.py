@@ -29,9 +29,12 @@ _NANOSECONDS_A_MILLISECOND = 1_000_000
 MAX_STRUCT_DEPTH = 16
 """Of additional meta data; each level is two or three messages deep, and protobuf reads no more than 100."""
 
-_REASONS = {
-    reason: pb.AccessDeniedReason.Value(f"ACCESS_DENIED_REASON_{reason.name}")
-    for reason in AccessDeniedReason
+REASONS: Mapping[AccessDeniedReason | None, pb.AccessDeniedReason.ValueType | None] = {
+    None: None,
+    **{
+        reason: pb.AccessDeniedReason.Value(f"ACCESS_DENIED_REASON_{reason.name}")
+        for reason in AccessDeniedReason
+    },
 }
 _FEATURE_TYPES = {type_: pb.FeatureType.Value(f"FEATURE_TYPE_{type_.name}") for type_ in FeatureType}
 _METER_TYPES = {type_: pb.MeterType.Value(f"METER_TYPE_{type_.name}") for type_ in MeterType}
@@ -51,7 +54,7 @@ def entitlement_v2(decision: Decision, *, in_list: bool = False) -> pb.Entitleme
     entitlement = pb.EntitlementV2(
         has_access=decision.has_access,
         is_fallback=decision.is_fallback,
-        access_denied_reason=None if decision.has_access else reason(decision.reason),
+        access_denied_reason=None if decision.has_access else REASONS[decision.reason],
     )
     fill_arm(entitlement, decision, in_list=in_list)
     return entitlement
@@ -109,8 +112,20 @@ def numeric(decision: Decision, *, in_list: bool = False) -> pb.NumericEntitleme
 
 def metered(decision: Decision, *, in_list: bool = False) -> pb.MeteredEntitlement:
     match decision.basis:
-        case MeteredEntitlement() as metered:
-            return _metered_entitlement(metered)
+        case MeteredEntitlement(usage=usage) as metered:
+            period_end = timestamp(usage.period_end_ms)
+            return pb.MeteredEntitlement(
+                feature=_feature(metered.feature),
+                usage_limit=metered.usage_limit,
+                is_unlimited=metered.is_unlimited,
+                current_usage=usage.current,
+                reset_period=None if metered.reset_period is None else _RESET_PERIODS[metered.reset_period],
+                next_reset_date=period_end,
+                usage_period_anchor=timestamp(metered.period_anchor_ms),
+                usage_period_start=timestamp(usage.period_start_ms),
+                usage_period_end=period_end,
+                has_soft_limit=metered.has_soft_limit or False,
+            )
         case FallbackValue() as fallback:
             return pb.MeteredEntitlement(
                 feature=_named(decision, in_list=in_list),
@@ -121,22 +136,6 @@ def metered(decision: Decision, *, in_list: bool = False) -> pb.MeteredEntitleme
             )
         case _:
             return pb.MeteredEntitlement(has_soft_limit=False)
-
-
-def _metered_entitlement(metered: MeteredEntitlement) -> pb.MeteredEntitlement:
-    period_end = timestamp(metered.usage.period_end_ms)
-    return pb.MeteredEntitlement(
-        feature=_feature(metered.feature),
-        usage_limit=metered.usage_limit,
-        is_unlimited=metered.is_unlimited,
-        current_usage=metered.usage.current,
-        reset_period=None if metered.reset_period is None else _RESET_PERIODS[metered.reset_period],
-        next_reset_date=period_end,
-        usage_period_anchor=timestamp(metered.period_anchor_ms),
-        usage_period_start=timestamp(metered.usage.period_start_ms),
-        usage_period_end=period_end,
-        has_soft_limit=metered.has_soft_limit or False,
-    )
 
 
 def enum(decision: Decision, *, in_list: bool = False) -> pb.EnumEntitlement:
@@ -181,7 +180,8 @@ def _named(decision: Decision, *, in_list: bool) -> pb.EntitlementFeature | None
 
 
 def _feature(feature: Feature) -> pb.EntitlementFeature:
-    unset = "" if feature.is_metered else None  # as the vendor's: Go callers dereference what it sends
+    is_metered = feature.is_metered
+    unset = "" if is_metered else None  # as the vendor's: Go callers dereference what it sends
     return pb.EntitlementFeature(
         id=feature.id,
         feature_type=_FEATURE_TYPES[feature.feature_type],
@@ -190,7 +190,7 @@ def _feature(feature: Feature) -> pb.EntitlementFeature:
         meter_type=pb.METER_TYPE_UNSPECIFIED
         if feature.meter_type is None
         else _METER_TYPES[feature.meter_type],
-        is_metered=feature.is_metered,
+        is_metered=is_metered,
     )
 
 
@@ -222,10 +222,6 @@ def _is_deeper(value: object, depth: int) -> bool:
     elif not isinstance(value, list):
         return False
     return depth == 0 or any(_is_deeper(each, depth - 1) for each in value)
-
-
-def reason(reason: AccessDeniedReason | None) -> pb.AccessDeniedReason.ValueType | None:
-    return None if reason is None else _REASONS[reason]
 
 
 def _int32(value: float | None) -> int | None:

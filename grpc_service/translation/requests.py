@@ -24,21 +24,25 @@ _UPDATE_BEHAVIORS = {
 
 def boolean_query(request: pb.GetBooleanEntitlementRequest) -> Query:
     """What GetBooleanEntitlement asks."""
+    options = request.options
     return Query(
-        key=_key(request),
+        key=EntityKey(request.customer_id, request.resource_id or None),
         feature_id=request.feature_id,
         expected_kind=EntitlementKind.BOOLEAN,
-        fallback=_boolean_fallback(request.options),
+        fallback=FallbackValue(has_access=options.fallback.has_access)
+        if options.HasField("fallback")
+        else None,
     )
 
 
 def numeric_query(request: pb.GetNumericEntitlementRequest) -> Query:
     """What GetNumericEntitlement asks."""
+    options = request.options
     return Query(
-        key=_key(request),
+        key=EntityKey(request.customer_id, request.resource_id or None),
         feature_id=request.feature_id,
         expected_kind=EntitlementKind.NUMERIC,
-        fallback=_numeric_fallback(request.options),
+        fallback=_numeric_fallback(options.fallback) if options.HasField("fallback") else None,
     )
 
 
@@ -46,45 +50,47 @@ def metered_query(request: pb.GetMeteredEntitlementRequest) -> Query:
     """What GetMeteredEntitlement asks."""
     options = request.options
     return Query(
-        key=_key(request),
+        key=EntityKey(request.customer_id, request.resource_id or None),
         feature_id=request.feature_id,
         expected_kind=EntitlementKind.METERED,
         requested_usage=options.requested_usage if options.HasField("requested_usage") else None,
-        fallback=_metered_fallback(options),
+        fallback=_metered_fallback(options.fallback) if options.HasField("fallback") else None,
     )
 
 
 def enum_query(request: pb.GetEnumEntitlementRequest) -> Query:
     """What GetEnumEntitlement asks."""
+    options = request.options
     return Query(
-        key=_key(request),
+        key=EntityKey(request.customer_id, request.resource_id or None),
         feature_id=request.feature_id,
         expected_kind=EntitlementKind.ENUM,
-        requested_values=tuple(request.options.requested_values),
-        fallback=_enum_fallback(request.options),
+        requested_values=tuple(options.requested_values),
+        fallback=_enum_fallback(options.fallback) if options.HasField("fallback") else None,
     )
 
 
 def generic_query(request: pb.GetEntitlementRequest) -> Query:
     """What GetEntitlement asks."""
-    return _generic(_key(request), request.feature_id, None, request.options)
+    return _generic(request, None)
 
 
 def v2_query(request: pb.GetEntitlementV2Request) -> Query:
     """What GetEntitlementV2 asks: of a feature or of a currency; an empty id counts as none."""
-    return _generic(_key(request), request.feature_id, request.currency_id or None, request.options)
+    return _generic(request, request.currency_id or None)
 
 
 def _generic(
-    key: EntityKey, feature_id: str, currency_id: str | None, options: pb.GetEntitlementOptions
+    request: pb.GetEntitlementRequest | pb.GetEntitlementV2Request, currency_id: str | None
 ) -> Query:
+    options = request.options
     return Query(
-        key=key,
-        feature_id=feature_id,
+        key=EntityKey(request.customer_id, request.resource_id or None),
+        feature_id=request.feature_id,
         currency_id=currency_id,
         requested_usage=options.requested_usage if options.HasField("requested_usage") else None,
         requested_values=tuple(options.requested_values),
-        fallback=_generic_fallback(options),
+        fallback=_generic_fallback(options.fallback) if options.HasField("fallback") else None,
     )
 
 
@@ -92,13 +98,13 @@ def entity_key(
     request: pb.GetEntitlementsRequest | pb.GetEntitlementsStateV2Request | pb.ReloadEntitlementsRequest,
 ) -> EntityKey:
     """Whose entitlements a list or a reload is about."""
-    return _key(request)
+    return EntityKey(request.customer_id, request.resource_id or None)
 
 
 def usage_report(request: pb.ReportUsageRequest, *, idempotency_key: str) -> UsageReport:
     """What ReportUsage reports."""
     return UsageReport(
-        key=_key(request),
+        key=EntityKey(request.customer_id, request.resource_id or None),
         feature_id=request.feature_id,
         value=request.value,
         idempotency_key=idempotency_key,
@@ -112,40 +118,14 @@ def usage_event(event: pb.Event) -> UsageEvent:
     """One event of ReportEvents."""
     return UsageEvent(
         event_name=event.event_name,
-        key=_key(event),
+        key=EntityKey(event.customer_id, event.resource_id or None),
         idempotency_key=event.idempotency_key,
         dimensions=_dimensions(event.dimensions),
         timestamp_ms=_moment_ms(event.timestamp) if event.HasField("timestamp") else None,
     )
 
 
-_OfAnEntity = (
-    pb.GetBooleanEntitlementRequest
-    | pb.GetNumericEntitlementRequest
-    | pb.GetMeteredEntitlementRequest
-    | pb.GetEnumEntitlementRequest
-    | pb.GetEntitlementRequest
-    | pb.GetEntitlementV2Request
-    | pb.GetEntitlementsRequest
-    | pb.GetEntitlementsStateV2Request
-    | pb.ReloadEntitlementsRequest
-    | pb.ReportUsageRequest
-    | pb.Event
-)
-
-
-def _key(message: _OfAnEntity) -> EntityKey:
-    return EntityKey(message.customer_id, message.resource_id or None)
-
-
-def _boolean_fallback(options: pb.BooleanEntitlementOptions) -> FallbackValue | None:
-    return FallbackValue(has_access=options.fallback.has_access) if options.HasField("fallback") else None
-
-
-def _numeric_fallback(options: pb.NumericEntitlementOptions) -> FallbackValue | None:
-    if not options.HasField("fallback"):
-        return None
-    fallback = options.fallback
+def _numeric_fallback(fallback: pb.NumericEntitlementFallback) -> FallbackValue:
     return FallbackValue(
         has_access=fallback.has_access,
         value=fallback.value if fallback.HasField("value") else None,
@@ -153,10 +133,7 @@ def _numeric_fallback(options: pb.NumericEntitlementOptions) -> FallbackValue | 
     )
 
 
-def _metered_fallback(options: pb.MeteredEntitlementOptions) -> FallbackValue | None:
-    if not options.HasField("fallback"):
-        return None
-    fallback = options.fallback
+def _metered_fallback(fallback: pb.MeteredEntitlementFallback) -> FallbackValue:
     return FallbackValue(
         has_access=fallback.has_access,
         usage_limit=fallback.usage_limit if fallback.HasField("usage_limit") else None,
@@ -164,18 +141,11 @@ def _metered_fallback(options: pb.MeteredEntitlementOptions) -> FallbackValue | 
     )
 
 
-def _enum_fallback(options: pb.EnumEntitlementOptions) -> FallbackValue | None:
-    if not options.HasField("fallback"):
-        return None
-    return FallbackValue(
-        has_access=options.fallback.has_access, enum_values=tuple(options.fallback.enum_values)
-    )
+def _enum_fallback(fallback: pb.EnumEntitlementFallback) -> FallbackValue:
+    return FallbackValue(has_access=fallback.has_access, enum_values=tuple(fallback.enum_values))
 
 
-def _generic_fallback(options: pb.GetEntitlementOptions) -> FallbackValue | None:
-    if not options.HasField("fallback"):
-        return None
-    fallback = options.fallback
+def _generic_fallback(fallback: pb.GetEntitlementFallback) -> FallbackValue:
     return FallbackValue(
         has_access=fallback.has_access,
         value=fallback.value if fallback.HasField("value") else None,

@@ -11,6 +11,7 @@ from entitlements.domain.evaluation import EntitlementList
 from entitlements.domain.usage import UsageReceipt
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.translation.entitlements import (
+    REASONS,
     boolean,
     entitlement,
     entitlement_v2,
@@ -18,7 +19,6 @@ from grpc_service.translation.entitlements import (
     fill_arm,
     metered,
     numeric,
-    reason,
     timestamp,
 )
 
@@ -28,7 +28,7 @@ def boolean_response(decision: Decision, _: Query | None = None) -> pb.GetBoolea
     return pb.GetBooleanEntitlementResponse(
         has_access=decision.has_access,
         is_fallback=decision.is_fallback,
-        access_denied_reason=reason(decision.reason),
+        access_denied_reason=REASONS[decision.reason],
         entitlement=boolean(decision),
     )
 
@@ -38,7 +38,7 @@ def numeric_response(decision: Decision, _: Query | None = None) -> pb.GetNumeri
     return pb.GetNumericEntitlementResponse(
         has_access=decision.has_access,
         is_fallback=decision.is_fallback,
-        access_denied_reason=reason(decision.reason),
+        access_denied_reason=REASONS[decision.reason],
         entitlement=numeric(decision),
     )
 
@@ -48,7 +48,7 @@ def metered_response(decision: Decision, query: Query) -> pb.GetMeteredEntitleme
     return pb.GetMeteredEntitlementResponse(
         has_access=decision.has_access,
         is_fallback=decision.is_fallback,
-        access_denied_reason=reason(decision.reason),
+        access_denied_reason=REASONS[decision.reason],
         requested_usage=query.requested_usage or 0,
         entitlement=metered(decision),
     )
@@ -59,7 +59,7 @@ def enum_response(decision: Decision, query: Query) -> pb.GetEnumEntitlementResp
     return pb.GetEnumEntitlementResponse(
         has_access=decision.has_access,
         is_fallback=decision.is_fallback,
-        access_denied_reason=reason(decision.reason),
+        access_denied_reason=REASONS[decision.reason],
         requested_values=query.requested_values,
         entitlement=enum(decision),
     )
@@ -70,7 +70,7 @@ def generic_response(decision: Decision, _: Query | None = None) -> pb.GetEntitl
     response = pb.GetEntitlementResponse(
         has_access=decision.has_access,
         is_fallback=decision.is_fallback,
-        access_denied_reason=reason(decision.reason),
+        access_denied_reason=REASONS[decision.reason],
     )
     fill_arm(response, decision)
     return response
@@ -89,7 +89,7 @@ def list_response(entitlements: EntitlementList, _: EntityKey | None = None) -> 
             for decision in entitlements.decisions
             if decision.kind is not EntitlementKind.CREDIT
         ],
-        access_denied_reason=reason(entitlements.reason),
+        access_denied_reason=REASONS[entitlements.reason],
     )
 
 
@@ -99,7 +99,7 @@ def state_response(
     """The answer of GetEntitlementsStateV2: features and credits, each decided."""
     return pb.GetEntitlementsStateV2Response(
         entitlements=[entitlement_v2(decision, in_list=True) for decision in entitlements.decisions],
-        access_denied_reason=reason(entitlements.reason),
+        access_denied_reason=REASONS[entitlements.reason],
     )
 
 

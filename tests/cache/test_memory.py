@@ -3,6 +3,7 @@
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from sys import getsizeof
 
 import pytest
 from hypothesis import settings
@@ -527,3 +528,37 @@ def test_recalled_entity_survives_a_scan() -> None:
     for number in range(2, 40):
         put(tier, customer_key(number), big_entity(number))
         assert tier.recall(QUESTION) is not None
+
+
+def test_a_question_is_asked_again_when_its_entity_was_asked_it() -> None:
+    """Of another entity it is another question, and so it is once the entity was given up."""
+    tier = MemoryTier(max_size_bytes=10_000_000)
+    unheld = tier.is_asked_again(CUSTOMER, QUESTION)
+    put(tier, CUSTOMER, big_entity(1))
+    put(tier, RESOURCE, big_entity(1))
+    asked = [tier.is_asked_again(key, QUESTION) for key in (CUSTOMER, CUSTOMER, RESOURCE)]
+    put(tier, CUSTOMER, big_entity(2))
+    replaced = tier.is_asked_again(CUSTOMER, QUESTION)
+    tier.drop(CUSTOMER)
+    put(tier, CUSTOMER, big_entity(1))
+    anew = tier.is_asked_again(CUSTOMER, QUESTION)
+
+    assert [False, False, True, False, True, False] == [unheld, *asked, replaced, anew]
+
+
+def test_what_never_repeats_is_seldom_taken_for_asked_before() -> None:
+    """However long it goes on: what was noted is forgotten before it could answer for all."""
+    tier = MemoryTier(max_size_bytes=10_000_000)
+    put(tier, CUSTOMER, big_entity(1))
+    taken = sum(tier.is_asked_again(CUSTOMER, ("/s/Ask", b"%d" % each)) for each in range(5000))
+
+    assert taken < 5000 / 4
+
+
+def test_notes_take_no_more_than_is_counted() -> None:
+    tier = MemoryTier(max_size_bytes=10_000_000)
+    put(tier, CUSTOMER, big_entity(1))
+    for each in range(1000):
+        tier.is_asked_again(CUSTOMER, ("/s/Ask", b"%d" % each))
+
+    assert getsizeof(tier._nodes[CUSTOMER].asked) <= 64

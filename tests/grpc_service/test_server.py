@@ -113,6 +113,9 @@ class EmptyResponseCache:
     def recall(self, _question: object) -> None:
         return None
 
+    def is_asked_again(self, *_: object) -> bool:
+        return False
+
 
 class ScriptedReporter(Gated):
     """Fails, when it is let."""

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from typing import Any, cast
+from typing import cast
 from urllib.parse import urlencode
 
 import grpc
@@ -65,16 +65,11 @@ class ReaderOfAVector:
     check_later = list_later = check_unasked = list_unasked = check
 
 
-class NothingRemembered(EmptyResponseCache):
-    def remember(self, *_: Any) -> None:
-        pass
-
-
 def servicer_of(vector: wire.Vector) -> SidecarServicer:
     """The methods in front of a vector."""
     return SidecarServicer(
         reader=cast("EntitlementReader", ReaderOfAVector(vector)),
-        response_cache=cast("ResponseCache", NothingRemembered()),
+        response_cache=cast("ResponseCache", EmptyResponseCache()),
         usage_reporter=cast("UsageReporter", ScriptedReporter()),
         maintenance=cast("CacheMaintenance", object()),
         new_idempotency_key=lambda: "key",
