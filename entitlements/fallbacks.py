@@ -1,28 +1,19 @@
 """The configured fallbacks in force: the database's before ENTITLEMENTS_FALLBACK."""
 
-import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
 from types import MappingProxyType
 
-from django.core.exceptions import ValidationError
-from django.db import DatabaseError, connections
-
-from entitlements import metrics
 from entitlements.background import Background
 from entitlements.domain.fallback import FallbackOrigin, FallbackValue
 from entitlements.domain.ports import Clock
-from entitlements.models import FallbackRule
-from entitlements.rate_limited_log import RateLimitedLog
-
-logger = logging.getLogger(__name__)
+from entitlements.fallback_versions import FallbackTable, RuleVersion
+from entitlements.redis.shared_records import SharedRecords
+from entitlements.shared_table import POLL_SECONDS, SharedTable, Table
 
 TASK = "fallback-rules"
-POLL_SECONDS = 0.5
-"""A rule that is changed in any process is in force in this one so much later."""
+SHARED_SECONDS = 90 * 24 * 3600
+"""Redis forgets all of them so long after the last change; each pod's own copy fills it again."""
 
 
 class ConfiguredRules:
@@ -41,18 +32,26 @@ class ConfiguredRules:
 
 
 class StoredRules:
-    """The rules of the database over the configured ones; read in the background, never by a check."""
+    """The rules of the database, and of others' through Redis, over the configured ones.
+
+    They are read in the background, never by a check.
+    """
 
     def __init__(
-        self, configured: Mapping[str, FallbackValue], *, clock: Clock, poll_seconds: float = POLL_SECONDS
+        self,
+        configured: Mapping[str, FallbackValue],
+        *,
+        clock: Clock,
+        shared: SharedRecords | None = None,
+        poll_seconds: float = POLL_SECONDS,
+        table: Table[RuleVersion] | None = None,
     ) -> None:
         self._configured = configured
         self._current = configured
         self._stored: Mapping[str, FallbackValue] = MappingProxyType({})
-        self._poll_seconds = poll_seconds
-        self._log = RateLimitedLog(logger, clock.monotonic)
-        self.is_readable = True
-        """False while the database cannot be read."""
+        self._table = SharedTable(
+            table or FallbackTable(clock), task=TASK, clock=clock, shared=shared, poll_seconds=poll_seconds
+        )
 
     def current(self) -> Mapping[str, FallbackValue]:
         """By feature id; a snapshot that is never changed in place."""
@@ -64,48 +63,28 @@ class StoredRules:
             return FallbackOrigin.DATABASE
         return FallbackOrigin.ENVIRONMENT if feature_id in self._configured else FallbackOrigin.DEFAULT
 
+    @property
+    def is_readable(self) -> bool:
+        """False while the database cannot be read."""
+        return self._table.is_readable
+
     @asynccontextmanager
     async def followed(self, background: Background) -> AsyncIterator[None]:
         """While entered, what changes in the database comes into force; it is read once before."""
-        # One thread of its own: it keeps its connection, and a slow database delays nothing else.
-        with ThreadPoolExecutor(1, "fallback-rules") as thread:
-            loop = asyncio.get_running_loop()
-            read = partial(self.read, partial(background.skip, TASK))
-            await loop.run_in_executor(thread, read)
+        async with self._table.followed(background, self.refresh):
+            yield
 
-            async def poll() -> None:
-                while True:
-                    await asyncio.sleep(self._poll_seconds)
-                    await loop.run_in_executor(thread, read)
-
-            try:
-                async with background.kept(TASK, poll):
-                    yield
-            finally:
-                await loop.run_in_executor(thread, connections.close_all)  # that thread's own
-
-    def read(self, skip: Callable[[str, str], None]) -> None:
-        """Takes over what the database holds; where it cannot be read, what was last read stays in force.
+    async def refresh(self) -> None:
+        """Takes over what was changed here and elsewhere; what cannot be read stays as it was.
 
         A row that is no fallback is left out: ENTITLEMENTS_FALLBACK or the default answers for its feature.
-
-        Args:
-            skip: called with the feature of each such row, and which of its fields cannot be used.
         """
-        try:
-            rules = list(FallbackRule.objects.filter(is_active=True))
-        except DatabaseError:
-            self.is_readable = False
-            metrics.DATABASE_ERRORS.inc()
-            self._log.warning("database", "the fallback rules of the database cannot be read")
-            connections.close_all()
-            return
-        self.is_readable = True
-        stored = {}
-        for rule in rules:
-            try:
-                stored[rule.feature_id] = rule.as_value()
-            except ValidationError as error:
-                skip(rule.feature_id, f"{', '.join(sorted(error.message_dict))} cannot be used")
-        self._stored = stored
-        self._current = MappingProxyType({**self._configured, **stored})
+        known = await self._table.look()
+        stored = {
+            each.feature_id: each.value
+            for each in known.values()
+            if each.is_active and each.value is not None
+        }
+        if stored != self._stored:
+            self._stored = stored
+            self._current = MappingProxyType({**self._configured, **stored})

@@ -1,52 +1,38 @@
 """What is kept in the database: fallbacks that people set while the sidecar runs."""
 
 from collections.abc import Iterable
-from math import isfinite
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models
+from django.db import models, transaction
+from django.db.models.signals import post_delete
+from django.dispatch import receiver
+from django.utils import timezone
 
 from entitlements.domain.bounds import INT32_MAX, INT32_MIN
-from entitlements.domain.entity import EntityKey
 from entitlements.domain.fallback import FallbackValue
-from entitlements.domain.override import MAX_REASON_LENGTH, Override
+from entitlements.domain.override import MAX_REASON_LENGTH
+from entitlements.model_fields import (
+    ENTITY_ID_LENGTH,
+    FEATURE_ID_LENGTH,
+    JsonOfAnybody,
+    validate_finite,
+    validate_texts,
+)
+from entitlements.override_row import EntitlementOverride
 
-FEATURE_ID_LENGTH = 255
-ENTITY_ID_LENGTH = 1000
-"""Of customers and resources, which are not ours to name."""
-
-
-def validate_finite(number: float) -> None:
-    """Refuses NaN and infinities, which JSON cannot carry."""
-    if not isfinite(number):
-        raise ValidationError("It must be a finite number.")
-
-
-def validate_texts(values: object) -> None:
-    """Refuses what is not a list of texts."""
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ValidationError('It must be a JSON list of texts, such as ["basic", "pro"].')
-
-
-class JsonOfAnybody(models.JSONField):
-    """JSON that anybody may have written: what Python cannot read of it is found as text, not as an error.
-
-    Django's own raises while the rows are read (over a number of 5,000 digits), so that one hides all others.
-    """
-
-    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
-        """The value, or the text as it stands there."""
-        try:
-            return super().from_db_value(value, expression, connection)
-        except (ValueError, RecursionError):
-            return value
-
-    def deconstruct(self) -> Any:
-        """The same column as ever: nothing is to be migrated."""
-        name, _, args, kwargs = super().deconstruct()
-        return name, "django.db.models.JSONField", args, kwargs
+__all__ = [
+    "AuditEntry",
+    "CachedCustomer",
+    "DeletedFallbackRule",
+    "EntitlementOverride",
+    "FallbackRule",
+    "OutboxEntry",
+    "validate_finite",
+    "validate_texts",
+]
 
 
 class CachedCustomer(models.Model):
@@ -93,7 +79,8 @@ class FallbackRule(models.Model):
         help_text="Confirmed by the cloud longer ago, and not confirmed again: this rule answers. Empty: "
         "SIDECAR_MAX_STALE_SECONDS.",
     )
-    updated_at = models.DateTimeField("changed", auto_now=True)
+    updated_at = models.DateTimeField("changed", default=timezone.now, editable=False)
+    """Its version: later than that of whatever it replaced, whichever clock said when."""
 
     class Meta:
         """How people see it."""
@@ -103,6 +90,16 @@ class FallbackRule(models.Model):
 
     def __str__(self) -> str:
         return self.feature_id
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Saves it as the newest version of what is told of its feature."""
+        held = FallbackRule.objects.filter(pk=self.pk).exclude(feature_id=self.feature_id)
+        renamed = list(held.values_list("feature_id", flat=True))
+        self.updated_at = newer_than_all_of(self.feature_id, *renamed)
+        with transaction.atomic():
+            super().save(*args, **kwargs)
+            for feature_id in renamed:
+                DeletedFallbackRule.note(feature_id, at=self.updated_at)
 
     @classmethod
     def too_long(cls, feature_ids: Iterable[str]) -> str | None:
@@ -150,6 +147,39 @@ class FallbackRule(models.Model):
             return None
 
 
+class DeletedFallbackRule(models.Model):
+    """That a fallback rule was deleted, for pods with a database of their own, which would bring it back."""
+
+    feature_id = models.CharField(max_length=FEATURE_ID_LENGTH, primary_key=True)
+    at = models.DateTimeField()
+
+    class Meta:
+        """Nobody sees it."""
+
+        default_permissions: ClassVar = ()
+
+    def __str__(self) -> str:
+        return self.feature_id
+
+    @classmethod
+    def note(cls, feature_id: str, *, at: datetime) -> None:
+        """Notes it as of that moment."""
+        cls.objects.update_or_create(feature_id=feature_id, defaults={"at": at})
+
+
+def newer_than_all_of(*feature_ids: str) -> datetime:
+    """Now, or just after the newest version of these rules where some clock is ahead of ours."""
+    rules = FallbackRule.objects.filter(feature_id__in=feature_ids).values_list("updated_at", flat=True)
+    deleted = DeletedFallbackRule.objects.filter(feature_id__in=feature_ids).values_list("at", flat=True)
+    return max([timezone.now(), *(each + timedelta(microseconds=1) for each in (*rules, *deleted))])
+
+
+@receiver(post_delete, sender=FallbackRule)
+def _note_deletion(instance: FallbackRule, **_: Any) -> None:
+    at = max(newer_than_all_of(instance.feature_id), instance.updated_at + timedelta(microseconds=1))
+    DeletedFallbackRule.note(instance.feature_id, at=at)
+
+
 class OutboxEntry(models.Model):
     """A place for the outbox in the admin: permissions and the log of actions, and no table."""
 
@@ -165,108 +195,6 @@ class OutboxEntry(models.Model):
 
     def __str__(self) -> str:
         return self.id
-
-
-class EntitlementOverride(models.Model):
-    """What a person has answered instead of the cloud's answer; never changed but by ending it."""
-
-    id = models.CharField(max_length=32, primary_key=True)
-    customer_id = models.CharField("customer", max_length=ENTITY_ID_LENGTH)
-    resource_id = models.CharField("resource", max_length=ENTITY_ID_LENGTH, null=True, blank=True)  # noqa: DJ001 - None is no resource
-    feature_id = models.CharField("feature", max_length=FEATURE_ID_LENGTH, blank=True)
-    currency_id = models.CharField("currency", max_length=FEATURE_ID_LENGTH, null=True, blank=True)  # noqa: DJ001 - the same
-    has_access = models.BooleanField("grants access")
-    usage_limit = models.FloatField(null=True, blank=True, validators=[validate_finite])
-    value = models.IntegerField(null=True, blank=True)
-    enum_values = JsonOfAnybody(null=True, blank=True, validators=[validate_texts])
-    reason = models.CharField(max_length=MAX_REASON_LENGTH)
-    author = models.CharField(max_length=FEATURE_ID_LENGTH)
-    begins_ms = models.BigIntegerField()
-    ends_ms = models.BigIntegerField(db_index=True)
-    ended_ms = models.BigIntegerField(null=True, blank=True)
-    ended_by = models.CharField(max_length=FEATURE_ID_LENGTH, blank=True)
-
-    class Meta:
-        """How people see it, and what they may be allowed."""
-
-        default_permissions: ClassVar = ("view",)
-        permissions: ClassVar = [("break_glass", "Can grant and deny by an override")]
-        verbose_name = "override"
-
-    def __str__(self) -> str:
-        return self.id
-
-    @classmethod
-    def of(cls, override: Override) -> "EntitlementOverride":
-        """The row of an override, not yet written."""
-        terms = override.enum_values
-        return cls(
-            id=override.id,
-            **cls.columns_of_target(override),
-            has_access=override.has_access,
-            usage_limit=override.usage_limit,
-            value=override.value,
-            enum_values=None if terms is None else list(terms),
-            reason=override.reason,
-            author=override.author,
-            begins_ms=override.begins_ms,
-            ends_ms=override.ends_ms,
-            ended_ms=override.ended_ms,
-            ended_by=override.ended_by,
-        )
-
-    @staticmethod
-    def columns_of_target(override: Override) -> dict[str, Any]:
-        """The fields that say whom and what it is about."""
-        return {
-            "customer_id": override.key.customer_id,
-            "resource_id": override.key.resource_id,
-            "feature_id": override.feature_id,
-            "currency_id": override.currency_id,
-        }
-
-    @property
-    def terms(self) -> str:
-        """What bounds it besides its time, in one line."""
-        bounds = {"up to": self.usage_limit, "value": self.value, "values": self.enum_values}
-        return ", ".join(
-            f"{name} {', '.join(map(str, each)) if isinstance(each, list) else f'{each:,g}'}"
-            for name, each in bounds.items()
-            if each is not None
-        )
-
-    @classmethod
-    def fault_of_lengths(cls, override: Override) -> str | None:
-        """What does not fit into a row, in a sentence that names the field; None: all of it does."""
-        for name, text in cls.columns_of_target(override).items():
-            length = ENTITY_ID_LENGTH if name in {"customer_id", "resource_id"} else FEATURE_ID_LENGTH
-            if text is not None and (len(text) > length or "\x00" in text):
-                return f"{name} must be no longer than {length} characters, without NUL"
-        return None
-
-    def as_override(self) -> Override:
-        """The override that it holds.
-
-        Raises:
-            ValidationError: a field holds what nothing of ours would have written.
-        """
-        self.clean_fields()
-        return Override(
-            id=self.id,
-            key=EntityKey(self.customer_id, self.resource_id),
-            feature_id=self.feature_id,
-            currency_id=self.currency_id,
-            has_access=self.has_access,
-            usage_limit=self.usage_limit,
-            value=self.value,
-            enum_values=None if self.enum_values is None else tuple(self.enum_values),
-            reason=self.reason,
-            author=self.author,
-            begins_ms=self.begins_ms,
-            ends_ms=self.ends_ms,
-            ended_ms=self.ended_ms,
-            ended_by=self.ended_by,
-        )
 
 
 class AuditEntry(models.Model):

@@ -14,6 +14,7 @@ from unfold.admin import ModelAdmin
 from entitlements.admin.audited import Audited, record
 from entitlements.admin.site import site
 from entitlements.composition import sidecar
+from entitlements.composition.shared_tables import told_of_sharing
 from entitlements.domain.fallback import FallbackOrigin, FallbackValue
 from entitlements.models import FallbackRule
 
@@ -80,7 +81,7 @@ class TextsField(forms.JSONField):
 
 @admin.register(FallbackRule, site=site)
 class FallbackRuleAdmin(Audited, ModelAdmin):
-    """Rules of the database: in force in every process within a second, without a restart."""
+    """Rules of the database: in force within a second, without a restart."""
 
     audited_as = "fallback"
 
@@ -152,7 +153,11 @@ class FallbackRuleAdmin(Audited, ModelAdmin):
     ) -> HttpResponse:
         """The rules, below what is in force altogether."""
         in_force = self._in_force(request)
-        context = {"in_force": in_force[:SHOWN], "hidden": max(len(in_force) - SHOWN, 0)}
+        context = {
+            "in_force": in_force[:SHOWN],
+            "hidden": max(len(in_force) - SHOWN, 0),
+            **told_of_sharing(sidecar().redis),
+        }
         response: HttpResponse = super().changelist_view(request, {**context, **(extra_context or {})})
         return response
 

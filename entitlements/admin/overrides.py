@@ -13,6 +13,7 @@ from django.urls import reverse
 from entitlements.admin.audited import record
 from entitlements.admin.site import site
 from entitlements.composition import Sidecar, sidecar
+from entitlements.composition.shared_tables import told_of_sharing
 from entitlements.domain.decision import Query
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.override import MAX_REASON_LENGTH, Override, subject_of, terms_of
@@ -97,8 +98,7 @@ def overrides(request: HttpRequest) -> HttpResponse:
             if each.id in running
         ],
         "ended": [_row(each, now_ms) for each in rows if each.id not in running],
-        "shared_by": stored.shared_by,
-        "has_redis": built.redis is not None,
+        **told_of_sharing(built.redis),
     }
     return site.render(request, "entitlements/overrides.html", context)
 

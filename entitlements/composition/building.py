@@ -7,7 +7,6 @@ from pathlib import Path
 from random import Random
 
 from django.conf import settings
-from django.db import connection
 
 from entitlements.background import Background
 from entitlements.cache.memory import MemoryTier
@@ -18,14 +17,14 @@ from entitlements.composition.cloud import ways_to_the_cloud
 from entitlements.composition.outbox import outbox_parts
 from entitlements.composition.process import Sidecar
 from entitlements.composition.rotation import follow_api_key, follow_redis_credentials
-from entitlements.composition.shared_redis import SharedRedis, shared_redis
+from entitlements.composition.shared_redis import shared_redis
+from entitlements.composition.shared_tables import shared_overrides, shared_rules
 from entitlements.composition.states import add_parts
 from entitlements.config import SidecarConfig
 from entitlements.domain.override import NO_OVERRIDES
 from entitlements.domain.ports import Clock, ReportSink
 from entitlements.fallbacks import StoredRules
-from entitlements.overrides.following import SHARED_SECONDS, StoredOverrides
-from entitlements.redis.shared_records import SharedRecords
+from entitlements.overrides.following import StoredOverrides
 from entitlements.service.cache_maintenance import CacheMaintenance
 from entitlements.service.change_notifier import ChangeNotifier
 from entitlements.service.completeness import FeedTrust, SharedCompleteness
@@ -123,9 +122,13 @@ def build(  # noqa: PLR0915 - one line for each part
         changes=changes,
     )
     sharing = Sharing(feed_applier=feed_applier, completeness=completeness, clock=clock)
-    rules = StoredRules(config.entitlements_fallback, clock=clock)
+    rules = StoredRules(config.entitlements_fallback, clock=clock, shared=shared_rules(redis))
     stale_bounds = StaleBounds(rules=rules, max_stale_seconds=config.sidecar_max_stale_seconds)
-    overrides = _stored_overrides(config, clock, redis, feed_trust)
+    overrides = None
+    if config.sidecar_overrides:
+        overrides = StoredOverrides(
+            clock=clock, changed=feed_trust.end_replies, shared=shared_overrides(redis)
+        )
     reader = EntitlementReader(
         store=store,
         fetcher=fetcher,
@@ -220,18 +223,6 @@ def _offline_file(config: SidecarConfig, clock: Clock) -> OfflineFile | None:
 def _shadow_ledger(config: SidecarConfig, clock: Clock) -> ShadowLedger | None:
     address = config.sidecar_shadow_address
     return None if address is None else ShadowLedger(address=address, clock=clock)
-
-
-def _stored_overrides(
-    config: SidecarConfig, clock: Clock, redis: SharedRedis | None, feed_trust: FeedTrust
-) -> StoredOverrides | None:
-    """What people override; by Redis as well where each pod has a database of its own."""
-    if not config.sidecar_overrides:
-        return None
-    shared = None
-    if redis is not None and connection.vendor != "postgresql":
-        shared = SharedRecords(redis.connection, name=redis.keys.overrides, ttl_seconds=SHARED_SECONDS)
-    return StoredOverrides(clock=clock, changed=feed_trust.end_replies, shared=shared)
 
 
 def _snapshot(

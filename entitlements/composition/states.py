@@ -12,6 +12,7 @@ from entitlements.composition.optional_states import (
 )
 from entitlements.composition.process import Sidecar
 from entitlements.composition.shared_redis import SharedRedis
+from entitlements.composition.shared_tables import shared_by
 from entitlements.domain.breaker import BreakerState
 from entitlements.domain.errors import Untrusted
 from entitlements.domain.freshness import Trust
@@ -129,7 +130,7 @@ def _overrides_state(overrides: StoredOverrides, built: Sidecar) -> PartState:
         in_force=len(in_force),
         oldest_age_seconds=age_seconds,
         next_end_ms=min((each.ends_ms for each in in_force), default=None),
-        shared_by=overrides.shared_by,
+        shared_by=shared_by(built.redis).value,
     )
 
 

@@ -46,6 +46,21 @@ def parse_fallback_rules(text: str) -> Mapping[str, FallbackValue]:
     return MappingProxyType({feature_id: _rule(feature_id, rule) for feature_id, rule in rules.items()})
 
 
+def rule_document(value: FallbackValue) -> dict[str, object]:
+    """The fallback in that form."""
+    fields = {
+        "hasAccess": value.has_access,
+        "usageLimit": value.usage_limit,
+        "isUnlimited": value.is_unlimited,
+        "value": value.value,
+        "enumValues": value.enum_values,
+        "currentUsage": value.current_usage,
+        "hasSoftLimit": value.has_soft_limit,
+        "maxStaleSeconds": value.max_stale_seconds,
+    }
+    return {name: field for name, field in fields.items() if field is not None}
+
+
 def _rule(feature_id: str, rule: object) -> FallbackValue:
     try:
         parsed = _Rule.model_validate(rule)

@@ -43,6 +43,14 @@ class Override:
     ended_ms: int | None = None
     """When it ended; None while it runs."""
     ended_by: str = ""
+    left_ms: int | None = None
+    """It lasts no longer than this from now on, by clocks that nobody sets; None: not noted yet."""
+
+    @property
+    def longest_left_ms(self) -> int:
+        """It lasts no longer than this, whatever the wall clock says."""
+        lasts_ms = self.ends_ms - self.begins_ms
+        return lasts_ms if self.left_ms is None else min(lasts_ms, self.left_ms)
 
     def is_about(self, query: "Query") -> bool:
         """True when it answers this query of its customer or resource."""

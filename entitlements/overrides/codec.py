@@ -24,6 +24,7 @@ def record_of(override: Override) -> bytes:
         "ends": override.ends_ms,
         "ended": override.ended_ms,
         "endedBy": override.ended_by,
+        "left": override.left_ms,
     }
     return json.dumps(fields).encode()
 
@@ -54,6 +55,7 @@ def override_from(id_: str, record: bytes) -> Override:
         ends_ms=ends_ms,
         ended_ms=fields.moment("ended"),
         ended_by=fields.text("endedBy") or "",
+        left_ms=fields.moment("left"),
     )
     fault = fault_of(override)
     if fault is not None:
@@ -63,9 +65,10 @@ def override_from(id_: str, record: bytes) -> Override:
 
 
 def merged(held: Override | None, received: Override) -> Override:
-    """The same override as two know it: what one of them knows as ended has ended."""
-    if held is None or (held.ended_ms is None and received.ended_ms is not None):
+    """The same override as two know it: it has ended if one of them knows that, and lasts for the shorter."""
+    if held is None:
         return received
-    if held.ended_ms is not None and received.ended_ms is not None and received.ended_ms < held.ended_ms:
-        return replace(held, ended_ms=received.ended_ms, ended_by=received.ended_by)
-    return held
+    known = [each for each in (held.left_ms, received.left_ms) if each is not None]
+    ended = [each for each in (held, received) if each.ended_ms is not None]
+    first = min(ended, key=lambda each: each.ended_ms or 0, default=held)
+    return replace(held, ended_ms=first.ended_ms, ended_by=first.ended_by, left_ms=min(known, default=None))

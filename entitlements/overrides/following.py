@@ -2,15 +2,11 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TypeVar
-
-from django.core.exceptions import ValidationError
-from django.db import DatabaseError, connections
 
 from entitlements import metrics
 from entitlements.background import Background
@@ -18,22 +14,18 @@ from entitlements.domain.decision import Query
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.override import Override
 from entitlements.domain.ports import Clock
-from entitlements.json_fields import Malformed
 from entitlements.overrides import ledger
-from entitlements.overrides.codec import merged, override_from, record_of
-from entitlements.rate_limited_log import RateLimitedLog
+from entitlements.overrides.table import OverrideTable
 from entitlements.redis.shared_records import SharedRecords
+from entitlements.shared_table import POLL_SECONDS, SharedTable, Table
 
 logger = logging.getLogger(__name__)
 
 TASK = "overrides"
-POLL_SECONDS = 0.25
-"""What is begun or ended here is announced to others so much later; they learn of it after as much again."""
 SHARED_SECONDS = 9 * 24 * 3600
 """Redis forgets all of them so long after the last change: none runs for longer."""
-
-
-_Answer = TypeVar("_Answer")
+NOTED_MS = 10_000
+"""How long one has left is noted as often, for a restart with a clock that was set back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,20 +58,17 @@ class StoredOverrides:
         changed: Callable[[], None],
         shared: SharedRecords | None = None,
         poll_seconds: float = POLL_SECONDS,
+        table: Table[Override] | None = None,
     ) -> None:
         self._clock = clock
         self._changed = changed
-        self._shared = shared
-        self._poll_seconds = poll_seconds
-        self._log = RateLimitedLog(logger, clock.monotonic)
+        self._table = SharedTable(
+            table or OverrideTable(clock), task=TASK, clock=clock, shared=shared, poll_seconds=poll_seconds
+        )
         self._running: Mapping[str, Running] = {}
         self._by_key: Mapping[EntityKey, tuple[Running, ...]] = MappingProxyType({})
         self._until: dict[str, float] = {}
         """By id, from when it was first seen: a later look at a clock that was set back changes nothing."""
-        self._known: dict[str, Override] = {}
-        """The last that the database held; what runs goes on while it cannot be read."""
-        self._thread: ThreadPoolExecutor | None = None
-        self._background: Background | None = None
         self._reading = asyncio.Lock()
 
     def of(self, key: EntityKey) -> Sequence[Override]:
@@ -96,11 +85,6 @@ class StoredOverrides:
             return None
         return next((each for each in self.of(query.key) if each.is_about(query)), None)
 
-    @property
-    def shared_by(self) -> str:
-        """By what others learn of them: one database, or a Redis between several."""
-        return "database" if self._shared is None else "redis"
-
     def in_force(self) -> list[Override]:
         """All of them, the oldest first."""
         now, now_ms = self._clock.both()
@@ -110,79 +94,18 @@ class StoredOverrides:
     @asynccontextmanager
     async def followed(self, background: Background) -> AsyncIterator[None]:
         """While entered, what changes comes into force; it is read once before."""
-        self._background = background
-        # One thread of its own: it keeps its connection, and a slow database delays nothing else.
-        with ThreadPoolExecutor(1, TASK) as self._thread:
-            await self.refresh()
-            try:
-                async with background.kept(TASK, self._poll):
-                    yield
-            finally:
-                await self._on_thread(connections.close_all)  # that thread's own
+        async with self._table.followed(background, self.refresh):
+            yield
 
     async def refresh(self) -> None:
         """Takes over what was begun and ended here and elsewhere by now."""
         async with self._reading:
+            known = await self._table.look()
             now, now_ms = self._clock.both()
-            stored = await self._on_thread(self._stored)
-            known = dict(self._known if stored is None else stored)
-            learned = await self._exchange(known, now_ms=now_ms)
             expired = self._put_in_force(known, now=now, now_ms=now_ms)
-            self._known = known
-            if stored is not None and (learned or expired):
-                await self._on_thread(lambda: self._keep(learned, expired, now_ms))
-
-    async def _poll(self) -> None:
-        while True:
-            await asyncio.sleep(self._poll_seconds)
-            await self.refresh()
-
-    async def _on_thread(self, work: Callable[[], _Answer]) -> _Answer:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-    def _stored(self) -> dict[str, Override] | None:
-        """What the database holds; None where it cannot be read."""
-        try:
-            rows = ledger.rows(now_ms=self._clock.now_ms())
-        except DatabaseError:
-            self._log.warning("database", "the overrides of the database cannot be read")
-            connections.close_all()
-            return None
-        stored = {}
-        for row in rows:
-            try:
-                stored[row.id] = row.as_override()
-            except ValidationError as error:
-                self._skip(row.id, f"{', '.join(sorted(error.message_dict))} cannot be used")
-        return stored
-
-    def _keep(self, learned: Sequence[Override], expired: Sequence[str], now_ms: int) -> None:
-        try:
-            ledger.take_over(learned, expired=expired, now_ms=now_ms)
-        except DatabaseError:
-            self._log.warning("writing", "the overrides of others cannot be written to the database")
-            connections.close_all()
-
-    async def _exchange(self, known: dict[str, Override], *, now_ms: int) -> list[Override]:
-        """Brings what this process and the others know to one; returns what the database must take over."""
-        records = None if self._shared is None else await self._shared.read()
-        if self._shared is None or records is None:
-            return []
-        learned, shared = [], {}
-        for id_, record in records.items():
-            try:
-                shared[id_] = override_from(id_, record)
-            except Malformed as error:
-                self._skip(id_, str(error))
-                continue
-            best = merged(known.get(id_), shared[id_])
-            if best != known.get(id_) and best.ends_ms > now_ms - ledger.FOLLOWED_AFTER_MS:
-                known[id_] = best
-                learned.append(best)
-        unshared = {id_: record_of(each) for id_, each in known.items() if shared.get(id_) != each}
-        over = [each.id for each in shared.values() if each.ends_ms <= now_ms - ledger.FOLLOWED_AFTER_MS]
-        await self._shared.write(unshared, removed=over)
-        return learned
+            left_ms = self._to_note(now)
+            if expired or left_ms:
+                await self._table.write(lambda: ledger.note(ended=expired, left_ms=left_ms, now_ms=now_ms))
 
     def _put_in_force(self, known: Mapping[str, Override], *, now: float, now_ms: int) -> list[str]:
         """Puts what runs in force, and returns the ids of those whose time has come."""
@@ -208,8 +131,13 @@ class StoredOverrides:
         return expired
 
     def _until_of(self, override: Override, *, now: float, now_ms: int) -> float:
-        left_ms = min(override.ends_ms - now_ms, override.ends_ms - override.begins_ms)
+        left_ms = min(override.ends_ms - now_ms, override.longest_left_ms)
         return self._until.setdefault(override.id, now + left_ms / 1000)
+
+    def _to_note(self, now: float) -> dict[str, int]:
+        """How long those have left that may be noted anew, by id."""
+        left = {id_: _noted_ms((each.until - now) * 1000) for id_, each in self._running.items()}
+        return {id_: ms for id_, ms in left.items() if ms < self._running[id_].override.longest_left_ms}
 
     def _log_changes(
         self, before: Mapping[str, Running], running: Mapping[str, Running], known: Mapping[str, Override]
@@ -226,9 +154,10 @@ class StoredOverrides:
         oldest_ms = min((each.override.begins_ms for each in self._running.values()), default=now_ms)
         metrics.OVERRIDES_OLDEST_AGE.set(max(now_ms - oldest_ms, 0) / 1000)
 
-    def _skip(self, id_: str, cause: str) -> None:
-        if self._background is not None:
-            self._background.skip(TASK, id_, cause)
+
+def _noted_ms(left_ms: float) -> int:
+    """The same in all processes, or nearly: rounded up, so that none writes what another just has."""
+    return math.ceil(left_ms / NOTED_MS) * NOTED_MS
 
 
 def _latest(overrides: Iterable[Override]) -> Iterable[Override]:

@@ -1,7 +1,7 @@
 """The rows of overrides: begun, ended, read and forgotten. For threads that may wait for the database."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from django.db import transaction
 from django.db.models import F, Q
@@ -66,10 +66,18 @@ def history(*, limit: int) -> list[EntitlementOverride]:
     return list(EntitlementOverride.objects.order_by("-begins_ms")[:limit])
 
 
-def take_over(learned: Sequence[Override], *, expired: Sequence[str], now_ms: int) -> None:
-    """Keeps what others announced, and notes whose time has come; forgets what ended long ago."""
+def take_over(learned: Sequence[Override]) -> None:
+    """Keeps what others announced."""
     with transaction.atomic():
         for each in learned:
             EntitlementOverride.of(each).save()
-        EntitlementOverride.objects.filter(pk__in=expired, ended_ms=None).update(ended_ms=F("ends_ms"))
+
+
+def note(*, ended: Sequence[str], left_ms: Mapping[str, int], now_ms: int) -> None:
+    """Notes whose time has come, and how long others have left; forgets what ended long ago."""
+    with transaction.atomic():
+        EntitlementOverride.objects.filter(pk__in=ended, ended_ms=None).update(ended_ms=F("ends_ms"))
+        for id_, ms in left_ms.items():
+            longer = Q(left_ms=None) | Q(left_ms__gt=ms)
+            EntitlementOverride.objects.filter(longer, pk=id_).update(left_ms=ms)
         EntitlementOverride.objects.filter(ends_ms__lt=now_ms - KEPT_AFTER_MS).delete()

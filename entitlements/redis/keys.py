@@ -103,6 +103,11 @@ class KeySpace:
         return f"{self.prefix}:sidecar:overrides"
 
     @property
+    def fallback_rules(self) -> str:
+        """The hash of fallback rules that people set; ours alone."""
+        return f"{self.prefix}:sidecar:fallback-rules"
+
+    @property
     def edge_budget(self) -> str:
         """How much of the budget of requests to the Edge is used; ours alone."""
         return f"{self.prefix}:{self._together('sidecar:edge-budget')}"

@@ -19,7 +19,8 @@ from entitlements.models import EntitlementOverride
 from entitlements.overrides import ledger
 from entitlements.overrides.codec import merged, override_from, record_of
 from entitlements.overrides.duration import duration_ms
-from entitlements.overrides.following import StoredOverrides
+from entitlements.overrides.following import NOTED_MS, StoredOverrides
+from entitlements.overrides.table import OverrideTable
 from entitlements.redis.shared_records import SharedRecords
 from entitlements.service.answers import Answer, ListAnswer
 from tests.builders import A_KEY, a_boolean_feature, a_cached_entity, a_query, an_entity, an_override
@@ -117,6 +118,25 @@ async def test_a_restart_with_the_clock_set_back_gives_no_more_than_its_duration
     clock.advance(HOUR_MS / 1000)
 
     assert restarted.find(a_query()) is None
+
+
+async def test_a_restart_before_its_end_with_the_clock_set_back_gives_no_second_time(
+    clock: FakeClock,
+) -> None:
+    """How long it has left was noted meanwhile: to NOTED_MS, and not to the time of the restart."""
+    overrides = stored(clock)
+    await begun(overrides, an_hour_s(clock))
+    clock.advance(HOUR_MS / 1000 - 55)
+    await overrides.refresh()
+    clock.wall_ms -= 100 * HOUR_MS
+    restarted = stored(clock)
+    await restarted.refresh()
+    clock.advance(54)
+    found = [restarted.find(a_query())]
+    clock.advance(1 + NOTED_MS / 1000)
+    found.append(restarted.find(a_query()))
+
+    assert [True, False] == [each is not None for each in found]
 
 
 async def test_a_restart_keeps_it(clock: FakeClock) -> None:
@@ -367,14 +387,11 @@ async def test_a_list_is_overridden_and_not_remembered(overrides: StoredOverride
 # Between pods of one Redis, each with a database of its own.
 
 
-class Pod(StoredOverrides):
-    """One whose database is its own: here none, since the tests have but one."""
+class NoDatabase(OverrideTable):
+    """Of another pod, whose database is its own: here none, since the tests have but one."""
 
-    def _stored(self) -> dict[str, Override]:
-        return dict(self._known)
-
-    def _keep(self, *_: object) -> None:
-        """Nothing outlives it."""
+    def rows(self, _: object) -> dict[str, Override]:
+        raise DatabaseError
 
 
 @pytest.fixture
@@ -395,14 +412,14 @@ async def test_pods_of_one_redis_share_them(
     clock: FakeClock, redis: RedisServer, shared: SharedRecords
 ) -> None:
     """Begin and end; a Redis that is emptied is filled again, and brings nothing back that has ended."""
-    one, other = stored(clock, shared=shared), Pod(clock=clock, changed=lambda: None, shared=shared)
+    one, other = stored(clock, shared=shared), stored(clock, shared=shared, table=NoDatabase(clock))
     override = an_hour_s(clock)
     await begun(one, override)
     await other.refresh()
     learned = other.in_force()
     redis.command("FLUSHALL")
     await other.refresh()
-    another = Pod(clock=clock, changed=lambda: None, shared=shared)
+    another = stored(clock, shared=shared, table=NoDatabase(clock))
     await another.refresh()
     refilled = another.in_force()
     await asyncio.to_thread(ledger.end, override.id, by="boss", now_ms=clock.wall_ms)
@@ -491,6 +508,14 @@ def test_what_one_knows_as_ended_has_ended() -> None:
     ]  # fmt: skip
 
     assert [expected for *_, expected in pairs] == [merged(held, told) for held, told, _ in pairs]
+
+
+def test_it_lasts_for_the_shorter_time_that_either_has_noted() -> None:
+    unknown, short, long = (replace(an_override(), left_ms=each) for each in (None, 10_000, 20_000))
+    pairs = [(unknown, short), (short, unknown), (short, long), (long, short)]
+
+    assert [short] * 4 == [merged(*pair) for pair in pairs]
+    assert short == override_from(short.id, record_of(short))
 
 
 @pytest.mark.parametrize(("text", "expected"), [("90s", 90_000), (" 1h", HOUR_MS), ("7d", 168 * HOUR_MS)])

@@ -10,6 +10,10 @@ from tests.harness import ROOT
 ELSEWHERE = {
     # These decide nothing of their own, or are shown by tests that are about more than one module.
     "entitlements/admin/audited.py": "tests/admin/test_audit_trail.py",
+    "entitlements/fallback_versions.py": "tests/doors/test_stored_rules.py",
+    "entitlements/model_fields.py": "tests/doors/test_stored_rules.py",
+    "entitlements/override_row.py": "tests/doors/test_overrides.py",
+    "entitlements/shared_table.py": "tests/doors/test_stored_rules.py",
     "entitlements/admin/navigation.py": "tests/admin/test_site.py",
     "entitlements/admin/urls.py": "tests/admin/test_site.py",
     "entitlements/admin/users.py": "tests/admin/test_access.py",

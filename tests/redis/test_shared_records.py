@@ -31,3 +31,24 @@ async def test_a_redis_that_is_away_is_told_by_none(own_redis: RedisServer) -> N
 
     assert await records.read() is None
     connection.stop()
+
+
+async def test_what_stands_is_read_once_and_what_anybody_changed_is_read_again(
+    redis: RedisServer, connection: RedisConnection
+) -> None:
+    """Also where Redis was emptied and filled with something else, or one wrote who knows no version."""
+    one, other = (SharedRecords(connection, name=KEYS.overrides, ttl_seconds=60) for _ in range(2))
+    await other.write({"a": b"1"})
+    first, again = await one.read(), await one.read()
+    redis.command("FLUSHALL")
+    emptied = await one.read()
+    await other.write({"b": b"2"})
+    filled = await one.read()
+    redis.command("DEL", KEYS.overrides)
+    redis.command("HSET", KEYS.overrides, "c", "3")
+    foreign = await one.read()
+    redis.command("HSET", KEYS.overrides, "c", "4")
+
+    assert [{"a": b"1"}, {}, {"b": b"2"}, {"c": b"3"}] == [first, emptied, filled, foreign]
+    assert first is again
+    assert {"c": b"4"} == await one.read()

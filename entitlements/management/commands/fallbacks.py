@@ -8,8 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from entitlements.config.fallback_rules import parse_fallback_rules
-from entitlements.domain.fallback import FallbackValue
+from entitlements.config.fallback_rules import parse_fallback_rules, rule_document
 from entitlements.management import auditing
 from entitlements.management.database import prepared
 from entitlements.management.printing import EXIT_NOT_ASKED, Printer
@@ -43,7 +42,7 @@ class Command(BaseCommand):
                 if value is None:
                     self.stderr.write(f"{rule.feature_id!r} is left out: a field of it cannot be used")
                     continue
-                exported[rule.feature_id] = _to_json(value)
+                exported[rule.feature_id] = rule_document(value)
             self.stdout.write(json.dumps(exported, indent=2, ensure_ascii=False))
             return
         count = _take_over(_text_of(options["file"]))
@@ -73,17 +72,3 @@ def _take_over(text: str) -> int:
         for feature_id, value in rules.items():
             FallbackRule.objects.update_or_create(feature_id=feature_id, defaults=FallbackRule.columns(value))
     return len(rules)
-
-
-def _to_json(value: FallbackValue) -> dict[str, object]:
-    fields = {
-        "hasAccess": value.has_access,
-        "usageLimit": value.usage_limit,
-        "isUnlimited": value.is_unlimited,
-        "value": value.value,
-        "enumValues": value.enum_values,
-        "currentUsage": value.current_usage,
-        "hasSoftLimit": value.has_soft_limit,
-        "maxStaleSeconds": value.max_stale_seconds,
-    }
-    return {name: field for name, field in fields.items() if field is not None}

@@ -1,0 +1,48 @@
+"""Overrides as a table that pods share: never changed but by ending them."""
+
+from collections.abc import Sequence
+
+from django.core.exceptions import ValidationError
+
+from entitlements.domain.override import Override
+from entitlements.domain.ports import Clock
+from entitlements.overrides import ledger
+from entitlements.overrides.codec import merged, override_from, record_of
+from entitlements.shared_table import Skip
+
+
+class OverrideTable:
+    """The kind of record that overrides are; see `entitlements/shared_table.py`."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def rows(self, skip: Skip) -> dict[str, Override]:
+        """What runs or ended lately."""
+        stored = {}
+        for row in ledger.rows(now_ms=self._clock.now_ms()):
+            try:
+                stored[row.id] = row.as_override()
+            except ValidationError as error:
+                skip(row.id, f"{', '.join(sorted(error.message_dict))} cannot be used")
+        return stored
+
+    def take_over(self, learned: Sequence[Override]) -> None:
+        """Keeps what others announced."""
+        ledger.take_over(learned)
+
+    def encoded(self, record: Override) -> bytes:
+        """As JSON."""
+        return record_of(record)
+
+    def decoded(self, id_: str, told: bytes) -> Override:
+        """Of such JSON."""
+        return override_from(id_, told)
+
+    def merged(self, held: Override | None, told: Override) -> Override:
+        """What one of the two knows as ended has ended."""
+        return merged(held, told)
+
+    def is_past(self, record: Override) -> bool:
+        """A day after its time nobody takes it for running."""
+        return record.ends_ms <= self._clock.now_ms() - ledger.FOLLOWED_AFTER_MS
