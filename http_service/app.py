@@ -10,6 +10,7 @@ import grpc
 
 from entitlements import metrics
 from entitlements.background import awaited, ended
+from entitlements.domain.token_bucket import Rate, TokenBucket
 from grpc_service.errors import UNEXPECTED, PublicStatus
 from http_service.bounds import refused
 from http_service.messages import Door, Headers, Request, Response, Stream, json_bytes
@@ -23,6 +24,12 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 NO_TOKEN = "the Authorization header must be Bearer and the token of SIDECAR_HTTP_TOKEN_FILE"  # noqa: S105 - a sentence
 OK = 200
 _CORS_SECONDS = b"7200"
+MISTAKES = Rate(burst=200, per_second=50)
+"""Requests that no working client sends are answered at once as often as this, by this process."""
+HELD_SECONDS = 1.0
+"""The answer to one more waits: who asks again at once is thereby slow, and takes nothing from others."""
+_OF_MISTAKES = frozenset((400, 401, 405, 413, 415))
+"""A flag that is not there is no mistake, but an answer (404)."""
 _NOT_FOUND = Response(404, json_bytes({"message": "nothing is served at this path"}))
 _TOO_LARGE = PublicStatus(
     grpc.StatusCode.RESOURCE_EXHAUSTED, "the body is larger than SIDECAR_MAX_MESSAGE_BYTES"
@@ -40,6 +47,7 @@ class HttpApi:
         token: str | None,
         origins: Iterable[str],
         max_body_bytes: int,
+        monotonic: Callable[[], float],
     ) -> None:
         """Serves nothing yet.
 
@@ -48,11 +56,13 @@ class HttpApi:
             token: who calls must have it (SIDECAR_HTTP_TOKEN_FILE); None: everybody may.
             origins: pages of these may call from a browser (SIDECAR_HTTP_ORIGINS).
             max_body_bytes: a larger body is refused (SIDECAR_MAX_MESSAGE_BYTES).
+            monotonic: of the clock.
         """
         self._doors = tuple(doors)
         self._token = None if token is None else token.encode()
         self._origins = frozenset(origins)
         self._max_body_bytes = max_body_bytes
+        self._mistakes = TokenBucket(MISTAKES, monotonic)
 
     async def take_token(self, token: str) -> None:
         """Asks for this token from now on."""
@@ -63,6 +73,9 @@ class HttpApi:
         request = _request(scope)
         door = next((door for door in self._doors if door.serves(request.path)), None)
         response = await self._answered(door, request, receive)
+        if (door is None or response.status in _OF_MISTAKES) and not self._mistakes.try_take():
+            refused("too_many_mistakes")
+            await asyncio.sleep(HELD_SECONDS)
         metrics.HTTP_API_REQUESTS.labels(door.name if door else "none", str(response.status)).inc()
         if response.stream is None:
             await _send(send, response, self._cors(request))

@@ -7,10 +7,10 @@ are made at a time, and strangers have them at a bounded rate, by address and al
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import IPv6Address, IPv6Network, ip_address
 
+from entitlements.domain.token_bucket import Rate, TokenBucket
 from sidecar_project.http_bounds import refused
 from sidecar_project.monitoring import Answer, Application, Receive, Scope, Send, reply
 
@@ -29,14 +29,6 @@ IPV6_NETWORK_BITS = 64
 """Whoever has one address of such a network has all of them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
-    """So much at once, and so much a second."""
-
-    burst: int
-    per_second: float
-
-
 PAGES = Rate(burst=150, per_second=20)
 """Of one address. A person's click asks for a page and a dozen files, which the browser then keeps."""
 ALL_PAGES = Rate(burst=300, per_second=40)
@@ -44,26 +36,6 @@ LOGINS = Rate(burst=8, per_second=1 / 6)
 """Of one address, whatever the names; failures of one name are counted by axes besides."""
 ALL_LOGINS = Rate(burst=16, per_second=1 / 2)
 """Of this process, since each costs a third of a second of a processor."""
-
-
-class TokenBucket:
-    """Holds to a rate."""
-
-    def __init__(self, rate: Rate, monotonic: Callable[[], float]) -> None:
-        self._rate = rate
-        self._monotonic = monotonic
-        self._tokens = float(rate.burst)
-        self._at = monotonic()
-
-    def try_take(self) -> bool:
-        """Takes one, if there is one."""
-        now = self._monotonic()
-        self._tokens = min(self._tokens + (now - self._at) * self._rate.per_second, self._rate.burst)
-        self._at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
 
 
 class Throttle:

@@ -195,6 +195,7 @@ class _Process:
             token=token,
             origins=config.sidecar_http_origins,
             max_body_bytes=config.sidecar_max_message_bytes,
+            monotonic=self._sidecar.clock.monotonic,
         )
         if token is not None:
             self._sidecar.secret_rotation.follow("SIDECAR_HTTP_TOKEN", token, take=api.take_token)

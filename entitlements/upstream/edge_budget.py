@@ -22,8 +22,11 @@ BUSY_PACE = 4
 RETRY_SECONDS = 0.25
 """An empty budget is not asked again sooner."""
 RECHECKS_SHARE = 0.8
-"""Re-checks ask only while so much is left of what may be used at once. The rest is kept for callers who wait;
-and after an outage a fleet, of which each process has thousands to re-check, asks in the pace of the budget."""
+"""Re-checks ask only while so much is left of what may be used at once.
+
+The rest is kept for callers who wait; and after an outage a fleet, of which each process has thousands to
+re-check, asks in the pace of the budget.
+"""
 AUDITS_SHARE = 0.9
 """Audits ask only while so much is left: they come after re-checks."""
 SOONEST_PAUSE_SECONDS = 5.0

@@ -2,17 +2,24 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from http import HTTPStatus
+from types import SimpleNamespace
 
+import grpc
 import httpx
 import pytest
 from prometheus_client import REGISTRY
 
+from entitlements.domain.token_bucket import Rate
 from entitlements.service.change_notifier import ChangeNotifier
-from http_service import bounds
+from grpc_service.errors import PublicStatus
+from grpc_service.methods import Refused
+from http_service import app, bounds
 from http_service.app import HttpApi
 from http_service.messages import Request
 from http_service.server import HttpApiServer
 from sidecar_project.ports import listen
+from tests.fakes import FakeClock
 from tests.harness import http_client
 from tests.http_service.test_connect import CHECK, Scripted
 from tests.project.turns import until
@@ -27,11 +34,19 @@ async def scripted() -> Scripted:
     return Scripted()
 
 
+def api_of(scripted: Scripted, clock: FakeClock) -> HttpApi:
+    return HttpApi(
+        [scripted.door],
+        token=TOKEN,
+        origins=[ORIGIN],
+        max_body_bytes=MAX_BODY_BYTES,
+        monotonic=clock.monotonic,
+    )
+
+
 @pytest.fixture
 async def server(scripted: Scripted) -> AsyncIterator[HttpApiServer]:
-    door = scripted.door
-    api = HttpApi([door], token=TOKEN, origins=[ORIGIN], max_body_bytes=MAX_BODY_BYTES)
-    server = HttpApiServer(api, listen("127.0.0.1", 0), changes=ChangeNotifier())
+    server = HttpApiServer(api_of(scripted, FakeClock()), listen("127.0.0.1", 0), changes=ChangeNotifier())
     await server.start()
     yield server
     await server.stop(grace_seconds=0)
@@ -98,6 +113,74 @@ async def test_without_the_token_nothing_is_asked(
 
 async def test_nothing_else_is_served(client: httpx.AsyncClient) -> None:
     assert 404 == (await client.get("/")).status_code
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "body", "status"),
+    [
+        (CHECK, {"Authorization": "Bearer another-token"}, b"{}", 401),
+        (CHECK, {"Content-Type": "application/json"}, b"{", 400),
+        (CHECK, {"Content-Type": "text/plain"}, b"{}", 415),
+        ("/nowhere", {}, b"", 404),
+    ],
+)
+async def test_a_flood_of_mistakes_is_slowed_down(
+    path: str,
+    headers: dict[str, str],
+    body: bytes,
+    status: int,
+    scripted: Scripted,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Past the rate their answers are held back; whoever asks as he must is answered meanwhile."""
+    few = Rate(burst=3, per_second=1)
+    monkeypatch.setattr(app, "MISTAKES", few)
+    pauses, released = [], asyncio.Event()
+
+    async def held(seconds: float) -> None:
+        pauses.append(seconds)
+        await released.wait()
+
+    monkeypatch.setattr(app, "asyncio", SimpleNamespace(sleep=held))
+    clock = FakeClock()
+    transport = httpx.ASGITransport(api_of(scripted, clock))
+    async with httpx.AsyncClient(transport=transport, base_url="http://sidecar") as client:
+        client.headers["Authorization"] = f"Bearer {TOKEN}"
+
+        async def mistake() -> int:
+            return (await client.post(path, content=body, headers=headers)).status_code
+
+        assert [await mistake() for _ in range(few.burst)] == [status] * few.burst
+        counted = refusals("too_many_mistakes")
+        slow = asyncio.create_task(mistake())
+        await until(lambda: bool(pauses))
+        good = await client.post(CHECK, json={})
+        released.set()
+
+        assert good.status_code == HTTPStatus.OK
+        assert await slow == status
+        assert pauses == [app.HELD_SECONDS]
+        assert refusals("too_many_mistakes") == counted + 1
+
+        clock.advance(1)
+        await mistake()
+        assert len(pauses) == 1
+
+
+async def test_a_flag_that_is_not_there_is_an_answer(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An application may ask for it as often as it likes."""
+    scripted.failure = Refused(PublicStatus(grpc.StatusCode.NOT_FOUND, "no such feature"))
+    monkeypatch.setattr(app, "MISTAKES", Rate(burst=0, per_second=0))
+    counted = refusals("too_many_mistakes")
+
+    transport = httpx.ASGITransport(api_of(scripted, FakeClock()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://sidecar") as client:
+        answer = await client.post(CHECK, json={}, headers={"Authorization": f"Bearer {TOKEN}"})
+
+    assert answer.status_code == HTTPStatus.NOT_FOUND
+    assert refusals("too_many_mistakes") == counted
 
 
 async def test_a_named_origin_may_ask_and_no_other(client: httpx.AsyncClient) -> None:
@@ -242,8 +325,7 @@ async def test_a_variable_of_uvicorn_does_not_keep_it_from_starting(
 ) -> None:
     """Platforms set WEB_CONCURRENCY for whatever serves; here SIDECAR_WORKERS says it."""
     monkeypatch.setenv("WEB_CONCURRENCY", "abc")
-    api = HttpApi([scripted.door], token=TOKEN, origins=[ORIGIN], max_body_bytes=MAX_BODY_BYTES)
-    server = HttpApiServer(api, listen("127.0.0.1", 0), changes=ChangeNotifier())
+    server = HttpApiServer(api_of(scripted, FakeClock()), listen("127.0.0.1", 0), changes=ChangeNotifier())
 
     await server.start()
     answer = await sent(server, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")

@@ -15,6 +15,7 @@ from http_service.app import HttpApi
 from http_service.server import HttpApiServer
 from http_service.watch import WatchDoor
 from sidecar_project.ports import listen
+from tests.fakes import FakeClock
 from tests.harness import http_client
 from tests.project.turns import until
 
@@ -29,7 +30,13 @@ def changes() -> ChangeNotifier:
 @pytest.fixture
 async def server(changes: ChangeNotifier) -> AsyncIterator[HttpApiServer]:
     door = WatchDoor(changes)
-    api = HttpApi([door], token=None, origins=["https://app.example.com"], max_body_bytes=1000)
+    api = HttpApi(
+        [door],
+        token=None,
+        origins=["https://app.example.com"],
+        max_body_bytes=1000,
+        monotonic=FakeClock().monotonic,
+    )
     server = HttpApiServer(api, listen("127.0.0.1", 0), changes=changes)
     await server.start()
     yield server
