@@ -10,6 +10,7 @@ from django import forms
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
+from entitlements.admin.comma_values import CommaValues
 from entitlements.admin.customers import customer_url
 from entitlements.admin.overrides import offered
 from entitlements.admin.site import site
@@ -36,16 +37,14 @@ class QuestionForm(forms.Form):
     resource = _id_field("Resource")
     currency = _id_field("Currency (not a feature)")
     usage = forms.FloatField(label="Requested usage", required=False)
-    values = _id_field("Requested values, by commas")
+    values = CommaValues(label="Requested enum values, by commas", required=False, max_length=MAX_ID_LENGTH)
     kind = forms.ChoiceField(label="Asked by the method for", choices=_KINDS, required=False)
     fallback = forms.ChoiceField(label="The call's own fallback", choices=_FALLBACKS, required=False)
     compare = forms.BooleanField(required=False, widget=forms.HiddenInput)
 
     def query(self) -> Query:
         """The question of a valid form, as a caller would ask it."""
-        asked = self.cleaned_data | {
-            "values": [each.strip() for each in self.cleaned_data["values"].split(",") if each.strip()]
-        }
+        asked = self.cleaned_data | {"values": self.cleaned_data["values"] or ()}
         return Question(**{each.name: asked[each.name] for each in fields(Question)}).query()
 
 

@@ -10,8 +10,10 @@ from django.db.models import Field, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from unfold.admin import ModelAdmin
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from entitlements.admin.audited import Audited, record
+from entitlements.admin.comma_values import CommaValues
 from entitlements.admin.site import site
 from entitlements.composition import sidecar
 from entitlements.composition.shared_tables import told_of_sharing
@@ -71,12 +73,34 @@ def terms_of(value: FallbackValue) -> str:
     return ", ".join(parts)
 
 
-class TextsField(forms.JSONField):
-    """A JSON list, or nothing."""
+class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A rule as it is typed; what says two things at once is refused."""
 
-    def prepare_value(self, value: Any) -> Any:
-        """Nothing is an empty field and not the text null."""
-        return "" if value is None else super().prepare_value(value)
+    enum_values = CommaValues(
+        label="Enum values, by commas", required=False, widget=UnfoldAdminTextInputWidget
+    )
+
+    class Meta:
+        """All that a person sets."""
+
+        model = FallbackRule
+        exclude: ClassVar = ["updated_at"]
+
+    def clean(self) -> dict[str, Any]:
+        """A limit counts from zero, and what is denied has no limit to be lifted."""
+        fields: dict[str, Any] = super().clean() or self.cleaned_data
+        for name in ("usage_limit", "current_usage"):
+            if (fields.get(name) or 0) < 0:
+                self.add_error(name, "It must be 0 or more.")
+        if fields.get("is_unlimited") and not fields.get("has_access"):
+            message = (
+                "A rule that denies access cannot be unlimited: have it grant access, or leave this unset."
+            )
+            self.add_error("is_unlimited", message)
+        if fields.get("is_unlimited") and fields.get("usage_limit") is not None:
+            message = "Either unlimited or a limit: leave one of them unset."
+            self.add_error("usage_limit", message)
+        return fields
 
 
 @admin.register(FallbackRule, site=site)
@@ -84,6 +108,7 @@ class FallbackRuleAdmin(Audited, ModelAdmin):
     """Rules of the database: in force within a second, without a restart."""
 
     audited_as = "fallback"
+    form = RuleForm
 
     list_display: ClassVar = ["feature_id", "verdict", "terms", "is_active", "changed"]
     list_filter: ClassVar = ["is_active"]
@@ -97,7 +122,9 @@ class FallbackRuleAdmin(Audited, ModelAdmin):
             {
                 "fields": ["feature_id", "is_active", "has_access"],
                 "description": "What is answered while nothing is known of a customer. A call's own fallback "
-                "goes before this rule, ENTITLEMENTS_FALLBACK after it.",
+                "goes before this rule, ENTITLEMENTS_FALLBACK after it. A rule that grants also grants, by "
+                "GetEntitlementV2, to every known customer whose plan lacks the feature; the typed "
+                "methods deny there.",
             },
         ),
         ("Metered", {"fields": ["usage_limit", "current_usage", "is_unlimited", "has_soft_limit"]}),
@@ -119,7 +146,7 @@ class FallbackRuleAdmin(Audited, ModelAdmin):
     @admin.display(description="changed", ordering="updated_at")
     def changed(self, rule: FallbackRule) -> str:
         """When it was last changed."""
-        return f"{rule.updated_at:%Y-%m-%d %H:%M} UTC"
+        return f"{rule.updated_at:%Y-%m-%d %H:%M:%S} UTC"
 
     @admin.action(description="Switch off", permissions=["change"])
     def switch_off(self, request: HttpRequest, rules: QuerySet[FallbackRule]) -> None:
@@ -133,13 +160,9 @@ class FallbackRuleAdmin(Audited, ModelAdmin):
 
     def formfield_for_dbfield(self, db_field: "Field[Any, Any]", request: HttpRequest, **kwargs: Any) -> Any:
         """Says what is not set in parts."""
-        if db_field.name == "enum_values":
-            kwargs["form_class"] = TextsField
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if isinstance(field, forms.NullBooleanField):
             field.widget.choices = [("unknown", "not set"), ("true", "yes"), ("false", "no")]
-        if isinstance(field, TextsField):
-            field.widget.attrs["rows"] = 2
         return field
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:

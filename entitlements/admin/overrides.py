@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from entitlements.admin.audited import record
+from entitlements.admin.comma_values import CommaValues
 from entitlements.admin.site import site
 from entitlements.composition import Sidecar, sidecar
 from entitlements.composition.shared_tables import told_of_sharing
@@ -51,14 +52,15 @@ class BeginForm(forms.Form):
     currency = forms.CharField(required=False, strip=False, widget=forms.HiddenInput)
     reason = forms.CharField(label="Reason, for whoever asks tomorrow", max_length=MAX_REASON_LENGTH)
     lasts = forms.ChoiceField(label="For", choices=LASTS, initial="1h")
-    limit = forms.FloatField(label="Up to this usage or balance (none: no limit)", required=False)
+    limit = forms.FloatField(
+        label="Up to this usage or balance (none: no limit)", required=False, min_value=0
+    )
     value = forms.IntegerField(label="Value, of a numeric feature", required=False)
-    values = forms.CharField(label="Values, by commas (none: any)", required=False)
+    values = CommaValues(label="Enum values, by commas (none: any)", required=False)
 
     def override(self, *, has_access: bool, author: str, now_ms: int) -> Override:
         """The override of a valid form."""
         asked = self.cleaned_data
-        values = tuple(each.strip() for each in asked["values"].split(",") if each.strip())
         return Override(
             id=ledger.new_id(),
             key=EntityKey(asked["customer"], asked["resource"] or None),
@@ -67,7 +69,7 @@ class BeginForm(forms.Form):
             has_access=has_access,
             usage_limit=asked["limit"],
             value=asked["value"],
-            enum_values=values or None,
+            enum_values=asked["values"] and tuple(asked["values"]),
             reason=asked["reason"],
             author=author,
             begins_ms=now_ms,

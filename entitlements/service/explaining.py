@@ -1,20 +1,24 @@
 """Why was it denied? The same decision as over gRPC, with its steps, and the cloud's view beside it."""
 
 import asyncio
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 
 from entitlements.domain.decision import Decision, Query, invalid_field
+from entitlements.domain.entitlement import EntitlementKind, kind_of
 from entitlements.domain.errors import UpstreamError
-from entitlements.domain.evaluation import evaluate
+from entitlements.domain.evaluation import evaluate, find_entitlement
 from entitlements.domain.fallback import FallbackOrigin, FallbackValue, choose_fallback
 from entitlements.domain.overriding import is_needless
-from entitlements.domain.ports import Clock, EntitySource, FallbackRules
+from entitlements.domain.ports import Clock, EntitySource, FallbackRules, Source
 from entitlements.domain.steps import KeptTrail, Step
 from entitlements.service.answers import Answer, Provenance
 from entitlements.service.reader import EntitlementReader
 
 COMPARE_SECONDS = 5.0
 """The cloud must give its current state within this; waiting for a turn is included."""
+TYPED = tuple(kind for kind in EntitlementKind if kind is not EntitlementKind.CREDIT)
+"""What the typed methods ask for."""
 COMPARISONS_AT_A_TIME = 2
 """People are few, and what they ask must not crowd out what callers need."""
 
@@ -58,6 +62,8 @@ class Explanation:
     """None unless it was asked for."""
     override_agrees: bool | None = None
     """True when nothing changes by ending the override; None where there is none, or nothing is known."""
+    by_method: Mapping[EntitlementKind | None, Decision] = field(default_factory=dict)
+    """What GetEntitlementV2 (None) and the typed methods answer, where one grants what another denies."""
 
 
 class Explaining:
@@ -95,7 +101,23 @@ class Explaining:
             now_ms=now_ms,
             comparison=await self._compare(query, answer.decision) if compares else None,
             override_agrees=self._override_agrees(answer, query),
+            by_method=self._by_method(answer, query),
         )
+
+    def _by_method(self, answer: Answer, query: Query) -> Mapping[EntitlementKind | None, Decision]:
+        """What is known of the entity tells them apart; overrides, and what is too stale, are one for all."""
+        source, seen = answer.provenance.source, answer.seen
+        if seen is None or query.currency_id is not None or source in {Source.OVERRIDE, Source.FALLBACK}:
+            return {}
+        entity = seen.known.cached.entity
+        entitlement = find_entitlement(entity, query)
+        typed = TYPED if entitlement is None else (query.expected_kind or kind_of(entitlement),)
+        rules, now_ms = self._rules.current(), self._clock.now_ms()
+        answers = {
+            kind: evaluate(entity, replace(query, expected_kind=kind), rules=rules, now_ms=now_ms)
+            for kind in (None, *typed)
+        }
+        return answers if len({each.has_access for each in answers.values()}) > 1 else {}
 
     def _override_agrees(self, answer: Answer, query: Query) -> bool | None:
         override, seen = answer.decision.override, answer.seen

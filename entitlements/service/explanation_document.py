@@ -4,14 +4,17 @@ from enum import Enum
 from typing import Any
 
 from entitlements.domain.decision import Decision
+from entitlements.domain.evaluation import grants_next_unit
 from entitlements.domain.moments import moment_from_ms
 from entitlements.domain.steps import Step
 from entitlements.service.explaining import Comparison, Explanation
 from entitlements.service.figures import amount, listed
 from entitlements.service.wording import (
     CAUSES,
+    METHODS,
     fallback_text,
     headline,
+    method_text,
     override_text,
     provenance_text,
     step_text,
@@ -33,6 +36,8 @@ def explanation_document(explanation: Explanation) -> dict[str, Any]:
         "has_access": decision.has_access,
         "reason": decision.reason and decision.reason.name,
         "is_fallback": decision.is_fallback,
+        "grants_next_unit": grants_next_unit(decision),
+        "methods": _methods(explanation),
         "kind": decision.kind.value,
         "steps": [
             {
@@ -62,6 +67,19 @@ def _verdict(step: Step, decision: Decision, *, is_last: bool) -> str:
     if step.reason is not None:
         return "denied" if is_last else "undecided"
     return "granted" if is_last and decision.has_access else "passed"
+
+
+def _methods(explanation: Explanation) -> list[dict[str, Any]]:
+    """What each method answers, where one grants what another denies."""
+    return [
+        {
+            "method": METHODS[kind],
+            "has_access": each.has_access,
+            "is_fallback": each.is_fallback,
+            "text": method_text(each),
+        }
+        for kind, each in explanation.by_method.items()
+    ]
 
 
 def _override_document(explanation: Explanation) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from entitlements.domain.decision import Decision, Query
 from entitlements.domain.entitlement import (
     CreditEntitlement,
+    EntitlementKind,
     EnumEntitlement,
     MeteredEntitlement,
 )
@@ -78,6 +79,15 @@ _ORIGINS = {
     FallbackOrigin.ENVIRONMENT: "ENTITLEMENTS_FALLBACK",
     FallbackOrigin.DEFAULT: "the default, as none is configured",
 }
+
+METHODS: Mapping[EntitlementKind | None, str] = {
+    None: "GetEntitlementV2",
+    EntitlementKind.BOOLEAN: "GetBooleanEntitlement",
+    EntitlementKind.NUMERIC: "GetNumericEntitlement",
+    EntitlementKind.METERED: "GetMeteredEntitlement",
+    EntitlementKind.ENUM: "GetEnumEntitlement",
+}
+"""Who asks without a kind, and who with one."""
 
 
 def headline(explanation: Explanation) -> str:
@@ -271,6 +281,14 @@ def _asked_for(query: Query) -> str:
 def _balance_text(credit: CreditEntitlement) -> str:
     left, limit = amount(credit.remaining), amount(credit.usage_limit)
     return f"{quoted(credit.currency.currency_id)}: {left} of {limit} credits are left"
+
+
+def method_text(decision: Decision) -> str:
+    """What one method answers."""
+    verdict = "grants" if decision.has_access else "denies"
+    by = " by a fallback" if decision.is_fallback else ""
+    reason = decision.reason or AccessDeniedReason.UNKNOWN
+    return f"{verdict}{by}" if reason is AccessDeniedReason.UNKNOWN else f"{verdict}{by}: {REASONS[reason]}"
 
 
 def fallback_text(fallback: FallbackValue, origin: FallbackOrigin) -> str:

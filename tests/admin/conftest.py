@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from django.contrib.auth.models import User
+from django.test import Client as DjangoClient
 from playwright.async_api import Browser, async_playwright
 from pytest_asyncio import is_async_test
 
@@ -36,6 +38,14 @@ async def browser() -> AsyncIterator[Browser]:
         )
         yield browser
         await browser.close()
+
+
+@pytest.fixture
+def on_call(db: None) -> DjangoClient:
+    """Somebody who may do everything, at this process's own pages: no browser and no socket."""
+    client = DjangoClient(raise_request_exception=False)
+    client.force_login(User.objects.create_superuser("on-call", password=None))
+    return client
 
 
 @pytest.fixture

@@ -5,7 +5,9 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
+from django.test import Client as DjangoClient
 from playwright.async_api import expect
 
 from emulator.server import Emulator
@@ -93,11 +95,46 @@ async def test_what_cannot_be_is_told_at_its_field(visitor: Visitor) -> None:
     await expect(page.locator("#id_is_unlimited")).to_have_value("unknown")
 
     await page.locator("#id_value").fill("9999999999")
-    await page.locator("#id_enum_values").fill('{"a": 1}')
+    await page.locator("#id_enum_values").fill("basic, pro")
     await page.get_by_role("button", name="Save", exact=True).click()
 
     await expect(page.get_by_text("less than or equal to 2147483647")).to_be_visible()
-    await expect(page.get_by_text("JSON list of texts").first).to_be_visible()
+    await expect(page.locator("#id_enum_values")).to_have_value("basic, pro")
+
+
+RULE = {"feature_id": "f", "is_active": "on", "is_unlimited": "unknown", "has_soft_limit": "unknown"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        ({"usage_limit": "-1"}, "It must be 0 or more."),
+        ({"current_usage": "-0.5"}, "It must be 0 or more."),
+        ({"is_unlimited": "true"}, "A rule that denies access cannot be unlimited"),
+        ({"has_access": "on", "is_unlimited": "true", "usage_limit": "5"}, "Either unlimited or a limit"),
+    ],
+)
+def test_a_rule_that_says_two_things_at_once_is_refused(
+    on_call: DjangoClient, sent: dict[str, str], told: str
+) -> None:
+    """By one sentence at its field; nothing is kept."""
+    page = on_call.post("/admin/entitlements/fallbackrule/add/", RULE | sent)
+
+    assert (200, 1) == (page.status_code, page.content.decode().count(told))
+    assert not FallbackRule.objects.exists()
+
+
+def test_enum_values_are_typed_by_commas_and_kept_as_a_list(on_call: DjangoClient) -> None:
+    """As on the page that explains; and both pages of the rules say whom a granting rule lets in."""
+    sent = RULE | {"has_access": "on", "usage_limit": "0", "enum_values": 'basic, "a, b"'}
+    answer = on_call.post("/admin/entitlements/fallbackrule/add/", sent)
+
+    rule = FallbackRule.objects.get()
+    form = on_call.get(f"/admin/entitlements/fallbackrule/{rule.pk}/change/").content.decode()
+    listed = on_call.get("/admin/entitlements/fallbackrule/").content.decode()
+    assert (302, ["basic", "a, b"], 0) == (answer.status_code, rule.enum_values, rule.usage_limit)
+    assert "basic, &quot;a, b&quot;" in form
+    assert all("every known customer whose plan lacks the feature" in page for page in (form, listed))
 
 
 def test_the_database_goes_before_the_environment() -> None:

@@ -59,6 +59,7 @@ def _details(explained: Line) -> list[str]:
         f"memory of: {held_by}",
         f"fallback: {explained['fallback']['text']}",
     ]
+    lines += [f"{each['method']}: {each['text']}" for each in explained["methods"]]
     return lines + _compared(explained["comparison"])
 
 
