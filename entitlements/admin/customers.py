@@ -17,11 +17,13 @@ from unfold.admin import ModelAdmin
 
 from entitlements.admin import acting
 from entitlements.admin.audited import record
+from entitlements.admin.customer_states import View, accepted, choices, rank_of, state_name, view_of
 from entitlements.admin.entitlement_rows import entitlement_rows
 from entitlements.admin.history import HISTORY
 from entitlements.admin.holdings import (
     Held,
     Listing,
+    first_in_memory,
     held_in_memory,
     held_in_redis,
     key_from_text,
@@ -32,7 +34,7 @@ from entitlements.admin.holdings import (
 from entitlements.admin.site import site
 from entitlements.composition import Sidecar, sidecar
 from entitlements.domain.entity import EntityKey
-from entitlements.domain.freshness import NEVER, state_of
+from entitlements.domain.freshness import NEVER
 from entitlements.domain.ports import Source
 from entitlements.models import CachedCustomer
 from entitlements.service.figures import duration_from_ms, size_from_bytes
@@ -85,17 +87,19 @@ class CachedCustomerAdmin(ModelAdmin):
         built = sidecar()
         tier = _tier(built, request)
         search = request.GET.get("q", "")
-        listing, held = _listed(built, tier, search=search, cursor=request.GET.get("after", ""))
-        following = listing.following
+        view = view_of(request)
+        listing, held = _listed(built, tier, view, search=search, cursor=request.GET.get("after", ""))
+        asked = {"q": search, "tier": tier.value, **view.chosen}
         context = {
             "title": "Cached customers",
             "search": search,
             "rows": [_row(built, each) for each in held],
             "is_answered": listing.is_answered,
-            "next_url": following and f"?{urlencode({'q': search, 'tier': tier.value, 'after': following})}",
+            "next_url": listing.following and f"?{urlencode(asked | {'after': listing.following})}",
             "may_act": self.has_change_permission(request),
             "entries": built.memory.entries,
             **_tier_context(built, tier),
+            **choices(built, view, tier, search=search),
         }
         return site.render(request, "entitlements/customers.html", context)
 
@@ -214,19 +218,25 @@ def _tier_context(built: Sidecar, tier: Source) -> dict[str, Any]:
     }
 
 
-def _listed(built: Sidecar, tier: Source, *, search: str, cursor: str) -> tuple[Listing, list[Held]]:
+def _listed(
+    built: Sidecar, tier: Source, view: View, *, search: str, cursor: str
+) -> tuple[Listing, list[Held]]:
+    accepts, rank = accepted(built, view), rank_of(built, view)
     try:
         if tier is Source.REDIS and built.redis is not None:
             listing = async_to_sync(listed_in_redis)(
                 built.redis.tier, search=search, cursor=int(cursor or 0), monotonic=built.clock.monotonic
             )
+        elif rank is not None:
+            listing = first_in_memory(built.memory, search=search, rank=rank, accepts=accepts)
         else:
             after = key_from_text(cursor) if cursor else None
-            listing = listed_in_memory(built.memory, search=search, after=after)
+            listing = listed_in_memory(built.memory, search=search, after=after, accepts=accepts)
     except ValueError as error:
         message = "the address names no place in the list"
         raise BadRequest(message) from error
-    return listing, _held(built, tier, listing.keys)
+    # Of Redis a page is what was found there: in the chosen state may be fewer of it, and none.
+    return listing, [each for each in _held(built, tier, listing.keys) if accepts(each.cached)]
 
 
 def _held(built: Sidecar, tier: Source, keys: Sequence[EntityKey]) -> list[Held]:
@@ -244,9 +254,7 @@ def _row(built: Sidecar, held: Held) -> dict[str, Any]:
         "url": customer_url(held.key, held.tier),
         "value": key_text(held.key),
         "tier": held.tier.value,
-        "state": "too stale"
-        if built.stale_bounds.is_too_stale("", held.cached, now=now)
-        else state_of(held.cached, trust=built.feed_applier.trust, now=now).value,
+        "state": state_name(built, held.cached, now=now),
         "age": _age(confirmed_at, now),
         "size": "-" if held.size_bytes is None else size_from_bytes(held.size_bytes),
         "entitlements": len(entity.features) + len(entity.credits),

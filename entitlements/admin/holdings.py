@@ -1,10 +1,13 @@
 """What the tiers hold, page by page: never a copy of all, and never long enough to be felt by a check."""
 
 import asyncio
+import heapq
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple
 
 from entitlements.cache.memory import MemoryTier
 from entitlements.cache.redis import RedisTier
@@ -20,6 +23,8 @@ SLICE = 2000
 SLICE_PAUSE_SECONDS = 0.0002
 MAX_LOOKED_AT = 500_000
 """How many ids of memory one page looks through."""
+COUNTED = 100_000
+"""How many the states are counted of, the newest."""
 SCAN_NAMES = 200
 """How many names of Redis one SCAN looks at."""
 SCAN_SECONDS = 0.25
@@ -45,22 +50,66 @@ class Held(NamedTuple):
     size_bytes: int | None
 
 
-def listed_in_memory(memory: MemoryTier, *, search: str, after: EntityKey | None) -> Listing:
+Accepts = Callable[[CachedEntity], bool]
+"""Which are listed."""
+
+
+def anything(_: CachedEntity) -> bool:
+    """All of them."""
+    return True
+
+
+def listed_in_memory(
+    memory: MemoryTier, *, search: str, after: EntityKey | None, accepts: Accepts = anything
+) -> Listing:
     """A page of this process's memory, the newest first; ids hold the search, its own id comes first."""
     found: list[EntityKey] = []
-    exact = EntityKey(search)
-    if search and after is None and memory.peek(exact) is not None:
+    exact, searched = EntityKey(search), search.casefold()
+    if search and after is None and _is_held(memory, exact, accepts):
         found.append(exact)
     last = after
-    for number, key in enumerate(memory.newest_first(after=after), start=1):
+    for number, key in enumerate(_in_turns(memory.newest_first(after=after)), start=1):
         if len(found) >= ROWS or number > MAX_LOOKED_AT:
             return Listing(found, None if last is None else key_text(last))
         last = key
-        if key != exact and _matches(key, search):
+        if key != exact and _matches(key, searched) and _is_held(memory, key, accepts):
             found.append(key)
+    return Listing(found, None)
+
+
+def first_in_memory(
+    memory: MemoryTier, *, search: str, rank: Callable[[EntityKey, CachedEntity], Any], accepts: Accepts
+) -> Listing:
+    """Those with the lowest rank of all that match: one page, and no other behind it."""
+    searched = search.casefold()
+    ranked = (
+        (rank(key, cached), key_text(key), key)
+        for key in _in_turns(islice(memory.newest_first(), MAX_LOOKED_AT))
+        if _matches(key, searched) and (cached := memory.peek(key)) is not None and accepts(cached)
+    )
+    return Listing([key for _, _, key in heapq.nsmallest(ROWS, ranked)], None)
+
+
+def counted_in_memory(memory: MemoryTier, name_of: Callable[[CachedEntity], str]) -> Counter[str]:
+    """How many of the COUNTED newest there are by name."""
+    counts: Counter[str] = Counter()
+    for key in _in_turns(islice(memory.newest_first(), COUNTED)):
+        cached = memory.peek(key)
+        if cached is not None:
+            counts[name_of(cached)] += 1
+    return counts
+
+
+def _in_turns(keys: Iterator[EntityKey]) -> Iterator[EntityKey]:
+    for number, key in enumerate(keys, start=1):
+        yield key
         if number % SLICE == 0:
             time.sleep(SLICE_PAUSE_SECONDS)
-    return Listing(found, None)
+
+
+def _is_held(memory: MemoryTier, key: EntityKey, accepts: Accepts) -> bool:
+    cached = memory.peek(key)
+    return cached is not None and accepts(cached)
 
 
 async def listed_in_redis(
@@ -130,4 +179,7 @@ def key_from_text(text: str) -> EntityKey:
 
 
 def _matches(key: EntityKey, search: str) -> bool:
-    return search in key.customer_id or (key.resource_id is not None and search in key.resource_id)
+    """In whatever case; `search` is folded."""
+    if not search or search in key.customer_id.casefold():
+        return True
+    return key.resource_id is not None and search in key.resource_id.casefold()

@@ -70,8 +70,8 @@ class KeySpace:
         return f"{_escaped(self.prefix)}:{self._opening}c_*"
 
     def entities_with(self, text: str) -> str:
-        """The same pattern of those whose ids hold a text."""
-        return f"{self.entities}{_escaped(text)}*" if text else self.entities
+        """The same pattern of those whose ids hold a text, in whatever case its letters from A to Z are."""
+        return f"{self.entities}{''.join(map(_in_any_case, text))}*" if text else self.entities
 
     def key_of(self, name: bytes) -> EntityKey | None:
         """Whose entitlements stand under that name; None when something else does."""
@@ -171,6 +171,13 @@ def raw_key(key: str, key_prefix: str, version: int) -> str:
 
 def _escaped(text: str) -> str:
     return "".join(f"\\{each}" if each in r"\*?[]" else each for each in text)
+
+
+def _in_any_case(letter: str) -> str:
+    """Redis compares bytes: a letter beyond ASCII is several, and is looked for as it is typed."""
+    if letter.isascii() and letter.isalpha():
+        return f"[{letter.lower()}{letter.upper()}]"
+    return _escaped(letter)
 
 
 def _ids(key: EntityKey) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 
 from entitlements.domain.decision import Decision, Query, invalid_field
-from entitlements.domain.entitlement import EntitlementKind, kind_of
+from entitlements.domain.entitlement import EntitlementKind
 from entitlements.domain.errors import UpstreamError
 from entitlements.domain.evaluation import evaluate, find_entitlement
 from entitlements.domain.fallback import FallbackOrigin, FallbackValue, choose_fallback
@@ -111,7 +111,7 @@ class Explaining:
             return {}
         entity = seen.known.cached.entity
         entitlement = find_entitlement(entity, query)
-        typed = TYPED if entitlement is None else (query.expected_kind or kind_of(entitlement),)
+        typed = TYPED if entitlement is None else (query.expected_kind or entitlement.kind,)
         rules, now_ms = self._rules.current(), self._clock.now_ms()
         answers = {
             kind: evaluate(entity, replace(query, expected_kind=kind), rules=rules, now_ms=now_ms)

@@ -1,13 +1,20 @@
 """A newcomer finds out why customer X was denied feature Y, from the overview, without documentation."""
 
 from pathlib import Path
+from unittest import mock
 from urllib.parse import urlencode
 
 import pytest
+from django.test import Client as DjangoClient
 from playwright.async_api import Browser, expect
 
 from emulator.server import Emulator
+from entitlements.composition import sidecar
+from entitlements.domain.cached_entity import CachedEntity
+from entitlements.domain.entity import EntityKey
+from entitlements.domain.fallback import FallbackValue
 from tests.admin.visitor import QUICK_LOGINS, USERNAME, Visitor, visiting
+from tests.builders import a_boolean_feature, a_metered_feature, a_usage, an_entity
 from tests.cloud_states import boolean_state, metered_state
 from tests.harness import Client, SidecarProcess, client_of, running_sidecar, usage_of
 from tests.redis_server import RedisServer
@@ -58,6 +65,48 @@ async def test_a_denial_is_explained_from_the_overview(
     await expect(cloud).to_contain_text("The cloud grants access at this moment")
     await expect(cloud.locator("tr", has_text="usage.current")).to_contain_text("105")
     assert await usage_of(client, "a") == 105
+
+
+@pytest.mark.parametrize(
+    ("usage", "colour", "told"),
+    [
+        (999.0, "sidecar-granted", "within the limit of 1,000"),
+        (1000.0, "sidecar-doubt", "0 left: the next 1 is denied"),
+    ],
+)
+def test_a_grant_whose_next_unit_is_denied_is_not_green(
+    on_call: DjangoClient, usage: float, colour: str, told: str
+) -> None:
+    """A customer who says that the limit is reached is right."""
+    built = sidecar()
+    entity = an_entity(a_metered_feature("m", limit=1000, usage=a_usage(usage)))
+    built.memory.update(
+        EntityKey("a"), lambda _: CachedEntity(entity=entity, confirmed_at=built.clock.monotonic())
+    )
+    page = on_call.get(explain_path(customer="a", feature="m")).content.decode()
+    built.memory.clear()
+
+    assert f'class="sidecar-banner {colour}" role="status"' in page
+    assert told in page
+
+
+def test_what_each_method_answers_is_told_where_they_differ(on_call: DjangoClient) -> None:
+    """A rule that grants lets in by V2 whoever's plan lacks the feature."""
+    built = sidecar()
+    built.memory.update(
+        EntityKey("a"),
+        lambda _: CachedEntity(
+            entity=an_entity(a_boolean_feature("other")), confirmed_at=built.clock.monotonic()
+        ),
+    )
+    before = on_call.get(explain_path(customer="a", feature="missing")).content.decode()
+    with mock.patch.object(built.rules, "current", return_value={"missing": FallbackValue(has_access=True)}):
+        page = on_call.get(explain_path(customer="a", feature="missing")).content.decode()
+    built.memory.clear()
+
+    assert "The methods do not agree" not in before
+    assert "The methods do not agree" in page
+    assert "denies: the feature is not part of the subscription" in page
 
 
 async def test_each_entitlement_of_a_customer_leads_to_why(

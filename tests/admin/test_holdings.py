@@ -60,6 +60,15 @@ def test_an_id_itself_comes_before_those_that_hold_it() -> None:
     )
 
 
+def test_a_search_does_not_mind_the_case() -> None:
+    memory = a_memory(EntityKey("ACME-Über"), EntityKey("b", "Acme-1"), EntityKey("other"))
+
+    assert [EntityKey("b", "Acme-1"), EntityKey("ACME-Über")] == list(
+        listed_in_memory(memory, search="aCMe", after=None).keys
+    )
+    assert [EntityKey("ACME-Über")] == list(listed_in_memory(memory, search="üBER", after=None).keys)
+
+
 def test_a_place_that_is_gone_ends_the_list() -> None:
     memory = a_memory(EntityKey("a"))
 
@@ -121,7 +130,7 @@ async def test_redis_is_told_page_by_page() -> None:
             page = await listed_in_redis(tier, search="", cursor=int(cursor), monotonic=clock.monotonic)
             seen += page.keys
             cursor = page.following
-        found = await listed_in_redis(tier, search="-77*", cursor=0, monotonic=clock.monotonic)
+        found = await listed_in_redis(tier, search="MER-77*", cursor=0, monotonic=clock.monotonic)
         exact = await listed_in_redis(tier, search="customer-7*", cursor=0, monotonic=clock.monotonic)
         sizes = await tier.sizes_of([keys[0], EntityKey("nobody")])
         asked = server.command("INFO", "commandstats")
