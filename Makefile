@@ -9,13 +9,16 @@ FUZZ_SCALE := 10
 FUZZ_SEED := 1
 IMAGE := stigg-sidecar:0.1.0
 
-.PHONY: help demo test test-fast test-storms test-all coverage covered check audit format proto docs bench chaos fuzz attacks soak lock image sbom clean demo-venv dev-venv
+.PHONY: help demo demo-fleet test test-fast test-storms test-all coverage covered check audit format proto docs bench chaos fuzz attacks soak lock image sbom clean demo-venv dev-venv
 
 help: ## list these words
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1  \t/'
 
 demo: demo-venv ## set up, then run the emulator and the sidecar together: no account, no Redis
 	@$(BIN)/python manage.py runsidecar --demo
+
+demo-fleet: demo-venv ## the same with three sidecars and a Redis Cluster of three primaries: needs redis-server
+	@$(BIN)/python manage.py runsidecar --demo-fleet
 
 # What is compiled of the tests is kept, also where the environment says otherwise: it is a quarter of a start.
 # Of the development mode all but the checks of malloc, which take an eighth of the time.

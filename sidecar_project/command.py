@@ -5,7 +5,11 @@ import sys
 from pathlib import Path
 
 REPORT_PROBLEMS_THEMSELVES = ("runsidecar", "doctor", "check", "help")
-SHORT = {"run": ("runsidecar",), "demo": ("runsidecar", "--demo")}
+SHORT = {
+    "run": ("runsidecar",),
+    "demo": ("runsidecar", "--demo"),
+    "demo-fleet": ("runsidecar", "--demo-fleet"),
+}
 """Shorter names of what an installation is asked for."""
 
 

@@ -5,7 +5,8 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -13,12 +14,13 @@ from django.conf import settings
 
 from emulator.server import Emulator
 from entitlements.background import awaited
+from sidecar_project.demo_redis import stop
 from sidecar_project.emulating import PORT_VARIABLE, port_of, states_of, taken
 
 GRPC_PORT = "50051"
 METRICS_PORT = "8080"
 HTTP_PORT = "8081"
-START_TIMEOUT_SECONDS = 30.0
+START_TIMEOUT_SECONDS = 120.0
 POLL_SECONDS = 0.1
 PASSWORD_BYTES = 9
 STOP_TIMEOUT_SECONDS = 20.0
@@ -37,41 +39,56 @@ def run(customers: Path | None) -> int:
         customers: a file of who the emulator knows; None: its own few.
     """
     settings.DEMO_DIR.mkdir(parents=True, exist_ok=True)
+    return asyncio.run(_run(settings.DEMO_DIR, emulator_of(customers)))
+
+
+def emulator_of(customers: Path | None) -> Emulator:
+    """The cloud, not started yet."""
     port = port_of(os.environ.get(PORT_VARIABLE))
-    emulator = Emulator(
-        host="127.0.0.1", port=port, api_key=secrets.token_urlsafe(), states=states_of(customers)
-    )
-    return asyncio.run(_run(settings.DEMO_DIR, emulator))
+    return Emulator(host="127.0.0.1", port=port, api_key=secrets.token_urlsafe(), states=states_of(customers))
 
 
-async def _run(folder: Path, emulator: Emulator) -> int:
+def asked_to_stop() -> asyncio.Event:
+    """Set by SIGTERM, Ctrl-C, and the end of the terminal."""
     stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    return stopped
+
+
+@asynccontextmanager
+async def started(emulator: Emulator) -> AsyncIterator[None]:
+    """While entered, the emulator runs; where its port is taken, the program ends with a sentence."""
     try:
         await emulator.start()
     except OSError as error:
         sys.exit(taken(emulator.port, error.strerror))
     async with emulator:
-        environment = _environment(emulator, folder)
+        yield
+
+
+async def _run(folder: Path, emulator: Emulator) -> int:
+    stopped = asked_to_stop()
+    async with started(emulator):
+        environment = environment_of(emulator, folder)
         sidecar = await asyncio.create_subprocess_exec(
             sys.executable, *settings.PROGRAM, "runsidecar", env=environment
         )
         address_file = folder / ADDRESS_FILE_NAME
         try:
             ended = awaited(sidecar.wait(), name="sidecar")
-            if await _is_up(environment, ended):
-                address_file.write_text(_address(environment))
+            if await is_up(environment, ended):
+                address_file.write_text(address_of(environment))
                 _invite(emulator, environment)
-            asked_to_stop = awaited(stopped.wait(), name="stop")
-            await asyncio.wait([ended, asked_to_stop], return_when=asyncio.FIRST_COMPLETED)
+            stopping = awaited(stopped.wait(), name="stop")
+            await asyncio.wait([ended, stopping], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            _forget(address_file, environment)
-            await _stop(sidecar)
+            forget(address_file, environment)
+            await stop(sidecar, STOP_TIMEOUT_SECONDS)
     return 0 if stopped.is_set() else sidecar.returncode or 0
 
 
-def _environment(emulator: Emulator, folder: Path) -> dict[str, str]:
+def environment_of(emulator: Emulator, folder: Path) -> dict[str, str]:
     """The sidecar's variables; ports may be set from outside."""
     return {
         "GRPC_PORT": GRPC_PORT,
@@ -91,13 +108,14 @@ def _environment(emulator: Emulator, folder: Path) -> dict[str, str]:
     }
 
 
-def _forget(address_file: Path, environment: Mapping[str, str]) -> None:
-    """Another demo of this folder, on other ports, may have written its own address since."""
-    if address_file.exists() and address_file.read_text() == _address(environment):
+def forget(address_file: Path, environment: Mapping[str, str]) -> None:
+    """Takes the address away where it is ours: another demo of this folder may have written its own since."""
+    if address_file.exists() and address_file.read_text() == address_of(environment):
         address_file.unlink(missing_ok=True)
 
 
-def _address(environment: Mapping[str, str]) -> str:
+def address_of(environment: Mapping[str, str]) -> str:
+    """Where it answers gRPC."""
     return f"127.0.0.1:{environment['GRPC_PORT']}"
 
 
@@ -110,7 +128,7 @@ def _password_file(folder: Path) -> Path:
     return file
 
 
-async def _is_up(environment: Mapping[str, str], ended: "asyncio.Task[int]") -> bool:
+async def is_up(environment: Mapping[str, str], ended: "asyncio.Task[int]") -> bool:
     """True once the sidecar is ready; False when it ended, or is not ready in time."""
     url = f"http://127.0.0.1:{environment['METRICS_PORT']}/readyz"
     async with httpx.AsyncClient(trust_env=False) as client:
@@ -126,24 +144,13 @@ async def _is_up(environment: Mapping[str, str], ended: "asyncio.Task[int]") -> 
     return False
 
 
-async def _stop(sidecar: asyncio.subprocess.Process) -> None:
-    if sidecar.returncode is not None:
-        return
-    sidecar.terminate()
-    try:
-        await asyncio.wait_for(sidecar.wait(), STOP_TIMEOUT_SECONDS)
-    except TimeoutError:
-        sidecar.kill()
-        await sidecar.wait()
-
-
 def _invite(emulator: Emulator, environment: Mapping[str, str]) -> None:
     http = f"http://127.0.0.1:{environment['METRICS_PORT']}"
     password = Path(environment["SIDECAR_ADMIN_PASSWORD_FILE"]).read_text()
     sys.stdout.write(
         f"""
 The demo runs. A Stigg emulator plays the cloud ({emulator.url}); the sidecar answers beside it:
-  gRPC     {_address(environment)}
+  gRPC     {address_of(environment)}
   HTTP     http://127.0.0.1:{environment["SIDECAR_HTTP_PORT"]} (Connect, OFREP)
   health   {http}/readyz?verbose
   metrics  {http}/metrics

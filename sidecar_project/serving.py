@@ -19,7 +19,7 @@ from entitlements.admin.history import HISTORY
 from entitlements.background import awaited, ended
 from entitlements.clock import ThreadClocks
 from entitlements.composition import Sidecar, data_dir
-from entitlements.config import SidecarConfig
+from entitlements.config import SidecarConfig, redis_place
 from entitlements.control_socket import name_of
 from entitlements.frame_channel import FEED_CHANNEL
 from entitlements.listener import spare_the_log
@@ -271,11 +271,11 @@ class _Process:
         )
 
     def _redis_text(self) -> str:
-        redis, config = self._sidecar.redis, self._config
+        redis = self._sidecar.redis
         if redis is None:
             return ""
         sentences = "".join(f"; {sentence}" for sentence in redis.sentences)
-        return f", Redis {config.redis_host} port {config.redis_port}{sentences}"
+        return f", Redis {redis_place(self._config)}{sentences}"
 
 
 async def _end_consumers(worker: Worker) -> None:

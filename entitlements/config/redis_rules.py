@@ -1,6 +1,15 @@
-"""What is wrong between the variables of Redis."""
+"""What the variables of Redis say together, and what is wrong between them."""
 
 from entitlements.config.variables import SidecarConfig
+
+
+def redis_place(config: SidecarConfig) -> str:
+    """Where Redis is looked for, for people."""
+    if config.sidecar_redis_mode == "cluster" and config.sidecar_redis_nodes:
+        return f"the Cluster of {', '.join(config.sidecar_redis_nodes)}"
+    if config.sidecar_redis_sentinels:
+        return f"the primary {config.sidecar_redis_sentinel_master} of the Sentinels"
+    return f"{config.redis_host} port {config.redis_port}"
 
 
 def redis_problems(config: SidecarConfig) -> list[str]:

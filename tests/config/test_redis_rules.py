@@ -2,7 +2,7 @@
 
 import pytest
 
-from entitlements.config import InvalidConfig, load
+from entitlements.config import InvalidConfig, load, redis_place
 
 CLUSTER = {"SIDECAR_REDIS_MODE": "cluster"}
 
@@ -53,3 +53,18 @@ def test_a_contradiction_is_one_sentence(environ: dict[str, str], named: str) ->
 )
 def test_what_goes_together_is_taken(environ: dict[str, str]) -> None:
     assert () == problems(**environ)
+
+
+@pytest.mark.parametrize(
+    ("environ", "place"),
+    [
+        ({"REDIS_HOST": "r", "REDIS_PORT": "1"}, "r port 1"),
+        ({"SIDECAR_REDIS_NODES": "a:1,b:2", **CLUSTER}, "the Cluster of a:1, b:2"),
+        (
+            {"SIDECAR_REDIS_SENTINELS": "a:1", "SIDECAR_REDIS_SENTINEL_MASTER": "m"},
+            "the primary m of the Sentinels",
+        ),
+    ],
+)
+def test_people_are_told_where_redis_is_looked_for(environ: dict[str, str], place: str) -> None:
+    assert place == redis_place(load({"OFFLINE": "1", **environ}).config)

@@ -56,6 +56,7 @@ MAKE = {
     "covered": "CI runs it",
     "coverage": "the tests would run themselves",
     "demo": "what it starts is run by tests/project/test_demo.py",
+    "demo-fleet": "what it starts is run by tests/project/test_demo_fleet.py",
     "docs": "`make check` compares what it would write",
     "format": "it changes files",
     "help": "",

@@ -20,6 +20,7 @@ ELSEWHERE = {
     "entitlements/apps.py": "tests/doors/test_leaves.py",
     "entitlements/checks.py": "tests/doors/test_leaves.py",
     "entitlements/clock.py": "tests/doors/test_leaves.py",
+    "sidecar_project/demo_redis.py": "tests/project/test_demo_fleet.py",
     "entitlements/composition/optional_states.py": "tests/composition/test_states.py",
     "entitlements/composition/building.py": "tests/project/test_main_job.py",
     "entitlements/upstream/network.py": "tests/upstream/test_transport.py",

@@ -8,7 +8,7 @@ from typing import cast
 
 from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
-from entitlements.config import SidecarConfig
+from entitlements.config import SidecarConfig, redis_place
 from entitlements.management.diagnosis.finding import Finding, fault, ok, skipped, warning
 from entitlements.redis.causes import Trouble, cause_of, refusal_of
 from entitlements.redis.connection import Client
@@ -36,7 +36,7 @@ def examine_redis(config: SidecarConfig, dial: Callable[[], Client] | None) -> I
     if prefix is None or dial is None:
         yield skipped("Redis", "REDIS_ENVIRONMENT_PREFIX is not set: nothing is shared")
         return
-    address = _address(config)
+    address = redis_place(config)
     keys = KeySpace(prefix=prefix, is_cluster=config.sidecar_redis_mode == "cluster")
     try:
         client = dial()
@@ -60,15 +60,6 @@ def examine_redis(config: SidecarConfig, dial: Callable[[], Client] | None) -> I
     except (RedisError, RedisClusterException, OSError) as error:
         cause = cause_of(error)
         yield fault("Redis", f"{address} does not answer: {cause.text}", fix=_FIXES[cause.trouble])
-
-
-def _address(config: SidecarConfig) -> str:
-    """Where it is looked for, for people."""
-    if config.sidecar_redis_mode == "cluster" and config.sidecar_redis_nodes:
-        return f"the Cluster of {', '.join(config.sidecar_redis_nodes)}"
-    if config.sidecar_redis_sentinels:
-        return f"the primary {config.sidecar_redis_sentinel_master} of the Sentinels"
-    return f"{config.redis_host} port {config.redis_port}"
 
 
 def _tls(config: SidecarConfig) -> Iterator[Finding]:

@@ -42,12 +42,16 @@ class Command(BaseCommand):
             action="store_true",
             help="run a Stigg emulator and the sidecar together: no account, no key, no Redis",
         )
-
+        ways.add_argument(
+            "--demo-fleet",
+            action="store_true",
+            help="the same with three sidecars and a Redis Cluster of three primaries",
+        )
         parser.add_argument(
             "--customers",
             type=Path,
             metavar="FILE",
-            help="with --demo: who the emulator knows, as in an offline file",
+            help="with a demo: who the emulator knows, as in an offline file",
         )
         parser.add_argument(
             "--workers",
@@ -60,8 +64,8 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Runs, or prints in one line each what keeps it from running, and exits with 1."""
-        if options["demo"]:
-            sys.exit(_demo(options["customers"]))
+        if options["demo"] or options["demo_fleet"]:
+            sys.exit(_demo(options["customers"], is_fleet=options["demo_fleet"]))
         loaded: LoadedConfig = settings.SIDECAR
         problems: tuple[str, ...] = settings.SIDECAR_PROBLEMS
         if problems:
@@ -136,15 +140,15 @@ def _of_offline_file(error: InvalidOfflineFile) -> str:
     return "\n".join(f"SIDECAR_OFFLINE_FILE: {problem}" for problem in error.problems)
 
 
-def _demo(customers: Path | None) -> int | str:
+def _demo(customers: Path | None, *, is_fleet: bool) -> int | str:
     try:
-        from sidecar_project import demo  # noqa: PLC0415 - only the demo needs the emulator's packages
+        from sidecar_project import demo, demo_fleet  # noqa: PLC0415 - they alone need the emulator's packages
     except ImportError as error:
         return (
             f"--demo needs the emulator and its packages, and {error.name} is not installed here: the image "
             "leaves them out; run `make demo` in a checkout"
         )
-    return demo.run(customers)
+    return demo_fleet.run(customers) if is_fleet else demo.run(customers)
 
 
 def _prepare_database(loaded: LoadedConfig) -> None:
