@@ -2,7 +2,7 @@
 
 import asyncio
 import hmac
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ MAX_LOGGED_VARIABLES = 200
 class Cloud:
     """One emulated cloud, as its transports see it."""
 
-    api_keys: Collection[str] = field(repr=False)
+    api_keys: set[str] = field(repr=False)
     """The keys that are accepted at present."""
     state: CloudState
     """What it knows."""

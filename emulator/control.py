@@ -9,6 +9,8 @@ JSON in, JSON out, no key asked: the emulator listens on the laptop.
 | PUT /control/state `{customerId, resourceId?, state, push?, unchecked?}` | replaces it |
 | DELETE /control/state `{customerId, resourceId?, push?}` | forgets it |
 | POST /control/usage `{customerId, resourceId?, entitlementId, currentUsage, push?}` | sets a usage |
+| POST /control/usages `{customerId, resourceId?, entitlementId, values}` | the same, value after value |
+| PUT /control/api-keys `{keys}` | the keys that are accepted from now on |
 | POST /control/publish `{migrationType?, packageId?}` | publishes a package |
 | POST /control/feed `{field, payload}` | pushes any payload |
 | POST /control/feed/drop, /control/feed/silence | cuts all sockets; makes them half-open |
@@ -94,6 +96,17 @@ def _set_usage(cloud: Cloud, asked: Json) -> None:
     cloud.state.set_usage(customer_id, entitlement_id, current_usage, resource_id=resource_id, push=push)
 
 
+def _set_usages(cloud: Cloud, asked: Json) -> None:
+    for value in asked["values"]:
+        _set_usage(cloud, {**asked, "currentUsage": value})
+
+
+def _set_api_keys(cloud: Cloud, asked: Json) -> None:
+    keys = {str(key) for key in asked["keys"]}
+    cloud.api_keys.clear()
+    cloud.api_keys.update(keys)
+
+
 def _scope(asked: Json) -> Scope:
     """Whose state is meant."""
     resource_id = None if asked.get("resourceId") is None else _id(asked, "resourceId")
@@ -165,6 +178,8 @@ ACTS: dict[tuple[str, str], Act] = {
     ("PUT", "state"): _put_state,
     ("DELETE", "state"): _delete_state,
     ("POST", "usage"): _set_usage,
+    ("POST", "usages"): _set_usages,
+    ("PUT", "api-keys"): _set_api_keys,
     ("POST", "publish"): _publish,
     ("POST", "feed"): _push_raw,
     ("GET", "feed"): _feed,

@@ -45,6 +45,11 @@ class FaultKind(StrEnum):
     ERRORS_200 = "errors_200"
     """HTTP 200 with a top-level `errors` array carrying `code` and `message`; nothing is done."""
 
+    HUGE = "huge"
+    """HTTP: the work is done, and its JSON is followed by `megabytes` of blanks."""
+    REDIRECT = "redirect"
+    """HTTP 307 to `location`; nothing is done."""
+
     NO_ACK = "no_ack"
     """ws: `connection_init` is never acknowledged."""
     SILENT = "silent"
@@ -62,6 +67,8 @@ _WS_KINDS = frozenset(FaultKind) - {
     FaultKind.TRUNCATED,
     FaultKind.LOST_ANSWER,
     FaultKind.ERRORS_200,
+    FaultKind.HUGE,
+    FaultKind.REDIRECT,
 }
 KINDS_BY_TRANSPORT = {Transport.EDGE: _HTTP_KINDS, Transport.GRAPHQL: _HTTP_KINDS, Transport.WS: _WS_KINDS}
 
@@ -97,6 +104,10 @@ class Fault:
     """For `errors_200` and `error`: the error's `extensions.code`."""
     message: str = "Something went wrong"
     """For `errors_200` and `error`: the error's sentence."""
+    megabytes: int = 30
+    """For `huge`."""
+    location: str = "http://127.0.0.1:1/"
+    """For `redirect`."""
     close_code: int | None = None
     """For `throttled` and `bad_key` on ws: the close code; None: 4500 and 4403."""
     close_reason: str | None = None

@@ -15,6 +15,8 @@ from emulator.faults import Fault, FaultKind, Transport
 from emulator.schema import error_json
 
 GARBAGE = "<html><body>502 Bad Gateway</body></html>"
+_BLANKS = b" " * 1_000_000
+_TEMPORARY_REDIRECT = web.HTTPTemporaryRedirect.status_code
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 Work = Callable[[], web.Response]
@@ -54,22 +56,43 @@ async def answer(
         fault: What goes wrong; `bad_key` is for the work itself to answer.
         work: Does what was asked and builds the answer; called at most once.
     """
-    kind = None if fault is None else fault.kind
-    if fault is not None and kind in {FaultKind.DOWN, FaultKind.HANG, FaultKind.LOST_ANSWER}:
+    if fault is None:
+        return work()
+    if fault.kind in {FaultKind.DOWN, FaultKind.HANG, FaultKind.LOST_ANSWER}:
         return await _never_answered(request, cloud, fault, work)
-    if fault is not None and kind in {FaultKind.STATUS, FaultKind.THROTTLED}:
-        return _status(fault)
-    if kind is FaultKind.GARBAGE:
-        return web.Response(text=GARBAGE, content_type="text/html")
-    if fault is not None and kind is FaultKind.ERRORS_200:
-        return json_response({"errors": [error_json(fault.message, fault.code)], "data": None})
-    response = work()
-    if kind is FaultKind.TRUNCATED:
-        return await _cut(request, response)
-    if fault is not None and kind is FaultKind.SLOW:
-        await pause(cloud, fault.delay_ms)
-    if kind is FaultKind.HOLD:
-        await _held(cloud, transport)
+    return _idle(fault) or await _spoiled(request, cloud, transport, fault=fault, response=work())
+
+
+def _idle(fault: Fault) -> web.Response | None:
+    """The answer of a fault for which nothing is done."""
+    match fault.kind:
+        case FaultKind.STATUS | FaultKind.THROTTLED:
+            return _status(fault)
+        case FaultKind.REDIRECT:
+            return web.Response(status=_TEMPORARY_REDIRECT, headers={"Location": fault.location})
+        case FaultKind.GARBAGE:
+            return web.Response(text=GARBAGE, content_type="text/html")
+        case FaultKind.ERRORS_200:
+            return json_response({"errors": [error_json(fault.message, fault.code)], "data": None})
+        case _:
+            return None
+
+
+async def _spoiled(
+    request: web.Request, cloud: Cloud, transport: Transport, *, fault: Fault, response: web.Response
+) -> web.StreamResponse:
+    """What becomes of the answer to work that was done."""
+    match fault.kind:
+        case FaultKind.TRUNCATED:
+            return await _cut(request, response)
+        case FaultKind.HUGE:
+            return await _followed_by_blanks(request, response, fault.megabytes)
+        case FaultKind.SLOW:
+            await pause(cloud, fault.delay_ms)
+        case FaultKind.HOLD:
+            await _held(cloud, transport)
+        case _:
+            pass
     return response
 
 
@@ -104,6 +127,20 @@ def _status(fault: Fault) -> web.Response:
     retry_after = fault.retry_after_seconds
     headers = None if retry_after is None else {"Retry-After": str(retry_after)}
     return json_response({"statusCode": status, "message": fault.message}, status=status, headers=headers)
+
+
+async def _followed_by_blanks(
+    request: web.Request, response: web.Response, megabytes: int
+) -> web.StreamResponse:
+    """Send them one by one, so that many such answers take no room here."""
+    whole = response.body if isinstance(response.body, bytes) else b""
+    long = web.StreamResponse(status=response.status, headers={"Content-Type": response.content_type})
+    long.content_length = len(whole) + megabytes * len(_BLANKS)
+    await long.prepare(request)
+    await long.write(whole)
+    for _ in range(megabytes):
+        await long.write(_BLANKS)
+    return long
 
 
 async def _cut(request: web.Request, response: web.Response) -> web.StreamResponse:

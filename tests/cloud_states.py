@@ -87,3 +87,13 @@ def versioned_state(number: int, *, updated_at: str) -> dict[str, Any]:
             ),
         ]
     }
+
+
+def wide_state(features: int, number: int, *, updated_at: str) -> dict[str, Any]:
+    """A customer of many features, all of which show one number."""
+    return {
+        "entitlementsV2": [
+            _entitlement(f"f{index}", "NUMBER", usageLimit=number, entitlementUpdatedAt=updated_at)
+            for index in range(features)
+        ]
+    }

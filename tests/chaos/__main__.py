@@ -11,11 +11,13 @@ from pathlib import Path
 
 import httpx
 
-from tests.chaos.faults import now
-from tests.chaos.judge import Verdict, judge
+from tests.chaos.judge import judge
 from tests.chaos.machine import Machine
+from tests.chaos.records import now
 from tests.chaos.report import line_of, summary_of, write_report
+from tests.chaos.verdict import Verdict
 from tests.chaos.weather import Load, Weather
+from tests.chaos.worlds import WORLDS, world_of
 
 
 def seeds_of(text: str) -> Sequence[int]:
@@ -27,38 +29,61 @@ def seeds_of(text: str) -> Sequence[int]:
     return seeds
 
 
-async def blow(seeds: Sequence[int], load: Load, folder: Path) -> Sequence[Verdict]:
-    """Run the seeds on one machine; a run after which it is not in order ends them."""
+async def blow(
+    seeds: Sequence[int], load: Load, folder: Path, *, world: str | None = None
+) -> Sequence[Verdict]:
+    """Run the seeds, those of a world on one machine; a run after which it is not in order ends the world's.
+
+    Args:
+        seeds: each chooses its script.
+        load: how hard and how long.
+        folder: where the machines keep what they need.
+        world: of all; left out: each seed chooses its own.
+    """
+    by_world: dict[str, list[int]] = {}
+    for seed in seeds:
+        by_world.setdefault(world or world_of(seed), []).append(seed)
+    return [
+        verdict
+        for name, those in by_world.items()
+        for verdict in await _blow_in(name, those, load, folder / name.replace(" ", "-"))
+    ]
+
+
+async def _blow_in(name: str, seeds: Sequence[int], load: Load, folder: Path) -> Sequence[Verdict]:
     verdicts: list[Verdict] = []
-    async with Machine(folder) as machine:
+    async with Machine(folder, WORLDS[name]) as machine:
         for fault, why in machine.cannot.items():
-            _say(f"left out: {fault}: {why}")
+            _say(f"left out in the world {name}: {fault}: {why}")
         for seed in seeds:
-            verdict = judge(await Weather(machine, seed, load).blow())
+            weather = Weather(machine, seed, load)
+            weather.run.world = name
+            verdict = judge(await weather.blow())
             verdicts.append(verdict)
             _say(line_of(verdict))
             for violation in {each.kind: each for each in reversed(verdict.violations)}.values():
                 times = verdict.counts[violation.kind]
                 _say(f"    {violation.at:6.2f} s {violation.kind} ({times}): {violation.words}")
             if verdict.violations:
-                await _keep_what_they_say(machine, folder)
+                await _keep_what_they_say(machine, seed, folder.parent)
             if verdict.run.heal_seconds is None:
                 break
     return verdicts
 
 
-async def _keep_what_they_say(machine: Machine, folder: Path) -> None:
-    """The logs, and the parts of every worker, as of the last run with a violation."""
+async def _keep_what_they_say(machine: Machine, seed: int, folder: Path) -> None:
+    """The logs, and the parts of every worker, as of a run with a violation."""
     for name, instance in machine.instances.items():
-        (folder / f"log-{name}.txt").write_text(instance.sidecar.output)
+        (folder / f"log-{seed}-{name}.txt").write_text(instance.sidecar.output)
         with contextlib.suppress(httpx.HTTPError):
-            (folder / f"parts-{name}.json").write_text(json.dumps(await instance.parts(), indent=1))
+            (folder / f"parts-{seed}-{name}.json").write_text(json.dumps(await instance.parts(), indent=1))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line, run, report; 0 when no run had a violation."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seeds", default="1-5", help="which, as 7 or 1-20 or 3,5,8-10")
+    parser.add_argument("--world", choices=WORLDS, help="of all seeds; left out: each chooses its own")
     parser.add_argument("--seconds", type=float, default=8.0, help="how long each storm lasts")
     parser.add_argument("--report", type=Path, default=Path("build/chaos"), help="folder of the report")
     asked = parser.parse_args(arguments)
@@ -66,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = now()
     with tempfile.TemporaryDirectory(prefix="weather-", ignore_cleanup_errors=True) as folder:
         load = Load(seconds=asked.seconds)
-        verdicts = asyncio.run(blow(seeds_of(asked.seeds), load, Path(folder)))
+        verdicts = asyncio.run(blow(seeds_of(asked.seeds), load, Path(folder), world=asked.world))
         for kept in (*Path(folder).glob("log-*.txt"), *Path(folder).glob("parts-*.json")):
             (asked.report / kept.name).write_text(kept.read_text())
     write_report(verdicts, asked.report)

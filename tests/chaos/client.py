@@ -14,9 +14,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from grpc_service.generated import sidecar_pb2 as pb
-from tests.chaos.faults import now
-from tests.chaos.machine import Instance
-from tests.chaos.records import Answer, FailedRead, FailedTry, Run, Write
+from tests.chaos.instance import Instance
+from tests.chaos.records import Answer, FailedRead, FailedTry, Run, Write, now
 from tests.harness import Client
 
 LINES_EACH = 3

@@ -4,13 +4,14 @@ import asyncio
 import secrets
 import signal
 import sys
+import time
 from collections import Counter
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
-from tests.chaos.records import Run
+from tests.chaos.records import Asked, Run, now
 from tests.cloud_states import metered_state, versioned_state
 from tests.harness import ROOT
 
@@ -78,6 +79,14 @@ class CloudProcess:
         """What the customer's meter stands at."""
         answer = await self._control.get("state", params={"customerId": customer_id})
         return float(answer.json()["entitlementsV2"][0]["currentUsage"])
+
+    async def asked(self) -> list[Asked]:
+        """All that it was asked since it was reset, by our own clock."""
+        wrong_by = time.time() - now()
+        return [
+            Asked(at=each["at_ms"] / 1000 - wrong_by, kind=each["kind"])
+            for each in await self.ask("GET", "requests")
+        ]
 
     async def counted(self, run: Run) -> dict[str, int]:
         """How often each of the run's writes was counted."""

@@ -1,32 +1,28 @@
 """What can be done to the machine: each fault is a context in which something is broken."""
 
 import asyncio
-import contextlib
-import errno
-import os
-import random
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import psutil
-
-from tests.chaos.machine import WORKERS, Machine
+from tests.chaos import load_faults, process_faults, redis_faults
+from tests.chaos.machine import Machine
 from tests.chaos.proxy import TcpProxy
 from tests.chaos.records import Run
+from tests.chaos.stores import ONE_SERVER, REPLICAS, SLOTS
+from tests.chaos.worlds import MANY_WORKERS
 
 Targets = Sequence[str]
 Act = Callable[[Machine, Run, Targets], AbstractAsyncContextManager[None]]
+STRANGERS = 200
 AFTERMATH_SECONDS = 6.0
 """Breakers, back-off and the lease need so long after a fault."""
 KEY_AFTERMATH_SECONDS = 20.0
 """A refused key is tried again more rarely."""
 SLOW_FEED_SECONDS = 125.0
 """A feed that was told to go away comes back more rarely still (30 to 120 s)."""
-CLOCK_JUMPS_SECONDS = (3_700, -3_700, 40 * 86_400, -40 * 86_400)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +39,8 @@ class FaultKind:
     longest_seconds: float = 3.0
     breaks_feed: bool = True
     """False where it touches only what the sidecar asks for."""
+    needs: str = ""
+    """What a world must offer for it."""
 
 
 def _cloud(*ways: tuple[str, str], drop: bool = False, **values: object) -> Act:
@@ -102,6 +100,31 @@ async def _feed_garbage(machine: Machine, _run: Run, _targets: Targets) -> Async
 
 
 @asynccontextmanager
+async def _redirected(machine: Machine, run: Run, _targets: Targets) -> AsyncIterator[None]:
+    """Who follows shows the key to whoever listens there."""
+
+    async def caught(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        run.redirected += 1
+        writer.close()
+
+    async with await asyncio.start_server(caught, "127.0.0.1", 0) as trap:
+        location = f"http://127.0.0.1:{trap.sockets[0].getsockname()[1]}/"
+        ways = (("edge", "redirect"), ("graphql", "redirect"))
+        async with _cloud(*ways, location=location)(machine, run, _targets):
+            yield
+
+
+@asynccontextmanager
+async def _feed_of_strangers(machine: Machine, _run: Run, _targets: Targets) -> AsyncIterator[None]:
+    """It tells of customers whom nobody asked for, and of resources that nobody knows."""
+    for number in range(STRANGERS):
+        payload: dict[str, object] = {"customerId": f"stranger-{number}", "accessDeniedReason": None}
+        payload |= {"resourceId": "r" if number % 2 else None, "entitlements": []}
+        await machine.cloud.ask("POST", "feed", field="entitlementsUpdatedV2", payload=payload)
+    yield
+
+
+@asynccontextmanager
 async def _lines(machine: Machine, _run: Run, targets: Targets, *, of: str, how: str) -> AsyncIterator[None]:
     lines: list[TcpProxy] = [getattr(machine, f"{of}_lines")[name] for name in targets]
     for line in lines:
@@ -126,138 +149,9 @@ async def _lines(machine: Machine, _run: Run, targets: Targets, *, of: str, how:
             await line.accept()
 
 
-@asynccontextmanager
-async def _redis_killed(machine: Machine, _run: Run, _targets: Targets) -> AsyncIterator[None]:
-    await asyncio.to_thread(machine.redis.stop)
-    try:
-        yield
-    finally:
-        await asyncio.to_thread(machine.redis.start)
-
-
-@asynccontextmanager
-async def _redis_paused(machine: Machine, _run: Run, _targets: Targets) -> AsyncIterator[None]:
-    machine.redis.pause()
-    try:
-        yield
-    finally:
-        machine.redis.resume()
-
-
-@asynccontextmanager
-async def _redis_emptied(machine: Machine, run: Run, _targets: Targets) -> AsyncIterator[None]:
-    """What waits in the outbox goes with it: those promises nobody can keep, and the judge is told which."""
-    arrived = await machine.cloud.counted(run)
-    await asyncio.to_thread(machine.redis.command, "FLUSHALL")
-    for identity, write in run.writes.items():
-        write.is_given_up = write.is_given_up or identity not in arrived
-    yield
-
-
-@asynccontextmanager
-async def _redis_commanded(
-    machine: Machine, _run: Run, _targets: Targets, *, breaking: str, mending: str
-) -> AsyncIterator[None]:
-    await asyncio.to_thread(machine.redis.command, *breaking.split())
-    try:
-        yield
-    finally:
-        await asyncio.to_thread(machine.redis.command, *mending.split())
-
-
-@asynccontextmanager
-async def _sidecar_killed(machine: Machine, _run: Run, targets: Targets) -> AsyncIterator[None]:
-    instance = machine.instances[targets[0]]
-    await instance.kill()
-    try:
-        yield
-    finally:
-        await instance.start()
-
-
-@asynccontextmanager
-async def _sidecar_rolled(machine: Machine, _run: Run, targets: Targets) -> AsyncIterator[None]:
-    instance = machine.instances[targets[0]]
-    await instance.stop()
-    try:
-        yield
-    finally:
-        await instance.start()
-
-
-@asynccontextmanager
-async def _sidecar_paused(machine: Machine, _run: Run, targets: Targets) -> AsyncIterator[None]:
-    instance = machine.instances[targets[0]]
-    instance.pause()
-    try:
-        yield
-    finally:
-        instance.resume()
-
-
-@asynccontextmanager
-async def _worker_killed(machine: Machine, run: Run, targets: Targets) -> AsyncIterator[None]:
-    instance = machine.instances[targets[0]]
-    times = instance.times_listening()
-    random.Random(run.seed).choice(instance.workers()).kill()
-    try:
-        yield
-    finally:
-        await instance.listening(times + 1)
-
-
-@asynccontextmanager
-async def _worker_paused(machine: Machine, run: Run, targets: Targets) -> AsyncIterator[None]:
-    worker = random.Random(run.seed).choice(machine.instances[targets[0]].workers())
-    worker.suspend()
-    try:
-        yield
-    finally:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            worker.resume()
-
-
-@asynccontextmanager
-async def _disk_full(machine: Machine, _run: Run, targets: Targets) -> AsyncIterator[None]:
-    fillers = [machine.data_dir(name) / "filler" for name in targets]
-    for filler in fillers:
-        with filler.open("wb", buffering=0) as file:
-            try:
-                while True:
-                    os.write(file.fileno(), b"x" * 4096)
-            except OSError as error:
-                if error.errno != errno.ENOSPC:
-                    raise
-    try:
-        yield
-    finally:
-        for filler in fillers:
-            filler.unlink(missing_ok=True)
-
-
-@asynccontextmanager
-async def _packets_dropped(machine: Machine, _run: Run, _targets: Targets) -> AsyncIterator[None]:
-    with contextlib.ExitStack() as stack:
-        for name, space in machine.spaces.items():
-            ports = [machine.cloud_lines[name].port, machine.redis_lines[name].port]
-            stack.enter_context(space.dropping(ports))
-        yield
-
-
-@asynccontextmanager
-async def _clock_jump(machine: Machine, run: Run, targets: Targets) -> AsyncIterator[None]:
-    for name in targets:
-        jump = random.Random(run.seed).choice(CLOCK_JUMPS_SECONDS)
-        machine.set_clock(name, wrong_by_seconds=jump)
-    try:
-        yield
-    finally:
-        for name in targets:
-            machine.set_clock(name, wrong_by_seconds=0)
-
-
 FETCH_ONLY = frozenset(
     {"answers cut", "answers lost", "errors in 200", "Edge down", "API hanging", "all published", "cloud 429"}
+    | {"cloud of 30 MB", "cloud elsewhere", *load_faults.ACTS}
 )
 """Faults during which the feed tells every change."""
 
@@ -275,6 +169,11 @@ FAULTS: tuple[FaultKind, ...] = (
         {
             "cloud down": _everywhere("down"),
             "cloud slow": _everywhere("slow", delay_ms=700),
+            "cloud at 300 ms": _everywhere("slow", delay_ms=300),
+            "cloud at 9 s": _everywhere("slow", delay_ms=9_000),
+            "cloud of 30 MB": _cloud(("edge", "huge"), ("graphql", "huge"), megabytes=30),
+            "cloud elsewhere": _redirected,
+            "feed of strangers": _feed_of_strangers,
             "cloud hanging": _everywhere("hang"),
             "cloud 500": _everywhere("status", status=500),
             "cloud 429": _cloud(("edge", "throttled"), ("graphql", "throttled"), retry_after_seconds=1),
@@ -323,41 +222,67 @@ FAULTS: tuple[FaultKind, ...] = (
             f"Redis line {how}": partial(_lines, of="redis", how=how)
             for how in ("slow", "sliced", "deaf", "half-open", "cut", "refused")
         },
+        needs=ONE_SERVER,
     ),
     *_kinds(
         "redis",
         {
-            "Redis killed": _redis_killed,
-            "Redis paused": _redis_paused,
-            "Redis emptied": _redis_emptied,
+            "Redis killed": redis_faults.redis_killed,
+            "Redis paused": redis_faults.redis_paused,
             "Redis read-only": partial(
-                _redis_commanded, breaking="REPLICAOF 127.0.0.1 1", mending="REPLICAOF NO ONE"
+                redis_faults.redis_commanded, breaking="REPLICAOF 127.0.0.1 1", mending="REPLICAOF NO ONE"
             ),
             "Redis out of memory": partial(
-                _redis_commanded, breaking="CONFIG SET maxmemory 1", mending="CONFIG SET maxmemory 0"
+                redis_faults.redis_commanded,
+                breaking="CONFIG SET maxmemory 1",
+                mending="CONFIG SET maxmemory 0",
             ),
         },
         most_targets=0,
+        needs=ONE_SERVER,
     ),
+    *_kinds("redis", {"Redis emptied": redis_faults.redis_emptied}, most_targets=0),
+    *_kinds(
+        "redis",
+        {
+            "primary killed": redis_faults.primary_killed,
+            "primary frozen": redis_faults.primary_frozen,
+            "replica promoted": redis_faults.replica_promoted,
+        },
+        most_targets=0,
+        needs=REPLICAS,
+    ),
+    *_kinds("redis", {"slots moved": redis_faults.slots_moved}, most_targets=0, needs=SLOTS),
     *_kinds(
         "process",
         {
-            "sidecar killed": _sidecar_killed,
-            "sidecar paused": _sidecar_paused,
-            "sidecar rolled": _sidecar_rolled,
-            "worker killed": _worker_killed,
-            "worker paused": _worker_paused,
+            "sidecar killed": process_faults.sidecar_killed,
+            "sidecar paused": process_faults.sidecar_paused,
+            "sidecar rolled": process_faults.sidecar_rolled,
         },
         most_targets=1,
     ),
-    FaultKind(name="packets dropped", family="network", act=_packets_dropped, most_targets=0),
-    FaultKind(name="disk full", family="disk", act=_disk_full, breaks_feed=False),
-    FaultKind(name="clock jumps", family="clock", act=_clock_jump, breaks_feed=False),
+    *_kinds(
+        "process",
+        {"worker killed": process_faults.worker_killed, "worker paused": process_faults.worker_paused},
+        most_targets=1,
+        needs=MANY_WORKERS,
+    ),
+    FaultKind(
+        name="leader paused",
+        family="process",
+        act=process_faults.leader_paused,
+        most_targets=0,
+        longest_seconds=5.0,
+    ),
+    FaultKind(name="packets dropped", family="network", act=process_faults.packets_dropped, most_targets=0),
+    FaultKind(name="disk full", family="disk", act=process_faults.disk_full, breaks_feed=False),
+    FaultKind(name="clock jumps", family="clock", act=process_faults.clock_jump, breaks_feed=False),
+    *_kinds("load", load_faults.ACTS, most_targets=0),
 )
 FAULT_BY_NAME = {fault.name: fault for fault in FAULTS}
-assert WORKERS > 1, "a killed worker needs another beside it"
 
 
-def now() -> float:
-    """Monotonic seconds: the only clock of records."""
-    return time.monotonic()
+def absent(offers: Collection[str]) -> frozenset[str]:
+    """The faults that a world cannot have that offers no more than this."""
+    return frozenset(fault.name for fault in FAULTS if fault.needs and fault.needs not in offers)

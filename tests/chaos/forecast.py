@@ -19,6 +19,7 @@ MOST_OF_A_FAMILY = {
     "disk": 1,
     "clock": 1,
     "network": 1,
+    "load": 1,
 }
 CHANCES = {
     "cloud": 0.9,
@@ -29,6 +30,7 @@ CHANCES = {
     "disk": 0.3,
     "clock": 0.3,
     "network": 0.25,
+    "load": 0.3,
 }
 """How likely a family has a part in a run; a slow feed takes minutes to heal, so it is rare."""
 

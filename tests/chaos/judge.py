@@ -1,11 +1,11 @@
 """Judges a run: what a client must never see, whatever the weather."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections import defaultdict
+from collections.abc import Iterator
 
+from tests.chaos.judged_bounds import bounds
 from tests.chaos.records import KILLS, Answer, Run, Version
+from tests.chaos.verdict import Kind, Verdict, Violation, starved, violation_of
 
 FINE_SECONDS = 2.0
 """While nothing touches the feed, an answer marked fresh lags the cloud no more; mostly it is 20 ms."""
@@ -25,53 +25,11 @@ SOCKET_SLACK = 24
 """Pools of connections to the cloud and to Redis may have grown by so many, in all workers together."""
 TASK_SLACK = 32
 """A worker's: one that found the disk full when it started is not counted until it starts again."""
-STARVED_TIMES = 4
-"""Bounds of time are wider by so many times what the client's own timer was late: so often a call waits."""
 THREAD_SLACK = 24
 """Pools of threads may have grown by so many, in all workers together."""
 
 
-class Kind(StrEnum):
-    """What a run may be guilty of."""
-
-    FAILED = "failed reads"
-    """No instance answered, or one failed that nothing had happened to."""
-    WRONG = "wrong and not marked"
-    """Never true; no longer true and marked fresh; or older than what the same connection said before."""
-    OLD = "older than the bound"
-    """However marked."""
-    FALLBACK = "fallbacks in spite of a cached answer"
-    SLOW = "slow reads"
-    LOST = "writes lost"
-    """Promised, and not in the cloud's ledger."""
-    TWICE = "writes counted twice"
-    UNHEALED = "not healed"
-    DIED = "processes that died by themselves"
-    """Or that did not end well when they were asked to."""
-    LEAKED = "sockets, threads or tasks left open"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Violation:
-    """One thing that must not happen."""
-
-    kind: Kind
-    at: float
-    """Seconds since the run began."""
-    words: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """A run and what it is guilty of."""
-
-    run: Run
-    violations: Sequence[Violation]
-
-    @property
-    def counts(self) -> Counter[Kind]:
-        """How often each kind occurred."""
-        return Counter(violation.kind for violation in self.violations)
+STATES = frozenset({"fresh", "suspect", "stale", "estimate"})
 
 
 def judge(run: Run) -> Verdict:
@@ -82,23 +40,20 @@ def judge(run: Run) -> Verdict:
         *_went_back(run),
         *_needless_fallbacks(run),
         *_writes(run),
+        *bounds(run),
         *_end(run),
     ]
     return Verdict(run=run, violations=sorted(found, key=lambda each: each.at))
 
 
-def _violation(run: Run, kind: Kind, at: float, words: str) -> Violation:
-    return Violation(kind=kind, at=round(at - run.began, 2), words=words)
-
-
 def _failed(run: Run) -> Iterator[Violation]:
     for read in run.failed_reads:
         words = f"{read.method} of {read.customer_id} was answered by nobody"
-        yield _violation(run, Kind.FAILED, read.started, words)
+        yield violation_of(run, Kind.FAILED, read.started, words)
     for tried in run.failed_tries:
         if not _is_excused(run, tried.instance, tried.started, tried.ended):
             words = f"{tried.method} by {tried.line} ended with {tried.status}, and nothing was done to it"
-            yield _violation(run, Kind.FAILED, tried.started, words)
+            yield violation_of(run, Kind.FAILED, tried.started, words)
 
 
 def _is_excused(run: Run, instance: str, began: float, ended: float) -> bool:
@@ -114,15 +69,20 @@ def _is_excused(run: Run, instance: str, began: float, ended: float) -> bool:
 
 def _judged(run: Run, answer: Answer) -> Iterator[Violation]:
     who = f"{answer.method} of {answer.customer_id} by {answer.line}"
-    is_slow = answer.ended - answer.started > SLOW_SECONDS + _starved(run)
+    is_slow = answer.ended - answer.started > SLOW_SECONDS + starved(run)
     if is_slow and not _is_excused(run, answer.instance, answer.started, answer.ended):
-        yield _violation(run, Kind.SLOW, answer.started, f"{who} took {answer.ended - answer.started:.1f} s")
+        yield violation_of(
+            run, Kind.SLOW, answer.started, f"{who} took {answer.ended - answer.started:.1f} s"
+        )
     if answer.is_fallback:
         return
+    if not answer.source or answer.state not in STATES:
+        words = f"{who} does not say where it comes from: {answer.source!r}, {answer.state!r}"
+        yield violation_of(run, Kind.WRONG, answer.started, words)
     versions = run.truth.versions(answer.customer_id)
     shown = [index for index, version in enumerate(versions) if _shows(answer, version)]
     if answer.is_mixed or not shown:
-        yield _violation(run, Kind.WRONG, answer.started, f"{who} said what never was true: {answer}")
+        yield violation_of(run, Kind.WRONG, answer.started, f"{who} said what never was true: {answer}")
         return
     outdated_at = min((version.told_at for version in versions[shown[-1] + 1 :]), default=answer.started)
     lag_seconds = answer.started - outdated_at
@@ -133,15 +93,10 @@ def _judged(run: Run, answer: Answer) -> Iterator[Violation]:
         f"{who}, {answer.source}, {answer.state}: outdated for {lag_seconds:.1f} s, {clear_seconds:.1f} clear"
     )
     bound_seconds = ROUGH_SECONDS if _is_told_late(run, outdated_at, answer.started) else FINE_SECONDS
-    if answer.state in {"fresh", "estimate"} and lag_seconds > bound_seconds + _starved(run):
-        yield _violation(run, Kind.WRONG, answer.started, words)
-    if clear_seconds > OLDEST_SECONDS + _starved(run):
-        yield _violation(run, Kind.OLD, answer.started, words)
-
-
-def _starved(run: Run) -> float:
-    """What a busy computer adds to every bound of time."""
-    return STARVED_TIMES * run.starved_seconds
+    if answer.state in {"fresh", "estimate"} and lag_seconds > bound_seconds + starved(run):
+        yield violation_of(run, Kind.WRONG, answer.started, words)
+    if clear_seconds > OLDEST_SECONDS + starved(run):
+        yield violation_of(run, Kind.OLD, answer.started, words)
 
 
 def _shows(answer: Answer, version: Version) -> bool:
@@ -180,7 +135,7 @@ def _went_back(run: Run) -> Iterator[Violation]:
         before = max((number for ended, number in said if ended < answer.started), default=answer.number)
         if before > answer.number:
             words = f"{answer.line} told version {answer.number} of {answer.customer_id} after {before}"
-            yield _violation(run, Kind.WRONG, answer.started, words)
+            yield violation_of(run, Kind.WRONG, answer.started, words)
         said.append((answer.ended, answer.number))
 
 
@@ -197,40 +152,40 @@ def _needless_fallbacks(run: Run) -> Iterator[Violation]:
             continue
         late, who = float("inf"), f"{answer.method} of {answer.customer_id} by {answer.line}"
         if answer.epoch >= 0 and known_by_line.get(place, late) < answer.started:
-            yield _violation(run, Kind.FALLBACK, answer.started, f"{who}: its memory held it")
+            yield violation_of(run, Kind.FALLBACK, answer.started, f"{who}: its memory held it")
         elif (
-            known_by_anyone.get(answer.customer_id, late) + SHARED_AFTER_SECONDS + _starved(run)
+            known_by_anyone.get(answer.customer_id, late) + SHARED_AFTER_SECONDS + starved(run)
             < answer.started
             and answer.ended < first_redis_fault
         ):
-            yield _violation(run, Kind.FALLBACK, answer.started, f"{who}: Redis held it")
+            yield violation_of(run, Kind.FALLBACK, answer.started, f"{who}: Redis held it")
         elif _clear_seconds(run, run.began, answer.started) == answer.started - run.began:
-            yield _violation(run, Kind.FALLBACK, answer.started, f"{who}: in fine weather")
+            yield violation_of(run, Kind.FALLBACK, answer.started, f"{who}: in fine weather")
 
 
 def _writes(run: Run) -> Iterator[Violation]:
     for identity, write in run.writes.items():
         times = run.counted.get(identity, 0)
         if write.status == "OK" and times == 0 and not write.is_given_up:
-            yield _violation(run, Kind.LOST, write.started, f"{identity} was promised and never arrived")
+            yield violation_of(run, Kind.LOST, write.started, f"{identity} was promised and never arrived")
         if times > 1:
-            yield _violation(run, Kind.TWICE, write.started, f"{identity} was counted {times} times")
+            yield violation_of(run, Kind.TWICE, write.started, f"{identity} was counted {times} times")
     for customer_id, (answered, in_cloud) in run.usage.items():
         if abs(answered - in_cloud) > 1e-6 * max(1.0, in_cloud):
             words = f"the usage of {customer_id} is answered as {answered}, the cloud says {in_cloud}"
-            yield _violation(run, Kind.WRONG, run.ended, words)
+            yield violation_of(run, Kind.WRONG, run.ended, words)
 
 
 def _end(run: Run) -> Iterator[Violation]:
     if run.heal_seconds is None:
-        yield _violation(run, Kind.UNHEALED, run.ended, run.unhealed)
+        yield violation_of(run, Kind.UNHEALED, run.ended, run.unhealed)
     for death in run.deaths:
-        yield _violation(run, Kind.DIED, run.ended, death)
+        yield violation_of(run, Kind.DIED, run.ended, death)
     if len(run.resources) < 2 or run.heal_seconds is None:
         return
     if run.tasks[1] > run.tasks[0] + TASK_SLACK:
         words = f"tasks: {run.tasks[0]:.0f} at the start, {run.tasks[1]:.0f} at the end"
-        yield _violation(run, Kind.LEAKED, run.ended, words)
+        yield violation_of(run, Kind.LEAKED, run.ended, words)
     first, last = run.resources[0], run.resources[-1]
     for name, before, after, slack in (
         ("processes", first.processes, last.processes, 0),
@@ -240,6 +195,6 @@ def _end(run: Run) -> Iterator[Violation]:
         ("threads", first.threads, last.threads, THREAD_SLACK),
     ):
         if after > before + slack:
-            yield _violation(
+            yield violation_of(
                 run, Kind.LEAKED, run.ended, f"{name}: {before} at the start, {after} at the end"
             )

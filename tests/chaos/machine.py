@@ -1,46 +1,39 @@
-"""The processes: a cloud, a Redis, and two instances of two workers each, with a line of its own for each."""
+"""The processes of a world: a cloud, a Redis, and two instances with a line of its own for each."""
 
 import asyncio
 import contextlib
 import os
-import random
 import shutil
-import signal
-import socket
 import struct
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import httpx
 import psutil
 
 from tests.chaos.cloud import CloudProcess
+from tests.chaos.instance import Instance, Ports, quiet_port
 from tests.chaos.network import Namespace, a_namespace
 from tests.chaos.proxy import TcpProxy
 from tests.chaos.records import Resources
-from tests.harness import CALL_SECONDS, SidecarProcess, environment_for, spawned
-from tests.redis_server import RedisServer
+from tests.chaos.stores import ONE_SERVER, PREFIX
+from tests.chaos.worlds import World
+from tests.harness import environment_for
 
 INSTANCES = ("a", "b")
-WORKERS = 2
-READY_SECONDS = 60.0
-LOOKS_AT_PARTS = 12
 TASKS_SECONDS = 1.1
 """A worker counts its tasks at least so often."""
+EDGE_BUDGET = "SIDECAR_EDGE_REQUESTS_PER_MINUTE"
+DEFAULT_EDGE_PER_MINUTE = 5_400
 DISK_BYTES = 16 * 1024 * 1024
 FETCH_BUDGET_SECONDS = 1.0
-KILLED = '"exit_code": -9'
-"""How the log says a worker's death by our own hand."""
-QUIET_PORTS = range(15_000, 30_000)
-"""Ports that no outgoing connection is given, so that a dead process finds its own free again."""
 CLOCK_FOLDER = Path(__file__).parent / "clock"
 SHORT_WAITS = {
-    "REDIS_ENVIRONMENT_PREFIX": "weather",
+    "REDIS_ENVIRONMENT_PREFIX": PREFIX,
     "SIDECAR_OUTBOX": "all",
     "SIDECAR_FETCH_BUDGET_SECONDS": str(FETCH_BUDGET_SECONDS),
     "SIDECAR_FEED_PING_SECONDS": "1",
@@ -54,139 +47,17 @@ SHORT_WAITS = {
 """A run is short, so what is waited for is, too."""
 
 
-class Instance:
-    """One `runsidecar --workers 2` on ports that stay its own."""
-
-    def __init__(self, name: str, environment: Mapping[str, str], space: Namespace | None = None) -> None:
-        self.name = name
-        self._host = "127.0.0.1" if space is None else space.address
-        self._prefix = () if space is None else space.prefix
-        self.port = quiet_port()
-        self._environment = {
-            **environment,
-            "GRPC_PORT": str(self.port),
-            "METRICS_PORT": str(quiet_port()),
-            "SIDECAR_LISTEN_HOST": self._host,
-        }
-        self._stack = AsyncExitStack()
-        self._sidecar: SidecarProcess | None = None
-        self._deaths: list[str] = []
-        self._read = 0
-
-    @property
-    def address(self) -> str:
-        """host:port of its gRPC listener."""
-        return f"{self._host}:{self.port}"
-
-    @property
-    def sidecar(self) -> SidecarProcess:
-        """The parent process."""
-        assert self._sidecar is not None
-        return self._sidecar
-
-    async def start(self) -> None:
-        """Returns once both workers listen."""
-        self._sidecar = await self._stack.enter_async_context(
-            spawned(self._environment, f"--workers={WORKERS}", prefix=self._prefix)
-        )
-        self._read = 0
-        await self._sidecar.started()
-        await self.listening(WORKERS)
-
-    async def listening(self, times: int) -> None:
-        """Returns once workers have begun to listen so many times since the parent started."""
-        async with asyncio.timeout(READY_SECONDS):
-            while self.times_listening() < times:  # noqa: ASYNC110 - other processes tell no events
-                await asyncio.sleep(0.05)
-
-    def times_listening(self) -> int:
-        """How often a worker has begun to listen."""
-        return sum("listening: " in line for line in self.sidecar.lines)
-
-    async def stop(self) -> None:
-        """Drains it, as a roll-out does; an exit code other than 0 is a death."""
-        code = await self.sidecar.stop()
-        if code != 0:
-            self._deaths += [f"{self.name} ended with {code}", *self.sidecar.lines[-20:]]
-        self._note_deaths()
-        await self._stack.aclose()
-
-    def take_deaths(self) -> list[str]:
-        """What is known of processes that ended and should not have, since it was asked last."""
-        self._note_deaths()
-        deaths, self._deaths = self._deaths, []
-        return deaths
-
-    def _note_deaths(self) -> None:
-        lines = self.sidecar.lines[self._read :]
-        self._read += len(lines)
-        self._deaths += [line for line in lines if "a worker ended" in line and KILLED not in line]
-
-    async def kill(self) -> None:
-        """Ends all its processes without a word."""
-        for process in self.processes():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        await self._stack.aclose()
-
-    def pause(self) -> None:
-        """All its processes keep what they have and do nothing."""
-        self._signal(signal.SIGSTOP, self.processes())
-
-    def resume(self) -> None:
-        """They go on."""
-        self._signal(signal.SIGCONT, self.processes())
-
-    async def tasks(self) -> float:
-        """How many tasks stand on its event loops."""
-        page = (await self._get("/metrics")).text
-        return sum(
-            float(line.split()[-1])
-            for line in page.splitlines()
-            if line.startswith("sidecar_event_loop_tasks ")
-        )
-
-    async def parts(self) -> list[dict[str, Any]]:
-        """What its workers say of their parts; each connection may reach another one."""
-        by_process: dict[int, dict[str, Any]] = {}
-        for _ in range(LOOKS_AT_PARTS):
-            said = (await self._get("/readyz?verbose")).json()
-            by_process[said["pid"]] = said
-        return list(by_process.values())
-
-    async def _get(self, path: str) -> httpx.Response:
-        """By a connection of its own."""
-        async with httpx.AsyncClient(trust_env=False, timeout=CALL_SECONDS) as client:
-            return await client.get(f"http://{self._host}:{self.sidecar.http_port}{path}")
-
-    def workers(self) -> list[psutil.Process]:
-        """The processes that answer."""
-        return self.processes()[1:]
-
-    def processes(self) -> list[psutil.Process]:
-        """The parent and the workers."""
-        try:
-            parent = psutil.Process(self.sidecar.process.pid)
-            return [parent, *parent.children()]
-        except psutil.NoSuchProcess:
-            return []
-
-    def _signal(self, number: signal.Signals, processes: list[psutil.Process]) -> None:
-        for process in processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(number)
-
-
 class Machine:
     """All processes, running while entered; what the computer cannot do is told by `cannot`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, world: World) -> None:
         self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.world = world
         self.cloud = CloudProcess()
-        aof = ("--appendonly", "yes", "--appendfsync", "always", "--dir", str(folder))
-        self.redis = RedisServer(*aof, "--maxmemory-policy", "noeviction")
-        self.redis.port = quiet_port()
+        self.store = world.store(folder, quiet_port())
+        self.ports = {name: Ports() for name in INSTANCES}
+        self.lanes = [lane(self) for lane in world.lanes]
         self.instances: dict[str, Instance] = {}
         self.cloud_lines: dict[str, TcpProxy] = {}
         self.redis_lines: dict[str, TcpProxy] = {}
@@ -211,21 +82,36 @@ class Machine:
 
     async def _start(self) -> None:
         await self._stack.enter_async_context(self.cloud)
-        self._stack.enter_context(self.redis)
-        space = self._stack.enter_context(a_namespace())
+        self._stack.enter_context(self.store)
+        if ONE_SERVER in self.world.offers and not self.lanes:
+            space = self._stack.enter_context(a_namespace())
+        else:
+            space = "what is not reached by a line would not be reached from a network namespace"
         if isinstance(space, str):
             self.cannot["packets dropped"] = space
         else:
             self.spaces[INSTANCES[-1]] = space
         for name in INSTANCES:
             host = self.spaces[name].host_address if name in self.spaces else "127.0.0.1"
-            for lines, port in ((self.cloud_lines, self.cloud.port), (self.redis_lines, self.redis.port)):
+            redis_port = self.store.primary.port
+            for lines, port in ((self.cloud_lines, self.cloud.port), (self.redis_lines, redis_port)):
                 lines[name] = await self._stack.enter_async_context(TcpProxy(port, host=host))
             self._stack.enter_context(self._disk(name))
-            self.instances[name] = Instance(name, self._environment(name), self.spaces.get(name))
+            self.instances[name] = Instance(
+                name,
+                self._environment(name),
+                ports=self.ports[name],
+                workers=self.world.workers,
+                space=self.spaces.get(name),
+            )
         for instance in self.instances.values():
             self._stack.push_async_callback(instance.kill)
         await asyncio.gather(*(instance.start() for instance in self.instances.values()))
+
+    @property
+    def edge_per_minute(self) -> float:
+        """The bound that the sidecars are told."""
+        return float(self.world.variables.get(EDGE_BUDGET, DEFAULT_EDGE_PER_MINUTE))
 
     def data_dir(self, name: str) -> Path:
         """The instance's folder, small where the computer allows it."""
@@ -248,9 +134,11 @@ class Machine:
             "API_URL": f"http://{cloud.host}:{cloud.port}",
             "EDGE_API_URL": f"http://{cloud.host}:{cloud.port}",
             "WS_URL": f"ws://{cloud.host}:{cloud.port}",
-            "REDIS_HOST": redis.host,
-            "REDIS_PORT": str(redis.port),
+            **(self.store.variables or {"REDIS_HOST": redis.host, "REDIS_PORT": str(redis.port)}),
+            **self.world.variables,
         }
+        for lane in self.lanes:
+            variables |= lane.variables(name)
         self.set_clock(name, wrong_by_seconds=0)
         variables |= {"PYTHONPATH": str(CLOCK_FOLDER), "WEATHER_CLOCK_FILE": str(self.clock_file(name))}
         return environment_for(None, self.data_dir(name), **variables)
@@ -280,6 +168,7 @@ class Machine:
         """What all instances use at this moment."""
         cloud_ports = {line.port for line in self.cloud_lines.values()}
         redis_ports = {line.port for line in self.redis_lines.values()}
+        redis_ports |= {server.port for server in self.store.servers}
         processes = [each for instance in self.instances.values() for each in instance.processes()]
         rss, fds, threads, sockets = [0], 0, 0, [0, 0, 0]
         for process in processes:
@@ -301,13 +190,3 @@ class Machine:
             cloud_sockets=sockets[1],
             redis_sockets=sockets[2],
         )
-
-
-def quiet_port() -> int:
-    """A port that nobody listens on, nor is given by chance."""
-    dice = random.SystemRandom()
-    while True:
-        port = dice.choice(QUIET_PORTS)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port

@@ -1,11 +1,18 @@
 """What a run leaves behind for the judge. All times are monotonic seconds of the machine's own process."""
 
+import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 
 KILLS = frozenset({"sidecar killed", "worker killed", "sidecar paused", "worker paused"})
 """Faults under which an instance cannot be expected to answer; rolling is not one of them."""
+
+
+def now() -> float:
+    """The only clock of records."""
+    return time.monotonic()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -18,6 +25,8 @@ class Version:
     """The cloud did not have it before."""
     told_at: float = inf
     """The cloud had it from then on, at the latest."""
+    updated_at_ms: int = 0
+    """As the cloud dates it."""
 
 
 class Truth:
@@ -26,9 +35,9 @@ class Truth:
     def __init__(self) -> None:
         self._versions: dict[str, list[Version]] = {}
 
-    def add(self, customer_id: str, number: int, *, at: float) -> Version:
+    def add(self, customer_id: str, number: int, *, at: float, updated_at_ms: int = 0) -> Version:
         """Note a version that is being sent; its `told_at` is set once the cloud has it."""
-        version = Version(number=number, sent_at=at)
+        version = Version(number=number, sent_at=at, updated_at_ms=updated_at_ms)
         self._versions.setdefault(customer_id, []).append(version)
         return version
 
@@ -118,6 +127,35 @@ class Write:
 
 
 @dataclass(slots=True, kw_only=True)
+class Grant:
+    """An override that grants, for a bounded time."""
+
+    began: float
+    """The person had not asked before."""
+    ends_by: float = inf
+    """In force no longer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverrideSeen:
+    """What an instance said of the customer whom the cloud denies."""
+
+    instance: str
+    started: float
+    ended: float
+    is_granted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One request that the cloud received."""
+
+    at: float
+    kind: str
+    """`edge`, `edge:…`, `graphql:<operation>`, `ws:…`"""
+
+
+@dataclass(slots=True, kw_only=True)
 class Happened:
     """A fault from its beginning until all is fixed that it broke by itself."""
 
@@ -155,6 +193,7 @@ class Run:
 
     seed: int
     began: float
+    world: str = ""
     truth: Truth = field(default_factory=Truth)
     answers: list[Answer] = field(default_factory=list)
     failed_tries: list[FailedTry] = field(default_factory=list)
@@ -166,6 +205,16 @@ class Run:
     """On the event loops of all workers, at the start and in the end."""
     counted: dict[str, int] = field(default_factory=dict)
     """The cloud's ledger: how often each write's identity was counted."""
+    crowd: Counter[str] = field(default_factory=Counter)
+    """How the calls of a crowd ended."""
+    grants: list[Grant] = field(default_factory=list)
+    overrides_seen: list[OverrideSeen] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
+    """All that the cloud was asked in the run."""
+    edge_per_minute: float = inf
+    """The bound of requests to the Edge in any minute."""
+    redirected: int = 0
+    """How often the sidecars followed a redirection to where the cloud is not."""
     usage: dict[str, tuple[float, float]] = field(default_factory=dict)
     """By metered customer: the usage that was answered in the end, and the cloud's own."""
     starved_seconds: float = 0.0

@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from tests.chaos.judge import Kind, Verdict
+from tests.chaos.verdict import Kind, Verdict
 
 mpl.use("Agg")
 BIN_SECONDS = 0.25
@@ -32,7 +32,8 @@ def line_of(verdict: Verdict) -> str:
     faults = ", ".join(f"{fault.fault} ({fault.began - run.began:.1f} s)" for fault in run.happened)
     found = f"{len(verdict.violations)} VIOLATIONS" if verdict.violations else "ok"
     return (
-        f"seed {run.seed}: {found}; {len(run.answers)} answers, {_fallbacks(verdict)} fallbacks, "
+        f"seed {run.seed}, {run.world}: {found}; "
+        f"{len(run.answers)} answers, {_fallbacks(verdict)} fallbacks, "
         f"{len(run.failed_tries)} turned elsewhere, "
         f"{_promised(verdict)} of {len(run.writes)} writes promised, "
         f"healed after {healed}, "
@@ -60,8 +61,28 @@ def summary_of(verdicts: Sequence[Verdict]) -> str:
             f"with an emptied Redis; "
             f"{sum(len(v.run.happened) for v in verdicts)} faults; {healed}",
             ", ".join(f"{kind}: {counts[kind]}" for kind in Kind),
+            *_worlds(verdicts),
         ]
     )
+
+
+def _worlds(verdicts: Sequence[Verdict]) -> Sequence[str]:
+    """Totals by world, as a table."""
+    lines = ["| world | runs | clean | answers | fallbacks | promised | faults | healed, longest |"]
+    lines.append("|---|---|---|---|---|---|---|---|")
+    for world in dict.fromkeys(verdict.run.world for verdict in verdicts):
+        those = [verdict for verdict in verdicts if verdict.run.world == world]
+        sums = (
+            len(those),
+            sum(not verdict.violations for verdict in those),
+            sum(len(verdict.run.answers) for verdict in those),
+            sum(map(_fallbacks, those)),
+            sum(map(_promised, those)),
+            sum(len(verdict.run.happened) for verdict in those),
+        )
+        longest = max((verdict.run.heal_seconds or 0.0 for verdict in those), default=0.0)
+        lines.append(f"| {world} | {' | '.join(map(str, sums))} | {longest:.1f} s |")
+    return lines
 
 
 def write_report(verdicts: Sequence[Verdict], folder: Path) -> None:
@@ -71,7 +92,18 @@ def write_report(verdicts: Sequence[Verdict], folder: Path) -> None:
         draw(verdict, folder / f"seed-{verdict.run.seed}.png")
     rows = "".join(_row(verdict) for verdict in verdicts)
     pictures = "".join(_section(verdict) for verdict in drawn)
-    heads = ["seed", "answers", "fallbacks", "elsewhere", "promised", "healed", "peak", "faults", "verdict"]
+    heads = [
+        "seed",
+        "world",
+        "answers",
+        "fallbacks",
+        "elsewhere",
+        "promised",
+        "healed",
+        "peak",
+        "faults",
+        "verdict",
+    ]
     page = (
         f"<!doctype html><meta charset=utf-8><title>Weather report</title><style>{_STYLE}</style>"
         f"<h1>Weather report</h1><p>{html.escape(summary_of(verdicts)).replace(chr(10), '<br>')}</p>"
@@ -86,7 +118,7 @@ def _row(verdict: Verdict) -> str:
     faults = html.escape(", ".join(fault.fault for fault in run.happened))
     colour, word = ("bad", f"{len(verdict.violations)} violations") if verdict.violations else ("good", "ok")
     return (
-        f'<tr><td><a href="#seed-{run.seed}">{run.seed}</a><td class=n>{len(run.answers)}'
+        f'<tr><td><a href="#seed-{run.seed}">{run.seed}</a><td>{run.world}<td class=n>{len(run.answers)}'
         f"<td class=n>{_fallbacks(verdict)}<td class=n>{len(run.failed_tries)}"
         f"<td class=n>{_promised(verdict)}<td class=n>{healed}<td class=n>{_peak_mb(verdict)} MB"
         f"<td>{faults}<td class={colour}>{word}</tr>"

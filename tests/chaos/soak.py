@@ -16,12 +16,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tests.chaos.client import LINES_EACH, METHODS, Line, WeatherClient
-from tests.chaos.faults import now
-from tests.chaos.machine import INSTANCES, WORKERS, Machine
-from tests.chaos.records import Resources, Run
+from tests.chaos.machine import INSTANCES, Machine
+from tests.chaos.records import Resources, Run, now
 from tests.chaos.weather import Load, Weather
+from tests.chaos.worlds import WORLDS
 
 mpl.use("Agg")
+WORLD = "workers"
+"""Unless another is named."""
 WARM_SHARE = 0.2
 """Caches, pools and the allocator fill in this first part of the time, which is not judged."""
 SAMPLE_SECONDS = 5.0
@@ -56,7 +58,7 @@ class Bound:
 
 
 BOUNDS = (
-    Bound(field="rss_mb", unit="MB, all processes", most=4.0 * len(INSTANCES) * (WORKERS + 1)),
+    Bound(field="rss_mb", unit="MB, all processes", most=4.0 * len(INSTANCES) * (WORLDS[WORLD].workers + 1)),
     Bound(field="fds", unit="open files", most=4.0),
     Bound(field="threads", unit="threads", most=4.0),
     Bound(field="redis_mb", unit="MB in Redis", most=4.0),
@@ -134,12 +136,17 @@ class Soak(Weather):
     async def _watch_for_ever(self) -> None:
         while True:
             await asyncio.sleep(SAMPLE_SECONDS)
-            redis = await asyncio.to_thread(self._machine.redis.command, "INFO", "memory")
-            self.samples.append(_sample(self.run, self._machine.measure(), redis["used_memory"]))
+            redis_bytes = await asyncio.to_thread(_used_bytes, self._machine)
+            self.samples.append(_sample(self.run, self._machine.measure(), redis_bytes))
             self.run.answers.clear()
             self.run.failed_tries.clear()
             self.run.failed_reads.clear()
             self.run.writes.clear()
+
+
+def _used_bytes(machine: Machine) -> int:
+    told = [server.command("INFO", "memory") for server in machine.store.servers]
+    return sum(int(each["used_memory"]) for each in told)
 
 
 def _sample(run: Run, resources: Resources, redis_bytes: int) -> Sample:
@@ -177,9 +184,9 @@ def draw(samples: Sequence[Sample], file: Path) -> None:
     figure.savefig(file, dpi=80)
 
 
-async def _soak(seconds: float, rate: float) -> Sequence[Sample]:
+async def _soak(seconds: float, rate: float, world: str) -> Sequence[Sample]:
     with tempfile.TemporaryDirectory(prefix="soak-", ignore_cleanup_errors=True) as folder:
-        async with Machine(Path(folder)) as machine:
+        async with Machine(Path(folder), WORLDS[world]) as machine:
             return await Soak(machine, seconds, rate).soak()
 
 
@@ -187,12 +194,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Soak, report; 0 when all lines are flat."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.soak", description=__doc__)
     parser.add_argument("--seconds", type=float, default=900.0, help="how long")
+    parser.add_argument("--world", choices=WORLDS, default=WORLD, help="which")
     parser.add_argument("--rate", type=float, default=100.0, help="reads a second")
     parser.add_argument("--report", type=Path, default=Path("build/soak"), help="folder of the report")
     asked = parser.parse_args(arguments)
     asked.report.mkdir(parents=True, exist_ok=True)
     random.seed(0)
-    samples = asyncio.run(_soak(asked.seconds, asked.rate))
+    samples = asyncio.run(_soak(asked.seconds, asked.rate, asked.world))
     (asked.report / "soak.json").write_text(json.dumps([asdict(sample) for sample in samples]))
     draw(samples, asked.report / "soak.png")
     warm = samples[int(len(samples) * WARM_SHARE) :]

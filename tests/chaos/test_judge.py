@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.judge import Kind, judge
+from tests.chaos.judge import judge
 from tests.chaos.records import Answer, FailedRead, FailedTry, Happened, Resources, Run, Write
+from tests.chaos.verdict import Kind
 
 TOLD = (1, 2, 3)
 """Versions 1, 2 and 3 of `c`, told at 1, 2 and 3 s."""

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from tests.chaos.faults import now
 from tests.chaos.network import a_namespace
+from tests.chaos.records import now
 
 SEND = """
 import socket, sys

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.chaos.faults import now
 from tests.chaos.proxy import TcpProxy
+from tests.chaos.records import now
 
 
 async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

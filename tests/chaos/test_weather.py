@@ -15,7 +15,9 @@ SECONDS = 5.0
 @pytest.mark.timeout(240)
 async def test_short_weather(tmp_path: Path) -> None:
     """No read fails, none is wrong unmarked, nothing promised is lost, and all heals."""
-    verdicts = await blow(SEEDS, Load(seconds=SECONDS, reads_per_second=40), tmp_path / "machine")
+    verdicts = await blow(
+        SEEDS, Load(seconds=SECONDS, reads_per_second=40), tmp_path / "machine", world="workers"
+    )
     write_report(verdicts, tmp_path)
 
     assert SEEDS == [verdict.run.seed for verdict in verdicts]

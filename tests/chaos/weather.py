@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import grpc
 
 from tests.chaos.client import LINES_EACH, METHODS, Line, WeatherClient
-from tests.chaos.faults import now
+from tests.chaos.faults import absent
 from tests.chaos.forecast import Gust, forecast
 from tests.chaos.machine import Machine
-from tests.chaos.records import Happened, Run
+from tests.chaos.records import Happened, Run, now
 
 CUSTOMERS = 20
 UNSEEN = 5
@@ -52,8 +52,9 @@ class Weather:
         self._dice = random.Random(seed)
         self._reads: set[asyncio.Task[object]] = set()
         self._changes: set[asyncio.Task[object]] = set()
-        self._script = forecast(seed, seconds=load.seconds, without=machine.cannot)
-        self.run = Run(seed=seed, began=now())
+        without = {*machine.cannot, *absent(machine.world.offers)}
+        self._script = forecast(seed, seconds=load.seconds, without=without)
+        self.run = Run(seed=seed, began=now(), edge_per_minute=machine.edge_per_minute)
         self._customers = [f"w{seed}-{number}" for number in range(CUSTOMERS)]
         self._metered = [f"m{seed}-{number}" for number in range(METERED)]
 
@@ -72,7 +73,8 @@ class Weather:
             tasks = await self._machine.tasks()
             self.run.began = now()
             async with _beside(self._read_for_ever(client), self._sample_for_ever()):
-                async with _beside(self._change_for_ever(), self._write_for_ever(client)):
+                lanes = [lane.go_on(self.run) for lane in self._machine.lanes]
+                async with _beside(self._change_for_ever(), self._write_for_ever(client), *lanes):
                     await asyncio.gather(*(self._strike(gust) for gust in self._script))
                     await self._until(self._load.seconds)
                 await asyncio.gather(*self._changes)
@@ -81,6 +83,7 @@ class Weather:
             await self._settle(tasks)
             for instance in self._machine.instances.values():
                 self.run.deaths += instance.take_deaths()
+            self.run.asked = await self._machine.cloud.asked()
         self.run.ended = now()
         return self.run
 
@@ -90,7 +93,9 @@ class Weather:
         for number in range(CUSTOMERS):
             await self._change(number)
         for customer_id in self._metered:
-            await self._machine.cloud.put_meter(customer_id, updated_at=_iso_now())
+            await self._machine.cloud.put_meter(
+                customer_id, updated_at=_iso(datetime.datetime.now(datetime.UTC))
+            )
 
     async def _warm(self, client: WeatherClient) -> None:
         for line in client.lines:
@@ -124,8 +129,10 @@ class Weather:
         customer_id = self._customers[number]
         version = len(self.run.truth.versions(customer_id))
         shown = (number + 1) * 10_000 + version
-        sent = self.run.truth.add(customer_id, shown, at=now())
-        await self._machine.cloud.put_version(customer_id, shown, updated_at=_iso_now())
+        moment = datetime.datetime.now(datetime.UTC)
+        at_ms = int(moment.timestamp() * 1000)
+        sent = self.run.truth.add(customer_id, shown, at=now(), updated_at_ms=at_ms)
+        await self._machine.cloud.put_version(customer_id, shown, updated_at=_iso(moment))
         sent.told_at = now()
 
     async def _change_for_ever(self) -> None:
@@ -259,5 +266,5 @@ async def _beside(*work: Coroutine[None, None, None]) -> AsyncIterator[None]:
             task.result()
 
 
-def _iso_now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _iso(moment: datetime.datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from emulator.server import Emulator
-from tests.cloud_states import boolean_state
+from tests.cloud_states import boolean_state, metered_state
 from tests.harness import http_client
 
 FIRST = "state.entitlementsV2[0]"
@@ -77,3 +77,28 @@ async def test_a_usage_that_is_no_number_is_refused(emulator: Emulator, usage: o
         answer = await client.post(f"{emulator.url}/control/usage", json=body)
 
     assert answer.json()["error"] == "currentUsage must be a number"
+
+
+async def test_usages_are_set_one_after_the_other(emulator: Emulator) -> None:
+    """The last one stays; a value that is none is refused by its name."""
+    emulator.state.put("c", metered_state(), push=False)
+    body: dict[str, Any] = {"customerId": "c", "entitlementId": "m"}
+    async with http_client() as client:
+        done = await client.post(f"{emulator.url}/control/usages", json=body | {"values": [1, 2, 5]})
+        refused = await client.post(f"{emulator.url}/control/usages", json=body | {"values": ["x"]})
+
+    assert (200, 400) == (done.status_code, refused.status_code)
+    assert "currentUsage must be a number" == refused.json()["error"]
+    assert 5 == emulator.state.get("c", resource_id=None)["entitlementsV2"][0]["currentUsage"]
+
+
+async def test_keys_are_exchanged(emulator: Emulator) -> None:
+    """From then on those are accepted, and no other."""
+    address, headers = f"{emulator.url}/v1/c/c/entitlements-state.json", {"X-API-KEY": "the-next"}
+    async with http_client() as client:
+        before = await client.get(address, headers=headers)
+        await client.put(f"{emulator.url}/control/api-keys", json={"keys": ["the-next"]})
+        after = await client.get(address, headers=headers)
+        old = await client.get(address, headers={"X-API-KEY": emulator.api_key})
+
+    assert (401, 200, 401) == (before.status_code, after.status_code, old.status_code)

@@ -136,6 +136,26 @@ async def test_status_is_the_one_asked_for(
 
 
 @pytest.mark.parametrize("transport", ["edge", "graphql"])
+async def test_huge_is_the_same_and_longer(http: httpx.AsyncClient, transport: str) -> None:
+    """By as many megabytes as were asked for; what it says is still true."""
+    plain = await ask(http, transport)
+    await switch(http, transport, "huge", megabytes=2)
+    huge = await ask(http, transport)
+
+    assert plain.json() == huge.json()
+    assert len(plain.content) + 2_000_000 == len(huge.content)
+
+
+@pytest.mark.parametrize("transport", ["edge", "graphql"])
+async def test_redirect_leads_elsewhere(http: httpx.AsyncClient, transport: str) -> None:
+    """To where it was told; a client that does not follow sees where."""
+    await switch(http, transport, "redirect", location="http://127.0.0.1:9/there")
+    answer = await ask(http, transport)
+
+    assert (307, "http://127.0.0.1:9/there") == (answer.status_code, answer.headers["Location"])
+
+
+@pytest.mark.parametrize("transport", ["edge", "graphql"])
 async def test_garbage_is_no_json_and_errors_are_200(http: httpx.AsyncClient, transport: str) -> None:
     """Both with a status of success."""
     await switch(http, transport, "garbage")

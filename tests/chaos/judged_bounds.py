@@ -1,0 +1,67 @@
+"""Judges what is bounded: overrides by their time, requests by the budget, a recovery by its rush."""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+
+from entitlements.domain.request_budget import BURST_SECONDS, MINUTE_SECONDS
+from tests.chaos.records import Run
+from tests.chaos.verdict import Kind, Violation, starved, violation_of
+
+OVERRIDE_SECONDS = 1.0
+"""An override has ended on every process after this."""
+SMOOTH_SECONDS = 5.0
+"""Over so long the requests after an outage are counted."""
+OUTAGES = frozenset({"cloud", "slow feed", "line", "network"})
+"""Families of faults after which the cloud is back."""
+WRITES_PER_SECOND = 7.0
+"""The load alone makes so many requests."""
+
+
+def bounds(run: Run) -> Iterator[Violation]:
+    """What went beyond a bound."""
+    yield from _overrides(run)
+    yield from _budget(run)
+    yield from _recoveries(run)
+    if run.redirected:
+        words = f"{run.redirected} requests followed a redirection to where the cloud is not"
+        yield violation_of(run, Kind.LURED, run.ended, words)
+
+
+def _overrides(run: Run) -> Iterator[Violation]:
+    slack_seconds = OVERRIDE_SECONDS + starved(run)
+    for seen in run.overrides_seen:
+        begun = [grant for grant in run.grants if grant.began <= seen.ended]
+        if seen.is_granted and all(seen.started > grant.ends_by + slack_seconds for grant in begun):
+            late = seen.started - max((grant.ends_by for grant in begun), default=run.began)
+            words = f"{seen.instance} granted by an override that had ended {late:.1f} s before"
+            yield violation_of(run, Kind.OVERRIDDEN, seen.started, words)
+
+
+def _budget(run: Run) -> Iterator[Violation]:
+    """The fullest minute tells."""
+    at = sorted(asked.at for asked in run.asked if asked.kind.startswith("edge"))
+    counts = [(bisect_left(at, began + MINUTE_SECONDS) - number, began) for number, began in enumerate(at)]
+    most, began = max(counts, default=(0, 0.0))
+    if most > run.edge_per_minute:
+        words = f"{most} requests to the Edge within a minute; {run.edge_per_minute:g} are allowed"
+        yield violation_of(run, Kind.SPENT, began, words)
+
+
+def _recoveries(run: Run) -> Iterator[Violation]:
+    at = sorted(asked.at for asked in run.asked if not asked.kind.startswith("ws"))
+    calm_until = min((fault.began for fault in run.happened), default=run.ended)
+    calm_seconds = max(1.0, calm_until - run.began)
+    steady = max(WRITES_PER_SECOND, _count(at, run.began, run.began + calm_seconds) / calm_seconds)
+    most = 2 * steady * SMOOTH_SECONDS + run.edge_per_minute / MINUTE_SECONDS * BURST_SECONDS
+    for fault in run.happened:
+        if fault.family in OUTAGES:
+            count = _count(at, fault.ended, fault.ended + SMOOTH_SECONDS)
+            if count > most:
+                words = (
+                    f"{count} requests within {SMOOTH_SECONDS:g} s after {fault.fault}, at most {most:.0f}"
+                )
+                yield violation_of(run, Kind.ROUGH, fault.ended, words)
+
+
+def _count(at: Sequence[float], began: float, ended: float) -> int:
+    return bisect_left(at, ended) - bisect_left(at, began)
