@@ -85,8 +85,8 @@ docs: dev-venv ## write docs/configuration.md and docs/openapi.json anew
 	$(BIN)/python -m docs.configuration
 	$(BIN)/python -m docs.openapi
 
-chaos: dev-venv ## break things on purpose while it serves: SEEDS=1-5 SECONDS=8 REPORT=build/chaos
-	@$(BIN)/python -m tests.chaos --seeds $(SEEDS) --seconds $(SECONDS) --report $(REPORT)
+chaos: dev-venv ## break things on purpose while it serves: SEEDS=1-5 WORLD=cluster SECONDS=8 REPORT=build/chaos
+	@$(BIN)/python -m tests.chaos $(if $(WORLD),--world "$(WORLD)") --seeds $(SEEDS) --seconds $(SECONDS) --report $(REPORT)
 
 fuzz: dev-venv ## feed it what is broken, hostile or random: FUZZ_SCALE=10 FUZZ_SEED=1, some minutes
 	@FUZZ_SCALE=$(FUZZ_SCALE) FUZZ_SEED=$(FUZZ_SEED) $(BIN)/python -m pytest -p no:randomly \
@@ -95,6 +95,7 @@ fuzz: dev-venv ## feed it what is broken, hostile or random: FUZZ_SCALE=10 FUZZ_
 
 attacks: dev-venv ## what hits, misses and /livez notice of each attack, as a table: ATTACKS="watchers idle", TREE=another commit's beside it
 	@$(BIN)/python -m tests.chaos.attacks $(if $(TREE),--tree $(TREE)) $(ATTACKS)
+	$(if $(ATTACKS),,@$(BIN)/python -m tests.chaos.h2spec)
 
 soak: dev-venv ## a quarter of an hour of load, to see whether anything grows
 	@$(BIN)/python -m tests.chaos.soak

@@ -6,11 +6,12 @@ import contextlib
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import httpx
 
+from tests.chaos.beside import Beside, built, chosen
 from tests.chaos.judge import judge
 from tests.chaos.machine import Machine
 from tests.chaos.records import now
@@ -30,7 +31,12 @@ def seeds_of(text: str) -> Sequence[int]:
 
 
 async def blow(
-    seeds: Sequence[int], load: Load, folder: Path, *, world: str | None = None
+    seeds: Sequence[int],
+    load: Load,
+    folder: Path,
+    *,
+    world: str | None = None,
+    stacks: Sequence[str] = (),
 ) -> Sequence[Verdict]:
     """Run the seeds, those of a world on one machine; a run after which it is not in order ends the world's.
 
@@ -39,6 +45,7 @@ async def blow(
         load: how hard and how long.
         folder: where the machines keep what they need.
         world: of all; left out: each seed chooses its own.
+        stacks: of clients beside the storm, which the seeds choose from.
     """
     by_world: dict[str, list[int]] = {}
     for seed in seeds:
@@ -46,17 +53,24 @@ async def blow(
     return [
         verdict
         for name, those in by_world.items()
-        for verdict in await _blow_in(name, those, load, folder / name.replace(" ", "-"))
+        for verdict in await _blow_in(
+            name,
+            {seed: chosen(seed, stacks) if stacks else None for seed in those},
+            load,
+            folder / name.replace(" ", "-"),
+        )
     ]
 
 
-async def _blow_in(name: str, seeds: Sequence[int], load: Load, folder: Path) -> Sequence[Verdict]:
+async def _blow_in(
+    name: str, seeds: Mapping[int, Beside | None], load: Load, folder: Path
+) -> Sequence[Verdict]:
     verdicts: list[Verdict] = []
     async with Machine(folder, WORLDS[name]) as machine:
         for fault, why in machine.cannot.items():
             _say(f"left out in the world {name}: {fault}: {why}")
-        for seed in seeds:
-            weather = Weather(machine, seed, load)
+        for seed, client in seeds.items():
+            weather = Weather(machine, seed, load, client)
             weather.run.world = name
             verdict = judge(await weather.blow())
             verdicts.append(verdict)
@@ -91,7 +105,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = now()
     with tempfile.TemporaryDirectory(prefix="weather-", ignore_cleanup_errors=True) as folder:
         load = Load(seconds=asked.seconds)
-        verdicts = asyncio.run(blow(seeds_of(asked.seeds), load, Path(folder), world=asked.world))
+        stacks, missing = asyncio.run(built())
+        for stack, why in missing.items():
+            _say(f"left out: clients of {stack}: {why}")
+        verdicts = asyncio.run(
+            blow(seeds_of(asked.seeds), load, Path(folder), world=asked.world, stacks=stacks)
+        )
         for kept in (*Path(folder).glob("log-*.txt"), *Path(folder).glob("parts-*.json")):
             (asked.report / kept.name).write_text(kept.read_text())
     write_report(verdicts, asked.report)

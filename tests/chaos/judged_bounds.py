@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from entitlements.domain.request_budget import BURST_SECONDS, MINUTE_SECONDS
-from tests.chaos.records import Run
+from tests.chaos.records import Happened, Run
 from tests.chaos.verdict import Kind, Violation, starved, violation_of
 
 OVERRIDE_SECONDS = 1.0
@@ -16,12 +16,15 @@ OUTAGES = frozenset({"cloud", "slow feed", "line", "network"})
 WRITES_PER_SECOND = 7.0
 """The load alone makes so many requests."""
 
+GO_STATUSES = {"Unavailable": "UNAVAILABLE", "DeadlineExceeded": "DEADLINE_EXCEEDED"}
+
 
 def bounds(run: Run) -> Iterator[Violation]:
     """What went beyond a bound."""
     yield from _overrides(run)
     yield from _budget(run)
     yield from _recoveries(run)
+    yield from _clients(run)
     if run.redirected:
         words = f"{run.redirected} requests followed a redirection to where the cloud is not"
         yield violation_of(run, Kind.LURED, run.ended, words)
@@ -61,6 +64,27 @@ def _recoveries(run: Run) -> Iterator[Violation]:
                     f"{count} requests within {SMOOTH_SECONDS:g} s after {fault.fault}, at most {most:.0f}"
                 )
                 yield violation_of(run, Kind.ROUGH, fault.ended, words)
+
+
+def _clients(run: Run) -> Iterator[Violation]:
+    """Who follows no health sees a dead instance; and nothing else."""
+    is_fair = {name: not any(_strikes(fault, name) for fault in run.happened) for name in ("a", "b")}
+    for who, (instance, counts) in run.beside.items():
+        excused = {"OK"} if is_fair[instance] else {"OK", "UNAVAILABLE", "DEADLINE_EXCEEDED"}
+        if "0.05 s" in who or "0.5 s" in who:
+            excused.add("DEADLINE_EXCEEDED")
+        if failed := {status: count for status, count in counts.items() if _plain(status) not in excused}:
+            words = f"{who}, calling {instance}: {failed}"
+            yield violation_of(run, Kind.FAILED, run.ended, words)
+
+
+def _strikes(fault: Happened, instance: str) -> bool:
+    return fault.family in {"process", "network"} and instance in fault.targets
+
+
+def _plain(status: str) -> str:
+    """Go writes them in its own way."""
+    return GO_STATUSES.get(status, status)
 
 
 def _count(at: Sequence[float], began: float, ended: float) -> int:

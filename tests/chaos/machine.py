@@ -168,7 +168,7 @@ class Machine:
         """What all instances use at this moment."""
         cloud_ports = {line.port for line in self.cloud_lines.values()}
         redis_ports = {line.port for line in self.redis_lines.values()}
-        redis_ports |= {server.port for server in self.store.servers}
+        redis_ports |= self.store.ports
         processes = [each for instance in self.instances.values() for each in instance.processes()]
         rss, fds, threads, sockets = [0], 0, 0, [0, 0, 0]
         for process in processes:

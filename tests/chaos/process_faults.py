@@ -110,12 +110,14 @@ async def clock_jump(machine: Machine, run: Run, targets: Targets) -> AsyncItera
 
 
 @asynccontextmanager
-async def leader_paused(machine: Machine, _run: Run, _targets: Targets) -> AsyncIterator[None]:
+async def leader_paused(machine: Machine, run: Run, _targets: Targets) -> AsyncIterator[None]:
     """Longer than the lease: another leads by the time that it goes on."""
-    leader = await _leader(machine)
+    name, leader = await _leader(machine)
     if leader is None:
         yield
         return
+    struck = next(each for each in reversed(run.happened) if each.fault == "leader paused")
+    struck.targets = (name,)
     leader.suspend()
     try:
         yield
@@ -124,11 +126,11 @@ async def leader_paused(machine: Machine, _run: Run, _targets: Targets) -> Async
             leader.resume()
 
 
-async def _leader(machine: Machine) -> psutil.Process | None:
-    """Nobody, while they have not agreed on one, or cannot be asked."""
-    for instance in machine.instances.values():
+async def _leader(machine: Machine) -> tuple[str, psutil.Process | None]:
+    """Its instance, too; nobody, while they have not agreed on one, or cannot be asked."""
+    for name, instance in machine.instances.items():
         with contextlib.suppress(httpx.HTTPError):
             for said in await instance.parts():
                 if said["parts"]["feed"]["role"] == "leader":
-                    return psutil.Process(said["pid"])
-    return None
+                    return name, psutil.Process(said["pid"])
+    return "", None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-KILLS = frozenset({"sidecar killed", "worker killed", "sidecar paused", "worker paused"})
+KILLS = frozenset({"sidecar killed", "worker killed", "sidecar paused", "worker paused", "leader paused"})
 """Faults under which an instance cannot be expected to answer; rolling is not one of them."""
 
 
@@ -205,6 +205,8 @@ class Run:
     """On the event loops of all workers, at the start and in the end."""
     counted: dict[str, int] = field(default_factory=dict)
     """The cloud's ledger: how often each write's identity was counted."""
+    beside: dict[str, tuple[str, Counter[str]]] = field(default_factory=dict)
+    """By client beside the storm: whom it called, and how its calls ended."""
     crowd: Counter[str] = field(default_factory=Counter)
     """How the calls of a crowd ended."""
     grants: list[Grant] = field(default_factory=list)

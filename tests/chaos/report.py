@@ -37,8 +37,17 @@ def line_of(verdict: Verdict) -> str:
         f"{len(run.failed_tries)} turned elsewhere, "
         f"{_promised(verdict)} of {len(run.writes)} writes promised, "
         f"healed after {healed}, "
-        f"timer late by {run.starved_seconds:.2f} s, peak {_peak_mb(verdict)} MB; {faults}"
+        f"timer late by {run.starved_seconds:.2f} s, peak {_peak_mb(verdict)} MB; {faults}{_beside(verdict)}"
     )
+
+
+def _beside(verdict: Verdict) -> str:
+    """How the calls of others ended."""
+    run = verdict.run
+    told = [f"{who}: {dict(counts)}" for who, (_, counts) in run.beside.items()]
+    if run.crowd:
+        told.append(f"crowd: {dict(run.crowd)}")
+    return "".join(f"; {each}" for each in told)
 
 
 def summary_of(verdicts: Sequence[Verdict]) -> str:
@@ -62,6 +71,7 @@ def summary_of(verdicts: Sequence[Verdict]) -> str:
             f"{sum(len(v.run.happened) for v in verdicts)} faults; {healed}",
             ", ".join(f"{kind}: {counts[kind]}" for kind in Kind),
             *_worlds(verdicts),
+            *_clients(verdicts),
         ]
     )
 
@@ -83,6 +93,15 @@ def _worlds(verdicts: Sequence[Verdict]) -> Sequence[str]:
         longest = max((verdict.run.heal_seconds or 0.0 for verdict in those), default=0.0)
         lines.append(f"| {world} | {' | '.join(map(str, sums))} | {longest:.1f} s |")
     return lines
+
+
+def _clients(verdicts: Sequence[Verdict]) -> Sequence[str]:
+    """By client of another stack: how its calls ended, all runs together."""
+    by_client: dict[str, Counter[str]] = {}
+    for verdict in verdicts:
+        for who, (_, counts) in verdict.run.beside.items():
+            by_client.setdefault(who, Counter()).update(counts)
+    return [f"{who}: {dict(counts)}" for who, counts in sorted(by_client.items())]
 
 
 def write_report(verdicts: Sequence[Verdict], folder: Path) -> None:

@@ -17,7 +17,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -92,11 +94,10 @@ async def build(name: str) -> Path:
     missing = [tool for tool in stack.tools if shutil.which(tool) is None]
     if missing:
         raise Missing(name, f"no {', '.join(missing)} here")
-    folder = BUILT / name
+    sources = "".join(source.read_text() for source in sorted(HERE.iterdir()) if source.is_file())
+    folder = BUILT / f"{name}-{sha256(sources.encode()).hexdigest()[:12]}"
     mark = folder / "built"
-    sources = sorted(HERE.iterdir())
-    version = "".join(source.read_text() for source in sources if source.is_file())
-    if mark.exists() and mark.read_text() == version:
+    if mark.exists():
         return folder
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(HERE, folder)
@@ -104,7 +105,7 @@ async def build(name: str) -> Path:
         code, told = await _run(command, folder)
         if code != 0:
             raise Missing(name, f"{' '.join(command[:2])} failed: {told[-300:]}")
-    mark.write_text(version)
+    mark.touch()
     return folder
 
 
@@ -123,15 +124,22 @@ async def _run(command: Sequence[str], folder: Path) -> tuple[int, str]:
 
 @asynccontextmanager
 async def calling(
-    name: str, folder: Path, port: int, authority: Path | None
+    name: str,
+    folder: Path,
+    port: int,
+    *,
+    authority: Path | None = None,
+    request: str = REQUEST,
+    manner: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """While entered, its callers call."""
-    environment = dict(os.environ) | {"CALLERS": str(CALLERS), "CALL_SECONDS": str(CALL_SECONDS)}
+    """While entered, its callers call; the manner is told by variables (strangers/)."""
+    usual = {"CALLERS": str(CALLERS), "CALL_SECONDS": str(CALL_SECONDS)}
+    environment = {**os.environ, **usual, **manner}
     if authority is not None:
         environment |= {"CA_FILE": str(authority), "SERVER_NAME": NAME}
     process = await asyncio.create_subprocess_exec(
         *STACKS[name].command,
-        *(f"127.0.0.1:{port}", PATH, REQUEST),
+        *(f"127.0.0.1:{port}", PATH, request),
         cwd=folder,
         env=environment,
         stdin=asyncio.subprocess.PIPE,
@@ -171,7 +179,7 @@ async def statuses(
         async with spawned(environment, "--workers=2") as sidecar:
             await _listening(sidecar, 2)
             port = _tls_port(sidecar) if tls else sidecar.grpc_port
-            async with calling(name, client_folder, port, authority if tls else None) as client:
+            async with calling(name, client_folder, port, authority=authority if tls else None) as client:
                 for number in range(restarts):
                     await _listening(sidecar, 2 + number)
                     await _end_the_older(sidecar)

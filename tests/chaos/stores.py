@@ -24,6 +24,11 @@ class Store(Protocol):
         """Those that hold data."""
         ...
 
+    @property
+    def ports(self) -> frozenset[int]:
+        """Of all that a sidecar may connect to."""
+        ...
+
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *_: object) -> None: ...
@@ -72,6 +77,10 @@ class OneServer:
         return [self._server]
 
     @property
+    def ports(self) -> frozenset[int]:
+        return frozenset({self._server.port})
+
+    @property
     def variables(self) -> dict[str, str]:
         return {}
 
@@ -107,6 +116,10 @@ class Sentinels:
     @property
     def servers(self) -> Sequence[RedisServer]:
         return self._fleet.servers
+
+    @property
+    def ports(self) -> frozenset[int]:
+        return frozenset(each.port for each in (*self.servers, *self._fleet.sentinels))
 
     @property
     def variables(self) -> dict[str, str]:
@@ -151,6 +164,10 @@ class Cluster:
     @property
     def servers(self) -> Sequence[RedisServer]:
         return self._fleet.servers
+
+    @property
+    def ports(self) -> frozenset[int]:
+        return frozenset(each.port for each in self.servers)
 
     @property
     def variables(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import grpc
 
+from tests.chaos.beside import Beside, beside
 from tests.chaos.client import LINES_EACH, METHODS, Line, WeatherClient
 from tests.chaos.faults import absent
 from tests.chaos.forecast import Gust, forecast
@@ -46,7 +47,8 @@ class Load:
 class Weather:
     """One run on a machine that is in order."""
 
-    def __init__(self, machine: Machine, seed: int, load: Load) -> None:
+    def __init__(self, machine: Machine, seed: int, load: Load, client: Beside | None = None) -> None:
+        self._client = client
         self._machine = machine
         self._load = load
         self._dice = random.Random(seed)
@@ -72,7 +74,10 @@ class Weather:
             self.run.resources.append(self._machine.measure())
             tasks = await self._machine.tasks()
             self.run.began = now()
-            async with _beside(self._read_for_ever(client), self._sample_for_ever()):
+            async with (
+                beside(self._machine, self.run, self._client),
+                _beside(self._read_for_ever(client), self._sample_for_ever()),
+            ):
                 lanes = [lane.go_on(self.run) for lane in self._machine.lanes]
                 async with _beside(self._change_for_ever(), self._write_for_ever(client), *lanes):
                     await asyncio.gather(*(self._strike(gust) for gust in self._script))

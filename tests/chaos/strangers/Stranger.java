@@ -21,7 +21,10 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.stream.Collectors;
 
-/** A client at its defaults: CALLERS threads call until standard input ends; prints the number of each status. */
+/**
+ * A client at its defaults: CALLERS threads call until standard input ends; prints the number of each status.
+ * PER_CALL: each call by a connection of its own; PING_SECONDS: of keep-alive; PAUSE_SECONDS: between calls.
+ */
 public class Stranger {
   static final MethodDescriptor.Marshaller<byte[]> RAW =
       new MethodDescriptor.Marshaller<>() {
@@ -38,10 +41,16 @@ public class Stranger {
         }
       };
 
+  static long millis(String name) {
+    String text = System.getenv(name);
+    return text == null ? 0 : (long) (Double.parseDouble(text) * 1000);
+  }
+
   public static void main(String[] arguments) throws Exception {
     byte[] request = Base64.getDecoder().decode(arguments[2]);
     int callers = Integer.parseInt(System.getenv("CALLERS"));
-    int seconds = Integer.parseInt(System.getenv("CALL_SECONDS"));
+    long deadline = millis("CALL_SECONDS"), pause = millis("PAUSE_SECONDS"), ping = millis("PING_SECONDS");
+    boolean perCall = System.getenv("PER_CALL") != null;
     String authority = System.getenv("CA_FILE");
     ChannelCredentials security =
         authority == null
@@ -51,7 +60,10 @@ public class Stranger {
     if (authority != null) {
       builder.overrideAuthority(System.getenv("SERVER_NAME"));
     }
-    ManagedChannel channel = builder.build();
+    if (ping > 0) {
+      builder.keepAliveTime(ping, TimeUnit.MILLISECONDS).keepAliveWithoutCalls(true);
+    }
+    ManagedChannel shared = builder.build();
     MethodDescriptor<byte[], byte[]> method =
         MethodDescriptor.newBuilder(RAW, RAW)
             .setType(MethodDescriptor.MethodType.UNARY)
@@ -66,17 +78,26 @@ public class Stranger {
               () -> {
                 while (!ended.get()) {
                   String status = "OK";
+                  ManagedChannel channel = perCall ? builder.build() : shared;
                   try {
-                    CallOptions options = CallOptions.DEFAULT.withDeadlineAfter(seconds, TimeUnit.SECONDS);
+                    CallOptions options = CallOptions.DEFAULT.withDeadlineAfter(deadline, TimeUnit.MILLISECONDS);
                     ClientCalls.blockingUnaryCall(channel, method, options, request);
                   } catch (StatusRuntimeException error) {
                     status = error.getStatus().getCode().name();
                     System.err.println(error.getStatus());
                   }
+                  if (perCall) {
+                    channel.shutdownNow();
+                  }
                   synchronized (counts) {
                     if (counts.merge(status, 1, Integer::sum) == 1 && status.equals("OK")) {
                       System.out.println("calling");
                     }
+                  }
+                  try {
+                    Thread.sleep(pause);
+                  } catch (InterruptedException error) {
+                    return;
                   }
                 }
               });
@@ -92,6 +113,6 @@ public class Stranger {
         counts.entrySet().stream()
             .map(each -> "\"" + each.getKey() + "\": " + each.getValue())
             .collect(Collectors.joining(", ", "{", "}")));
-    channel.shutdownNow();
+    shared.shutdownNow();
   }
 }

@@ -1,4 +1,5 @@
 // A client at its defaults: CALLERS goroutines call until standard input ends; prints the number of each status.
+// PER_CALL: each call by a connection of its own; PING_SECONDS: of keep-alive; PAUSE_SECONDS: between calls.
 package main
 
 import (
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 )
 
@@ -26,11 +28,17 @@ func (raw) Name() string                        { return "proto" }
 func (raw) Marshal(v any) ([]byte, error)       { return *v.(*[]byte), nil }
 func (raw) Unmarshal(data []byte, v any) error  { *v.(*[]byte) = data; return nil }
 
+func span(name string) time.Duration {
+	seconds, _ := strconv.ParseFloat(os.Getenv(name), 64)
+	return time.Duration(seconds * float64(time.Second))
+}
+
 func main() {
 	target, path, ca := os.Args[1], os.Args[2], os.Getenv("CA_FILE")
 	request, _ := base64.StdEncoding.DecodeString(os.Args[3])
 	callers, _ := strconv.Atoi(os.Getenv("CALLERS"))
-	seconds, _ := strconv.Atoi(os.Getenv("CALL_SECONDS"))
+	deadline, pause, ping := span("CALL_SECONDS"), span("PAUSE_SECONDS"), span("PING_SECONDS")
+	perCall := os.Getenv("PER_CALL") != ""
 	security := insecure.NewCredentials()
 	if ca != "" {
 		pem, _ := os.ReadFile(ca)
@@ -38,10 +46,19 @@ func main() {
 		pool.AppendCertsFromPEM(pem)
 		security = credentials.NewTLS(&tls.Config{RootCAs: pool, ServerName: os.Getenv("SERVER_NAME")})
 	}
-	channel, err := grpc.NewClient(target, grpc.WithTransportCredentials(security))
-	if err != nil {
-		panic(err)
+	options := []grpc.DialOption{grpc.WithTransportCredentials(security)}
+	if ping > 0 {
+		options = append(options, grpc.WithKeepaliveParams(
+			keepalive.ClientParameters{Time: ping, PermitWithoutStream: true}))
 	}
+	connect := func() *grpc.ClientConn {
+		channel, err := grpc.NewClient(target, options...)
+		if err != nil {
+			panic(err)
+		}
+		return channel
+	}
+	shared := connect()
 	ended := make(chan struct{})
 	counts, lock, all := map[string]int{}, sync.Mutex{}, sync.WaitGroup{}
 	for range callers {
@@ -52,10 +69,17 @@ func main() {
 					return
 				default:
 				}
-				limited, cancel := context.WithTimeout(context.Background(), time.Duration(seconds)*time.Second)
+				channel := shared
+				if perCall {
+					channel = connect()
+				}
+				limited, cancel := context.WithTimeout(context.Background(), deadline)
 				var reply []byte
 				err := channel.Invoke(limited, path, &request, &reply, grpc.ForceCodec(raw{}))
 				cancel()
+				if perCall {
+					channel.Close()
+				}
 				if err != nil {
 					fmt.Fprintln(os.Stderr, err)
 				}
@@ -66,6 +90,7 @@ func main() {
 				if first && err == nil {
 					fmt.Println("calling")
 				}
+				time.Sleep(pause)
 			}
 		})
 	}
