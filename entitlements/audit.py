@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from django.db import DatabaseError
@@ -19,42 +20,45 @@ SECRETS = frozenset({"password"})
 """Fields whose values are shown to nobody."""
 
 
-def record(  # noqa: PLR0913 - all that is told of a change
-    act: str,
-    subject: str,
-    *,
-    who: str,
-    whence: str,
-    clock: Clock,
-    kept_days: int,
-    is_logged: bool = True,
-    before: Mapping[str, Any] | None = None,
-    after: Mapping[str, Any] | None = None,
-    reason: str = "",
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What was changed, and from what to what."""
+
+    act: str
+    """A word or two of a bounded set, such as `override.begin`."""
+    subject: str
+    """What it was done to."""
+    _: KW_ONLY
+    before: Mapping[str, Any] | None = None
+    """The fields that changed, as they were."""
+    after: Mapping[str, Any] | None = None
+    """The same, as they are."""
+    reason: str = ""
+    """What the person gave as theirs."""
+
+
+def record(
+    change: Change, *, who: str, whence: str, clock: Clock, kept_days: int, is_logged: bool = True
 ) -> None:
     """Keeps one change; where the database cannot be written it is a line of the log all the same.
 
     Args:
-        act: a word or two of a bounded set, such as `override.begin`.
-        subject: what was changed.
+        change: what was done.
         who: the person, as they logged in or as the machine knows them.
         whence: the address they came from, or the machine that the command ran on.
         clock: for when.
         kept_days: what is older goes (SIDECAR_AUDIT_DAYS).
         is_logged: False for a command, whose stdout is its answer and no log.
-        before: the fields that changed, as they were.
-        after: the same, as they are.
-        reason: what they gave as theirs.
     """
     fields: dict[str, Any] = {
         "at_ms": clock.now_ms(),
-        "act": act,
-        "subject": subject[:1000],
+        "act": change.act,
+        "subject": change.subject[:1000],
         "who": who[:255],
         "whence": whence[:255],
-        "before": _masked(before),
-        "after": _masked(after),
-        "reason": reason,
+        "before": _masked(change.before),
+        "after": _masked(change.after),
+        "reason": change.reason,
     }
     if is_logged:
         logger.info("audit", extra={name: value for name, value in fields.items() if value})

@@ -8,30 +8,19 @@ from django.forms.models import model_to_dict
 from django.http import HttpRequest
 
 from entitlements import audit
+from entitlements.audit import Change
 from entitlements.composition import sidecar
 
 
-def record(
-    request: HttpRequest,
-    act: str,
-    subject: str,
-    *,
-    before: dict[str, Any] | None = None,
-    after: dict[str, Any] | None = None,
-    reason: str = "",
-) -> None:
+def record(request: HttpRequest, change: Change) -> None:
     """One change by the visitor."""
     built = sidecar()
     audit.record(
-        act,
-        subject,
+        change,
         who=request.user.get_username(),
         whence=request.META.get("REMOTE_ADDR", ""),
         clock=built.clock,
         kept_days=built.config.sidecar_audit_days,
-        before=before,
-        after=after,
-        reason=reason,
     )
 
 
@@ -48,23 +37,23 @@ class Audited:
         super().save_model(request, obj, form, change)  # type: ignore[misc]  # the ModelAdmin's
         after = model_to_dict(obj)
         names = [name for name in after if old is None or before.get(name) != after[name]]
-        record(
-            request,
+        audited = Change(
             f"{self.audited_as}.{'change' if change else 'add'}",
             str(obj),
             before=None if old is None else {name: before.get(name) for name in names},
             after={name: after[name] for name in names},
         )
+        record(request, audited)
 
     def delete_model(self, request: HttpRequest, obj: Model) -> None:
         """Deletes, and tells what was there."""
         before = model_to_dict(obj)
         super().delete_model(request, obj)  # type: ignore[misc]  # the ModelAdmin's
-        record(request, f"{self.audited_as}.delete", str(obj), before=before)
+        record(request, Change(f"{self.audited_as}.delete", str(obj), before=before))
 
     def delete_queryset(self, request: HttpRequest, queryset: "QuerySet[Any]") -> None:
         """Deletes several, each told."""
         gone = [(str(each), model_to_dict(each)) for each in queryset]
         super().delete_queryset(request, queryset)  # type: ignore[misc]  # the ModelAdmin's
         for subject, before in gone:
-            record(request, f"{self.audited_as}.delete", subject, before=before)
+            record(request, Change(f"{self.audited_as}.delete", subject, before=before))

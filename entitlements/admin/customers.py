@@ -32,6 +32,7 @@ from entitlements.admin.holdings import (
     listed_in_redis,
 )
 from entitlements.admin.site import site
+from entitlements.audit import Change
 from entitlements.composition import Sidecar, sidecar
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.freshness import NEVER
@@ -288,4 +289,4 @@ def _log(request: HttpRequest, outcome: acting.Outcome) -> None:
             change_message=about,
         )
         subject = " / ".join(each for each in key if each)
-        record(request, f"cache.{outcome.act}", subject, after={"outcome": message})
+        record(request, Change(f"cache.{outcome.act}", subject, after={"outcome": message}))

@@ -15,6 +15,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from entitlements.admin.audited import Audited, record
 from entitlements.admin.comma_values import CommaValues
 from entitlements.admin.site import site
+from entitlements.audit import Change
 from entitlements.composition import sidecar
 from entitlements.composition.shared_tables import told_of_sharing
 from entitlements.domain.fallback import FallbackOrigin, FallbackValue
@@ -191,13 +192,8 @@ class FallbackRuleAdmin(Audited, ModelAdmin):
             rule.is_active = is_active
             rule.save(update_fields=["is_active", "updated_at"])
             self.log_change(request, rule, given)
-            record(
-                request,
-                "fallback.change",
-                rule.feature_id,
-                before={"is_active": not is_active},
-                after={"is_active": is_active},
-            )
+            before, after = {"is_active": not is_active}, {"is_active": is_active}
+            record(request, Change("fallback.change", rule.feature_id, before=before, after=after))
         self.message_user(request, f"{given} Rules changed: {len(changed)}.")
 
     def _in_force(self, request: HttpRequest) -> list[InForce]:

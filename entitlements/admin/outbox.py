@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from entitlements.admin.audited import record
 from entitlements.admin.site import site
+from entitlements.audit import Change
 from entitlements.composition import OutboxParts, sidecar
 from entitlements.domain.errors import OutboxUnavailable
 from entitlements.domain.moments import moment_from_ms
@@ -76,7 +77,7 @@ def _act(request: HttpRequest, parts: OutboxParts) -> HttpResponse | None:
     if done.count or not done.kept:
         which = ", ".join(ids) if not is_all else _EVERYTHING if waiting else "all"
         _log(request, f"{_ACTS[act]}: {done.count} ({which})", ids, _NOUNS[waiting])
-        record(request, f"outbox.{act}", which, after={"count": done.count, "what": _NOUNS[waiting]})
+        record(request, Change(f"outbox.{act}", which, after={"count": done.count, "what": _NOUNS[waiting]}))
         messages.success(request, f"{_ACTS[act]}: {done.count}.")
     if done.kept:
         return site.render(request, ASK, asked_again | {"title": "Replay dead letters", "kept": done.kept})

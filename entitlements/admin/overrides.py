@@ -13,6 +13,7 @@ from django.urls import reverse
 from entitlements.admin.audited import record
 from entitlements.admin.comma_values import CommaValues
 from entitlements.admin.site import site
+from entitlements.audit import Change
 from entitlements.composition import Sidecar, sidecar
 from entitlements.composition.shared_tables import told_of_sharing
 from entitlements.domain.decision import Query
@@ -158,7 +159,7 @@ def _begin(request: HttpRequest, built: Sidecar, *, has_access: bool) -> Overrid
         messages.error(request, f"Nothing was overridden: {error}.")
         return override if override.key.customer_id else None
     act = "override.grant" if has_access else "override.deny"
-    record(request, act, subject_of(override), after=terms_of(override), reason=override.reason)
+    record(request, Change(act, subject_of(override), after=terms_of(override), reason=override.reason))
     verdict = "Granted" if has_access else "Denied"
     messages.success(request, f"{verdict} until {date_from_ms(override.ends_ms, timespec='seconds')}.")
     return override
@@ -170,7 +171,7 @@ def _end(request: HttpRequest, built: Sidecar) -> Override | None:
     if ended is None:
         messages.warning(request, "It had ended already.")
     else:
-        record(request, "override.end", subject_of(ended), before=terms_of(ended))
+        record(request, Change("override.end", subject_of(ended), before=terms_of(ended)))
         messages.success(request, "Ended: the cloud's answer holds again.")
     return ended
 

@@ -2,27 +2,23 @@
 
 import getpass
 import socket
-from collections.abc import Mapping
-from typing import Any
 
 from django.conf import settings
 
 from entitlements import audit
+from entitlements.audit import Change
 from entitlements.clock import SystemClock
 
 
-def record(act: str, subject: str, *, after: Mapping[str, Any] | None = None, reason: str = "") -> None:
+def record(change: Change) -> None:
     """One change by whoever runs the command."""
     audit.record(
-        act,
-        subject,
+        change,
         who=command_user(),
         whence=socket.gethostname(),
         clock=SystemClock(),
         kept_days=settings.SIDECAR.config.sidecar_audit_days,
         is_logged=False,
-        after=after,
-        reason=reason,
     )
 
 

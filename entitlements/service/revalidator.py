@@ -23,7 +23,7 @@ LATEST_JITTER = 1.5
 class Revalidator:
     """Re-checks suspects in turn while entered as an async context manager."""
 
-    def __init__(  # noqa: PLR0913 - each a part of its own
+    def __init__(  # noqa: PLR0913 - each a part of its own, used here alone
         self,
         *,
         fetcher: EntityFetcher,

@@ -52,9 +52,7 @@ def flag(value: object) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-def number(value: object) -> float | None:
-    """A finite number, or None; integers that no double holds count as absent."""
-    return finite_number(value)
+number = finite_number
 
 
 def child(value: object) -> JsonObject | None:

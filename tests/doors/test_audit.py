@@ -15,9 +15,8 @@ pytestmark = pytest.mark.django_db
 
 
 def changed(clock: FakeClock, subject: str = "m", **fields: Any) -> None:
-    audit.record(
-        "fallback.change", subject, who="on-call", whence="10.0.0.7", clock=clock, kept_days=90, **fields
-    )
+    change = audit.Change("fallback.change", subject, **fields)
+    audit.record(change, who="on-call", whence="10.0.0.7", clock=clock, kept_days=90)
 
 
 def test_a_change_is_kept_and_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.progress import track
 
+from entitlements.audit import Change
 from entitlements.clock import SystemClock
 from entitlements.domain.entity import EntityKey
 from entitlements.management import auditing
@@ -63,7 +64,7 @@ class Command(BaseCommand):
         key = {"customer_id": options.get("customer"), "resource_id": options.get("resource")}
         (answer,) = answers({"act": act} | key)
         if act == "evict":
-            auditing.record("cache.evict", " / ".join(filter(None, key.values())), after=answer)
+            auditing.record(Change("cache.evict", " / ".join(filter(None, key.values())), after=answer))
         self._printer.values(answer)
         if answer.get("found") is False or answer.get("evicted") == 0:
             sys.exit(EXIT_NO)
@@ -99,7 +100,7 @@ class Command(BaseCommand):
             for key, entity in _with_progress(states.items(), total=len(states), text="importing")
         )
         (answer,) = answers({"act": "import"}, lines)
-        auditing.record("cache.import", str(file), after=answer)
+        auditing.record(Change("cache.import", str(file), after=answer))
         self._printer.values(answer)
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib.auth.management.commands import changepassword
 
+from entitlements.audit import Change
 from entitlements.management import auditing
 from entitlements.management.database import prepared
 
@@ -17,5 +18,5 @@ class Command(changepassword.Command):
         """Makes the tables first, if there are none."""
         prepared()
         done = super().handle(*args, **options)
-        auditing.record("user.password", str(options.get("username") or ""))
+        auditing.record(Change("user.password", str(options.get("username") or "")))
         return done

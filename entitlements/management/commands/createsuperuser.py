@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib.auth.management.commands import createsuperuser
 
+from entitlements.audit import Change
 from entitlements.management import auditing
 from entitlements.management.database import prepared
 
@@ -17,5 +18,5 @@ class Command(createsuperuser.Command):
         """Makes the tables first, if there are none."""
         prepared()
         done = super().handle(*args, **options)
-        auditing.record("user.add", str(options.get("username") or ""))
+        auditing.record(Change("user.add", str(options.get("username") or "")))
         return done

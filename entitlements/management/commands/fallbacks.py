@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
+from entitlements.audit import Change
 from entitlements.config.fallback_rules import parse_fallback_rules, rule_document
 from entitlements.management import auditing
 from entitlements.management.database import prepared
@@ -46,7 +47,7 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(exported, indent=2, ensure_ascii=False))
             return
         count = _take_over(_text_of(options["file"]))
-        auditing.record("fallback.import", options["file"], after={"taken_over": count})
+        auditing.record(Change("fallback.import", options["file"], after={"taken_over": count}))
         Printer.of(self.stdout, as_json=options["json"]).values({"taken_over": count})
 
 

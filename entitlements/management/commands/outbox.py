@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from entitlements.audit import Change
 from entitlements.composition import OutboxParts, sidecar
 from entitlements.domain.errors import OutboxUnavailable
 from entitlements.domain.moments import moment_from_ms
@@ -70,7 +71,7 @@ class Command(BaseCommand):
                 built.redis.connection.stop()
         if options["act"] != "list" and count:
             chosen = "all" if options["all"] else ", ".join(options["ids"])
-            auditing.record(f"outbox.{options['act']}", chosen, after={"count": count})
+            auditing.record(Change(f"outbox.{options['act']}", chosen, after={"count": count}))
         if count == 0:
             sys.exit(EXIT_NO)
 

@@ -6,6 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from entitlements.audit import Change
 from entitlements.clock import SystemClock
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.moments import moment_from_ms
@@ -70,7 +71,7 @@ class Command(BaseCommand):
                 if ledger.end(options["id"], by=auditing.command_user(), now_ms=self._now_ms) is None:
                     self.stderr.write("no override of that id is in force")
                     sys.exit(EXIT_NO)
-                auditing.record("override.end", options["id"])
+                auditing.record(Change("override.end", options["id"]))
                 printer.values({"ended": options["id"]})
             case _:
                 self._begin(printer, options)
@@ -80,10 +81,12 @@ class Command(BaseCommand):
             override = _override(options, now_ms=self._now_ms)
             ledger.begin(override)
             auditing.record(
-                f"override.{options['act']}",
-                subject_of(override),
-                after=terms_of(override),
-                reason=override.reason,
+                Change(
+                    f"override.{options['act']}",
+                    subject_of(override),
+                    after=terms_of(override),
+                    reason=override.reason,
+                )
             )
         except (ValueError, ledger.Refused) as error:
             raise CommandError(str(error), returncode=EXIT_NOT_ASKED) from error
