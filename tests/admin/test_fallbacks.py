@@ -120,7 +120,8 @@ def test_a_rule_that_says_two_things_at_once_is_refused(
     """By one sentence at its field; nothing is kept."""
     page = on_call.post("/admin/entitlements/fallbackrule/add/", RULE | sent)
 
-    assert (200, 1) == (page.status_code, page.content.decode().count(told))
+    assert 200 == page.status_code
+    assert 1 == page.content.decode().count(told)
     assert not FallbackRule.objects.exists()
 
 
@@ -132,7 +133,9 @@ def test_enum_values_are_typed_by_commas_and_kept_as_a_list(on_call: DjangoClien
     rule = FallbackRule.objects.get()
     form = on_call.get(f"/admin/entitlements/fallbackrule/{rule.pk}/change/").content.decode()
     listed = on_call.get("/admin/entitlements/fallbackrule/").content.decode()
-    assert (302, ["basic", "a, b"], 0) == (answer.status_code, rule.enum_values, rule.usage_limit)
+    assert 302 == answer.status_code
+    assert ["basic", "a, b"] == rule.enum_values
+    assert 0 == rule.usage_limit
     assert "basic, &quot;a, b&quot;" in form
     assert all("every known customer whose plan lacks the feature" in page for page in (form, listed))
 
