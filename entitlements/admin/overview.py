@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 from django.http import HttpRequest
 
 from entitlements.admin.history import HISTORY, Point
+from entitlements.admin.parts import NOTHING, State, part, said_here
 from entitlements.composition import VERSION, Sidecar, sidecar
 from entitlements.domain.moments import moment_from_ms
-from entitlements.service.figures import date_from_ms, duration_from_ms, size_from_bytes
+from entitlements.service.figures import duration_from_ms, size_from_bytes
 
 RECENT_SECONDS = 300.0
 """What the figures at the top are about."""
-_NAMES = {"grpc": "gRPC", "upstream": "Cloud"}
-_NOTHING = "-"
-"""Where there is no number."""
+RELOAD_SECONDS = 30
+"""The page is loaded again so often, while nobody types into it."""
 _CHART_OPTIONS = json.dumps(
     {
         "animation": False,
@@ -27,8 +27,7 @@ _CHART_OPTIONS = json.dumps(
         },
     }
 )
-_State = Mapping[str, object]
-_Parts = Mapping[str, _State]
+_Parts = Mapping[str, State]
 
 
 class Figure(NamedTuple):
@@ -39,16 +38,7 @@ class Figure(NamedTuple):
     detail: str
 
 
-class Part(NamedTuple):
-    """One part of the sidecar, and what it reports of itself."""
-
-    name: str
-    has_problem: bool
-    meaning: str
-    rows: list[tuple[str, str]]
-
-
-def context(_request: HttpRequest) -> dict[str, Any]:
+def context(request: HttpRequest) -> dict[str, Any]:
     """What the page shows."""
     built = sidecar()
     parts = built.health.parts()
@@ -59,7 +49,12 @@ def context(_request: HttpRequest) -> dict[str, Any]:
         "requests_chart": _chart(HISTORY.points(), "requests", "Requests a second", "--color-primary-600"),
         "fallbacks_chart": _chart(HISTORY.points(), "fallbacks", "Fallbacks a second", "--color-orange-500"),
         "chart_options": _CHART_OPTIONS,
-        "parts": [_part(name, state) for name, state in parts.items()],
+        "parts": [
+            part(name, state, now_ms=built.clock.now_ms(), may=request.user.has_perm)
+            for name, state in parts.items()
+        ],
+        "processes": _processes(built, parts),
+        "reload_seconds": RELOAD_SECONDS,
         "counts_all_workers": HISTORY.counts_all_workers,
         "version": VERSION,
         "uptime": duration_from_ms(built.health.uptime_seconds * 1000),
@@ -72,12 +67,12 @@ def problems(parts: _Parts, *, is_serving: bool) -> Iterator[str]:
         yield "This process drains: balancers turn elsewhere."
     for state in parts.values():
         if state["problem"]:
-            yield str(state["meaning"])
+            yield said_here(str(state["meaning"]))
 
 
 def _figures(built: Sidecar, parts: _Parts) -> list[Figure]:
     span = HISTORY.since(RECENT_SECONDS)
-    requests = hit_rate = fallbacks = _NOTHING
+    requests = hit_rate = fallbacks = NOTHING
     about = "nothing was asked yet"
     if span is not None:
         earlier, now = span
@@ -85,7 +80,7 @@ def _figures(built: Sidecar, parts: _Parts) -> list[Figure]:
         about = f"in the last {duration_from_ms(seconds * 1000)}"
         requests = f"{(now.requests - earlier.requests) / seconds:,.1f} /s"
         reads = now.hits - earlier.hits + now.misses - earlier.misses
-        hit_rate = f"{(now.hits - earlier.hits) / reads:.1%}" if reads else _NOTHING
+        hit_rate = f"{(now.hits - earlier.hits) / reads:.1%}" if reads else NOTHING
         fallbacks = f"{now.fallbacks - earlier.fallbacks:,.0f}"
     memory = parts["memory"]
     size = size_from_bytes(_number(memory["bytes"]))
@@ -103,7 +98,7 @@ def _figures(built: Sidecar, parts: _Parts) -> list[Figure]:
     ]
 
 
-def _freshness(built: Sidecar, feed: _State) -> tuple[str, str]:
+def _freshness(built: Sidecar, feed: State) -> tuple[str, str]:
     if built.config.offline:
         return "Offline", "nobody is asked"
     if not feed["enabled"]:
@@ -112,7 +107,10 @@ def _freshness(built: Sidecar, feed: _State) -> tuple[str, str]:
             f"checked again after {duration_from_ms(built.config.sidecar_max_unverified_seconds * 1000)}",
         )
     if not feed["following"]:
-        return "Suspect", f"{feed['suspects_waiting']} wait to be checked again"
+        return "Suspect", (
+            "a change may have been missed: what is cached is answered, and each is checked again when it is "
+            f"next asked about; {feed['suspects_waiting']} wait for their turn"
+        )
     last_ms = feed["last_event_ms"]
     if not last_ms:
         return "Live", "every change arrives; none came yet"
@@ -122,14 +120,28 @@ def _freshness(built: Sidecar, feed: _State) -> tuple[str, str]:
 def _audited(built: Sidecar) -> tuple[str, str]:
     audit = built.drift_audit
     if audit is None:
-        return _NOTHING, "nothing is audited"
+        return NOTHING, "nothing is audited"
     share = audit.right_share
     if share is None:
-        return _NOTHING, "nothing was audited yet"
+        return NOTHING, "nothing was audited yet"
     found = sum(audit.differences.values())
     return (
         f"{share:.0%}",
         f"differences from the cloud: {found:,}" if found else "no difference from the cloud",
+    )
+
+
+def _processes(built: Sidecar, parts: _Parts) -> str:
+    """Who else is there, as far as it can be known: nobody keeps a list of pods."""
+    if built.redis is None:
+        return "Without Redis no process knows of another: see each pod's own page."
+    redis = parts["redis"]
+    age = redis["feed_lease_age_seconds"]
+    renewed = "" if age is None else f", renewed {duration_from_ms(_number(age) * 1000)} ago"
+    return (
+        f"This one is {parts['feed']['role']}. The feed is followed for all processes of the prefix "
+        f"{built.config.redis_environment_prefix} by {redis['feed_lease_holder'] or 'nobody'}{renewed}. "
+        "The others are known to Prometheus (the metric sidecar_ready), and not to each other."
     )
 
 
@@ -156,32 +168,3 @@ def _chart(points: list[Point], field: str, label: str, colour: str) -> str | No
             ],
         }
     )
-
-
-def _part(name: str, state: _State) -> Part:
-    return Part(
-        name=_NAMES.get(name, name.replace("_", " ").capitalize()),
-        has_problem=bool(state["problem"]),
-        meaning=str(state["meaning"]),
-        rows=[
-            (key.removesuffix("_ms").replace("_", " "), _shown(key, value).removesuffix("+00:00"))
-            for key, value in state.items()
-            if key not in {"meaning", "problem"}
-        ],
-    )
-
-
-def _shown(key: str, value: object) -> str:
-    if isinstance(value, int) and not isinstance(value, bool) and key.endswith("_ms"):
-        return date_from_ms(value, timespec="seconds") if value else _NOTHING
-    match value:
-        case None | "":
-            return _NOTHING
-        case bool():
-            return "yes" if value else "no"
-        case int() | float():
-            return size_from_bytes(value) if key.endswith("bytes") else f"{value:,}"
-        case Mapping():
-            return ", ".join(f"{each}: {count}" for each, count in value.items()) or _NOTHING
-        case _:
-            return str(value)

@@ -5,8 +5,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from django.test import Client as DjangoClient
+
 from emulator.server import Emulator
-from entitlements.admin import overview
 from entitlements.admin.overview import problems
 from tests.admin.test_access import Session
 from tests.admin.visitor import PASSWORD, USERNAME
@@ -74,7 +75,16 @@ async def _hit_rates(session: Session) -> set[str]:
     return {found for page in pages for found in figure.findall(page)}
 
 
-def test_what_never_happened_is_not_told_as_1970() -> None:
-    shown = overview._part("feed", {"problem": None, "meaning": "", "last_event_ms": 0, "since_ms": 1000})
+def test_the_overview_tells_every_part_in_one_format(on_call: DjangoClient) -> None:
+    """No moment of 1970, no ISO text, no markup, no Python; moments stand behind how long ago they were."""
+    page = on_call.get("/admin/").content.decode()
+    shown = re.sub(r"<[^>]+>", " ", page.split("<h1", 1)[-1])
 
-    assert [("last event", "-"), ("since", "1970-01-01 00:00:01 UTC")] == shown.rows
+    assert "All times are UTC" in page
+    assert re.search(
+        r'<dt>so since</dt><dd><time title="20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC">[^<]+ ago</time>', page
+    )
+    assert "Without Redis no process knows of another" in page
+    for never in ("1970", "{'", "[]", "`", "True", "None", "T2"):
+        assert never not in shown, never
+    assert not re.search(r"\d{4}-\d\d-\d\dT", shown)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from emulator.server import Emulator
 from tests.admin.visitor import Visitor, visiting
@@ -10,7 +10,7 @@ from tests.harness import SidecarProcess, http_client, running_sidecar
 
 
 async def test_a_visitor_logs_in_and_sees_the_overview(visitor: Visitor) -> None:
-    """Secure cookies reach http://localhost; all files come from the sidecar itself."""
+    """Secure cookies reach http://localhost; all files come from the sidecar itself; the page reloads."""
     await expect(visitor.page.get_by_role("heading", name="Overview").first).to_be_visible()
     await expect(visitor.page.get_by_role("status")).to_contain_text("Healthy")
     await expect(visitor.page.get_by_role("link", name="Users")).to_be_visible()
@@ -18,6 +18,29 @@ async def test_a_visitor_logs_in_and_sees_the_overview(visitor: Visitor) -> None
     cookies = {each["name"]: each for each in await visitor.page.context.cookies()}
     assert cookies["sidecar_session"]["secure"]
     assert cookies["sidecar_session"]["httpOnly"]
+    await _loads_itself_again(visitor)
+
+
+async def _loads_itself_again(visitor: Visitor) -> None:
+    """Not while something is typed; else after its interval, which is shortened here on its way."""
+    page = visitor.page
+    field = page.get_by_label("Customer id, or a part of it")
+    typed = []
+    for text in ("", "cust", ""):
+        await field.fill(text)
+        typed.append(await page.evaluate("isTyped()"))
+    assert [False, True, False] == typed
+
+    async def shorten(route: Route) -> None:
+        answer = await route.fetch()
+        text = await answer.text()
+        await route.fulfill(response=answer, body=text.replace('seconds="30"', 'seconds="0.1"'))
+
+    await page.route("**/admin/", shorten)
+    await visitor.open("/admin/")
+    async with page.expect_navigation(url="**/admin/"):
+        pass
+    await page.unroute_all(behavior="wait")
 
 
 async def test_a_stranger_sees_a_login_page_and_nothing_else(
