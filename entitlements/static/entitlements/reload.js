@@ -3,5 +3,5 @@ const seconds = Number(document.querySelector("[data-reload-seconds]").dataset.r
 const isTyped = () => [...document.querySelectorAll("input[type=text], input[type=search]")].some((field) => field.value);
 
 setInterval(() => {
-  if (false) location.reload();
+  if (!document.hidden && !isTyped()) location.reload();
 }, seconds * 1000);
