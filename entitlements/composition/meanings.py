@@ -45,6 +45,10 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
             "The connection is lost and tried again by itself: what is cached is answered, and checked "
             "again on use, so changes show late."
         ),
+        "lagging": (
+            "Changes come faster than they are taken, and late: what is cached is answered, and checked "
+            "again on use."
+        ),
         "throttled": (
             "The cloud asks to connect less often (too many connections for one key?): changes show late."
         ),

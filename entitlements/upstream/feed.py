@@ -206,6 +206,9 @@ class Feed:
                     "authority"
                 )
                 self._log.error(problem.value, sentence, cause=problem.value)
+            case Problem.LAGGING:
+                sentence = "the live feed lags; what is cached is checked again on use"
+                self._log.warning(problem.value, sentence, cause=problem.value)
             case Problem.LOST:
                 sentence = "the live feed is not connected; what is cached is checked again on use"
                 self._log.warning(problem.value, sentence, cause=problem.value)

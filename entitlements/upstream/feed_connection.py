@@ -34,7 +34,7 @@ class FeedTimings:
 
     ping_seconds: float = 10.0
     idle_seconds: float = 30.0
-    """A connection on which nothing arrives for so long is cut."""
+    """A connection on which nothing arrives for so long is cut; whose pongs come later is not followed."""
     handshake_seconds: float = 10.0
     """To connect; and again from there until the feed is followed."""
     resubscribe_seconds: float = 1.0
@@ -164,6 +164,14 @@ class FeedConnection:
             await asyncio.sleep(self._timings.ping_seconds)
             self._protocol.ping()
             await self._send_due()
+            await self._notice_lag()
+
+    async def _notice_lag(self) -> None:
+        """Where changes come, the feed is not silent; they may be late all the same, unknown to anybody."""
+        lag_seconds = (self._protocol.pings_under_way - 1) * self._timings.ping_seconds
+        if self._protocol.is_followed and lag_seconds > self._timings.idle_seconds:
+            self._protocol.doubt()
+            await self._feed.unfollowed(Problem.LAGGING)
 
     async def _resubscribe(self, subscription: str) -> None:
         pause = jittered_backoff(

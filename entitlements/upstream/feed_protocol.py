@@ -22,6 +22,8 @@ class Problem(enum.Enum):
 
     LOST = "lost"
     """Anything that may be over with the next attempt."""
+    LAGGING = "lagging"
+    """Changes come, and come late: what was sent behind them is not answered in time."""
     KEY_REFUSED = "key_refused"
     """Permanent until somebody fixes the key: tried again slowly, and logged loudly."""
     THROTTLED = "throttled"
@@ -180,6 +182,16 @@ class FeedProtocol:
             return []
         self.is_followed = True
         return [Followed()]
+
+    @property
+    def pings_under_way(self) -> int:
+        """The number of pings that are not answered yet; what the server sent before is still to come."""
+        return self._pings - self._pongs
+
+    def doubt(self) -> None:
+        """What comes is late: the feed is followed again when the last ping is answered."""
+        self.is_followed = False
+        self._confirming_ping = self._pings
 
     def _skipped(self) -> list[Event]:
         self._garbage += 1

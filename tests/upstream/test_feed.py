@@ -208,7 +208,7 @@ def test_back_off_doubles_up_to_its_ceiling_and_is_jittered() -> None:
 
 
 @asynccontextmanager
-async def _running(feed: Feed) -> AsyncIterator[Feed]:
+async def running(feed: Feed) -> AsyncIterator[Feed]:
     task = asyncio.create_task(feed.run())
     try:
         yield feed
@@ -224,7 +224,7 @@ async def test_a_redirect_is_not_followed(emulator: Emulator, listener: Listener
     elsewhere = an_answer(b"", f"Location: {emulator.ws_url}/graphql", status=status)
     async with Cloud(lambda _: elsewhere).listening() as cloud:
         url = cloud.url.replace("http", "ws")
-        async with _running(a_feed(emulator, listener, url=url)) as feed:
+        async with running(a_feed(emulator, listener, url=url)) as feed:
             await _until_phase(feed, Problem.LOST)
             while len(cloud.heads) < 2:  # noqa: ASYNC110 - the server tells nobody
                 await asyncio.sleep(0.01)
@@ -238,7 +238,7 @@ async def test_it_goes_by_way_of_the_proxy(emulator: Emulator, listener: Listene
     async with a_proxy(port) as (proxy, heads):
         environment = {"HTTP_PROXY": f"http://127.0.0.1:{proxy}"}
         feed = a_feed(emulator, listener, url="ws://cloud.test", environment=environment)
-        async with _running(feed):
+        async with running(feed):
             await listener.until("followed")
 
     assert heads[0].startswith(b"CONNECT cloud.test:80 ")
@@ -252,7 +252,7 @@ async def test_this_machine_is_asked_directly(
     environment = {"ALL_PROXY": "http://127.0.0.1:1", "HTTP_PROXY": "socks5://127.0.0.1:1"}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    async with _running(a_feed(emulator, listener, environment=environment)):
+    async with running(a_feed(emulator, listener, environment=environment)):
         await listener.until("followed")
 
 
@@ -263,5 +263,5 @@ async def test_a_certificate_that_is_not_trusted_is_told_as_that(
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     async with Cloud(lambda _: b"").listening(context) as cloud:
         url = f"wss://127.0.0.1:{cloud.port}"
-        async with _running(a_feed(emulator, listener, url=url)) as feed:
+        async with running(a_feed(emulator, listener, url=url)) as feed:
             await _until_phase(feed, Problem.UNTRUSTED)

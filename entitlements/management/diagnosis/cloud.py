@@ -168,6 +168,8 @@ def _feed_problem(problem: Problem | None) -> Finding:
         return fault("key", message, fix=_FIX_KEY)
     if problem is Problem.UNTRUSTED:
         return fault("TLS", message, fix=_FIX_TRUST)
+    if problem is Problem.LAGGING:
+        return warning("feed", "changes arrive late", fix="give it more of a processor, or wait")
     if problem is Problem.THROTTLED:
         return warning("feed", message, fix="wait: the cloud asks to slow down")
     fix = "let WebSockets through (proxies often do not), or set WS_ENABLED=false to do without"
