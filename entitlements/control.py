@@ -19,10 +19,12 @@ from entitlements.clock import SystemClock
 from entitlements.composition import SharedRedis, Sidecar
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import EntityKey
+from entitlements.domain.entity_history import Origin
 from entitlements.domain.freshness import NEVER
 from entitlements.listener import Listener
 from entitlements.rate_limited_log import RateLimitedLog
 from entitlements.service.explanation_document import explanation_document
+from entitlements.service.history_document import history_document
 from entitlements.service.question import key_from_document, query_from_document
 from entitlements.service.recorder import Busy
 from entitlements.upstream.payloads import entity_from_state
@@ -115,7 +117,8 @@ async def _explain(sidecar: Sidecar, asked: dict[str, Any], _reader: asyncio.Str
         query_from_document(asked), compares=bool(asked.get("compares"))
     )
     held_by = {"process": os.getpid(), "shares_redis": sidecar.redis is not None}
-    yield explanation_document(explanation) | held_by
+    history = history_document(sidecar.history.of(explanation.query.key))
+    yield explanation_document(explanation) | held_by | {"history": history}
 
 
 async def _evict(sidecar: Sidecar, asked: dict[str, Any], _reader: asyncio.StreamReader) -> _Lines:
@@ -184,7 +187,11 @@ async def _import(sidecar: Sidecar, _asked: dict[str, Any], reader: asyncio.Stre
         data = json.loads(line)
         entity = entity_from_state(data["state"], now_ms=sidecar.clock.now_ms())
         # Never confirmed: it is answered, checked on its first use, and not written for others.
-        await sidecar.store.store(key_from_document(data), CachedEntity(entity=entity, confirmed_at=NEVER))
+        await sidecar.store.store(
+            key_from_document(data),
+            CachedEntity(entity=entity, confirmed_at=NEVER),
+            origin=Origin.IMPORT,
+        )
         imported += 1
         if imported % _BATCH == 0:
             await asyncio.sleep(0)

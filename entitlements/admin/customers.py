@@ -1,6 +1,7 @@
 """The cached customers: who is held, what they may do, and two acts upon them."""
 
 import json
+import os
 from collections.abc import Sequence
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -39,6 +40,7 @@ from entitlements.domain.freshness import NEVER
 from entitlements.domain.ports import Source
 from entitlements.models import CachedCustomer
 from entitlements.service.figures import duration_from_ms, size_from_bytes
+from entitlements.service.history_document import history_document
 from entitlements.upstream.state_documents import state_from_entity
 
 MAX_SELECTED = 200
@@ -127,6 +129,8 @@ class CachedCustomerAdmin(ModelAdmin):
             "search_resources_url": f"{reverse(f'{_NAME}_changelist')}?"
             + urlencode({"q": f"{customer_id}:r_", "tier": tier.value}),
             "may_act": self.has_change_permission(request),
+            "history": history_document(built.history.of(key)),
+            "process": os.getpid(),
             **_tier_context(built, tier),
         }
         if found is not None:

@@ -17,7 +17,8 @@ from entitlements.domain.cached_entity import (
     with_confirmation,
     with_failed_recheck,
 )
-from entitlements.domain.entity import EntityKey, UsageUpdate, with_usage
+from entitlements.domain.entity import Entity, EntityKey, UsageUpdate, with_usage
+from entitlements.domain.entity_history import NO_HISTORY, ChangeRecorder, Origin
 from entitlements.domain.freshness import NEVER
 from entitlements.domain.ports import ChangeListener, FetchClaim, Lookup, Source
 
@@ -91,6 +92,7 @@ class Tiers:
         *,
         vouch: Callable[[float], float] = as_written,
         listener: ChangeListener | None = None,
+        history: ChangeRecorder = NO_HISTORY,
     ) -> None:
         """Joins the tiers.
 
@@ -100,11 +102,13 @@ class Tiers:
             vouch: since when something read from the shared tier can be relied on (monotonic seconds), given
                 when it was confirmed: later, where every change since is known to have been written there.
             listener: notified when what is held changes.
+            history: what changed is noted there.
         """
         self._memory = memory
         self._shared = shared
         self._vouch = vouch
         self._listener = listener
+        self._history = history
         self._searches: dict[EntityKey, _Search] = {}
 
     def get(self, key: EntityKey) -> CachedEntity | None:
@@ -138,6 +142,7 @@ class Tiers:
         already_shared: bool = False,
         answered_at_ms: int | None = None,
         claim: FetchClaim | None = None,
+        origin: Origin = Origin.FETCH,
     ) -> CachedEntity:
         """Merges what arrived into what is held and returns what is held from now on.
 
@@ -148,14 +153,25 @@ class Tiers:
             key, lambda held: merge_cached(held, arrived, answered_at_ms=answered_at_ms)
         )
         self._note_change(key, before, merged)
+        self._history.note(key, _entity_of(before), merged.entity, origin)
         if self._shared is not None and not already_shared and arrived.confirmed_at != NEVER:
             await self._shared.store(key, merged, claim=claim)
         return merged
 
-    async def apply_usage(self, key: EntityKey, update: UsageUpdate, *, already_shared: bool = False) -> bool:
+    async def apply_usage(
+        self,
+        key: EntityKey,
+        update: UsageUpdate,
+        *,
+        already_shared: bool = False,
+        origin: Origin = Origin.FEED,
+    ) -> bool:
         """Moves one meter of a held entity; False when no tier holds it or all know a newer state."""
         self._overtake(key)
+        before = self._memory.peek(key)
         moved_here = self._apply_usage_in_memory(key, update)
+        if moved_here:
+            self._history.note(key, _entity_of(before), _entity_of(self._memory.peek(key)), origin)
         if moved_here and self._listener is not None:
             self._listener.changed(key)
         if self._shared is None or already_shared:
@@ -166,9 +182,12 @@ class Tiers:
         """Notes in memory that the cloud did not answer a re-check of a held entity at that moment."""
         self._memory.update(key, lambda held: None if held is None else with_failed_recheck(held, at=at))
 
-    async def drop(self, key: EntityKey, *, already_shared: bool = False) -> None:
+    async def drop(
+        self, key: EntityKey, *, already_shared: bool = False, origin: Origin = Origin.FEED
+    ) -> None:
         """Forgets an entity in all tiers."""
         self._overtake(key)
+        self._history.note(key, _entity_of(self._memory.peek(key)), None, origin)
         self._memory.drop(key)
         if self._shared is not None and not already_shared:
             await self._shared.drop(key)
@@ -184,9 +203,12 @@ class Tiers:
         vouched_at = self._vouch(found.confirmed_at)
         if self._searches[key].is_overtaken:
             return with_confirmation(found, at=vouched_at)
-        return self._memory.update(
+        before = self._memory.peek(key)
+        merged = self._memory.update(
             key, lambda held: with_confirmation(merge_cached(held, found), at=vouched_at)
         )
+        self._history.note(key, _entity_of(before), merged.entity, Origin.REDIS)
+        return merged
 
     def _note_change(self, key: EntityKey, before: CachedEntity | None, now: CachedEntity) -> None:
         """Tells the listener where what is held differs; they are compared only where somebody cares."""
@@ -215,3 +237,7 @@ class Tiers:
 
         self._memory.update(key, move)
         return moved
+
+
+def _entity_of(cached: CachedEntity | None) -> Entity | None:
+    return None if cached is None else cached.entity

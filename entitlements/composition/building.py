@@ -29,6 +29,7 @@ from entitlements.service.cache_maintenance import CacheMaintenance
 from entitlements.service.change_notifier import ChangeNotifier
 from entitlements.service.completeness import FeedTrust, SharedCompleteness
 from entitlements.service.drift_audit import DriftAudit
+from entitlements.service.entity_history import EntityHistory
 from entitlements.service.explaining import Explaining
 from entitlements.service.feed_applier import FeedApplier
 from entitlements.service.fetch_throttle import FetchThrottle, ThrottledSource
@@ -83,6 +84,7 @@ def build(  # noqa: PLR0915 - one line for each part
     cloud = ways_to_the_cloud(config, clock, edge_budget)
     offline_file = _offline_file(config, clock)
     offline = OfflineCloud(new_id=lambda: str(uuid.uuid4()), file=offline_file)
+    history = EntityHistory(clock)
     memory = MemoryTier(max_size_bytes=config.cache_max_size_bytes)
     snapshot = _snapshot(config, memory, clock, background)
     feed_trust = FeedTrust(max_unverified_seconds=config.sidecar_max_unverified_seconds)
@@ -91,7 +93,13 @@ def build(  # noqa: PLR0915 - one line for each part
         clock=clock,
         dropped_writes=lambda: 0 if redis is None else redis.tier.dropped_writes,
     )
-    store = Tiers(memory, None if redis is None else redis.tier, vouch=completeness.vouch, listener=changes)
+    store = Tiers(
+        memory,
+        None if redis is None else redis.tier,
+        vouch=completeness.vouch,
+        listener=changes,
+        history=history,
+    )
     fetch_throttle = FetchThrottle(clock=clock)
     sources = cloud.sources(offline)
     fetcher = EntityFetcher(
@@ -127,7 +135,7 @@ def build(  # noqa: PLR0915 - one line for each part
     overrides = None
     if config.sidecar_overrides:
         overrides = StoredOverrides(
-            clock=clock, changed=feed_trust.end_replies, shared=shared_overrides(redis)
+            clock=clock, changed=feed_trust.end_replies, shared=shared_overrides(redis), history=history
         )
     reader = EntitlementReader(
         store=store,
@@ -174,6 +182,7 @@ def build(  # noqa: PLR0915 - one line for each part
         random=random,
         http_client=cloud.http,
         memory=memory,
+        history=history,
         store=store,
         changes=changes,
         fetcher=fetcher,

@@ -24,6 +24,7 @@ from entitlements.service.change_notifier import ChangeNotifier
 from entitlements.service.circuits import Circuits, Probe
 from entitlements.service.completeness import SharedCompleteness
 from entitlements.service.drift_audit import DriftAudit
+from entitlements.service.entity_history import EntityHistory
 from entitlements.service.explaining import Explaining
 from entitlements.service.feed_applier import FeedApplier
 from entitlements.service.fetch_throttle import FetchThrottle
@@ -57,6 +58,7 @@ class Sidecar:
     random: Random
     http_client: CloudTransport
     memory: MemoryTier
+    history: EntityHistory
     store: Tiers
     changes: ChangeNotifier
     fetcher: EntityFetcher

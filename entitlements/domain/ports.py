@@ -8,6 +8,7 @@ from typing import Protocol
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.cached_response import CachedResponse, ResponseKey
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
+from entitlements.domain.entity_history import Origin
 from entitlements.domain.fallback import FallbackOrigin, FallbackValue
 from entitlements.domain.freshness import Trust
 from entitlements.domain.usage import UsageEvent, UsageReceipt, UsageReport
@@ -91,6 +92,7 @@ class EntityStore(Protocol):
         already_shared: bool = False,
         answered_at_ms: int | None = None,
         claim: "FetchClaim | None" = None,
+        origin: Origin = Origin.FETCH,
     ) -> CachedEntity:
         """Merges what arrived into what is held and returns what is held from now on.
 
@@ -100,10 +102,18 @@ class EntityStore(Protocol):
             already_shared: another process has written it.
             answered_at_ms: when the cloud answered, where it was asked (`merge`).
             claim: this process's turn at it, which is given back along with it where that can be.
+            origin: whence it came, for the history.
         """
         ...
 
-    async def apply_usage(self, key: EntityKey, update: UsageUpdate, *, already_shared: bool = False) -> bool:
+    async def apply_usage(
+        self,
+        key: EntityKey,
+        update: UsageUpdate,
+        *,
+        already_shared: bool = False,
+        origin: Origin = Origin.FEED,
+    ) -> bool:
         """Moves one meter of a held entity; False when it is not held or knows a newer state."""
         ...
 
@@ -111,7 +121,9 @@ class EntityStore(Protocol):
         """Notes that the cloud did not answer a re-check of a held entity at that moment."""
         ...
 
-    async def drop(self, key: EntityKey, *, already_shared: bool = False) -> None:
+    async def drop(
+        self, key: EntityKey, *, already_shared: bool = False, origin: Origin = Origin.FEED
+    ) -> None:
         """Forgets an entity."""
         ...
 

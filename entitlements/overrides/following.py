@@ -11,7 +11,9 @@ from types import MappingProxyType
 from entitlements import metrics
 from entitlements.background import Background
 from entitlements.domain.decision import Query
+from entitlements.domain.difference import Difference
 from entitlements.domain.entity import EntityKey
+from entitlements.domain.entity_history import NO_HISTORY, ChangeRecorder, Origin
 from entitlements.domain.override import Override
 from entitlements.domain.ports import Clock
 from entitlements.overrides import ledger
@@ -59,9 +61,11 @@ class StoredOverrides:
         shared: SharedRecords | None = None,
         poll_seconds: float = POLL_SECONDS,
         table: Table[Override] | None = None,
+        history: ChangeRecorder = NO_HISTORY,
     ) -> None:
         self._clock = clock
         self._changed = changed
+        self._history = history
         self._table = SharedTable(
             table or OverrideTable(clock), task=TASK, clock=clock, shared=shared, poll_seconds=poll_seconds
         )
@@ -143,11 +147,23 @@ class StoredOverrides:
         self, before: Mapping[str, Running], running: Mapping[str, Running], known: Mapping[str, Override]
     ) -> None:
         for id_ in running.keys() - before.keys():
+            self._note(running[id_].override, ended_by=None)
             logger.warning("override began", extra=_fields_of(running[id_].override))
         for id_ in before.keys() - running.keys():
             ended_by = known[id_].ended_by if id_ in known else ""
+            self._note(before[id_].override, ended_by=ended_by or "its time")
             cause = {"cause": "ended" if ended_by else "time", "ended_by": ended_by}
             logger.warning("override ended", extra=_fields_of(before[id_].override) | cause)
+
+    def _note(self, override: Override, *, ended_by: str | None) -> None:
+        is_credit = override.currency_id is not None
+        element = f"currency {override.currency_id}" if is_credit else f"feature {override.feature_id}"
+        verdict = "granted" if override.has_access else "denied"
+        told = f"{verdict} by {override.author}: {override.reason}"
+        change = (None, told) if ended_by is None else (told, f"ended by {ended_by}")
+        self._history.note_differences(
+            override.key, [Difference("override", element, *change)], Origin.OVERRIDE
+        )
 
     def _measure(self, now_ms: int) -> None:
         metrics.OVERRIDES_IN_FORCE.set(len(self._running))

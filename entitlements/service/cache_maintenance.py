@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import Entity, EntityKey
+from entitlements.domain.entity_history import Origin
 from entitlements.domain.errors import InvalidRequest, Offline, UpstreamError
 from entitlements.domain.ports import Clock, EntitySource, EntityStore
 from entitlements.domain.reason import AccessDeniedReason
@@ -29,7 +30,7 @@ class CacheMaintenance:
                 all_keys |= dict.fromkeys(self._store.resources_of(key.customer_id))
         held = [key for key in all_keys if await self._store.find(key) is not None]
         for key in all_keys:
-            await self._store.drop(key)
+            await self._store.drop(key, origin=Origin.EVICT)
         return held
 
     async def refresh(self, key: EntityKey, *, budget_seconds: float) -> Entity:
@@ -61,5 +62,7 @@ class CacheMaintenance:
         asked_at = self._clock.monotonic()
         entity = await self._api.fetch(key, budget_seconds=deadline - asked_at)
         arrived = CachedEntity(entity=entity, confirmed_at=asked_at)
-        held = await self._store.store(key, arrived, answered_at_ms=self._clock.now_ms())
+        held = await self._store.store(
+            key, arrived, answered_at_ms=self._clock.now_ms(), origin=Origin.RELOAD
+        )
         return entity, held.known_since > asked_at

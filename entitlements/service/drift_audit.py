@@ -17,6 +17,7 @@ from entitlements.domain.cached_entity import CachedEntity, merge_cached
 from entitlements.domain.difference import Difference
 from entitlements.domain.drift import Drift, drift_between
 from entitlements.domain.entity import EntityKey
+from entitlements.domain.entity_history import Origin
 from entitlements.domain.errors import Overloaded, UpstreamError
 from entitlements.domain.freshness import EntityState, state_of
 from entitlements.domain.ports import Clock, Trusted
@@ -217,7 +218,7 @@ class DriftAudit:
     async def _repair(
         self, key: EntityKey, held: CachedEntity, places: dict[tuple[str, str], None]
     ) -> Outcome:
-        outcome = await self._fetcher.fetch(key)
+        outcome = await self._fetcher.fetch(key, origin=Origin.AUDIT)
         if isinstance(outcome, NotFetched):
             return Outcome.FAILED
         changed = drift_between(held.entity, outcome.cached.entity, now_ms=self._clock.now_ms())

@@ -6,6 +6,7 @@ from dataclasses import replace
 from entitlements import metrics
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import EntityKey
+from entitlements.domain.entity_history import Origin
 from entitlements.domain.events import EntitlementsChanged, FeedEvent, PackagePublished, UsageChanged
 from entitlements.domain.freshness import Trust
 from entitlements.domain.ports import Clock, EntityStore
@@ -85,7 +86,7 @@ class FeedApplier:
             metrics.FEED_EVENTS.labels("entitlements", "dropped_entity").inc()
         else:
             arrived = CachedEntity(entity=event.entity, confirmed_at=self._clock.monotonic())
-            await self._store.store(event.key, arrived, already_shared=already_shared)
+            await self._store.store(event.key, arrived, already_shared=already_shared, origin=Origin.FEED)
             metrics.FEED_EVENTS.labels("entitlements", "applied").inc()
         if event.key.resource_id is None:
             self._recheck_resources(event.key.customer_id)

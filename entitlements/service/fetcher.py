@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from entitlements import metrics
-from entitlements.background import awaited
+from entitlements.background import awaited, ended
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate, with_usage
+from entitlements.domain.entity_history import Origin
 from entitlements.domain.errors import (
     Busy,
     CircuitOpen,
@@ -68,6 +69,7 @@ class _Flight:
     """How many more callers have waited for it."""
     waiting: int = 0
     """How many callers wait for it at present."""
+    origin: Origin = Origin.FETCH
     asked_at: float | None = None
     """When it began to ask the cloud; None: it has not begun."""
 
@@ -145,16 +147,13 @@ class EntityFetcher:
 
     async def stop(self) -> None:
         """Gives up every fetch under way."""
-        tasks = [flight.task for flight in self._flights.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended(*(flight.task for flight in self._flights.values()))
 
-    async def fetch(self, key: EntityKey) -> Lookup | NotFetched:
+    async def fetch(self, key: EntityKey, *, origin: Origin = Origin.FETCH) -> Lookup | NotFetched:
         """The entity from the cloud, merged into what is held; joins a fetch that is under way."""
         flight = self._flights.get(key)
         if flight is None:
-            flight = self._flights[key] = _Flight(task=awaited(self._fly(key), name="fetch"))
+            flight = self._flights[key] = _Flight(task=awaited(self._fly(key), name="fetch"), origin=origin)
             flight.task.add_done_callback(lambda _: self._land(key, flight))
         else:
             self._join(key, flight)
@@ -169,8 +168,7 @@ class EntityFetcher:
     async def ask(self, key: EntityKey) -> Entity:
         """What the cloud says of it at this moment, which is not kept; raises as `SourceChain.ask` does."""
         deadline = self._clock.monotonic() + self._limits.budget_seconds
-        entity, _ = await self._chain.ask(key, deadline=deadline, on_begin=lambda _: None)
-        return entity
+        return (await self._chain.ask(key, deadline=deadline, on_begin=lambda _: None))[0]
 
     def _left_alone(self, key: EntityKey, flight: _Flight) -> None:
         """Ends a fetch that nobody waits for: at once if it has not begun, else when it had its time."""
@@ -223,8 +221,9 @@ class EntityFetcher:
         entity = self._last_known.get(key)
         if entity is None:
             return None
-        stale = CachedEntity(entity=entity, confirmed_at=NEVER, failed_at=self._clock.monotonic())
-        return Lookup(key=key, cached=await self._store.store(key, stale), source=Source.SNAPSHOT)
+        cached = CachedEntity(entity=entity, confirmed_at=NEVER, failed_at=self._clock.monotonic())
+        cached = await self._store.store(key, cached, origin=Origin.SNAPSHOT)
+        return Lookup(key=key, cached=cached, source=Source.SNAPSHOT)
 
     async def _fly_to_the_cloud(self, key: EntityKey) -> Lookup | NotFetched:
         deadline = self._clock.monotonic() + self._limits.budget_seconds
@@ -284,6 +283,7 @@ class EntityFetcher:
             CachedEntity(entity=entity, confirmed_at=confirmed_at),
             answered_at_ms=self._clock.now_ms(),
             claim=claim,
+            origin=flight.origin,
         )
         return Lookup(key=key, cached=cached, source=source)
 

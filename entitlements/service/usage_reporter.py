@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 
+from entitlements.domain.entity_history import Origin
 from entitlements.domain.ports import Clock, EntityStore, ReportSink
 from entitlements.domain.usage import (
     MAX_EVENTS_PER_CALL,
@@ -26,7 +27,7 @@ class Receipts:
     async def show(self, receipt: UsageReceipt) -> None:
         """Moves the meters that a report moved."""
         for update in receipt.updates:
-            if not await self._store.apply_usage(receipt.key, update):
+            if not await self._store.apply_usage(receipt.key, update, origin=Origin.REPORT):
                 self._fetcher.note_usage(receipt.key, update)
 
 

@@ -1,6 +1,7 @@
 """The cached customers in a browser and over HTTP: found, looked at, refreshed, evicted, and never obeyed."""
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ HOSTILE = [
     "${alert(1)}`x-data`",
     "\u202eevil\u0000 \n id",
 ]
+REFRESHED = re.compile("30.*39.*refreshed by a person", re.DOTALL)
 
 
 async def test_a_customer_is_found_looked_at_refreshed_and_evicted(
@@ -53,6 +55,8 @@ async def test_a_customer_is_found_looked_at_refreshed_and_evicted(
     await page.get_by_role("button", name="Refresh now").click()
     await expect(page.get_by_text("1 entry refreshed.")).to_be_visible()
     assert 39 == await usage_of(client, "customer-x")
+    changes = page.locator("section", has_text="What changed").locator("tbody tr")
+    await expect(changes.filter(has_text="30")).to_contain_text(REFRESHED)
 
     await visitor.open(PLACE)
     await page.get_by_role("checkbox", name="Select customer-x").check()
@@ -60,6 +64,7 @@ async def test_a_customer_is_found_looked_at_refreshed_and_evicted(
     await page.get_by_role("button", name="Evict", exact=True).click()
     await expect(page.get_by_text("1 entry evicted.")).to_be_visible()
     await expect(page.get_by_text("is not cached here")).to_be_visible()
+    await expect(changes.first).to_contain_text("evicted by a person")
     await visitor.open("/admin/admin/logentry/")
     await expect(page.get_by_role("row", name="customer-x")).to_have_count(2)
     await expect(page.get_by_role("row", name="Evicted.")).to_contain_text("on-call")

@@ -12,6 +12,7 @@ from entitlements.cache.redis import RedisTier
 from entitlements.cache.tiers import Miss, Tiers
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import EntityKey, UsageUpdate
+from entitlements.domain.entity_history import NoHistory, Origin
 from entitlements.domain.freshness import NEVER
 from entitlements.domain.ports import FetchClaim, Lookup, Source
 from entitlements.redis.connection import RedisConnection
@@ -269,3 +270,26 @@ async def test_a_drop_reaches_every_tier(shared: ScriptedShared) -> None:
 
     assert shared.held == {}
     assert tiers.get(CUSTOMER) is None
+
+
+async def test_what_another_process_shared_is_noted_as_its(shared: ScriptedShared) -> None:
+    """In the history; and usage that comes from there with the next look."""
+    noted: list[tuple[object, object, Origin]] = []
+    memory = a_memory()
+    tiers = Tiers(memory, shared, history=NotedHistory(noted))
+    shared.held[CUSTOMER] = cached(entity(metered(current=3)))
+    await tiers.find(CUSTOMER)
+
+    assert [(None, entity(metered(current=3)), Origin.REDIS)] == noted
+
+
+class NotedHistory(NoHistory):
+    """A history that only notes."""
+
+    def __init__(self, noted: list[tuple[object, object, Origin]]) -> None:
+        self._noted = noted
+
+    def note(self, *told: object) -> None:
+        _, before, after, origin = told
+        assert isinstance(origin, Origin)
+        self._noted.append((before, after, origin))

@@ -23,6 +23,7 @@ from entitlements.overrides.following import NOTED_MS, StoredOverrides
 from entitlements.overrides.table import OverrideTable
 from entitlements.redis.shared_records import SharedRecords
 from entitlements.service.answers import Answer, ListAnswer
+from entitlements.service.entity_history import EntityHistory
 from tests.builders import A_KEY, a_boolean_feature, a_cached_entity, a_query, an_entity, an_override
 from tests.fakes import FakeClock
 from tests.redis.parts import KEYS, a_connection
@@ -255,6 +256,27 @@ async def test_begin_and_end_are_told_at_warn_and_measured(
     assert (1, 60) == measured
     assert 0 == metrics.OVERRIDES_IN_FORCE._value.get()
     assert 0 == metrics.OVERRIDES_OLDEST_AGE._value.get()
+
+
+async def test_begin_and_end_stand_in_the_history_of_its_customer(clock: FakeClock) -> None:
+    """By itself, and by a person; of a feature and of a balance."""
+    history = EntityHistory(clock)
+    overrides = stored(clock, history=history)
+    await begun(overrides, an_hour_s(clock))
+    clock.advance(HOUR_MS / 1000)
+    await overrides.refresh()
+    credits_ = an_hour_s(clock, feature_id="", currency_id="tokens", has_access=False)
+    await begun(overrides, credits_)
+    await asyncio.to_thread(ledger.end, credits_.id, by="boss", now_ms=clock.wall_ms)
+    await overrides.refresh()
+
+    reason = "they call every minute"
+    assert [
+        ("feature f", None, f"granted by on-call: {reason}"),
+        ("feature f", f"granted by on-call: {reason}", "ended by its time"),
+        ("currency tokens", None, f"denied by on-call: {reason}"),
+        ("currency tokens", f"denied by on-call: {reason}", "ended by boss"),
+    ] == [each.differences[0][1:] for each in reversed(history.of(A_KEY))]
 
 
 async def test_what_ended_long_ago_is_forgotten(clock: FakeClock) -> None:

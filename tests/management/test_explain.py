@@ -34,6 +34,8 @@ async def test_a_denial_is_explained_from_the_memory_of_that_process(
     differences = told.as_json["comparison"]["differences"]
     assert ("105", "3") in [(each["here"], each["cloud"]) for each in differences]
     assert await usage_of(client, "a") == 105
+    assert "known: none -> 1 entitlement; the cloud was asked" in plain.output.partition("changes:")[2]
+    assert ["fetch"] == [each["whence"] for each in told.as_json["history"]]
 
 
 async def test_a_grant_and_a_fallback_of_the_database(

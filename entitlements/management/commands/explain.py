@@ -10,6 +10,9 @@ from entitlements.management.printing import EXIT_NO, EXIT_NOT_ASKED, Printer
 from entitlements.management.question import add_question, query_from_options
 from entitlements.service.question import DENY, GRANT, TYPED_KINDS, document_from_query
 
+SHOWN_CHANGES = 5
+"""As JSON all that are known."""
+
 
 class Command(BaseCommand):
     """`manage.py explain CUSTOMER FEATURE`."""
@@ -60,7 +63,24 @@ def _details(explained: Line) -> list[str]:
         f"fallback: {explained['fallback']['text']}",
     ]
     lines += [f"{each['method']}: {each['text']}" for each in explained["methods"]]
-    return lines + _compared(explained["comparison"])
+    return lines + _compared(explained["comparison"]) + _changed(explained["history"])
+
+
+def _changed(history: list[Line]) -> list[str]:
+    """The last changes of the customer or resource, the newest first."""
+    lines = []
+    for entry in history[:SHOWN_CHANGES]:
+        times = f" ({entry['times']} times since {entry['since']})" if entry["since"] else ""
+        lines += [
+            f"  {entry['when']}{times}, {change['what']}: {_or_none(change['before'])} -> "
+            f"{_or_none(change['after'])}; {entry['text']}"
+            for change in entry["changes"]
+        ]
+    return ["changes:", *lines] if lines else []
+
+
+def _or_none(text: str | None) -> str:
+    return "none" if text is None else text
 
 
 def _compared(comparison: Line | None) -> list[str]:
