@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from tests.chaos.judged_bounds import bounds
+from tests.chaos.machine import FETCH_BUDGET_SECONDS
 from tests.chaos.records import KILLS, Answer, Run, Version
 from tests.chaos.verdict import Kind, Verdict, Violation, starved, violation_of
 
@@ -21,12 +22,10 @@ BREATH_SECONDS = 0.5
 """An instance that goes on after a pause has to catch up for so long."""
 SHARED_AFTER_SECONDS = 1.0
 """What one worker fetched is in Redis for the others after this."""
-SOCKET_SLACK = 24
-"""Pools of connections to the cloud and to Redis may have grown by so many, in all workers together."""
+POOL = 8
+"""A busy process may have opened so many connections to the cloud or to Redis, and threads for them."""
 TASK_SLACK = 32
 """A worker's: one that found the disk full when it started is not counted until it starts again."""
-THREAD_SLACK = 24
-"""Pools of threads may have grown by so many, in all workers together."""
 
 
 STATES = frozenset({"fresh", "suspect", "stale", "estimate"})
@@ -159,8 +158,13 @@ def _needless_fallbacks(run: Run) -> Iterator[Violation]:
             and answer.ended < first_redis_fault
         ):
             yield violation_of(run, Kind.FALLBACK, answer.started, f"{who}: Redis held it")
-        elif _clear_seconds(run, run.began, answer.started) == answer.started - run.began:
+        elif starved(run) < FETCH_BUDGET_SECONDS and _is_calm(run, answer.started):
             yield violation_of(run, Kind.FALLBACK, answer.started, f"{who}: in fine weather")
+
+
+def _is_calm(run: Run, until: float) -> bool:
+    """True while nothing has happened yet."""
+    return _clear_seconds(run, run.began, until) == until - run.began
 
 
 def _writes(run: Run) -> Iterator[Violation]:
@@ -187,12 +191,13 @@ def _end(run: Run) -> Iterator[Violation]:
         words = f"tasks: {run.tasks[0]:.0f} at the start, {run.tasks[1]:.0f} at the end"
         yield violation_of(run, Kind.LEAKED, run.ended, words)
     first, last = run.resources[0], run.resources[-1]
+    pools = POOL * first.processes
     for name, before, after, slack in (
         ("processes", first.processes, last.processes, 0),
         ("sockets of callers", first.client_sockets, last.client_sockets, 0),
-        ("sockets to the cloud", first.cloud_sockets, last.cloud_sockets, SOCKET_SLACK),
-        ("sockets to Redis", first.redis_sockets, last.redis_sockets, SOCKET_SLACK),
-        ("threads", first.threads, last.threads, THREAD_SLACK),
+        ("sockets to the cloud", first.cloud_sockets, last.cloud_sockets, pools),
+        ("sockets to Redis", first.redis_sockets, last.redis_sockets, pools),
+        ("threads", first.threads, last.threads, pools),
     ):
         if after > before + slack:
             yield violation_of(

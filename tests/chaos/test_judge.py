@@ -132,6 +132,16 @@ def test_what_touches_only_fetches_widens_nothing_for_the_feed() -> None:
     assert [(Kind.WRONG, 5.1)] == [(each.kind, each.at) for each in judge(run).violations]
 
 
+@pytest.mark.parametrize(("late_seconds", "kinds"), [(0.2, [Kind.FALLBACK]), (0.25, [])])
+def test_a_fetch_takes_its_time_on_a_busy_computer(late_seconds: float, kinds: list[Kind]) -> None:
+    """The budget of a fetch is a second; a customer who is asked for the first time gets a fallback then."""
+    run = a_run()
+    run.starved_seconds = late_seconds
+    run.answers.append(an_answer(None, at=3.5, state=""))
+
+    assert kinds == found(run)
+
+
 def test_a_busy_computer_widens_the_bounds_of_time() -> None:
     """By what the client saw of it; wrong is wrong all the same."""
     run = a_run()
@@ -264,10 +274,10 @@ def test_a_run_that_never_healed() -> None:
         ({}, []),
         ({"client_sockets": 9}, [Kind.LEAKED]),
         ({"processes": 7}, [Kind.LEAKED]),
-        ({"threads": 34}, []),
-        ({"threads": 35}, [Kind.LEAKED]),
-        ({"cloud_sockets": 27}, [Kind.LEAKED]),
-        ({"redis_sockets": 29}, [Kind.LEAKED]),
+        ({"threads": 10 + 6 * 8}, []),
+        ({"threads": 10 + 6 * 8 + 1}, [Kind.LEAKED]),
+        ({"cloud_sockets": 2 + 6 * 8 + 1}, [Kind.LEAKED]),
+        ({"redis_sockets": 4 + 6 * 8 + 1}, [Kind.LEAKED]),
     ],
 )
 def test_what_is_left_open(values: dict[str, int], kinds: list[Kind]) -> None:
