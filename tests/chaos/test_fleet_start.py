@@ -53,6 +53,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 def redis(settings: Any) -> Iterator[RedisServer]:
     with RedisServer() as redis:
         address = RedisAddress(host="127.0.0.1", port=redis.port)
+        settings.REDIS_ADDRESS = address
         settings.CACHES = {**settings.CACHES, "redis": cache_settings(address)}
         yield redis
 
