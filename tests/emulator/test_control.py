@@ -87,7 +87,8 @@ async def test_usages_are_set_one_after_the_other(emulator: Emulator) -> None:
         done = await client.post(f"{emulator.url}/control/usages", json=body | {"values": [1, 2, 5]})
         refused = await client.post(f"{emulator.url}/control/usages", json=body | {"values": ["x"]})
 
-    assert (200, 400) == (done.status_code, refused.status_code)
+    assert 200 == done.status_code
+    assert 400 == refused.status_code
     assert "currentUsage must be a number" == refused.json()["error"]
     assert 5 == emulator.state.get("c", resource_id=None)["entitlementsV2"][0]["currentUsage"]
 
@@ -101,4 +102,6 @@ async def test_keys_are_exchanged(emulator: Emulator) -> None:
         after = await client.get(address, headers=headers)
         old = await client.get(address, headers={"X-API-KEY": emulator.api_key})
 
-    assert (401, 200, 401) == (before.status_code, after.status_code, old.status_code)
+    assert 401 == before.status_code
+    assert 200 == after.status_code
+    assert 401 == old.status_code

@@ -99,7 +99,9 @@ async def test_usage_that_moves_on_is_one_entry() -> None:
     reported, counted, first = history.of(A_KEY)
     assert Origin.REPORT is reported.origin
     assert Difference("usage", "feature f", "0", "100") == counted.differences[0]
-    assert (100, began_ms, house.clock.wall_ms) == (counted.times, counted.first_ms, counted.last_ms)
+    assert 100 == counted.times
+    assert began_ms == counted.first_ms
+    assert house.clock.wall_ms == counted.last_ms
     assert 1 == first.times
 
 
@@ -142,7 +144,8 @@ def test_all_of_it_is_bounded_by_bytes() -> None:
     assert history.size_bytes > entity_history.MAX_SIZE_BYTES * 0.9
     assert [] == history.of(EntityKey("c0"))
     assert entity_history.MAX_ENTRIES == len(newest)
-    assert (entity_history.MAX_DIFFERENCES, 42) == (len(newest[0].differences), newest[0].omitted)
+    assert entity_history.MAX_DIFFERENCES == len(newest[0].differences)
+    assert 42 == newest[0].omitted
 
 
 def test_as_a_document() -> None:
