@@ -1,11 +1,14 @@
 """Has what a page of the admin changes stand in the audit trail, with its fields before and after."""
 
 from typing import Any
+from urllib.parse import urlencode
 
+from django.contrib.admin.utils import unquote
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
 from django.forms.models import model_to_dict
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 
 from entitlements import audit
 from entitlements.audit import Change
@@ -44,6 +47,15 @@ class Audited:
             after={name: after[name] for name in names},
         )
         record(request, audited)
+
+    def history_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        """What was changed of it, by whom and from what to what: the audit trail, for who may see that."""
+        obj: Model | None = self.get_object(request, unquote(object_id))  # type: ignore[attr-defined]  # the ModelAdmin's
+        if obj is None or not request.user.has_perm("entitlements.view_auditentry"):
+            page: HttpResponse = super().history_view(request, object_id, *args, **kwargs)  # type: ignore[misc]  # the same
+            return page
+        trail = reverse("admin:entitlements_auditentry_changelist")
+        return HttpResponseRedirect(f"{trail}?{urlencode({'q': str(obj)})}")
 
     def delete_model(self, request: HttpRequest, obj: Model) -> None:
         """Deletes, and tells what was there."""

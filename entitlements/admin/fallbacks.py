@@ -9,11 +9,11 @@ from django.contrib import admin
 from django.db.models import Field, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from entitlements.admin.audited import Audited, record
 from entitlements.admin.comma_values import CommaValues
+from entitlements.admin.rows import RowsAdmin
 from entitlements.admin.site import site
 from entitlements.audit import Change
 from entitlements.composition import sidecar
@@ -105,7 +105,7 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(FallbackRule, site=site)
-class FallbackRuleAdmin(Audited, ModelAdmin):
+class FallbackRuleAdmin(Audited, RowsAdmin):
     """Rules of the database: in force within a second, without a restart."""
 
     audited_as = "fallback"

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 SAMPLE_SECONDS = 10.0
 MAX_SAMPLES = 360
 """An hour of them."""
+RECENT_SECONDS = 300.0
+"""What the figures of pages are about."""
 MAX_POINTS = 60
 """A chart shows no more: of a longer history, each is the mean of several samples."""
 _COUNTERS = (
@@ -30,6 +32,7 @@ _COUNTERS = (
     metrics.CACHE_MISSES,
     metrics.FALLBACKS,
     metrics.STALE_ANSWERS,
+    metrics.OUTBOX_DELIVERED,
 )
 _FIELDS = {
     "sidecar_grpc_requests": "requests",
@@ -37,6 +40,7 @@ _FIELDS = {
     "sidecar_cache_misses": "misses",
     "sidecar_fallbacks": "fallbacks",
     "sidecar_stale_answers": "stale",
+    "sidecar_outbox_delivered": "delivered",
 }
 """Where each of them is counted, by its name."""
 
@@ -51,6 +55,8 @@ class Totals(NamedTuple):
     misses: float
     fallbacks: float
     stale: float
+    delivered: float
+    """Writes of the outbox."""
 
 
 class Point(NamedTuple):

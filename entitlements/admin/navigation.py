@@ -31,6 +31,7 @@ _GROUPS: list[tuple[str, list[Place]]] = [
                 "entitlements_cachedcustomer_changelist",
                 "entitlements.view_cachedcustomer",
             ),
+            Place("Configuration", "tune", "configuration", "entitlements.view_cachedcustomer"),
             Place("Shadow", "difference", "shadow", "entitlements.view_cachedcustomer"),
         ],
     ),

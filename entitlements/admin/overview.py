@@ -6,14 +6,12 @@ from typing import Any, NamedTuple
 
 from django.http import HttpRequest
 
-from entitlements.admin.history import HISTORY, Point
+from entitlements.admin.history import HISTORY, RECENT_SECONDS, Point
 from entitlements.admin.parts import NOTHING, State, part, said_here
 from entitlements.composition import VERSION, Sidecar, sidecar
 from entitlements.domain.moments import moment_from_ms
 from entitlements.service.figures import duration_from_ms, size_from_bytes
 
-RECENT_SECONDS = 300.0
-"""What the figures at the top are about."""
 RELOAD_SECONDS = 30
 """The page is loaded again so often, while nobody types into it."""
 _CHART_OPTIONS = json.dumps(

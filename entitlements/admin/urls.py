@@ -1,10 +1,21 @@
 """All pages, each by the module that adds it to the site."""
 
-from entitlements.admin import audit_trail, customers, explain, fallbacks, outbox, overrides, shadow, users
+from entitlements.admin import (
+    audit_trail,
+    configuration,
+    customers,
+    explain,
+    fallbacks,
+    outbox,
+    overrides,
+    shadow,
+    users,
+)
 from entitlements.admin.site import site
 
 __all__ = [
     "audit_trail",
+    "configuration",
     "customers",
     "explain",
     "fallbacks",

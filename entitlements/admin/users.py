@@ -11,11 +11,12 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from entitlements.admin.audited import Audited
+from entitlements.admin.rows import RowsAdmin
 from entitlements.admin.site import site
 
 
 @admin.register(User, site=site)
-class SidecarUserAdmin(Audited, UserAdmin, ModelAdmin):  # type: ignore[type-arg]
+class SidecarUserAdmin(Audited, UserAdmin, RowsAdmin):  # type: ignore[type-arg]
     audited_as = "user"
 
     form = UserChangeForm
@@ -24,7 +25,7 @@ class SidecarUserAdmin(Audited, UserAdmin, ModelAdmin):  # type: ignore[type-arg
 
 
 @admin.register(Group, site=site)
-class SidecarGroupAdmin(Audited, GroupAdmin, ModelAdmin):
+class SidecarGroupAdmin(Audited, GroupAdmin, RowsAdmin):  # type: ignore[misc]  # the same method, annotated otherwise
     """Groups; `viewers` may look and explain, and change nothing."""
 
     audited_as = "group"
@@ -34,11 +35,31 @@ class SidecarGroupAdmin(Audited, GroupAdmin, ModelAdmin):
 class ActivityAdmin(ModelAdmin):
     """What was done in these pages: looked at, never changed."""
 
-    list_display: ClassVar = ["action_time", "user", "object_repr", "content_type", "action"]
+    list_display: ClassVar = ["when", "who", "about", "kind", "action"]
     list_display_links: ClassVar = None
     list_select_related: ClassVar = ["user", "content_type"]
     list_per_page = 50
     search_fields: ClassVar = ["object_repr", "user__username"]
+
+    @admin.display(description="when", ordering="action_time")
+    def when(self, entry: LogEntry) -> str:
+        """To the second."""
+        return f"{entry.action_time:%Y-%m-%d %H:%M:%S} UTC"
+
+    @admin.display(description="who", ordering="user")
+    def who(self, entry: LogEntry) -> str:
+        """Whoever was logged in."""
+        return entry.user.get_username()
+
+    @admin.display(description="about", ordering="object_repr")
+    def about(self, entry: LogEntry) -> str:
+        """What it is called."""
+        return entry.object_repr
+
+    @admin.display(description="which is a", ordering="content_type")
+    def kind(self, entry: LogEntry) -> str:
+        """Rule, user, customer and so on."""
+        return "" if entry.content_type is None else entry.content_type.name
 
     @admin.display(description="what")
     def action(self, entry: LogEntry) -> str:

@@ -1,6 +1,6 @@
 """Configuration in, object graph out: the only package that names the concrete parts."""
 
-from entitlements.composition.building import build, sidecar
+from entitlements.composition.building import build, configured, sidecar
 from entitlements.composition.cloud import VERSION, cloud_transport
 from entitlements.composition.outbox import OUTBOX_FILE, OutboxParts, data_dir, metrics_port
 from entitlements.composition.process import Sidecar
@@ -15,6 +15,7 @@ __all__ = [
     "Sidecar",
     "build",
     "cloud_transport",
+    "configured",
     "data_dir",
     "metrics_port",
     "sidecar",

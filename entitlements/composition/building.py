@@ -20,7 +20,7 @@ from entitlements.composition.rotation import follow_api_key, follow_redis_crede
 from entitlements.composition.shared_redis import shared_redis
 from entitlements.composition.shared_tables import shared_overrides, shared_rules
 from entitlements.composition.states import add_parts
-from entitlements.config import SidecarConfig
+from entitlements.config import LoadedConfig, SidecarConfig
 from entitlements.domain.override import NO_OVERRIDES
 from entitlements.domain.ports import Clock, ReportSink
 from entitlements.fallbacks import StoredRules
@@ -58,6 +58,12 @@ def sidecar() -> Sidecar:
     if built.redis is not None:
         follow_redis_credentials(built, settings.REDIS_ADDRESS)
     return built
+
+
+def configured() -> LoadedConfig:
+    """What this process was started with, and where each value came from."""
+    loaded: LoadedConfig = settings.SIDECAR
+    return loaded
 
 
 def build(  # noqa: PLR0915 - one line for each part

@@ -35,6 +35,7 @@ from entitlements.domain.usage import (
     UsageReport,
 )
 from entitlements.rate_limited_log import RateLimitedLog
+from entitlements.service.delivery_pause import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, DeliveryPause
 from entitlements.service.outbox_batches import first_batch, kind_of
 from entitlements.service.resting_writes import RestingWrites
 
@@ -44,9 +45,6 @@ SEND_SECONDS = 5.0
 """One delivery takes no longer: less than a lease holds, so that two processes do not deliver at a time."""
 LOOK_SECONDS = 1.0
 """So often an empty outbox is looked at; what this process accepts is delivered without waiting for it."""
-FIRST_PAUSE_SECONDS = 0.2
-LONGEST_PAUSE_SECONDS = 15.0
-"""After a failed delivery the pause doubles up to this; the cloud's own Retry-After is bounded so, too."""
 _FAULTS_OF_NO_WRITE = (KeyRefused, Throttled, Busy, CircuitOpen)
 """What fails so fails for all that is sent."""
 
@@ -93,11 +91,10 @@ class OutboxDispatcher:
         self._outbox = outbox
         self._sink = sink
         self._clock = clock
-        self._random = random
+        self.pause = DeliveryPause(clock=clock, random=random)
         self._may_deliver = may_deliver
         self._show = show
         self._arrived = asyncio.Event()
-        self._failures = 0
         self._take = MAX_EVENTS_PER_CALL
         self._at_a_time = MAX_EVENTS_PER_CALL
         self._resting = RestingWrites()
@@ -134,7 +131,7 @@ class OutboxDispatcher:
                 pause_seconds = LONGEST_PAUSE_SECONDS
             if pause_seconds == 0:
                 continue
-            if self._failures:  # what arrives does not shorten the cloud's pause
+            if self.pause.delay is not None:  # what arrives does not shorten the cloud's pause
                 await self._rest(pause_seconds)
                 continue
             self._arrived.clear()
@@ -156,12 +153,11 @@ class OutboxDispatcher:
         except Offline:
             return LONGEST_PAUSE_SECONDS
         except SidecarError as error:
-            self._failures += 1
             self.counts["retried"] += 1
             metrics.OUTBOX_RETRIED.labels(getattr(error, "outcome", "failed")).inc()
             cause = type(error).__name__
             self._log.warning(cause, "the outbox waits for the cloud: %s", cause)
-            return self._pause(error)
+            return self.pause.after(error)
 
     @property
     def resting(self) -> int:
@@ -170,6 +166,8 @@ class OutboxDispatcher:
 
     async def _deliver(self) -> float:
         await self.look()
+        if self.state.waiting == 0:
+            self.pause.over()
         if self.state.waiting == 0 or not await self._may_deliver():
             return LOOK_SECONDS
         batch = self._next_batch(await self._without_too_old(await self._oldest()))
@@ -206,7 +204,7 @@ class OutboxDispatcher:
             self.counts["retried"] += 1
             return FIRST_PAUSE_SECONDS
         self._at_a_time = min(self._at_a_time * 2, MAX_EVENTS_PER_CALL)
-        self._failures = 0
+        self.pause.over()
         return 0
 
     async def _without_too_old(self, entries: Sequence[OutboxEntry]) -> Sequence[OutboxEntry]:
@@ -292,9 +290,3 @@ class OutboxDispatcher:
         metrics.OUTBOX_RESTING.set(self._resting.count)
         metrics.OUTBOX_OLDEST_AGE.set(0 if oldest is None else max(0, self._clock.now_ms() - oldest) / 1000)
         return state
-
-    def _pause(self, error: SidecarError) -> float:
-        pause: float = min(FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 16), LONGEST_PAUSE_SECONDS)
-        if isinstance(error, Throttled) and error.retry_after_seconds is not None:
-            return min(max(error.retry_after_seconds, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
-        return pause * self._random.uniform(0.5, 1)

@@ -27,6 +27,7 @@ PAGES = {
     "fallback-change": "/admin/entitlements/fallbackrule/1/change/",
     "outbox": "/admin/entitlements/outboxentry/",
     "shadow": "/admin/shadow/",
+    "configuration": "/admin/configuration/",
     "overrides": "/admin/overrides/",
     "explain-override": "/admin/explain/?customer=customer-2&feature=m",
     "users": "/admin/auth/user/",

@@ -56,7 +56,7 @@ async def test_a_dead_letter_is_looked_at_and_replayed(
     assert 1 == (await sidecar.parts())["outbox"]["dead"]
     await page.get_by_role("button", name="Replay all the same").click()
 
-    await expect(page.get_by_text("Replayed: 1.")).to_be_visible()
+    await expect(page.get_by_text("Replayed: 1. Delivered: 1.")).to_be_visible()
     await emulator.state.ledger.events_reached(2, timeout_seconds=20)
     await visitor.open("/admin/admin/logentry/")
     await expect(page.get_by_text("Replayed: 1").first).to_be_visible()
@@ -89,8 +89,12 @@ async def test_what_waits_is_discarded(
         event = pb.Event(event_name="opened", customer_id="customer-1", idempotency_key=key)
         await client.ReportEvents(pb.ReportEventsRequest(events=[event]), timeout=15)
     page = visitor.page
+    await sidecar.printed("the outbox waits for the cloud")
 
     await visitor.open(PATH)
+    await expect(page.get_by_role("status")).to_contain_text("The cloud did not take the last delivery: it ")
+    await expect(page.get_by_role("status")).to_contain_text("The next try is in")
+    await expect(page.locator(".sidecar-figures")).to_contain_text("of 100.7 MB, and")
     await page.get_by_role("button", name="Discard waiting").click()
     await expect(page.get_by_text("Choose waiting writes first.")).to_be_visible()
     await page.get_by_label("Choose waiting event").first.check()

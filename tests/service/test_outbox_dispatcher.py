@@ -24,8 +24,8 @@ from entitlements.domain.outbox import Outbox, OutboxLimits, Replayed, Write
 from entitlements.domain.usage import UsageEvent, UsageReceipt, UsageReport
 from entitlements.outbox.local_file import LocalFileOutbox
 from entitlements.service import outbox_dispatcher
+from entitlements.service.delivery_pause import LONGEST_PAUSE_SECONDS
 from entitlements.service.outbox_dispatcher import (
-    LONGEST_PAUSE_SECONDS,
     LOOK_SECONDS,
     OutboxDispatcher,
 )

@@ -1,0 +1,73 @@
+"""Lists and pages in the sidecar's own words, at this process's own pages."""
+
+import pytest
+from django.contrib.auth.models import Group, Permission, User
+from django.test import Client as DjangoClient
+
+from entitlements.models import FallbackRule
+
+WORDS_OF_DJANGO = ("Object repr", "Select record", "Not Found", "Forbidden", "Server Error", "yielded into")
+
+
+def _told(page: str) -> list[str]:
+    """The one of a phone's labels is replaced by the style sheet."""
+    page = page.replace('data-label="Select record"', "")
+    return [word for word in WORDS_OF_DJANGO if word in page]
+
+
+def test_lists_speak_of_what_is_in_them(on_call: DjangoClient) -> None:
+    """Rows are chosen by their names; an empty list says so; and who changed a rule is in the audit trail."""
+    lists = (
+        "auth/user",
+        "auth/group",
+        "admin/logentry",
+        "entitlements/auditentry",
+        "entitlements/fallbackrule",
+    )
+    Group.objects.all().delete()
+    empty = [on_call.get(f"/admin/{each}/").content.decode() for each in lists]
+    rule = FallbackRule.objects.create(feature_id="sso")
+    page = on_call.get("/admin/entitlements/fallbackrule/").content.decode()
+    history = on_call.get(f"/admin/entitlements/fallbackrule/{rule.pk}/history/")
+
+    assert [[]] * len(lists) == [_told(each) for each in empty]
+    assert "Nothing is here yet" in empty[2]
+    assert 'aria-label="Choose sso"' in page
+    assert "/admin/entitlements/auditentry/?q=sso" == history["Location"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "told"),
+    [
+        ("/admin/nowhere/", 404, "There is nothing at this address"),
+        ("/admin/entitlements/cachedcustomer/?after=x", 400, "This request was not understood"),
+        ("/admin/overrides/", 403, "You may not do or see this"),
+    ],
+)
+def test_errors_have_pages_of_their_own(db: None, path: str, status: int, told: str) -> None:
+    """For somebody who may come in and see the cached customers alone."""
+    user = User.objects.create_user("new", password=None, is_staff=True)
+    user.user_permissions.set(_permission("view_cachedcustomer"))
+    client = DjangoClient(raise_request_exception=False)
+    client.force_login(user)
+
+    answer = client.get(path)
+
+    page = answer.content.decode()
+    assert (status, [], True) == (answer.status_code, _told(page), told in page)
+
+
+def test_a_defect_has_a_page_of_its_own(on_call: DjangoClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which tells that checks go on, and nothing of the defect."""
+    monkeypatch.setattr("entitlements.admin.overview.context", lambda _: 1 / 0)
+
+    answer = on_call.get("/admin/")
+
+    page = answer.content.decode()
+    assert (500, []) == (answer.status_code, _told(page))
+    assert "This page could not be made" in page
+    assert "division" not in page
+
+
+def _permission(name: str) -> list[Permission]:
+    return list(Permission.objects.filter(codename=name))
