@@ -181,8 +181,20 @@ class FetchClaim:
     turn: FetchLockOutcome
     token: bytes = b""
     """What marks it as ours, also when it is not known to be."""
+    is_there: bool = False
+    """True where the entity stands in Redis by now: another may have fetched it since it was missed."""
     is_given_back: bool = False
     """True once it was given back along with what was fetched."""
+
+    def may_be_answered(self, held: CachedEntity | None) -> bool:
+        """True where another process may have fetched it: it is looked for again."""
+        return self.turn is FetchLockOutcome.FETCHED_ELSEWHERE or (self.is_there and held is None)
+
+    def is_answered(self, found: CachedEntity, held: CachedEntity | None, *, since: float) -> bool:
+        """True where another process fetched what was found; of who gave no word of it, since that moment."""
+        if held is not None:
+            return found.confirmed_at > held.confirmed_at
+        return self.turn is FetchLockOutcome.FETCHED_ELSEWHERE or found.confirmed_at >= since
 
 
 class FetchCoordinator(Protocol):

@@ -14,7 +14,7 @@ from entitlements.json_fields import written
 from entitlements.redis.connection import UNAVAILABLE, Client, RedisConnection
 from entitlements.redis.keys import KeySpace, raw
 from entitlements.redis.notifications import Notifications
-from entitlements.redis.scripts import Release, give_back
+from entitlements.redis.scripts import Release, claim_lock, give_back
 
 LOOK_SECONDS = 0.25
 """A waiter looks this often whether the lock still stands: its holder may have died, its message be lost."""
@@ -51,12 +51,17 @@ class FetchLock:
         """This process's turn; returns at once when nobody else fetches, else within `wait_seconds`."""
         token = secrets.token_hex(16).encode()
         with self._notifications.listening(self._keys.fetch_channel(key)) as announced:
-            lock = self._keys.fetch_lock(key)
-            taken = await self._connection.run(lambda client: self._take(client, lock, token), key=lock)
+            lock, entity = self._keys.fetch_lock(key), self._keys.entity(key)
+            taken = await self._connection.run(
+                lambda client: claim_lock(client, lock, token, entity_key=entity, milliseconds=self._hold_ms),
+                key=lock,
+            )
             if taken is UNAVAILABLE:
                 return FetchClaim(key=key, turn=FetchLockOutcome.UNCOORDINATED, token=token)
-            if taken:
-                return FetchClaim(key=key, turn=FetchLockOutcome.ACQUIRED, token=token)
+            if taken.is_ours:
+                return FetchClaim(
+                    key=key, turn=FetchLockOutcome.ACQUIRED, token=token, is_there=taken.is_there
+                )
             return FetchClaim(key=key, turn=await self._wait(key, announced, wait_seconds))
 
     async def done(self, claim: FetchClaim, *, error: str | None = None) -> None:
@@ -65,11 +70,6 @@ class FetchLock:
             return
         release = release_of(self._keys, claim, error=error)
         await self._connection.run(lambda client: give_back(client, release), key=release.key)
-
-    def _take(self, client: Client, lock: str, token: bytes) -> bool:
-        name = raw(lock)
-        taken = client.set(name, token, nx=True, px=self._hold_ms)
-        return bool(taken) or client.get(name) == token  # it was ours already: the first answer got lost
 
     async def _wait(
         self, key: EntityKey, announced: "asyncio.Future[bytes]", wait_seconds: float

@@ -102,6 +102,13 @@ put(KEYS[3], ARGV[5])
 return 1
 """
 
+_CLAIM = """
+local is_ours = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
+  or redis.call('MGET', KEYS[1])[1] == ARGV[1]
+return {is_ours and 1 or 0, redis.call('EXISTS', KEYS[2])}
+"""
+# It is ours already where the answer to the first try got lost.
+
 _RENEW_IF_OWN = """
 if redis.call('MGET', KEYS[1])[1] ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
@@ -271,6 +278,21 @@ def renew_if_own(client: Client, key: str, token: bytes, *, milliseconds: int) -
 def delete_if_own(client: Client, key: str, token: bytes) -> bool:
     """Deletes a key that holds the token; False when it does not hold it any more."""
     return bool(run_script(client, _DELETE_IF_OWN, [raw(key)], [token]))
+
+
+class Claimed(NamedTuple):
+    """What became of a claim."""
+
+    is_ours: bool
+    """Nobody else has the lock."""
+    is_there: bool
+    """What it is about stands there."""
+
+
+def claim_lock(client: Client, lock: str, token: bytes, *, entity_key: str, milliseconds: int) -> Claimed:
+    """Takes the lock unless somebody has it, and looks in the same step whether the entity is there."""
+    told = run_script(client, _CLAIM, [raw(lock), raw(entity_key)], [token, milliseconds])
+    return Claimed(*map(bool, told))
 
 
 def give_back(client: Client, release: Release) -> None:

@@ -247,9 +247,10 @@ class EntityFetcher:
         claim = await turns.claim(key, wait_seconds=wait_seconds)
         if claim.turn is FetchLockOutcome.FAILED_ELSEWHERE:
             return NotFetched(error=FailedElsewhere(self._authority))
-        if claim.turn is FetchLockOutcome.FETCHED_ELSEWHERE:
-            found = await self._store.find_shared(key)
-            if found is not None and (held is None or found.confirmed_at > held.confirmed_at):
+        if claim.may_be_answered(held):
+            found, began_at = await self._store.find_shared(key), deadline - self._limits.budget_seconds
+            if found and claim.is_answered(found, held, since=began_at - self._limits.budget_seconds):
+                await turns.done(claim)
                 return Lookup(key=key, cached=found, source=Source.REDIS)
         outcome = await self._fetch_here(key, deadline=deadline, claim=claim if claim.token else None)
         await turns.done(claim, error=outcome.error.outcome if isinstance(outcome, NotFetched) else None)

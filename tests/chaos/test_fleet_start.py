@@ -55,6 +55,7 @@ def redis(settings: Any) -> Iterator[RedisServer]:
         address = RedisAddress(host="127.0.0.1", port=redis.port)
         settings.REDIS_ADDRESS = address
         settings.CACHES = {**settings.CACHES, "redis": cache_settings(address)}
+        settings.REDIS_ADDRESS = address
         yield redis
 
 

@@ -103,6 +103,7 @@ async def test_processes_of_one_redis_share_their_turns(
         address = RedisAddress(host="127.0.0.1", port=redis.port)
         settings.REDIS_ADDRESS = address
         settings.CACHES = {**settings.CACHES, "redis": cache_settings(address)}
+        settings.REDIS_ADDRESS = address
         variables = {"REDIS_ENVIRONMENT_PREFIX": "p", "REDIS_PORT": str(redis.port)}
         audits = [(await building(**variables))[1] for _ in range(3)]
 

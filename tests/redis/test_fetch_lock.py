@@ -56,6 +56,20 @@ async def test_the_first_one_takes_the_contracts_lock(own_redis: RedisServer, pr
     assert 4000 < own_redis.command("PTTL", LOCK) <= 5000
 
 
+async def test_who_comes_when_it_is_fetched_already_is_told_so(
+    own_redis: RedisServer, process: MakeLock
+) -> None:
+    """It missed the entity a moment before another stored it: it had the lock, and fetched it again."""
+    lock = process()
+    early = await lock.claim(CUSTOMER, wait_seconds=1)
+    await lock.done(early)
+    own_redis.command("SET", KEYS.entity(CUSTOMER), "{}")
+    late = await process().claim(CUSTOMER, wait_seconds=1)
+
+    assert (FetchLockOutcome.ACQUIRED, False) == (early.turn, early.is_there)
+    assert (FetchLockOutcome.ACQUIRED, True) == (late.turn, late.is_there)
+
+
 async def test_the_others_wait_until_it_is_done(
     own_redis: RedisServer, process: MakeLock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

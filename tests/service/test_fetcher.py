@@ -3,11 +3,15 @@
 import asyncio
 from collections.abc import Sequence
 from contextvars import copy_context
+from dataclasses import dataclass
 
 import pytest
 
+from entitlements.cache.memory import MemoryTier
+from entitlements.cache.tiers import Miss, Tiers
 from entitlements.correlation import CALL_PEER
 from entitlements.domain.breaker import FAILURES_TO_OPEN, FIRST_PAUSE_SECONDS, BreakerState
+from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import EntityKey, UsageUpdate
 from entitlements.domain.errors import (
     CircuitOpen,
@@ -357,6 +361,68 @@ async def test_waiting_for_another_process_leaves_time_to_fetch(
     assert [expected] == turns.waited
     assert isinstance(fetched, Lookup)
     assert house.edge.budgets == [pytest.approx((budget_seconds - expected) * FIRST_SOURCE_SHARE)]
+
+
+class TurnsAfterAnother:
+    """The lock is free, since another process has just fetched it; what is given back is noted."""
+
+    def __init__(self) -> None:
+        self.given_back: list[FetchClaim] = []
+
+    async def claim(self, key: EntityKey, *, wait_seconds: float) -> FetchClaim:
+        return FetchClaim(key=key, turn=FetchLockOutcome.ACQUIRED, token=b"ours", is_there=True)
+
+    async def done(self, claim: FetchClaim, *, error: str | None = None) -> None:
+        self.given_back.append(claim)
+
+
+@dataclass
+class WhatAnotherFetched:
+    """The shared tier, which answers what another process wrote."""
+
+    found: CachedEntity | Miss
+
+    async def get(self, _key: EntityKey) -> CachedEntity | Miss:
+        return self.found
+
+    async def store(self, key: EntityKey, cached: CachedEntity, *, claim: FetchClaim | None = None) -> None:
+        pass
+
+    async def apply_usage(self, key: EntityKey, update: UsageUpdate) -> bool:
+        return False
+
+    async def drop(self, key: EntityKey) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("found_ago", "source"), [(1.0, Source.REDIS), (60.0, Source.EDGE), (None, Source.EDGE)]
+)
+async def test_what_another_fetched_between_the_miss_and_the_lock_is_not_fetched_again(
+    house: House, found_ago: float | None, source: Source
+) -> None:
+    """Twenty sidecars that started together fetched a customer up to three times."""
+    turns = TurnsAfterAnother()
+    shared = WhatAnotherFetched(
+        Miss.JUNK
+        if found_ago is None
+        else CachedEntity(entity=an_entity(), confirmed_at=house.clock.monotonic() - found_ago)
+    )
+    fetcher = EntityFetcher(
+        circuits=house.circuits,
+        sources=[house.edge, house.api],
+        store=Tiers(MemoryTier(max_size_bytes=1_000_000), shared),
+        clock=house.clock,
+        limits=FetchLimits(budget_seconds=10, concurrency=4, queue_size=8),
+        turns=turns,
+    )
+
+    fetched = await fetcher.fetch(KEY)
+
+    assert isinstance(fetched, Lookup)
+    assert fetched.source is source
+    assert len(house.edge.asked) == (source is Source.EDGE)
+    assert [b"ours"] == [each.token for each in turns.given_back]
 
 
 async def _asked_in_turn(house: House, callers: Sequence[tuple[str, str]]) -> list[str]:
