@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 MAX_ENTRIES = 100_000
 """The oldest go where more were kept."""
 DAY_MS = 86_400_000
+FIELDS = ("at_ms", "act", "subject", "who", "whence", "before", "after", "reason")
 SECRETS = frozenset({"password"})
 """Fields whose values are shown to nobody."""
 
@@ -37,20 +38,16 @@ class Change:
     """What the person gave as theirs."""
 
 
-def record(
-    change: Change, *, who: str, whence: str, clock: Clock, kept_days: int, is_logged: bool = True
-) -> None:
-    """Keeps one change; where the database cannot be written it is a line of the log all the same.
+def fields_of(change: Change, *, who: str, whence: str, clock: Clock) -> dict[str, Any]:
+    """What is kept and logged of a change; no secrets.
 
     Args:
         change: what was done.
         who: the person, as they logged in or as the machine knows them.
         whence: the address they came from, or the machine that the command ran on.
         clock: for when.
-        kept_days: what is older goes (SIDECAR_AUDIT_DAYS).
-        is_logged: False for a command, whose stdout is its answer and no log.
     """
-    fields: dict[str, Any] = {
+    return {
         "at_ms": clock.now_ms(),
         "act": change.act,
         "subject": change.subject[:1000],
@@ -60,8 +57,15 @@ def record(
         "after": _masked(change.after),
         "reason": change.reason,
     }
-    if is_logged:
-        logger.info("audit", extra={name: value for name, value in fields.items() if value})
+
+
+def log(fields: Mapping[str, Any]) -> None:
+    """The line of a change."""
+    logger.info("audit", extra={name: fields[name] for name in FIELDS if fields.get(name)})
+
+
+def keep(fields: Mapping[str, Any], *, kept_days: int) -> None:
+    """Keeps a change, unless the database cannot be written; what is older than so many days goes."""
     try:
         entry = AuditEntry.objects.create(**fields)
         oldest_ms = entry.at_ms - kept_days * DAY_MS

@@ -13,7 +13,7 @@ from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from entitlements import control_socket
+from entitlements import audit, control_socket
 from entitlements.cache.tiers import Miss
 from entitlements.clock import SystemClock
 from entitlements.composition import SharedRedis, Sidecar
@@ -198,7 +198,14 @@ async def _import(sidecar: Sidecar, _asked: dict[str, Any], reader: asyncio.Stre
     yield {"imported": imported}
 
 
+async def _audited(_sidecar: Sidecar, asked: dict[str, Any], _reader: asyncio.StreamReader) -> _Lines:
+    """Logs what a command changed, which has kept it."""
+    audit.log(asked["change"])
+    yield {}
+
+
 _ACTS: dict[str, _Act] = {
+    "audited": _audited,
     "stats": _stats,
     "get": _get,
     "explain": _explain,

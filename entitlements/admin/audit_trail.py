@@ -1,15 +1,76 @@
 """The audit trail: looked at, filtered, never changed."""
 
 import json
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.http import HttpRequest
+from django.contrib.admin import SimpleListFilter
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
 from unfold.admin import ModelAdmin
 
 from entitlements.admin.site import site
+from entitlements.composition import sidecar
+from entitlements.composition.shared_tables import is_one_database
 from entitlements.models import AuditEntry
+from entitlements.overrides.duration import duration_ms
 from entitlements.service.figures import date_from_ms
+
+MAX_CHOICES = 100
+"""Of a filter; whoever is not among them is found by the search."""
+
+
+class Kind(SimpleListFilter):
+    """What a change is about: the first word of its act."""
+
+    title = "kind"
+    parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Of the acts that there are."""
+        acts = AuditEntry.objects.order_by("act").values_list("act", flat=True).distinct()[:MAX_CHOICES]
+        return [(each, each) for each in dict.fromkeys(act.partition(".")[0] for act in acts)]
+
+    def queryset(self, request: HttpRequest, entries: QuerySet[AuditEntry]) -> QuerySet[AuditEntry]:
+        """Those of the kind."""
+        kind = self.value()
+        return entries if kind is None else entries.filter(act__startswith=f"{kind}.")
+
+
+class Person(SimpleListFilter):
+    """Who did it."""
+
+    title = "who"
+    parameter_name = "by"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Whoever did anything."""
+        names = AuditEntry.objects.order_by("who").values_list("who", flat=True).distinct()[:MAX_CHOICES]
+        return [(each, each) for each in names]
+
+    def queryset(self, request: HttpRequest, entries: QuerySet[AuditEntry]) -> QuerySet[AuditEntry]:
+        """Those of the person."""
+        who = self.value()
+        return entries if who is None else entries.filter(who=who)
+
+
+class Period(SimpleListFilter):
+    """How long ago it was."""
+
+    title = "when"
+    parameter_name = "within"
+    PERIODS: ClassVar = {"1h": "the last hour", "1d": "the last day", "7d": "7 days", "30d": "30 days"}
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """As people ask."""
+        return list(self.PERIODS.items())
+
+    def queryset(self, request: HttpRequest, entries: QuerySet[AuditEntry]) -> QuerySet[AuditEntry]:
+        """Those since then."""
+        within = self.value()
+        if within not in self.PERIODS:
+            return entries
+        return entries.filter(at_ms__gte=sidecar().clock.now_ms() - duration_ms(within))
 
 
 @admin.register(AuditEntry, site=site)
@@ -18,10 +79,19 @@ class AuditEntryAdmin(ModelAdmin):
 
     list_display: ClassVar = ["when", "who", "act", "subject", "was", "became", "reason", "whence"]
     list_display_links: ClassVar = None
-    list_filter: ClassVar = ["act"]
+    list_filter: ClassVar = [Kind, "act", Person, Period]
+    list_before_template = "entitlements/kept_in.html"
     list_per_page = 50
     search_fields: ClassVar = ["who", "subject", "reason", "whence"]
     ordering: ClassVar = ["-pk"]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The list, and whose it is."""
+        context = {"is_one_database": is_one_database(), **(extra_context or {})}
+        response: HttpResponse = super().changelist_view(request, context)
+        return response
 
     @admin.display(description="when", ordering="at_ms")
     def when(self, entry: AuditEntry) -> str:

@@ -18,13 +18,10 @@ from entitlements.composition import sidecar
 def record(request: HttpRequest, change: Change) -> None:
     """One change by the visitor."""
     built = sidecar()
-    audit.record(
-        change,
-        who=request.user.get_username(),
-        whence=request.META.get("REMOTE_ADDR", ""),
-        clock=built.clock,
-        kept_days=built.config.sidecar_audit_days,
-    )
+    who, whence = request.user.get_username(), request.META.get("REMOTE_ADDR", "")
+    fields = audit.fields_of(change, who=who, whence=whence, clock=built.clock)
+    audit.log(fields)
+    audit.keep(fields, kept_days=built.config.sidecar_audit_days)
 
 
 class Audited:

@@ -1,6 +1,7 @@
 """The site of all pages. A page adds itself by `site.page`, a model by `@admin.register(…, site=site)`."""
 
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any, TypeAlias
 
 from django.core.exceptions import PermissionDenied
@@ -9,6 +10,8 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from unfold.sites import UnfoldAdminSite
 
+from entitlements.admin.audited import record
+from entitlements.audit import Change
 from entitlements.composition import sidecar
 
 View: TypeAlias = Callable[[HttpRequest], HttpResponse]
@@ -62,6 +65,15 @@ class SidecarAdminSite(UnfoldAdminSite):
         """A page in the site's frame; `context` holds at least a `title`."""
         request.current_app = self.name
         return TemplateResponse(request, template, {**self.each_context(request), **context}, status=status)
+
+    def password_change(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The visitor's own password; changed, that stands in the audit trail."""
+        response: HttpResponse = super().password_change(request, extra_context)
+        if request.method == "POST" and response.status_code == HTTPStatus.FOUND:
+            record(request, Change("user.password", request.user.get_username()))
+        return response
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """The overview."""

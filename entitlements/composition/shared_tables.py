@@ -11,7 +11,7 @@ from entitlements.shared_table import SharedBy
 
 def shared_by(redis: SharedRedis | None) -> SharedBy:
     """By what fallback rules and overrides are shared."""
-    if _is_one_database():
+    if is_one_database():
         return SharedBy.DATABASE
     return SharedBy.POD if redis is None else SharedBy.REDIS
 
@@ -25,7 +25,7 @@ def told_of_sharing(redis: SharedRedis | None) -> dict[str, object]:
 
 def shared_rules(redis: SharedRedis | None) -> SharedRecords | None:
     """The fallback rules of pods with databases of their own."""
-    if redis is None or _is_one_database():
+    if redis is None or is_one_database():
         return None
     name, ttl_seconds = redis.keys.fallback_rules, fallbacks.SHARED_SECONDS
     return SharedRecords(redis.connection, name=name, ttl_seconds=ttl_seconds)
@@ -33,12 +33,12 @@ def shared_rules(redis: SharedRedis | None) -> SharedRecords | None:
 
 def shared_overrides(redis: SharedRedis | None) -> SharedRecords | None:
     """The overrides of such pods."""
-    if redis is None or _is_one_database():
+    if redis is None or is_one_database():
         return None
     name, ttl_seconds = redis.keys.overrides, following.SHARED_SECONDS
     return SharedRecords(redis.connection, name=name, ttl_seconds=ttl_seconds)
 
 
-def _is_one_database() -> bool:
+def is_one_database() -> bool:
     """A file is a pod's own, also where several pods run."""
     return connection.vendor != "sqlite"

@@ -19,19 +19,20 @@ ANSWER_SECONDS = 60.0
 Line = dict[str, Any]
 
 
-def answers(asked: Line, more: Iterable[Line] = ()) -> Iterator[Line]:
+def answers(asked: Line, more: Iterable[Line] = (), *, seconds: float = ANSWER_SECONDS) -> Iterator[Line]:
     """The lines that it answers.
 
     Args:
         asked: the question, see `entitlements/control.py`.
         more: lines that follow it.
+        seconds: no line is waited for longer.
 
     Raises:
         CommandError: nobody answers.
     """
     folder = data_dir()
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(ANSWER_SECONDS)
+        connection.settimeout(seconds)
         try:
             _connect(connection, paths(folder, name_of(metrics_port())))
             for line in (asked, *more):

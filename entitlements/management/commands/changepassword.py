@@ -1,5 +1,6 @@
 """Django's own, also before the first start."""
 
+import getpass
 from typing import Any
 
 from django.contrib.auth.management.commands import changepassword
@@ -18,5 +19,5 @@ class Command(changepassword.Command):
         """Makes the tables first, if there are none."""
         prepared()
         done = super().handle(*args, **options)
-        auditing.record(Change("user.password", str(options.get("username") or "")))
+        auditing.record(Change("user.password", str(options.get("username") or getpass.getuser())))
         return done

@@ -15,6 +15,9 @@ from entitlements.management.database import prepared
 from entitlements.management.printing import EXIT_NOT_ASKED, Printer
 from entitlements.models import FallbackRule
 
+MAX_AUDITED = 50
+"""Number of rules of one import whose values stand in the audit trail."""
+
 
 class Command(BaseCommand):
     """`manage.py fallbacks export|import`."""
@@ -46,9 +49,29 @@ class Command(BaseCommand):
                 exported[rule.feature_id] = rule_document(value)
             self.stdout.write(json.dumps(exported, indent=2, ensure_ascii=False))
             return
+        before = _documents()
         count = _take_over(_text_of(options["file"]))
-        auditing.record(Change("fallback.import", options["file"], after={"taken_over": count}))
+        was, became = _changed(before, _documents())
+        auditing.record(
+            Change("fallback.import", options["file"], before=was, after={"taken_over": count, **became})
+        )
         Printer.of(self.stdout, as_json=options["json"]).values({"taken_over": count})
+
+
+def _documents() -> dict[str, object]:
+    """All active rules that can be used, as JSON."""
+    values = {rule.feature_id: rule.usable_value() for rule in FallbackRule.objects.filter(is_active=True)}
+    return {feature_id: rule_document(value) for feature_id, value in values.items() if value is not None}
+
+
+def _changed(
+    before: dict[str, object], after: dict[str, object]
+) -> tuple[dict[str, object], dict[str, object]]:
+    """What the trail holds of an import: the first rules that it changed, as they were and as they became."""
+    changed = [each for each in after if before.get(each) != after[each]][:MAX_AUDITED]
+    return {each: json.dumps(before.get(each)) for each in changed}, {
+        each: json.dumps(after[each]) for each in changed
+    }
 
 
 def _text_of(file: str) -> str:
