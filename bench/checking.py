@@ -95,7 +95,7 @@ def compare(
         - (after.hits + after.misses - before.hits - before.misses),
         "misses": 0 if scenario.makes_misses else after.misses - before.misses,
     }
-    told = [f"{number:.0f} {what}" for what, number in problems.items() if number > 0]
-    if told:
-        message = f"{scenario.name}: {', '.join(told)}"
+    reported = [f"{number:.0f} {what}" for what, number in problems.items() if number > 0]
+    if reported:
+        message = f"{scenario.name}: {', '.join(reported)}"
         raise WrongAnswer(message)

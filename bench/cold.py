@@ -137,8 +137,8 @@ def _many(operation: Operation, operations: int = OPERATIONS) -> Work:
     return work
 
 
-def _told(customer_id: str) -> Work:
-    """Usage of a customer moves in the cloud, which the feed tells everybody."""
+def _reported(customer_id: str) -> Work:
+    """Usage of a customer moves in the cloud, which the feed sends to everybody."""
 
     async def work(bed: Bed, turn: int) -> int:
         for number in range(FEED_EVENTS):
@@ -157,8 +157,8 @@ ALONE: dict[str, Work] = {
     "miss": _many(_miss),
     "report usage": _many(_report_usage),
     "report events": _many(_report_events),
-    "feed, cached": _told(KNOWN),
-    "feed, not cached": _told(NEVER_ASKED),
+    "feed, cached": _reported(KNOWN),
+    "feed, not cached": _reported(NEVER_ASKED),
 }
 WITH_REDIS: dict[str, Work] = {"miss, redis": _many(_miss)}
 WITH_FULL_REDIS: dict[str, Work] = {"redis hit": _many(_miss)}
@@ -186,9 +186,9 @@ class Notes:
                     before = bed.spent
                     operations = await work(bed, turn)
                     if turn:
-                        told = self.spent.setdefault(name, {}).setdefault(bed.name, [])
-                        told.append((bed.spent - before) / operations * 1e6)
-                        print(f"{name} {bed.name} {told[-1]:.0f}", file=sys.stderr)  # noqa: T201
+                        reported = self.spent.setdefault(name, {}).setdefault(bed.name, [])
+                        reported.append((bed.spent - before) / operations * 1e6)
+                        print(f"{name} {bed.name} {reported[-1]:.0f}", file=sys.stderr)  # noqa: T201
 
 
 @asynccontextmanager

@@ -134,8 +134,8 @@ async def _loaded(*arguments: str) -> Any:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bench.crowd", "--load", *arguments), stdout=asyncio.subprocess.PIPE
     )
-    told, _ = await process.communicate()
-    return json.loads(told)
+    reported, _ = await process.communicate()
+    return json.loads(reported)
 
 
 def _breakers_opened(server: Server) -> int:
@@ -151,11 +151,11 @@ async def crowded(emulator: Emulator, engine: str, crowd: Crowd, tree: Path) -> 
             emulator.faults.set(transport, "slow", delay_ms=crowd.cloud_ms)
     async with _served(emulator, engine, tree) as server:
         began = time.perf_counter()
-        told = await _loaded(str(server.port), str(crowd.channels), str(crowd.customers))
+        reported = await _loaded(str(server.port), str(crowd.channels), str(crowd.customers))
         seconds = time.perf_counter() - began
         opened = _breakers_opened(server)
-    _say(f"{engine} {crowd} {told} breakers opened {opened}, {seconds:.1f} s")
-    return bool(told == {RIGHT: crowd.customers} and not opened)
+    _say(f"{engine} {crowd} {reported} breakers opened {opened}, {seconds:.1f} s")
+    return bool(reported == {RIGHT: crowd.customers} and not opened)
 
 
 async def beside_a_cloud_that_hangs(emulator: Emulator, engine: str, tree: Path) -> bool:

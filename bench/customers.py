@@ -23,7 +23,7 @@ def new_customer(number: int) -> str:
 
 
 def feed_customer(number: int) -> str:
-    """One that the feed tells about; the first is the one that is asked about."""
+    """One whose changes the feed sends; the first is the one that is asked about."""
     return customer_with(10) if number == 0 else f"feed-{number}"
 
 

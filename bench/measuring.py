@@ -163,12 +163,12 @@ async def _misses_after(server: Server, before: float) -> float:
 async def _push_events(emulator: Emulator, per_second: int) -> None:
     """Moves meters at an even pace, also when a turn comes late."""
     loop = asyncio.get_running_loop()
-    began, told = loop.time(), 0
+    began, reported = loop.time(), 0
     while True:
         due = round((loop.time() - began) * per_second)
-        for number in range(told, due):
+        for number in range(reported, due):
             emulator.state.set_usage(feed_customer(number % FEED_CUSTOMERS), "feature-metered", 420 + number)
-        told = due
+        reported = due
         await asyncio.sleep(FEED_TICK_SECONDS)
 
 

@@ -17,7 +17,7 @@ MANY = (1, 6)
 CUSTOMERS = 10_000
 """Among so many customers the varied load chooses."""
 FEED_CUSTOMERS = 100
-"""The feed tells of so many customers in turn; the one that is asked about is one of them."""
+"""The feed sends changes of a number of customers in turn; the one that is asked about is one of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,10 +38,10 @@ def main() -> None:
     asked = parser.parse_args()
     with on_core(LOAD_CORE):
         plain, scraped = asyncio.run(_measure(asked.rounds, asked.seconds, asked.engine))
-    sys.stdout.write(told(plain, scraped) + "\n")
+    sys.stdout.write(reported(plain, scraped) + "\n")
 
 
-def told(plain: list[float], scraped: list[float]) -> str:
+def reported(plain: list[float], scraped: list[float]) -> str:
     """What was measured, and what it means at the interval of Prometheus."""
     lost = 1 - mean(scraped) / mean(plain)
     return (

@@ -49,7 +49,7 @@ async def _own_password_is_changed(viewer: Session) -> None:
     await viewer.post("/admin/password_change/", **own)
 
 
-async def test_changes_by_pages_and_commands_are_told(
+async def test_changes_by_pages_and_commands_are_audited(
     sidecar: SidecarProcess, emulator: Emulator, tmp_path: Path
 ) -> None:
     """With before and after; filtered by pages and a command; a viewer sees them and can change none."""

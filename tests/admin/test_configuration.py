@@ -31,7 +31,9 @@ def test_what_is_set_is_shown_with_where_it_came_from_and_no_secret(
     given, defaults = page.split("<summary", 1)
 
     assert SECRET not in page
-    assert all(told in given for told in ("SERVER_API_KEY", "http://api.test", "5.0 MB", "the environment"))
+    assert all(
+        reported in given for reported in ("SERVER_API_KEY", "http://api.test", "5.0 MB", "the environment")
+    )
     assert "derived from another variable" in given
     assert "SIDECAR_WORKERS" in defaults
     assert "SIDECAR_WORKERS" not in given

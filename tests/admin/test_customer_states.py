@@ -42,8 +42,8 @@ def test_who_is_in_which_state_is_counted_and_filtered(on_call: DjangoClient, he
     """Each state leads to those in it; a search among them goes on, and does not mind the case."""
     page = on_call.get(PLACE).content.decode()
 
-    for told in ("Fresh: 1", "Suspect: 1", "Stale: 2", "Too stale: 1"):
-        assert told in page
+    for reported in ("Fresh: 1", "Suspect: 1", "Stale: 2", "Too stale: 1"):
+        assert reported in page
     assert ["stale-2", "stale-1"] == _listed(on_call, state="stale")
     assert ["stale-1"] == _listed(on_call, state="stale", q="STALE-1")
     assert ["beyond-1"] == _listed(on_call, state="too stale")

@@ -34,7 +34,7 @@ REFRESHED = re.compile("30.*39.*refreshed by a person", re.DOTALL)
 async def test_a_customer_is_found_looked_at_refreshed_and_evicted(
     visitor: Visitor, emulator: Emulator, client: Client
 ) -> None:
-    """As on call: from the overview to the customer, and what was done is told with who did it."""
+    """As on call: from the overview to the customer, and what was done is reported with who did it."""
     emulator.state.put("customer-x", metered_state(usage=30, limit=40), push=False)
     emulator.state.put("somebody-else", boolean_state(), push=False)
     assert 30 == await usage_of(client, "customer-x")
@@ -166,7 +166,7 @@ async def test_redis_is_shown_and_acted_upon(emulator: Emulator, tmp_path: Path,
             session = Session(sidecar)
             await session.log_in()
             async with asyncio.timeout(10):
-                while redis.text("production:c_customer-x") is None:  # noqa: ASYNC110 - Redis tells no events
+                while redis.text("production:c_customer-x") is None:  # noqa: ASYNC110 - Redis announces no events
                     await asyncio.sleep(0.02)
             listed = await session.get(f"{PLACE}?tier=redis&q=omer-")
             detail = await session.get(f"{PLACE}customer/?customer=customer-x&tier=redis")

@@ -64,7 +64,7 @@ def test_an_overdrawn_or_empty_limit_is_full_and_no_more() -> None:
         (a_boolean_feature(), True, False),
     ],
 )
-def test_what_is_used_up_is_told_before_the_next_unit_is_denied(
+def test_what_is_used_up_is_shown_before_the_next_unit_is_denied(
     entitlement: Entitlement, is_granted: bool, is_used_up: bool
 ) -> None:
     """A green "granted" beside 1,000 of 1,000 sent people on call away."""

@@ -68,14 +68,14 @@ async def test_a_denial_is_explained_from_the_overview(
 
 
 @pytest.mark.parametrize(
-    ("usage", "colour", "told"),
+    ("usage", "colour", "reported"),
     [
         (999.0, "sidecar-granted", "within the limit of 1,000"),
         (1000.0, "sidecar-doubt", "0 left: the next 1 is denied"),
     ],
 )
 def test_a_grant_whose_next_unit_is_denied_is_not_green(
-    on_call: DjangoClient, usage: float, colour: str, told: str
+    on_call: DjangoClient, usage: float, colour: str, reported: str
 ) -> None:
     """A customer who says that the limit is reached is right."""
     built = sidecar()
@@ -87,10 +87,10 @@ def test_a_grant_whose_next_unit_is_denied_is_not_green(
     built.memory.clear()
 
     assert f'class="sidecar-banner {colour}" role="status"' in page
-    assert told in page
+    assert reported in page
 
 
-def test_what_each_method_answers_is_told_where_they_differ(on_call: DjangoClient) -> None:
+def test_what_each_method_answers_is_reported_where_they_differ(on_call: DjangoClient) -> None:
     """A rule that grants lets in by V2 whoever's plan lacks the feature."""
     built = sidecar()
     built.memory.update(
@@ -157,7 +157,7 @@ async def test_with_redis_the_page_says_whose_memory_is_explained(
 
 
 async def test_a_question_can_be_narrowed(emulator: Emulator, visitor: Visitor) -> None:
-    """Requested usage, the method's kind, the call's fallback; what cannot be meant is told at its field."""
+    """Requested usage, the method's kind, the call's fallback; what cannot be meant is named by its field."""
     emulator.state.put("a", metered_state(usage=99, limit=100), push=False)
     page = visitor.page
 
@@ -191,7 +191,7 @@ async def test_no_id_injects_markup(emulator: Emulator, visitor: Visitor, text: 
     assert [] == visitor.dialogs
 
 
-async def test_a_stranger_is_not_told(browser: Browser, sidecar: SidecarProcess) -> None:
+async def test_a_stranger_learns_nothing(browser: Browser, sidecar: SidecarProcess) -> None:
     async with visiting(browser, sidecar.http_port) as stranger:
         await stranger.open(explain_path(customer="a", feature="m"))
 

@@ -49,7 +49,7 @@ async def _is_granted(client: Client) -> bool:
 async def _becomes(client: Client, *, granted: bool) -> None:
     """Within a second; asked for all the time, so that an answer that is remembered would show."""
     async with asyncio.timeout(IN_FORCE_SECONDS):
-        while await _is_granted(client) is not granted:  # noqa: ASYNC110 - gRPC tells no events
+        while await _is_granted(client) is not granted:  # noqa: ASYNC110 - gRPC announces no events
             await asyncio.sleep(0.02)
 
 
@@ -81,11 +81,11 @@ async def test_an_edited_fallback_answers_within_a_second(
 
     await visitor.open("/admin/admin/logentry/")
     text = await visitor.text()
-    for told in ("Added.", "Switched off.", "Put in force."):
-        assert told in text
+    for reported in ("Added.", "Switched off.", "Put in force."):
+        assert reported in text
 
 
-async def test_what_cannot_be_is_told_at_its_field(visitor: Visitor) -> None:
+async def test_what_cannot_be_is_reported_at_its_field(visitor: Visitor) -> None:
     """And what the environment has is the form's beginning."""
     page = visitor.page
     await visitor.open("/admin/entitlements/fallbackrule/add/?feature_id=env")
@@ -106,7 +106,7 @@ RULE = {"feature_id": "f", "is_active": "on", "is_unlimited": "unknown", "has_so
 
 
 @pytest.mark.parametrize(
-    ("sent", "told"),
+    ("sent", "reported"),
     [
         ({"usage_limit": "-1"}, "It must be 0 or more."),
         ({"current_usage": "-0.5"}, "It must be 0 or more."),
@@ -115,13 +115,13 @@ RULE = {"feature_id": "f", "is_active": "on", "is_unlimited": "unknown", "has_so
     ],
 )
 def test_a_rule_that_says_two_things_at_once_is_refused(
-    on_call: DjangoClient, sent: dict[str, str], told: str
+    on_call: DjangoClient, sent: dict[str, str], reported: str
 ) -> None:
     """By one sentence at its field; nothing is kept."""
     page = on_call.post("/admin/entitlements/fallbackrule/add/", RULE | sent)
 
     assert 200 == page.status_code
-    assert 1 == page.content.decode().count(told)
+    assert 1 == page.content.decode().count(reported)
     assert not FallbackRule.objects.exists()
 
 

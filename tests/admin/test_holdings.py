@@ -114,8 +114,8 @@ def test_what_is_no_key_is_refused(text: str) -> None:
         key_from_text(text)
 
 
-async def test_redis_is_told_page_by_page() -> None:
-    """Every key is told; a search takes signs of a pattern as they are; without Redis nothing is made up."""
+async def test_redis_is_reported_page_by_page() -> None:
+    """Every key is listed; a search takes signs of a pattern as they are; no Redis, no keys."""
     clock = ShiftedClock()
     with RedisServer() as server:
         connection = a_connection(server.url, clock=clock)

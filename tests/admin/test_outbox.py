@@ -109,7 +109,7 @@ async def test_what_waits_is_discarded(
 
     await expect(page.get_by_text("Nothing: all that was promised is delivered.")).to_be_visible()
     async with asyncio.timeout(20):  # it is looked at once a second
-        while (await sidecar.parts())["outbox"]["waiting"]:  # noqa: ASYNC110 - HTTP tells no events
+        while (await sidecar.parts())["outbox"]["waiting"]:  # noqa: ASYNC110 - HTTP announces no events
             await asyncio.sleep(0.05)
     await visitor.open("/admin/admin/logentry/")
     await expect(

@@ -12,7 +12,7 @@ from tests.fakes import FakeClock
 from tests.outbox.outbox_contract import events
 
 
-async def test_each_letter_is_told_by_what_became_of_it(
+async def test_each_letter_is_reported_by_what_became_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One is delivered, one refused again with its reason, and one waits."""

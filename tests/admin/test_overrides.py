@@ -29,7 +29,7 @@ async def _one_more(client: Client) -> bool:
 
 async def _until(client: Client, *, granted: bool) -> None:
     async with asyncio.timeout(IN_FORCE_SECONDS):
-        while await _one_more(client) is not granted:  # noqa: ASYNC110 - gRPC tells no events
+        while await _one_more(client) is not granted:  # noqa: ASYNC110 - gRPC announces no events
             await asyncio.sleep(0.02)
 
 
@@ -37,7 +37,7 @@ async def _repaired(emulator: Emulator, client: Client, *, usage: float, updated
     """The cloud's word changes, and has arrived."""
     emulator.state.put("a", metered_state(usage=usage, limit=1000, updated_at=updated_at))
     async with asyncio.timeout(10):
-        while await usage_of(client, "a") != usage:  # noqa: ASYNC110 - gRPC tells no events
+        while await usage_of(client, "a") != usage:  # noqa: ASYNC110 - gRPC announces no events
             await asyncio.sleep(0.02)
 
 

@@ -22,7 +22,7 @@ def test_nothing_is_said_when_all_is_well() -> None:
     assert [] == list(problems({"feed": WELL}, is_serving=True))
 
 
-def test_each_trouble_is_told_by_what_it_means() -> None:
+def test_each_trouble_is_reported_by_what_it_means() -> None:
     parts: dict[str, Mapping[str, object]] = {
         "feed": WELL,
         "redis": {"problem": "not_answering", "meaning": "Redis does not answer."},
@@ -75,7 +75,7 @@ async def _hit_rates(session: Session) -> set[str]:
     return {found for page in pages for found in figure.findall(page)}
 
 
-def test_the_overview_tells_every_part_in_one_format(on_call: DjangoClient) -> None:
+def test_the_overview_reports_every_part_in_one_format(on_call: DjangoClient) -> None:
     """No moment of 1970, no ISO text, no markup, no Python; moments stand behind how long ago they were."""
     page = on_call.get("/admin/").content.decode()
     shown = re.sub(r"<[^>]+>", " ", page.split("<h1", 1)[-1])

@@ -11,8 +11,8 @@ def shown(**details: object) -> list[tuple[str, str]]:
     return [(row.name, row.value) for row in found.rows]
 
 
-def test_a_moment_is_told_as_a_time_ago_and_stands_behind_it() -> None:
-    """One format for those that come as text and as numbers; one that lies ahead is told as such."""
+def test_a_moment_is_reported_as_a_time_ago_and_stands_behind_it() -> None:
+    """One format for those that come as text and as numbers; one that lies ahead is reported as such."""
     found = part(
         "feed",
         STATE
@@ -63,7 +63,7 @@ def test_values_are_for_people() -> None:
     )
 
 
-def test_the_last_error_is_told_with_its_text_also_when_it_is_over() -> None:
+def test_the_last_error_is_reported_with_its_text_also_when_it_is_over() -> None:
     last = {
         "problem": "lost",
         "meaning": "Changes show late. See `upstream`.",

@@ -9,7 +9,7 @@ from entitlements.models import FallbackRule
 WORDS_OF_DJANGO = ("Object repr", "Select record", "Not Found", "Forbidden", "Server Error", "yielded into")
 
 
-def _told(page: str) -> list[str]:
+def _reported(page: str) -> list[str]:
     """The one of a phone's labels is replaced by the style sheet."""
     page = page.replace('data-label="Select record"', "")
     return [word for word in WORDS_OF_DJANGO if word in page]
@@ -30,21 +30,21 @@ def test_lists_speak_of_what_is_in_them(on_call: DjangoClient) -> None:
     page = on_call.get("/admin/entitlements/fallbackrule/").content.decode()
     history = on_call.get(f"/admin/entitlements/fallbackrule/{rule.pk}/history/")
 
-    assert [[]] * len(lists) == [_told(each) for each in empty]
+    assert [[]] * len(lists) == [_reported(each) for each in empty]
     assert "Nothing is here yet" in empty[2]
     assert 'aria-label="Choose sso"' in page
     assert "/admin/entitlements/auditentry/?q=sso" == history["Location"]
 
 
 @pytest.mark.parametrize(
-    ("path", "status", "told"),
+    ("path", "status", "reported"),
     [
         ("/admin/nowhere/", 404, "There is nothing at this address"),
         ("/admin/entitlements/cachedcustomer/?after=x", 400, "This request was not understood"),
         ("/admin/overrides/", 403, "You may not do or see this"),
     ],
 )
-def test_errors_have_pages_of_their_own(db: None, path: str, status: int, told: str) -> None:
+def test_errors_have_pages_of_their_own(db: None, path: str, status: int, reported: str) -> None:
     """For somebody who may come in and see the cached customers alone."""
     user = User.objects.create_user("new", password=None, is_staff=True)
     user.user_permissions.set(_permission("view_cachedcustomer"))
@@ -54,17 +54,17 @@ def test_errors_have_pages_of_their_own(db: None, path: str, status: int, told: 
     answer = client.get(path)
 
     page = answer.content.decode()
-    assert (status, [], True) == (answer.status_code, _told(page), told in page)
+    assert (status, [], True) == (answer.status_code, _reported(page), reported in page)
 
 
 def test_a_defect_has_a_page_of_its_own(on_call: DjangoClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which tells that checks go on, and nothing of the defect."""
+    """Which says that checks go on, and nothing of the defect."""
     monkeypatch.setattr("entitlements.admin.overview.context", lambda _: 1 / 0)
 
     answer = on_call.get("/admin/")
 
     page = answer.content.decode()
-    assert (500, []) == (answer.status_code, _told(page))
+    assert (500, []) == (answer.status_code, _reported(page))
     assert "This page could not be made" in page
     assert "division" not in page
 

@@ -38,21 +38,21 @@ class Visitor:
         """What the page says."""
         return await self.page.inner_text("body")
 
-    def hear_console(self, line: ConsoleMessage) -> None:
+    def on_console(self, line: ConsoleMessage) -> None:
         """Errors alone are complaints."""
         if line.type == "error":
             self.complaints.append(line.text)
 
-    def hear_error(self, error: Error) -> None:
+    def on_error(self, error: Error) -> None:
         """What a script did not catch."""
         self.complaints.append(str(error))
 
-    def hear_request(self, request: Request) -> None:
+    def on_request(self, request: Request) -> None:
         """Whatever comes from elsewhere is a complaint."""
         if not request.url.startswith((self.address, "data:", "blob:")):
             self.complaints.append(request.url)
 
-    async def hear_dialog(self, dialog: Dialog) -> None:
+    async def on_dialog(self, dialog: Dialog) -> None:
         """Nobody sees it."""
         self.dialogs.append(dialog.message)
         await dialog.dismiss()
@@ -66,19 +66,19 @@ async def visiting(browser: Browser, port: int) -> AsyncIterator[Visitor]:
     """
     page = await _tab(browser)
     visitor = Visitor(page=page, address=f"http://localhost:{port}")
-    heard = {
-        "console": visitor.hear_console,
-        "pageerror": visitor.hear_error,
-        "request": visitor.hear_request,
-        "dialog": visitor.hear_dialog,
+    listeners = {
+        "console": visitor.on_console,
+        "pageerror": visitor.on_error,
+        "request": visitor.on_request,
+        "dialog": visitor.on_dialog,
     }
-    for event, hear in heard.items():
-        page.on(event, hear)  # type: ignore[call-overload]  # one overload for each event
+    for event, listener in listeners.items():
+        page.on(event, listener)  # type: ignore[call-overload]  # one overload for each event
     try:
         yield visitor
     finally:
-        for event, hear in heard.items():
-            page.remove_listener(event, hear)
+        for event, listener in listeners.items():
+            page.remove_listener(event, listener)
         await page.goto("about:blank")
         await page.context.clear_cookies()
     assert not visitor.complaints, visitor.complaints
