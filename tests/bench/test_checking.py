@@ -37,7 +37,7 @@ def test_right_answers_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    ("after", "told"),
+    ("after", "reported"),
     [
         (Counts(hits=10, misses=0, refused=1, fallbacks=0), "1 calls refused"),
         (Counts(hits=10, misses=0, refused=0, fallbacks=2), "2 fallbacks"),
@@ -45,8 +45,8 @@ def test_right_answers_pass() -> None:
         (Counts(hits=9, misses=1, refused=0, fallbacks=0), "1 misses"),
     ],
 )
-def test_what_the_sidecar_counted_is_held_against_it(after: Counts, told: str) -> None:
-    with pytest.raises(WrongAnswer, match=told):
+def test_what_the_sidecar_counted_is_held_against_it(after: Counts, reported: str) -> None:
+    with pytest.raises(WrongAnswer, match=reported):
         compare(by_name()["boolean"], load(), NOTHING, after, b"12345")
 
 

@@ -36,7 +36,7 @@ def test_one_short_run(tmp_path: Path) -> None:
     assert (tmp_path / "throughput.svg").exists()
 
 
-def test_an_unknown_scenario_is_told() -> None:
+def test_an_unknown_scenario_is_reported() -> None:
     ended = run("nonsense")
 
     assert ended.returncode == 1

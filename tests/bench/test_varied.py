@@ -38,7 +38,7 @@ async def test_it_stops_in_time() -> None:
     assert [None] == [connection.problem for connection in connections]
 
 
-async def test_a_refusal_is_told(sidecar: SidecarProcess) -> None:
+async def test_a_refusal_is_reported(sidecar: SidecarProcess) -> None:
     """The sidecar refuses what is no message: it ends the call without a reply."""
     connections, _ = await drive(
         sidecar.grpc_port, iter([framed(b"\xff\xff")]), connections=1, in_flight=1, seconds=5
@@ -47,7 +47,7 @@ async def test_a_refusal_is_told(sidecar: SidecarProcess) -> None:
     assert ["a call ended without a reply"] == [connection.problem for connection in connections]
 
 
-async def test_a_server_that_goes_away_is_told() -> None:
+async def test_a_server_that_goes_away_is_reported() -> None:
     """HTTP/2 that is none: the header block is cut off."""
     async with bare("bare aio", REPLY) as server:
         connections, _ = await drive(
@@ -57,7 +57,7 @@ async def test_a_server_that_goes_away_is_told() -> None:
     assert connections[0].problem in {"a stream was reset", "the server went away", "the connection was cut"}
 
 
-def test_one_in_so_many_is_new() -> None:
+def test_one_in_a_given_number_is_new() -> None:
     asked = [
         pb.GetBooleanEntitlementRequest.FromString(body[5:]).customer_id
         for body in islice(bodies(one_miss_in=100, first_new=7), 1000)
