@@ -60,24 +60,24 @@ class EntityStoreContract:
         assert entity(metered()) == await _held_entity(store, key)
         assert await store.find(EntityKey(id_)) is None
 
-    async def test_entitlements_told_later_replace_those_with_a_newer_stamp(self, store: EntityStore) -> None:
-        stamped_today, told_later = entity(metered(), at_ms=NOW_MS), entity(credit(), at_ms=NOW_MS - 1)
+    async def test_entitlements_sent_later_replace_those_with_a_newer_stamp(self, store: EntityStore) -> None:
+        stamped_today, sent_later = entity(metered(), at_ms=NOW_MS), entity(credit(), at_ms=NOW_MS - 1)
         await store.store(CUSTOMER, cached(stamped_today))
 
-        held = await store.store(CUSTOMER, cached(told_later, confirmed_at=200))
+        held = await store.store(CUSTOMER, cached(sent_later, confirmed_at=200))
 
-        assert cached(told_later, confirmed_at=200) == held
-        assert told_later == await _held_entity(store, CUSTOMER)
+        assert cached(sent_later, confirmed_at=200) == held
+        assert sent_later == await _held_entity(store, CUSTOMER)
 
-    async def test_entitlements_asked_for_earlier_do_not_replace_what_was_told(
+    async def test_entitlements_asked_for_earlier_do_not_replace_what_was_sent(
         self, store: EntityStore
     ) -> None:
-        told, lagging = entity(credit(), at_ms=NOW_MS - 1), entity(metered(), at_ms=NOW_MS)
-        await store.store(CUSTOMER, cached(told, confirmed_at=200))
+        sent, lagging = entity(credit(), at_ms=NOW_MS - 1), entity(metered(), at_ms=NOW_MS)
+        await store.store(CUSTOMER, cached(sent, confirmed_at=200))
 
         held = await store.store(CUSTOMER, cached(lagging, confirmed_at=150))
 
-        assert cached(told, confirmed_at=200) == held
+        assert cached(sent, confirmed_at=200) == held
 
     @pytest.mark.parametrize("at_ms", [NOW_MS, NOW_MS + 1])
     async def test_equal_or_newer_entitlements_replace_the_held_ones(

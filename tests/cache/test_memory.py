@@ -248,7 +248,7 @@ def test_an_evicted_resource_is_not_listed() -> None:
     assert tier.resources_of(RESOURCE.customer_id) == ()
 
 
-def test_metrics_tell_entries_bytes_and_evictions() -> None:
+def test_metrics_count_entries_bytes_and_evictions() -> None:
     tier = MemoryTier(max_size_bytes=3 * size_of_one())
     evictions = metric("sidecar_cache_evictions_total")
 

@@ -98,7 +98,7 @@ async def test_ids_are_raw_in_keys(tier: RedisTier, customer_id: str) -> None:
         (NO_TIMESTAMP_MS, NO_TIMESTAMP_MS),
     ],
 )
-async def test_a_set_told_later_replaces_whatever_its_stamp(
+async def test_a_set_sent_later_replaces_whatever_its_stamp(
     tier: RedisTier, arrived_at_ms: int, stamp_ms: int
 ) -> None:
     """What was taken away may have been stamped last; official readers see a stamp that never goes back."""
@@ -111,7 +111,7 @@ async def test_a_set_told_later_replaces_whatever_its_stamp(
 
 
 @pytest.mark.parametrize("arrived_at_ms", [NOW_MS - 1, NOW_MS, NOW_MS + 1])
-async def test_a_set_told_earlier_than_the_one_in_redis_is_not_written(
+async def test_a_set_sent_earlier_than_the_one_in_redis_is_not_written(
     tier: RedisTier, arrived_at_ms: int
 ) -> None:
     """A process that was stopped for a while must not put back what another has replaced meanwhile."""
@@ -443,7 +443,7 @@ async def test_what_is_no_number_is_null_for_others(tier: RedisTier) -> None:
 async def test_what_has_no_json_form_is_dropped_and_is_nobody_elses_junk(
     redis: RedisServer, tier: RedisTier, meta_data: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """People look for a stranger in Redis where junk is told."""
+    """People look for a stranger in Redis where junk is reported."""
     await put(tier, CUSTOMER, _customer_with(meta_data))
 
     assert {} == redis.texts()

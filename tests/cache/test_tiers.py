@@ -155,7 +155,7 @@ async def test_searches_of_one_entity_at_a_time_are_one_read(shared: ScriptedSha
     assert shared.reads == 1
 
 
-async def test_usage_told_during_a_read_of_the_shared_tier_keeps_it_out_of_memory(
+async def test_usage_received_during_a_read_of_the_shared_tier_keeps_it_out_of_memory(
     shared: ScriptedShared,
 ) -> None:
     """The read may be older than the usage, which found nothing in memory to move."""
@@ -289,7 +289,7 @@ class NotedHistory(NoHistory):
     def __init__(self, noted: list[tuple[object, object, Origin]]) -> None:
         self._noted = noted
 
-    def note(self, *told: object) -> None:
-        _, before, after, origin = told
+    def note(self, *reported: object) -> None:
+        _, before, after, origin = reported
         assert isinstance(origin, Origin)
         self._noted.append((before, after, origin))
