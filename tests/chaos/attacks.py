@@ -97,7 +97,7 @@ NAMES = (*LISTENERS, *(name for name in CLOUDS if name not in LISTENERS))
 async def under_attack(
     sidecar: SidecarProcess, name: str, *, seconds: float, misses: bool = False
 ) -> Noticed:
-    """Attacks for so long, and tells what was noticed."""
+    """Attacks for so long, and says what was noticed."""
     if name not in LISTENERS:
         return await noticed_of(sidecar, seconds=seconds, misses=misses)
     port = sidecar.grpc_port if name in grpc_attacks.ATTACKS else sidecar.http_port

@@ -1,6 +1,6 @@
 """Clients as they are, beside a storm: of four stacks, at their defaults, following no health.
 
-Each calls one instance, whatever happens to it. How its calls ended is told by status in the run's line.
+Each calls one instance, whatever happens to it. How its calls ended is reported by status in the run's line.
 """
 
 import asyncio
@@ -84,13 +84,13 @@ async def beside(machine: Machine, run: Run, client: Beside | None) -> AsyncIter
         finally:
             assert process.stdin is not None
             process.stdin.close()
-            told = await asyncio.wait_for(draining, LAST_CALLS_SECONDS)
-    run.beside[str(client)] = (client.instance, Counter(json.loads(told.decode().splitlines()[-1])))
+            reported = await asyncio.wait_for(draining, LAST_CALLS_SECONDS)
+    run.beside[str(client)] = (client.instance, Counter(json.loads(reported.decode().splitlines()[-1])))
 
 
 async def _drained(process: asyncio.subprocess.Process) -> bytes:
     """What it prints; what it says of each failure is read, or it would stand still."""
     assert process.stdout is not None
     assert process.stderr is not None
-    told, _ = await asyncio.gather(process.stdout.read(), process.stderr.read())
-    return told
+    reported, _ = await asyncio.gather(process.stdout.read(), process.stderr.read())
+    return reported

@@ -64,8 +64,8 @@ class Line:
         stub: Any = health_pb2_grpc.HealthStub(self._channel)  # its stubs know no Watch
         while True:
             with contextlib.suppress(grpc.aio.AioRpcError):
-                async for told in stub.Watch(health_pb2.HealthCheckRequest()):
-                    self.is_serving = told.status == health_pb2.HealthCheckResponse.SERVING
+                async for health in stub.Watch(health_pb2.HealthCheckRequest()):
+                    self.is_serving = health.status == health_pb2.HealthCheckResponse.SERVING
                     if self.is_serving:
                         self._serving.set()
             self.is_serving = False

@@ -33,7 +33,7 @@ class CloudProcess:
             *(sys.executable, "-m", "emulator", "--port", "0", "--api-key", self.api_key),
             cwd=ROOT,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,  # it tells of every connection that is cut under it
+            stderr=asyncio.subprocess.DEVNULL,  # it reports every connection that is cut under it
         )
         assert self._process.stdout is not None
         line = (await self._process.stdout.readline()).decode()

@@ -84,7 +84,7 @@ async def _half_open(machine: Machine, _run: Run, _targets: Targets) -> AsyncIte
 
 @asynccontextmanager
 async def _published(machine: Machine, _run: Run, _targets: Targets) -> AsyncIterator[None]:
-    """All that is cached is in doubt at once, and what is fetched arrives later than what the feed tells."""
+    """All that is cached is in doubt at once, and what is fetched arrives later than what the feed sends."""
     await machine.cloud.ask("PUT", "faults", transport="edge", kind="slow", delay_ms=400)
     await machine.cloud.ask("POST", "publish", migrationType="ALL_CUSTOMERS")
     try:
@@ -116,7 +116,7 @@ async def _redirected(machine: Machine, run: Run, _targets: Targets) -> AsyncIte
 
 @asynccontextmanager
 async def _feed_of_strangers(machine: Machine, _run: Run, _targets: Targets) -> AsyncIterator[None]:
-    """It tells of customers whom nobody asked for, and of resources that nobody knows."""
+    """It reports customers whom nobody asked for, and of resources that nobody knows."""
     for number in range(STRANGERS):
         payload: dict[str, object] = {"customerId": f"stranger-{number}", "accessDeniedReason": None}
         payload |= {"resourceId": "r" if number % 2 else None, "entitlements": []}
@@ -153,7 +153,7 @@ FETCH_ONLY = frozenset(
     {"answers cut", "answers lost", "errors in 200", "Edge down", "API hanging", "all published", "cloud 429"}
     | {"cloud of 30 MB", "cloud elsewhere", *load_faults.ACTS}
 )
-"""Faults during which the feed tells every change."""
+"""Faults during which the feed sends every change."""
 
 
 def _kinds(family: str, acts: dict[str, Act], **values: Any) -> list[FaultKind]:

@@ -97,7 +97,7 @@ class Instance:
     async def listening(self, times: int) -> None:
         """Returns once workers have begun to listen so many times since the parent started."""
         async with asyncio.timeout(READY_SECONDS):
-            while self.times_listening() < times:  # noqa: ASYNC110 - other processes tell no events
+            while self.times_listening() < times:  # noqa: ASYNC110 - other processes announce no events
                 await asyncio.sleep(0.05)
 
     def times_listening(self) -> int:

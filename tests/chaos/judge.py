@@ -83,7 +83,7 @@ def _judged(run: Run, answer: Answer) -> Iterator[Violation]:
     if answer.is_mixed or not shown:
         yield violation_of(run, Kind.WRONG, answer.started, f"{who} said what never was true: {answer}")
         return
-    outdated_at = min((version.told_at for version in versions[shown[-1] + 1 :]), default=answer.started)
+    outdated_at = min((version.announced_at for version in versions[shown[-1] + 1 :]), default=answer.started)
     lag_seconds = answer.started - outdated_at
     if lag_seconds <= 0:
         return
@@ -91,7 +91,7 @@ def _judged(run: Run, answer: Answer) -> Iterator[Violation]:
     words = (
         f"{who}, {answer.source}, {answer.state}: outdated for {lag_seconds:.1f} s, {clear_seconds:.1f} clear"
     )
-    bound_seconds = ROUGH_SECONDS if _is_told_late(run, outdated_at, answer.started) else FINE_SECONDS
+    bound_seconds = ROUGH_SECONDS if _is_announced_late(run, outdated_at, answer.started) else FINE_SECONDS
     if answer.state in {"fresh", "estimate"} and lag_seconds > bound_seconds + starved(run):
         yield violation_of(run, Kind.WRONG, answer.started, words)
     if clear_seconds > OLDEST_SECONDS + starved(run):
@@ -106,7 +106,7 @@ def _shows(answer: Answer, version: Version) -> bool:
     return answer.is_granted == (version.number % 2 == 0)
 
 
-def _is_told_late(run: Run, began: float, ended: float) -> bool:
+def _is_announced_late(run: Run, began: float, ended: float) -> bool:
     """True when a fault, or its aftermath, stood between the cloud and those who follow it."""
     return any(
         fault.breaks_feed and fault.began <= ended and began <= fault.ended + fault.aftermath_seconds

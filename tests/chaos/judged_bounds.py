@@ -41,7 +41,7 @@ def _overrides(run: Run) -> Iterator[Violation]:
 
 
 def _budget(run: Run) -> Iterator[Violation]:
-    """The fullest minute tells."""
+    """The fullest minute says."""
     at = sorted(asked.at for asked in run.asked if asked.kind.startswith("edge"))
     counts = [(bisect_left(at, began + MINUTE_SECONDS) - number, began) for number, began in enumerate(at)]
     most, began = max(counts, default=(0, 0.0))

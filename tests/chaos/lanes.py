@@ -153,8 +153,8 @@ def _answer_of(reply: httpx.Response, door: str, *, name: str, who: str, started
         source, state = (reply.headers.get(f"trailer-stigg-{word}", "") for word in ("source", "state"))
         is_fallback = said.get("isFallback", False)
     else:
-        number, told = said.get("value"), said.get("metadata", {})
-        source, state = told.get("source", ""), told.get("state", "")
+        number, reported = said.get("value"), said.get("metadata", {})
+        source, state = reported.get("source", ""), reported.get("state", "")
         is_fallback = said.get("reason") == "DEFAULT" or "errorCode" in said
     if reply.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
         return None

@@ -57,7 +57,7 @@ async def _all_of(client: Client, who: str) -> None:
 
 @asynccontextmanager
 async def usage_flood(machine: Machine, run: Run, _targets: Targets) -> AsyncIterator[None]:
-    """The cloud tells of 2,000 changes of usage a second."""
+    """The cloud reports 2,000 changes of usage a second."""
     who = f"flood{run.seed}"
     await machine.cloud.ask("PUT", "state", customerId=who, state=metered_state(), push=True)
     size = EVENTS_PER_SECOND // BATCHES_PER_SECOND

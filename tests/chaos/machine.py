@@ -48,7 +48,7 @@ SHORT_WAITS = {
 
 
 class Machine:
-    """All processes, running while entered; what the computer cannot do is told by `cannot`."""
+    """All processes, running while entered; what the computer cannot do is reported by `cannot`."""
 
     def __init__(self, folder: Path, world: World) -> None:
         self.folder = folder
@@ -110,7 +110,7 @@ class Machine:
 
     @property
     def edge_per_minute(self) -> float:
-        """The bound that the sidecars are told."""
+        """The bound that the sidecars are given."""
         return float(self.world.variables.get(EDGE_BUDGET, DEFAULT_EDGE_PER_MINUTE))
 
     def data_dir(self, name: str) -> Path:

@@ -1,7 +1,7 @@
 """A model of the whole cache: what a process may answer, whatever happens to its tiers and its feed.
 
-Two processes share a real Redis. One follows the feed and writes Redis, the other hears of the same changes
-from it. The model knows every version that the cloud ever had, and what each process has been told.
+Two processes share a real Redis. One follows the feed and writes Redis, the other learns of the same changes
+from it. The model knows every version that the cloud ever had, and what each process has learned.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ class Cloud:
     histories: dict[EntityKey, list[Version]] = field(default_factory=dict)
 
     def change(self, key: EntityKey, *, number: int = 0, used: int = 0) -> FeedEvent:
-        """Move on by so much; returns what the feed tells of it."""
+        """Move on by so much; returns what the feed sends of it."""
         self.clock.advance(0.001)
         before = self.now(key)
         history = self.histories.setdefault(key, [before])
@@ -126,7 +126,7 @@ class Process:
     shared: RedisTier
     leads: bool
     pending: list[FeedEvent] = field(default_factory=list)
-    told: dict[EntityKey, Version] = field(default_factory=dict)
+    seen: dict[EntityKey, Version] = field(default_factory=dict)
     followed_since: float | None = None
     lost_at: float = float("-inf")
 
@@ -170,8 +170,8 @@ class Process:
             clock=clock,
         )
         self.pending.clear()
-        self.told.clear()
-        self.followed_since, self.lost_at = None, float("-inf")  # of before it began it heard nothing
+        self.seen.clear()
+        self.followed_since, self.lost_at = None, float("-inf")  # of before it began it received nothing
         await self.revalidator.__aenter__()
 
     async def end(self) -> None:
@@ -184,10 +184,10 @@ class Process:
         await self.feed_applier.apply(event, already_shared=not self.leads)
         key = cast("EntitlementsChanged | UsageChanged", event).key
         number, used = _cause_of(event)
-        before = self.told.get(key, Version(0, 0, 0.0))
+        before = self.seen.get(key, Version(0, 0, 0.0))
         if isinstance(event, UsageChanged):
             used = used if self.memory.peek(key) is not None else 0
-        self.told[key] = Version(max(before.number, number), max(before.used, used), 0.0)
+        self.seen[key] = Version(max(before.number, number), max(before.used, used), 0.0)
 
     async def read(self, key: EntityKey) -> tuple[Version | None, EntityState | None]:
         """What it answers of this key, and how sure it is; None for a fallback."""
@@ -205,7 +205,7 @@ class Process:
     async def settled(self) -> None:
         """Returns once nothing is done in the background any more."""
         while self.revalidator.waiting or len(self.revalidator._tasks) > 1 or self.fetcher._flights:  # noqa: ASYNC110
-            await asyncio.sleep(0)  # nothing tells when the last of them is done
+            await asyncio.sleep(0)  # nothing says when the last of them is done
 
 
 def _cause_of(event: FeedEvent) -> tuple[int, int]:

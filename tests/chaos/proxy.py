@@ -25,7 +25,7 @@ class TcpProxy:
         self._connections: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._forgotten: set[asyncio.StreamWriter] = set()
-        self._hears = asyncio.Event()
+        self._reads = asyncio.Event()
         self._delay_seconds = 0.0
         self._slice_bytes = CHUNK_BYTES
         self.round_trips = 0
@@ -47,7 +47,7 @@ class TcpProxy:
         """Make the line good again; what was held back while it was deaf arrives now."""
         self._delay_seconds = 0.0
         self._slice_bytes = CHUNK_BYTES
-        self._hears.set()
+        self._reads.set()
 
     def switch(self, target_port: int) -> None:
         """Lead new connections to another target; open ones stay where they are."""
@@ -64,14 +64,14 @@ class TcpProxy:
 
     def deafen(self) -> None:
         """Let nothing through, with every connection left open and new ones accepted."""
-        self._hears.clear()
+        self._reads.clear()
 
     def forget(self) -> None:
         """Lose all that is said on the open connections from now on, and end none; new ones are good."""
         self._forgotten |= self._writers
 
     def cut(self) -> int:
-        """End every open connection with a reset; tells how many sockets."""
+        """End every open connection with a reset; says how many sockets."""
         writers = [writer for writer in self._writers if not writer.transport.is_closing()]
         for writer in writers:
             raw = writer.get_extra_info("socket")
@@ -85,7 +85,7 @@ class TcpProxy:
         if self._server is not None:
             self._server.close()
             self._server = None
-        self._hears.set()
+        self._reads.set()
         self.cut()
         await asyncio.sleep(0)
 
@@ -131,7 +131,7 @@ class TcpProxy:
                 if writer in self._forgotten:
                     continue
                 for piece in _pieces(chunk, self._slice_bytes):
-                    await self._hears.wait()
+                    await self._reads.wait()
                     if self._delay_seconds:
                         await asyncio.sleep(self._delay_seconds)
                     writer.write(piece)

@@ -23,7 +23,7 @@ class Version:
     """Shown by every feature of the customer, unlike that of any other customer."""
     sent_at: float
     """The cloud did not have it before."""
-    told_at: float = inf
+    announced_at: float = inf
     """The cloud had it from then on, at the latest."""
     updated_at_ms: int = 0
     """As the cloud dates it."""
@@ -168,7 +168,7 @@ class Happened:
     aftermath_seconds: float = 0.0
     """After its end a client may still notice it for so long."""
     breaks_feed: bool = True
-    """Changes may be told late or not at all; false where it touches only what is asked for."""
+    """Changes may be reported late or not at all; false where it touches only what is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

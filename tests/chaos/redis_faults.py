@@ -12,7 +12,7 @@ Targets = Sequence[str]
 
 
 def _give_up(run: Run, arrived: Mapping[str, int]) -> None:
-    """Nobody can keep these promises; the judge is told which."""
+    """Nobody can keep these promises; the judge learns which."""
     for identity, write in run.writes.items():
         write.is_given_up = write.is_given_up or identity not in arrived
 
@@ -38,7 +38,7 @@ async def redis_paused(machine: Machine, _run: Run, _targets: Targets) -> AsyncI
 
 @asynccontextmanager
 async def redis_emptied(machine: Machine, run: Run, _targets: Targets) -> AsyncIterator[None]:
-    """What waits in the outbox goes with it: those promises nobody can keep, and the judge is told which."""
+    """What waits in the outbox goes with it: those promises nobody can keep, and the judge learns which."""
     arrived = await machine.cloud.counted(run)
     await asyncio.to_thread(machine.store.empty)
     _give_up(run, arrived)

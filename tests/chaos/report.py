@@ -44,10 +44,10 @@ def line_of(verdict: Verdict) -> str:
 def _beside(verdict: Verdict) -> str:
     """How the calls of others ended."""
     run = verdict.run
-    told = [f"{who}: {dict(counts)}" for who, (_, counts) in run.beside.items()]
+    reported = [f"{who}: {dict(counts)}" for who, (_, counts) in run.beside.items()]
     if run.crowd:
-        told.append(f"crowd: {dict(run.crowd)}")
-    return "".join(f"; {each}" for each in told)
+        reported.append(f"crowd: {dict(run.crowd)}")
+    return "".join(f"; {each}" for each in reported)
 
 
 def summary_of(verdicts: Sequence[Verdict]) -> str:

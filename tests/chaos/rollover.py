@@ -102,9 +102,9 @@ async def build(name: str) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(HERE, folder)
     for command in stack.builds:
-        code, told = await _run(command, folder)
+        code, report = await _run(command, folder)
         if code != 0:
-            raise Missing(name, f"{' '.join(command[:2])} failed: {told[-300:]}")
+            raise Missing(name, f"{' '.join(command[:2])} failed: {report[-300:]}")
     mark.touch()
     return folder
 
@@ -114,12 +114,12 @@ async def _run(command: Sequence[str], folder: Path) -> tuple[int, str]:
         *command, cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     try:
-        told, _ = await asyncio.wait_for(process.communicate(), BUILD_SECONDS)
+        report, _ = await asyncio.wait_for(process.communicate(), BUILD_SECONDS)
     except TimeoutError:
         process.kill()
         await process.wait()
         return 1, f"not done within {BUILD_SECONDS:g} s"
-    return process.returncode or 0, told.decode(errors="replace")
+    return process.returncode or 0, report.decode(errors="replace")
 
 
 @asynccontextmanager
@@ -132,7 +132,7 @@ async def calling(
     request: str = REQUEST,
     manner: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """While entered, its callers call; the manner is told by variables (strangers/)."""
+    """While entered, its callers call; the manner is given by variables (strangers/)."""
     usual = {"CALLERS": str(CALLERS), "CALL_SECONDS": str(CALL_SECONDS)}
     environment = {**os.environ, **usual, **manner}
     if authority is not None:
@@ -183,10 +183,10 @@ async def statuses(
                 for number in range(restarts):
                     await _listening(sidecar, 2 + number)
                     await _end_the_older(sidecar)
-                told, errors = await asyncio.wait_for(client.communicate(b""), 2 * CALL_SECONDS)
+                report, errors = await asyncio.wait_for(client.communicate(b""), 2 * CALL_SECONDS)
             for line in sorted(set(errors.decode().splitlines()))[:5]:
                 sys.stderr.write(f"    {line}\n")
-            return Counter(json.loads(told.decode().splitlines()[-1]))
+            return Counter(json.loads(report.decode().splitlines()[-1]))
 
 
 def _tls_port(sidecar: SidecarProcess) -> int:

@@ -145,8 +145,8 @@ class Soak(Weather):
 
 
 def _used_bytes(machine: Machine) -> int:
-    told = [server.command("INFO", "memory") for server in machine.store.servers]
-    return sum(int(each["used_memory"]) for each in told)
+    reported = [server.command("INFO", "memory") for server in machine.store.servers]
+    return sum(int(each["used_memory"]) for each in reported)
 
 
 def _sample(run: Run, resources: Resources, redis_bytes: int) -> Sample:

@@ -66,7 +66,7 @@ def redis(data: bytes) -> None:
 
 
 def feed(data: bytes) -> None:
-    """One frame after the acknowledgement, and what it tells."""
+    """One frame after the acknowledgement, and what it says."""
     frame = data.decode("utf-8", "surrogateescape")
     protocol = FeedProtocol(headers={}, subscriptions=SUBSCRIPTIONS)
     protocol.receive('{"type":"connection_ack"}')
@@ -76,8 +76,8 @@ def feed(data: bytes) -> None:
                 event_from_frame(event.subscription, event.frame, now_ms=NOW_MS)
     protocol.frames_to_send()
     for subscription in SUBSCRIPTIONS:
-        told = event_from_frame(subscription, frame, now_ms=NOW_MS)
-        entity = getattr(told, "entity", None)
+        output = event_from_frame(subscription, frame, now_ms=NOW_MS)
+        entity = getattr(output, "entity", None)
         if entity is not None:
             _is_sound(entity)
 

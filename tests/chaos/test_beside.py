@@ -49,7 +49,7 @@ def test_a_call_fails_for_what_struck_its_instance(
 
 @pytest.mark.timeout(240)
 async def test_a_client_calls_in_its_manner(tmp_path: Path) -> None:
-    """Until the storm is over; then it tells how its calls ended."""
+    """Until the storm is over; then it says how its calls ended."""
     run = Run(seed=1, began=0.0)
     run.truth.add("c", 2, at=0.0)
     clients = [Beside(stack="c-core", manner=each, deadline_seconds=30.0, instance="a") for each in MANNERS]

@@ -1,4 +1,4 @@
-"""What fuzzing found, each with its story; the mend lies where the test's name points."""
+"""What fuzzing found, each with its story; the fix lies where the test's name points."""
 
 import asyncio
 import gzip
@@ -60,10 +60,10 @@ KEYS = KeySpace(prefix="production")
         EntityKey("a:metadata#timestamp"),
     ],
 )
-async def test_a_customer_is_never_told_what_another_has_in_redis(key: EntityKey) -> None:
+async def test_a_customer_is_never_answered_what_another_has_in_redis(key: EntityKey) -> None:
     """Customer `a:r_b` was told the entitlements of resource b of customer a: in Redis both have one name.
 
-    The layout is a contract and cannot tell them apart, so such an entity is neither read there nor written.
+    The layout is a contract and cannot distinguish them, so such an entity is neither read there nor written.
     Others' keys, which have those names by right, stay as they are.
     """
     with RedisServer() as server:
@@ -98,7 +98,7 @@ def test_only_such_ids_are_left_out_of_redis() -> None:
 @pytest.mark.parametrize("subscription", ["entitlementsUpdatedV2", "usageUpdatedV2"])
 def test_a_resources_news_is_not_its_customers(subscription: str, resource_id: object) -> None:
     """An event whose `resourceId` was no string was applied to the customer as a whole: it lost its set."""
-    assert None is _told(
+    assert None is _reported(
         subscription,
         customerId="a",
         resourceId=resource_id,
@@ -108,9 +108,9 @@ def test_a_resources_news_is_not_its_customers(subscription: str, resource_id: o
     )
 
 
-def test_an_id_is_not_mended_into_anothers() -> None:
+def test_an_id_is_not_fixed_into_anothers() -> None:
     """Of `a` with half a surrogate pair behind it became `a?`, who may be another customer."""
-    assert None is _told("entitlementsUpdatedV2", customerId="a\ud800", entitlements=[])
+    assert None is _reported("entitlementsUpdatedV2", customerId="a\ud800", entitlements=[])
     entity = entity_from_entitlements(
         [{"__typename": "FeatureEntitlement", "feature": {"refId": "f\ud800", "featureType": "BOOLEAN"}}],
         None,
@@ -142,7 +142,7 @@ def test_a_snapshot_of_no_time_does_not_stop_the_start(moment: str) -> None:
         "customers: {a: {resources: {? %s : {}}}}",
     ],
 )
-def test_a_value_of_yaml_that_is_none_is_told(document: str, value: str, tmp_path: Path) -> None:
+def test_a_value_of_yaml_that_is_none_is_reported(document: str, value: str, tmp_path: Path) -> None:
     """A value that is not what its tag says ended the task that reads the file anew, or the start.
 
     PyYAML lets out IndexError, KeyError or AttributeError for it, and a number of 5,000 digits could not be
@@ -228,15 +228,15 @@ def test_half_a_surrogate_pair_in_redis_costs_no_answer(field: str) -> None:
     targets.redis(json.dumps({"f": {"calculatedEntitlement": {"feature": feature}}}).encode())
 
 
-def test_what_is_told_back_fits_into_a_status() -> None:
+def test_what_is_sent_back_fits_into_a_status() -> None:
     """A dimension's name of a megabyte, or a trace id, made a status that no client could receive."""
     with pytest.raises(InvalidRequest) as raised:
         validate_events([an_event(dimensions={"x" * 1_000_000: float("nan")})])
     assert len(str(raised.value)) < 1000
-    told = error_of_errors(
+    reported = error_of_errors(
         "api", [{"message": "", "extensions": {"code": "y" * 100_000, "traceId": "z" * 100_000}}]
     )
-    assert len(str(told)) < 1000
+    assert len(str(reported)) < 1000
 
 
 def test_an_id_too_long_for_an_address_says_nothing_about_the_edge() -> None:
@@ -257,7 +257,7 @@ def test_a_feature_and_a_currency_of_one_name_have_a_note_each() -> None:
     assert [feature, currency] == list(notes.take(EntityKey("a")))
 
 
-def _told(subscription: str, **data: Any) -> object:
+def _reported(subscription: str, **data: Any) -> object:
     return event_from_frame(
         subscription, json.dumps({"payload": {"data": {subscription: data}}}), now_ms=NOW_MS
     )

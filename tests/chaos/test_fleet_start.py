@@ -115,8 +115,10 @@ async def test_each_customer_is_fetched_once_or_twice_and_within_the_budget(
     fetches = Counter(emulator.counters.fetches(customer) for customer in customers)
     at_ms = [each.at_ms for each in emulator.counters.requests if each.kind == "edge"]
     fullest = most_in_a_minute(at_ms)
-    told = f"customers by fetches {dict(fetches)}, to the Edge {len(at_ms)}, in its fullest minute {fullest}"
-    sys.stdout.write(f"{SIDECARS} sidecars, {CUSTOMERS} customers, {took_seconds:.1f} s: {told}\n")
+    reported = (
+        f"customers by fetches {dict(fetches)}, to the Edge {len(at_ms)}, in its fullest minute {fullest}"
+    )
+    sys.stdout.write(f"{SIDECARS} sidecars, {CUSTOMERS} customers, {took_seconds:.1f} s: {reported}\n")
     pace = Pace(PER_MINUTE)
     assert [CUSTOMERS] * SIDECARS == granted
     assert set(fetches) <= {1, 2}

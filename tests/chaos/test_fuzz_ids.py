@@ -1,4 +1,4 @@
-"""Ids with every kind of character: each customer is told its own, by every tier and in every process."""
+"""Ids with every kind of character: each customer learns its own, by every tier and in every process."""
 
 import asyncio
 import json
@@ -30,13 +30,13 @@ def _own_feature(whose: Whose) -> str:
     return json.dumps(whose, ensure_ascii=False)
 
 
-async def _told(client: Client, whose: Whose) -> list[str]:
+async def _reported(client: Client, whose: Whose) -> list[str]:
     request = pb.GetEntitlementsRequest(customer_id=whose[0], resource_id=whose[1])
     answer = await client.GetEntitlements(request, timeout=CALL_SECONDS)
     return [each.boolean.feature.id for each in answer.entitlements]
 
 
-async def test_everybody_is_told_its_own(emulator: Emulator, tmp_path: Path) -> None:
+async def test_everybody_receives_its_own(emulator: Emulator, tmp_path: Path) -> None:
     """By the cloud, by memory, by Redis in another process; pages and logs bear the ids too."""
     for whose in ENTITIES:
         emulator.state.put(whose[0], boolean_state(feature_id=_own_feature(whose)), resource_id=whose[1])
@@ -55,11 +55,11 @@ async def test_everybody_is_told_its_own(emulator: Emulator, tmp_path: Path) -> 
                         wrong: dict[Whose, list[str]] = {}
                         for at in range(0, len(ENTITIES), 20):
                             some = ENTITIES[at : at + 20]
-                            answers = await asyncio.gather(*(_told(client, whose) for whose in some))
+                            answers = await asyncio.gather(*(_reported(client, whose) for whose in some))
                             wrong |= {
-                                whose: told
-                                for whose, told in zip(some, answers, strict=True)
-                                if told != [_own_feature(whose)]
+                                whose: reported
+                                for whose, reported in zip(some, answers, strict=True)
+                                if reported != [_own_feature(whose)]
                             }
                         assert {} == wrong, (name, again)
                 for page in ("/readyz?verbose", "/metrics"):

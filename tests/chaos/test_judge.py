@@ -15,7 +15,7 @@ TOLD = (1, 2, 3)
 def a_run() -> Run:
     run = Run(seed=1, began=0.0, ended=30.0, heal_seconds=1.0)
     for number in TOLD:
-        run.truth.add("c", number, at=number - 0.1).told_at = float(number)
+        run.truth.add("c", number, at=number - 0.1).announced_at = float(number)
     return run
 
 
@@ -122,7 +122,7 @@ def test_bad_weather_widens_the_bounds_and_no_more() -> None:
 
 
 def test_what_touches_only_fetches_widens_nothing_for_the_feed() -> None:
-    """The feed tells the change, so an answer marked fresh has no excuse."""
+    """The feed sends the change, so an answer marked fresh has no excuse."""
     run = a_run()
     fault = a_fault("Edge down", began=2.0, ended=9.0)
     fault.breaks_feed = False

@@ -65,7 +65,7 @@ class CacheMachine(RuleBasedStateMachine):
     @rule()
     @precondition(lambda self: self.leader.followed_since is None)
     def follow(self) -> None:
-        """The feed comes up; nothing of before is told."""
+        """The feed comes up; nothing of before is reported."""
         for process in self.processes:
             process.pending.clear()
             process.feed_applier.followed()
@@ -82,7 +82,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(key=keys, used=st.booleans())
     def change(self, key: EntityKey, used: bool) -> None:
-        """The cloud's truth moves on; the feed tells the leader, if it is up."""
+        """The cloud's truth moves on; the feed sends it to the leader, if it is up."""
         event = self.cloud.change(key, used=1) if used else self.cloud.change(key, number=1)
         if self.leader.followed_since is not None:
             self.leader.pending.append(event)
@@ -144,9 +144,9 @@ class CacheMachine(RuleBasedStateMachine):
         if version is None:
             assert not was_held, f"{key} was held, and answered by a fallback"
             return
-        told = process.told.get(key)
-        if told is not None:
-            assert version.number >= told.number, f"{key} fell back from {told} to {version}"
+        seen = process.seen.get(key)
+        if seen is not None:
+            assert version.number >= seen.number, f"{key} fell back from {seen} to {version}"
         if state is EntityState.FRESH:
             others = [] if process.leads else self.leader.pending
             floor = floor_of(self.cloud, key, process, others)
@@ -202,7 +202,7 @@ class CacheMachine(RuleBasedStateMachine):
 
 @pytest.mark.timeout(120 + 600 * SCALE)
 def test_the_cache_keeps_its_word() -> None:
-    """Newest wins, a gap loses nothing held, fresh means fresh, and nobody is told what another has."""
+    """Newest wins, a gap loses nothing held, fresh means fresh, and nobody learns what another has."""
     bounds: Any = settings(tries(8), stateful_step_count=25)
     with RedisServer() as server:
         machine = type("Machine", (CacheMachine,), {"server": server})

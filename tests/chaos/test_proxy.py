@@ -78,7 +78,7 @@ async def test_a_deaf_line_keeps_what_was_said() -> None:
         assert b"x" == await reader.readexactly(1)
 
 
-async def test_a_forgotten_connection_is_neither_heard_nor_ended() -> None:
+async def test_a_forgotten_connection_is_neither_read_nor_ended() -> None:
     """Also not when the line is made good; the one after it is good at once."""
     async with a_line() as proxy, a_caller(proxy) as (reader, writer):
         writer.write(b"x")

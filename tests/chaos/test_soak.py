@@ -23,7 +23,7 @@ def test_flat_lines_pass() -> None:
 @pytest.mark.parametrize(
     ("field", "per_sample"), [("rss_mb", 0.2), ("fds", 0.05), ("threads", 0.05), ("p50_ms", 0.02)]
 )
-def test_a_line_that_rises_is_told(field: str, per_sample: float) -> None:
+def test_a_line_that_rises_is_reported(field: str, per_sample: float) -> None:
     """By its fitted line."""
     rising = [
         replace(sample, **{field: getattr(sample, field) + per_sample * number})
@@ -36,7 +36,7 @@ def test_a_line_that_rises_is_told(field: str, per_sample: float) -> None:
     assert rise(rising, field) == pytest.approx(per_sample * (len(rising) - 1))
 
 
-def test_a_wrong_answer_is_told() -> None:
+def test_a_wrong_answer_is_reported() -> None:
     """In fine weather there is none."""
     assert ["1 reads were failed, turned elsewhere or fallbacks"] == judged(
         [replace(FLAT[0], wrong=1), *FLAT[1:]]

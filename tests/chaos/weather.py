@@ -138,7 +138,7 @@ class Weather:
         at_ms = int(moment.timestamp() * 1000)
         sent = self.run.truth.add(customer_id, shown, at=now(), updated_at_ms=at_ms)
         await self._machine.cloud.put_version(customer_id, shown, updated_at=_iso(moment))
-        sent.told_at = now()
+        sent.announced_at = now()
 
     async def _change_for_ever(self) -> None:
         while True:
@@ -183,7 +183,7 @@ class Weather:
         return task
 
     async def _heal(self, client: WeatherClient) -> None:
-        """Waits until every line tells the truth, every write has arrived, every worker learns of changes."""
+        """Waits until all lines show the truth, all writes have arrived, all workers learn of changes."""
         healing_since = max((fault.ended for fault in self.run.happened), default=now())
         slowest = max((fault.aftermath_seconds for fault in self.run.happened), default=0.0)
         deadline = now() + HEAL_SECONDS + slowest

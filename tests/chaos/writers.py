@@ -26,7 +26,7 @@ class OfficialWriter(Quiet):
             while True:
                 for who in run.truth.customers():
                     version = run.truth.versions(who)[-1]
-                    if written.get(who) != version.number and version.told_at < now():
+                    if written.get(who) != version.number and version.announced_at < now():
                         with contextlib.suppress(redis_py.RedisError):
                             await self._write(client, who, version.number, version.updated_at_ms)
                             written[who] = version.number

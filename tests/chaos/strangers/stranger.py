@@ -1,4 +1,4 @@
-"""A client at its defaults: CALLERS tasks call until standard input ends; tells the number of each status.
+"""A client at its defaults: CALLERS tasks call until standard input ends; reports the number of each status.
 
 PER_CALL: each call by a connection of its own; PING_SECONDS: of keep-alive; PAUSE_SECONDS: between calls.
 """
