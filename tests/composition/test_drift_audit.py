@@ -64,7 +64,7 @@ async def test_the_same_state_by_both_ways_to_the_cloud_is_no_drift(
     assert built.memory.entries == 1
 
 
-async def test_a_change_that_was_never_sent_is_found_repaired_and_told(
+async def test_a_change_that_was_never_sent_is_found_repaired_and_reported(
     building: Build, emulator: Emulator
 ) -> None:
     built, audit = await building()
@@ -77,9 +77,9 @@ async def test_a_change_that_was_never_sent_is_found_repaired_and_told(
     assert held is not None
     assert held.entity.features["f"].denied_reason is not None
     assert asked_before + 2 == emulator.counters.total("edge")
-    told = built.health.parts()["drift_audit"]
+    reported = built.health.parts()["drift_audit"]
     assert ("differs", 0.0, {"access": 1}, 1) == tuple(
-        told[name] for name in ("problem", "right_share", "differences", "differed")
+        reported[name] for name in ("problem", "right_share", "differences", "differed")
     )
     assert ("0%", "differences from the cloud: 1") == _audited(built)
 

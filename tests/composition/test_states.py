@@ -1,4 +1,4 @@
-"""Every problem that a part can have is told with what it means, and what a person can do."""
+"""Every problem that a part can have is reported with what it means, and what a person can do."""
 
 import sqlite3
 from pathlib import Path
@@ -51,28 +51,28 @@ async def test_a_process_that_has_done_nothing_has_no_problem_but_the_feed(built
     assert "off" in parts(built)["outbox"]["meaning"]
 
 
-async def test_how_the_cloud_fails_is_told(built: Any) -> None:
-    """A key that is revoked later is told too, although it was valid at the start."""
+async def test_how_the_cloud_fails_is_reported(built: Any) -> None:
+    """A key that is revoked later is reported too, although it was valid at the start."""
     circuits = built.circuits
-    told = []
+    reported = []
     built.key_check.has_failed = True
-    told.append(parts(built)["upstream"]["problem"])
+    reported.append(parts(built)["upstream"]["problem"])
     for source in (Source.EDGE, Source.API):
         circuits._breakers[source].trip(0, pause_seconds=10)
         circuits._outages._causes[source] = Unreachable("x").outcome
-        told.append(parts(built)["upstream"]["problem"])
+        reported.append(parts(built)["upstream"]["problem"])
     circuits._outages._causes[Source.API] = KeyRefused("api").outcome
-    told.append(parts(built)["upstream"]["problem"])
+    reported.append(parts(built)["upstream"]["problem"])
     circuits._outages._causes[Source.API] = Untrusted("api").outcome
-    told.append(parts(built)["upstream"]["problem"])
+    reported.append(parts(built)["upstream"]["problem"])
     circuits._outages._causes.clear()
     built.key_check.verdict = KeyVerdict.REFUSED
-    told.append(parts(built)["upstream"]["problem"])
+    reported.append(parts(built)["upstream"]["problem"])
 
     assert [
         *("key_unverified", "partly_answering", "not_answering", "key_refused", "certificate_untrusted"),
         "key_refused",
-    ] == told
+    ] == reported
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ async def test_how_the_cloud_fails_is_told(built: Any) -> None:
         *((FeedState(phase=FeedPhase.WAITING, problem=each), LOST, False, each.value) for each in Problem),
     ],
 )
-def test_how_the_feed_fails_is_told(
+def test_how_the_feed_fails_is_reported(
     state: FeedState, trust: Trust, receives: bool, problem: str | None
 ) -> None:
     assert problem == _feed_problem(state, follows=True, trust=trust, receives=receives)
@@ -93,13 +93,13 @@ def test_how_the_feed_fails_is_told(
     assert problem is None or problem in MEANINGS["feed"]
 
 
-async def test_what_waits_in_the_outbox_is_told(tmp_path: Path, settings: Any) -> None:
+async def test_what_waits_in_the_outbox_is_reported(tmp_path: Path, settings: Any) -> None:
     """Writes that wait come before letters that nobody hurries for."""
     settings.DATA_DIR = tmp_path
     clock = FakeClock()
     sidecar = build(load({"SERVER_API_KEY": "made-up"}).config, clock=clock)
     assert sidecar.outbox is not None
-    told = []
+    reported = []
     for state in (
         OutboxState(waiting=1, oldest_accepted_at_ms=clock.now_ms()),
         OutboxState(dead=1),
@@ -108,14 +108,14 @@ async def test_what_waits_in_the_outbox_is_told(tmp_path: Path, settings: Any) -
         OutboxState(damaged_files=1, has_room=False),
     ):
         sidecar.outbox.dispatcher.state = state
-        told.append(parts(sidecar)["outbox"]["problem"])
+        reported.append(parts(sidecar)["outbox"]["problem"])
     await sidecar.http_client.aclose()
     await sidecar.outbox.store.stop()
 
-    assert [None, "dead_letters", "waiting", "damaged", "disk_full"] == told
+    assert [None, "dead_letters", "waiting", "damaged", "disk_full"] == reported
 
 
-async def test_an_outbox_whose_file_cannot_be_opened_is_told(tmp_path: Path, settings: Any) -> None:
+async def test_an_outbox_whose_file_cannot_be_opened_is_reported(tmp_path: Path, settings: Any) -> None:
     """It said that writes are kept, in a folder of another user."""
     (tmp_path / "outbox.sqlite3").mkdir()  # no user, root included, can open that as a file
     settings.DATA_DIR = tmp_path
@@ -125,9 +125,9 @@ async def test_an_outbox_whose_file_cannot_be_opened_is_told(tmp_path: Path, set
     with pytest.raises(OutboxUnavailable):
         await sidecar.outbox.dispatcher.look()
 
-    told = parts(sidecar)["outbox"]
-    assert "unavailable" == told["problem"]
-    assert MEANINGS["outbox"]["unavailable"] == told["meaning"]
+    reported = parts(sidecar)["outbox"]
+    assert "unavailable" == reported["problem"]
+    assert MEANINGS["outbox"]["unavailable"] == reported["meaning"]
     (tmp_path / "outbox.sqlite3").rmdir()
     await sidecar.outbox.dispatcher.look()
     assert None is parts(sidecar)["outbox"]["problem"]
@@ -135,28 +135,28 @@ async def test_an_outbox_whose_file_cannot_be_opened_is_told(tmp_path: Path, set
     await sidecar.outbox.store.stop()
 
 
-async def test_what_a_restart_of_redis_would_lose_is_told(settings: Any) -> None:
-    """As long as nothing worse is to be told."""
+async def test_what_a_restart_of_redis_would_lose_is_reported(settings: Any) -> None:
+    """As long as nothing worse is to be reported."""
     settings.REDIS_ADDRESS = RedisAddress(host="127.0.0.1", port=1)
     settings.CACHES = {**settings.CACHES, "redis": cache_settings(settings.REDIS_ADDRESS)}
     config = load({"SERVER_API_KEY": "made-up", "REDIS_ENVIRONMENT_PREFIX": "p"}).config
     sidecar = build(config, clock=FakeClock())
     assert sidecar.redis is not None
     assert sidecar.outbox is not None
-    told = []
+    reported = []
     for durability in (None, Durability(appendonly=True), Durability(appendonly=False)):
         sidecar.redis.examination = Examination(durability=durability)
-        told.append(parts(sidecar)["outbox"])
+        reported.append(parts(sidecar)["outbox"])
     sidecar.outbox.dispatcher.state = OutboxState(dead=1)
-    told.append(parts(sidecar)["outbox"])
+    reported.append(parts(sidecar)["outbox"])
     await sidecar.http_client.aclose()
     sidecar.redis.connection.stop()
 
-    assert [None, None, "at_risk", "dead_letters"] == [each["problem"] for each in told]
-    assert Durability(appendonly=False).sentences == told[2]["risks"]
+    assert [None, None, "at_risk", "dead_letters"] == [each["problem"] for each in reported]
+    assert Durability(appendonly=False).sentences == reported[2]["risks"]
 
 
-async def test_lost_writes_are_told_and_counted(tmp_path: Path, settings: Any) -> None:
+async def test_lost_writes_are_reported_and_counted(tmp_path: Path, settings: Any) -> None:
     """For as long as the process lives: nobody else says so."""
     settings.DATA_DIR = tmp_path
     (tmp_path / "outbox.sqlite3").write_bytes(b"no database" * 1000)
@@ -173,34 +173,34 @@ async def test_lost_writes_are_told_and_counted(tmp_path: Path, settings: Any) -
 
     await sidecar.outbox.dispatcher.look()
 
-    told = parts(sidecar)["outbox"]
+    reported = parts(sidecar)["outbox"]
     await sidecar.http_client.aclose()
     await outbox.stop()
-    assert "lost" == told["problem"]
-    assert 2 == told["lost"]
-    assert 2 == told["damaged_files"]
+    assert "lost" == reported["problem"]
+    assert 2 == reported["lost"]
+    assert 2 == reported["damaged_files"]
     assert 2 == metrics.OUTBOX_LOST._value.get() - lost_before
 
 
 async def test_offline_and_without_a_feed_is_no_problem() -> None:
     """It is as wanted, and the meaning says so."""
     sidecar = build(load({"OFFLINE": "1"}).config, clock=FakeClock())
-    told = parts(sidecar)
+    reported = parts(sidecar)
     await sidecar.http_client.aclose()
 
-    assert told["upstream"]["problem"] is None
-    assert told["feed"]["problem"] is None
-    assert MEANINGS["upstream"]["offline"] == told["upstream"]["meaning"]
-    assert MEANINGS["feed"]["disabled"] == told["feed"]["meaning"]
-    assert Role.STANDALONE.value == told["feed"]["role"]
+    assert reported["upstream"]["problem"] is None
+    assert reported["feed"]["problem"] is None
+    assert MEANINGS["upstream"]["offline"] == reported["upstream"]["meaning"]
+    assert MEANINGS["feed"]["disabled"] == reported["feed"]["meaning"]
+    assert Role.STANDALONE.value == reported["feed"]["role"]
 
 
-async def test_what_another_sidecar_answers_otherwise_is_told() -> None:
+async def test_what_another_sidecar_answers_otherwise_is_reported() -> None:
     """That it does not answer at all goes first."""
     sidecar = build(load({"OFFLINE": "1", "SIDECAR_SHADOW_ADDRESS": "other:80"}).config, clock=FakeClock())
     ledger = sidecar.shadow
     assert ledger is not None
-    told = [parts(sidecar)["shadow"]]
+    reported = [parts(sidecar)["shadow"]]
     difference = Difference("has_access", "", "True", "False")
     read = ComparedRead(
         method="GetEntitlement",
@@ -212,14 +212,16 @@ async def test_what_another_sidecar_answers_otherwise_is_told() -> None:
         their_knowledge="",
     )
     ledger.differed("question", read)
-    told.append(parts(sidecar)["shadow"])
+    reported.append(parts(sidecar)["shadow"])
     for _ in range(FAILURES_UNTIL_AWAY):
         ledger.failed("GetEntitlement", "UNAVAILABLE")
-    told.append(parts(sidecar)["shadow"])
+    reported.append(parts(sidecar)["shadow"])
     await sidecar.http_client.aclose()
 
-    assert [None, "differs", "not_answering"] == [each["problem"] for each in told]
-    assert ("other:80", 1, "UNAVAILABLE") == tuple(told[2][k] for k in ("address", "lasting", "last_failure"))
+    assert [None, "differs", "not_answering"] == [each["problem"] for each in reported]
+    assert ("other:80", 1, "UNAVAILABLE") == tuple(
+        reported[2][k] for k in ("address", "lasting", "last_failure")
+    )
 
 
 def test_every_meaning_is_whole_sentences() -> None:
