@@ -43,7 +43,7 @@ NUMBERS = [
     ("SIDECAR_OUTBOX_MAX_BYTES", 1024, None, 1),
 ]
 ANY_NUMBER = {"REDIS_KEYS_TTL_IN_SECS"}
-"""Zero is told apart from the others in loading."""
+"""Zero is distinguished from the others in loading."""
 WITHIN = [(name, value) for name, low, high, _ in NUMBERS for value in (low, high) if value is not None]
 BEYOND = [(name, low - step) for name, low, _, step in NUMBERS] + [
     (name, high + step) for name, _, high, step in NUMBERS if high is not None

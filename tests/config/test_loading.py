@@ -50,7 +50,7 @@ def test_an_almost_empty_environment_has_the_contracts_defaults() -> None:
     assert 1_000_000 == config.cache_max_size_bytes
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     """Malformed ENTITLEMENTS_FALLBACK, unknown LOG_LEVEL, GRPC_PORT=http: one start that names all three."""
     found = problems(
         {"SERVER_API_KEY": KEY, "ENTITLEMENTS_FALLBACK": "{", "LOG_LEVEL": "loud", "GRPC_PORT": "http"}
@@ -154,7 +154,7 @@ def test_every_secret_may_be_read_from_a_file(tmp_path: Path, name: str) -> None
         (b"x" * (MAX_SECRET_FILE_BYTES + 1), "is empty or too large"),
     ],
 )
-def test_a_secret_file_that_cannot_be_used_is_told(
+def test_a_secret_file_that_cannot_be_used_is_reported(
     tmp_path: Path, content: bytes | None, sentence: str
 ) -> None:
     file = tmp_path / "secret"
@@ -166,7 +166,7 @@ def test_a_secret_file_that_cannot_be_used_is_told(
     assert sentence in problem
 
 
-def test_a_secret_twice_is_told(tmp_path: Path) -> None:
+def test_a_secret_twice_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text("x")
 
@@ -281,7 +281,7 @@ def test_a_service_of_kubernetes_does_not_stop_a_start_that_can_do_without(
     assert warning.startswith(f"{name} is {value!r}, which Kubernetes makes for a service of that name")
 
 
-def test_replicas_that_share_a_database_are_told_to_share_the_key_of_logins(tmp_path: Path) -> None:
+def test_replicas_that_share_a_database_are_warned_to_share_the_key_of_logins(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("0123456789" * 5)
     url = {"DATABASE_URL": "postgres://db/sidecar"}

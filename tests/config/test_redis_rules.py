@@ -1,4 +1,4 @@
-"""What is wrong between the variables of Redis is told at once, by name."""
+"""What is wrong between the variables of Redis is reported at once, by name."""
 
 import pytest
 
@@ -66,5 +66,5 @@ def test_what_goes_together_is_taken(environ: dict[str, str]) -> None:
         ),
     ],
 )
-def test_people_are_told_where_redis_is_looked_for(environ: dict[str, str], place: str) -> None:
+def test_people_are_reported_where_redis_is_looked_for(environ: dict[str, str], place: str) -> None:
     assert place == redis_place(load({"OFFLINE": "1", **environ}).config)

@@ -81,10 +81,10 @@ def test_the_address_of_another_sidecar(address: str) -> None:
     "address",
     ["localhost", "localhost:", ":80", "http://a:80", "a:80/b", "a:0", "a:99999", "me@a:80", "::1:80"],
 )
-def test_what_is_no_address_is_told_by_its_name(address: str) -> None:
-    with pytest.raises(InvalidConfig) as told:
+def test_what_is_no_address_is_reported_by_its_name(address: str) -> None:
+    with pytest.raises(InvalidConfig) as reported:
         config(SIDECAR_SHADOW_ADDRESS=address)
 
     assert (
         f"SIDECAR_SHADOW_ADDRESS is {address!r}; it must be host:port, such as localhost:8082 or [::1]:8082",
-    ) == told.value.problems
+    ) == reported.value.problems
