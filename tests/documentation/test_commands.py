@@ -184,9 +184,9 @@ async def _until_it_runs(place: Place, words: list[str], environment: Mapping[st
     process = await _spawn(place, words, environment)
     started = SidecarProcess(process)
     try:
-        told = DEMO_RUNS if "--demo" in words else LISTENS
+        reported = DEMO_RUNS if "--demo" in words else LISTENS
         times = int(words[words.index("--workers") + 1]) if "--workers" in words else 1
-        await _printed_so_often(started, told, times)
+        await _printed_so_often(started, reported, times)
         assert 0 == await started.stop(signal.SIGINT), started.output
     finally:
         if process.returncode is None:
