@@ -158,7 +158,7 @@ def test_trip_is_bounded(pause_seconds: float) -> None:
 
 
 def test_abandoned_probe_lets_the_next_one_probe() -> None:
-    """A probe whose caller left tells nothing, so the next may ask at once."""
+    """A probe whose caller left reports nothing, so the next may ask at once."""
     breaker = _probing_breaker()
 
     breaker.abandoned(NOW + 2)

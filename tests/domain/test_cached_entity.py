@@ -61,7 +61,7 @@ def test_first_arrival_is_held_as_it_came() -> None:
 def test_newest_state_and_latest_confirmation_hold(
     held: CachedEntity, arrived: CachedEntity, merged: CachedEntity
 ) -> None:
-    """Both go by when we asked or were told, not by the cloud's timestamps."""
+    """Both go by when we asked or were sent it, not by the cloud's timestamps."""
     assert merged == merge_cached(held, arrived)
 
 
@@ -131,7 +131,7 @@ def test_better_order_of_two_arrivals_does_not_matter(
 
 @given(entities(), st.floats(0, 9))
 def test_merging_what_is_held_changes_nothing(entity: Entity, confirmed_at: float) -> None:
-    """What is told twice is known once."""
+    """What is sent twice is known once."""
     held = a_cached_entity(entity, confirmed_at=confirmed_at)
 
     assert held == merge_cached(held, held)

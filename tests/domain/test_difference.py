@@ -38,7 +38,7 @@ def test_each_field_is_judged_by_itself() -> None:
     } == judged
 
 
-def test_what_was_seen_once_and_came_back_is_told_once_by_its_last_values() -> None:
+def test_what_was_seen_once_and_came_back_is_reported_once_by_its_last_values() -> None:
     later = LIMIT._replace(theirs="12")
 
     assert {later: Constancy.UNDECIDED} == judge([[LIMIT], [], [later]])

@@ -1,4 +1,4 @@
-"""What differs from the cloud is told by kind, and nothing that only seems to differ is."""
+"""What differs from the cloud is reported by kind, and nothing that only seems to differ is."""
 
 from dataclasses import replace
 
@@ -40,7 +40,7 @@ def kinds(held: Entity, cloud: Entity) -> list[tuple[Drift, str]]:
         (a_boolean_feature("x"), a_boolean_feature("x", valid_until_ms=NOW_MS), Drift.DETAILS),
     ],
 )
-def test_what_differs_of_a_feature_is_told_by_its_kind(
+def test_what_differs_of_a_feature_is_reported_by_its_kind(
     ours: Entitlement, theirs: Entitlement, kind: Drift
 ) -> None:
     same = a_boolean_feature("same")
@@ -49,7 +49,7 @@ def test_what_differs_of_a_feature_is_told_by_its_kind(
     assert [] == kinds(an_entity(same, ours), an_entity(ours, same))
 
 
-def test_what_differs_of_a_credit_is_told_by_its_kind() -> None:
+def test_what_differs_of_a_credit_is_reported_by_its_kind() -> None:
     held, limit = a_credit("x"), a_credit("x", limit=7)
     spent = a_credit("x", usage=a_usage(3))
 
@@ -57,7 +57,7 @@ def test_what_differs_of_a_credit_is_told_by_its_kind() -> None:
     assert [(Drift.USAGE, "currency x")] == kinds(an_entity(held), an_entity(spent))
 
 
-def test_what_one_side_lacks_is_told_from_what_it_has_too_much() -> None:
+def test_what_one_side_lacks_is_distinguished_from_what_it_has_too_much() -> None:
     """A feature and a currency of one id are two."""
     feature, credit = a_boolean_feature("x"), a_credit("x")
 

@@ -35,7 +35,7 @@ from tests.builders import (
     ],
 )
 def test_each_entitlement_answers_in_its_own_arm(entitlement: Entitlement, kind: EntitlementKind) -> None:
-    """The class tells the arm."""
+    """The class says the arm."""
     assert kind is entitlement.kind
 
 
@@ -65,7 +65,7 @@ def test_balance_is_what_remains(spent: float, remaining: float) -> None:
     assert remaining == a_credit(limit=5, usage=a_usage(spent)).remaining
 
 
-def test_terms_that_are_not_told_grant_nothing_extra() -> None:
+def test_terms_that_are_missing_grant_nothing_extra() -> None:
     """No limit is lifted, nothing is used and nothing is stamped unless the cloud says so."""
     feature = a_feature(feature_type=FeatureType.NUMBER)
     numeric, metered = NumericEntitlement(feature=feature), MeteredEntitlement(feature=feature)

@@ -53,7 +53,7 @@ def test_entity_without_entitlements_is_empty(entity: Entity, is_empty: bool) ->
     assert is_empty is entity.is_empty
 
 
-def test_entity_holds_nothing_until_told() -> None:
+def test_entity_holds_nothing_by_default() -> None:
     """An entity's defaults are an empty, unstamped set."""
     assert an_entity(updated_at_ms=NO_TIMESTAMP_MS) == Entity()
 
@@ -79,7 +79,7 @@ def test_older_newer_equal_or_unstamped_set_replaces_the_held_one(stamp: int) ->
 
 
 def test_overtaken_set_is_ignored() -> None:
-    """What was told before what is held changes no entitlement and no reason, however it is stamped."""
+    """What was reported before what is held changes no entitlement and no reason, however it is stamped."""
     held = an_entity(a_boolean_feature("told last"), updated_at_ms=1)
     arrived = an_entity(a_boolean_feature("old"), denied_reason=AccessDeniedReason.REVOKED, updated_at_ms=2)
 
@@ -217,8 +217,8 @@ def test_answer_of_the_api_wins_over_a_stamp_in_the_future() -> None:
     year_9999 = 253_402_300_799_000
     now_ms = 1_750_000_000_000
     frozen = an_entity(a_metered_feature("f", usage=a_usage(9, updated_at_ms=year_9999)))
-    told = a_usage(3, updated_at_ms=now_ms)
-    arrived = an_entity(a_metered_feature("f", usage=told))
+    sent = a_usage(3, updated_at_ms=now_ms)
+    arrived = an_entity(a_metered_feature("f", usage=sent))
     update = UsageUpdate(feature_id="f", current=3, updated_at_ms=now_ms)
 
     assert arrived == merge(frozen, arrived, answered_at_ms=now_ms)
@@ -301,7 +301,7 @@ def test_balance_may_shrink_within_a_millisecond() -> None:
 
 @given(entities())
 def test_merging_an_entity_with_itself_changes_nothing(entity: Entity) -> None:
-    """What is told twice is known once."""
+    """What is sent twice is known once."""
     assert entity == merge(entity, entity)
 
 
@@ -315,7 +315,7 @@ def test_merging_again_changes_nothing(held: Entity, arrived: Entity) -> None:
 
 @given(entities(parity=0), entities(parity=1))
 def test_better_order_of_two_arrivals_does_not_matter(one: Entity, other: Entity) -> None:
-    """The one that was told last holds, whichever came first; each usage is the newest."""
+    """The one that was reported last holds, whichever came first; each usage is the newest."""
     assert merge(one, other) == merge(other, one, is_overtaken=True)
 
 
@@ -331,14 +331,14 @@ def test_usage_never_goes_back_in_time(held: Entity, arrived: Entity) -> None:
 
 
 @given(entities(), st.lists(updates(), max_size=8))
-def test_usage_updates_never_go_back_in_time(entity: Entity, told: list[UsageUpdate]) -> None:
+def test_usage_updates_never_go_back_in_time(entity: Entity, sent: list[UsageUpdate]) -> None:
     """Whatever order updates arrive in, each meter ends at its newest stamp."""
     state = entity
-    for update in told:
+    for update in sent:
         state = with_usage(state, update) or state
 
     for id_, usage in _meters(state).items():
-        stamps = [each.updated_at_ms for each in told if id_ in {each.feature_id, each.currency_id}]
+        stamps = [each.updated_at_ms for each in sent if id_ in {each.feature_id, each.currency_id}]
         assert max([_meters(entity)[id_].updated_at_ms, *stamps]) == usage.updated_at_ms
 
 

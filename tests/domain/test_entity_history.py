@@ -59,7 +59,7 @@ def test_fields_are_named_with_both_values() -> None:
     } == {each.field: (each.ours, each.theirs) for each in found}
 
 
-def test_names_that_people_read_are_told_without_their_values() -> None:
+def test_names_that_people_read_are_reported_without_their_values() -> None:
     """They are long, and decide nothing."""
     named = Feature(id="f", feature_type=FeatureType.BOOLEAN, description="x" * 5000)
     terms = boolean("f")

@@ -342,7 +342,7 @@ def test_clouds_own_denial_holds(entitlement: Entitlement) -> None:
 
 @pytest.mark.parametrize("entitlement", EVERY_KIND, ids=lambda each: each.kind.value)
 def test_generic_method_answers_in_the_features_own_arm(entitlement: Entitlement) -> None:
-    """What is asked for tells nothing of the arm when the entitlement is known."""
+    """What is asked for says nothing of the arm when the entitlement is known."""
     query = a_credit_query("f") if isinstance(entitlement, CreditEntitlement) else a_query("f")
 
     decision = _evaluate(an_entity(entitlement), query)

@@ -1,11 +1,11 @@
-"""What the feed tells, as values."""
+"""What the feed sends, as values."""
 
 from entitlements.domain.entity import UsageUpdate
 from entitlements.domain.events import EntitlementsChanged, FeedEvent, PackagePublished, UsageChanged
 from tests.builders import A_KEY, an_entity
 
 
-def test_events_are_told_apart_by_their_class() -> None:
+def test_events_are_distinguished_by_their_class() -> None:
     """A listener matches on the class, and equal news are equal values."""
     update = UsageUpdate(feature_id="seats", current=1.0)
     events: list[FeedEvent] = [

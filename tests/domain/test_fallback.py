@@ -74,5 +74,5 @@ def test_arm_follows_the_options_and_then_the_rule(
 
 
 def test_arm_of_a_listed_rule_is_its_own() -> None:
-    """A list has no options; the rule alone tells."""
+    """A list has no options; the rule alone says."""
     assert EntitlementKind.METERED is kind_of_fallback(LIMIT)

@@ -43,7 +43,7 @@ def _is_fresh(trust: Trust, confirmed_at: float, now: float) -> bool:
 
 
 def test_trust_begins_unfollowed() -> None:
-    """Before the first connect nothing is told, and nothing was missed."""
+    """Before the first connect nothing is reported, and nothing was missed."""
     assert Trust(following=False, since=NEVER, max_unverified_seconds=60) == UNFOLLOWED
 
 
@@ -142,7 +142,7 @@ def test_nothing_from_before_a_gap_is_fresh_again(
 def test_nothing_from_before_a_loss_is_fresh_again(
     later: list[tuple[str, float]], seconds: float, age_seconds: float
 ) -> None:
-    """A feed that comes back does not tell what it missed."""
+    """A feed that comes back does not say what it missed."""
     lost_at = 100 + seconds
 
     trust, now = _after(FOLLOWED.lost(lost_at), later, now=lost_at)

@@ -1,4 +1,4 @@
-"""What an outbox tells of itself."""
+"""What an outbox says of itself."""
 
 from entitlements.domain.outbox import OutboxState
 

@@ -1,4 +1,4 @@
-"""A budget of requests a minute, with a clock that is told the time, and jumps."""
+"""A budget of requests a minute, with a clock that is given the time, and jumps."""
 
 import random
 
@@ -42,7 +42,7 @@ def test_bursts_at_random_times_keep_to_it() -> None:
         assert sum(n for at, n in taken if start <= at < start + MINUTE_SECONDS + HOLD_SECONDS) <= 600
 
 
-def test_what_is_left_is_told() -> None:
+def test_what_is_left_is_reported() -> None:
     budget = RequestBudget(Pace(660))
 
     assert 20 == budget.take(20, now=NOW).tokens

@@ -129,7 +129,7 @@ def _steps(entity: Entity, query: Query) -> list[Step]:
 
 
 @pytest.mark.parametrize(("entity", "query", "expected"), ROWS)
-def test_every_rule_is_told_in_its_order(
+def test_every_rule_is_noted_in_its_order(
     entity: Entity, query: Query, expected: list[tuple[Rule, AccessDeniedReason | None]]
 ) -> None:
     assert expected == [(step.rule, step.reason) for step in _steps(entity, query)]
@@ -154,7 +154,7 @@ def test_a_step_holds_what_the_rule_looked_at() -> None:
     asks_for_balance=st.booleans(),
     usage=st.sampled_from([None, 0.5, 6.0]),
 )
-def test_who_is_told_decides_the_same(
+def test_who_is_informed_decides_the_same(
     *,
     feature: Entitlement,
     balance: Entitlement,
@@ -171,7 +171,7 @@ def test_who_is_told_decides_the_same(
     )
     trail = KeptTrail()
 
-    told = evaluate(entity, query, rules={}, now_ms=NOW_MS, trail=trail)
+    reported = evaluate(entity, query, rules={}, now_ms=NOW_MS, trail=trail)
 
-    assert told == evaluate(entity, query, rules={}, now_ms=NOW_MS)
-    assert told.reason == trail.steps[-1].reason
+    assert reported == evaluate(entity, query, rules={}, now_ms=NOW_MS)
+    assert reported.reason == trail.steps[-1].reason

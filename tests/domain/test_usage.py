@@ -108,7 +108,7 @@ def test_events_are_sent_by_the_thousand() -> None:
 
 
 def test_report_and_event_need_no_dimensions() -> None:
-    """Without any, the cloud is told none."""
+    """Without any, the cloud is sent none."""
     report = UsageReport(key=A_KEY, feature_id="f", value=1.0, idempotency_key="r")
     event = UsageEvent(event_name="call", key=A_KEY, idempotency_key="e")
 

@@ -93,7 +93,7 @@ def test_a_late_push_of_the_former_period_without_an_anchor_changes_nothing() ->
 
 
 def test_a_period_that_begins_in_a_moment_by_the_clouds_clock_counts() -> None:
-    """Two clocks differ: what the cloud tells of the period that begins for it is not lost."""
+    """Two clocks differ: what the cloud sends of the period that begins for it is not lost."""
     soon = (NOW_MS + CLOCK_SKEW_MS - 1, NOW_MS + DAY_MS)
     held = a_meter(9, (MIDNIGHT_MS, soon[0]), updated_at_ms=LATELY_MS)
 
@@ -107,10 +107,10 @@ def test_a_period_that_begins_in_a_moment_by_the_clouds_clock_counts() -> None:
 @pytest.mark.parametrize("is_by_api", [True, False])
 def test_a_stamp_in_the_future_holds_a_meter_until_the_api_speaks(stamp: int, is_by_api: bool) -> None:
     held = a_meter(100, TODAY, updated_at_ms=stamp)
-    told = replace(a_push(3, TODAY), answered_at_ms=NOW_MS if is_by_api else None)
+    update = replace(a_push(3, TODAY), answered_at_ms=NOW_MS if is_by_api else None)
     fetched = a_meter(3, TODAY, updated_at_ms=LATELY_MS)
 
-    moved = with_usage(held, told) or held
+    moved = with_usage(held, update) or held
     merged = merge(held, fetched, answered_at_ms=NOW_MS if is_by_api else None)
 
     expected = 3 if is_by_api else 100
@@ -135,7 +135,7 @@ def test_a_balance_of_a_former_period_does_not_replace_the_current_one() -> None
 
 
 def test_an_entity_that_was_read_before_the_boundary_does_not_bring_back_its_usage() -> None:
-    """An Edge that lags tells the former period's meter."""
+    """An Edge that lags sends the former period's meter."""
     held = a_meter(2, TODAY, updated_at_ms=MIDNIGHT_MS + 5)
 
     merged = merge(held, a_meter(9, YESTERDAY, updated_at_ms=MIDNIGHT_MS + 9))
