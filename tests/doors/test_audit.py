@@ -1,4 +1,4 @@
-"""The audit trail: every change kept for its time, within a bound, and told in the log whatever happens."""
+"""The audit trail: every change kept for its time, within a bound, and logged whatever happens."""
 
 import logging
 from typing import Any

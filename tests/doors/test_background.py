@@ -1,4 +1,4 @@
-"""No task ends in silence: a defect is told, counted and healed, and one bad datum ends nothing."""
+"""No task ends in silence: a defect is reported, counted and healed, and one bad datum ends nothing."""
 
 import asyncio
 import contextlib
@@ -47,7 +47,7 @@ def failures_of(task: str) -> float:
 async def test_a_task_that_ends_by_a_defect_runs_again(
     background: Background, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is told with its traceback once a minute, counted each time, and stands among the troubled."""
+    """It is reported with its traceback once a minute, counted each time, and stands among the troubled."""
     counted = failures_of("sweeper")
     work = Work(ValueError("one"), KeyError("two"))
     async with background.kept("sweeper", work):
@@ -74,7 +74,7 @@ async def test_trouble_is_forgotten_after_a_while(background: Background, clock:
 async def test_an_outage_of_others_is_no_defect(
     background: Background, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever is out of order is told of elsewhere; the work is tried again."""
+    """Whoever is out of order is reported elsewhere; the work is tried again."""
     work = Work(ConnectionError(), TimeoutError())
     with caplog.at_level(logging.INFO):
         task = background.keep("feed", work, outages=(OSError,))
@@ -154,7 +154,7 @@ async def test_a_stop_ends_what_still_runs(background: Background) -> None:
     assert task.cancelled()
 
 
-async def test_who_waits_is_told_what_went_wrong(background: Background) -> None:
+async def test_who_waits_learns_what_went_wrong(background: Background) -> None:
     async def work() -> None:
         raise ValueError
 

@@ -25,17 +25,17 @@ class ScriptedFeedApplier:
     """Notes what it is told."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.calls: list[str] = []
         self.trust = Trust(max_unverified_seconds=60)
 
     def followed(self) -> None:
-        self.told.append("followed")
+        self.calls.append("followed")
 
     def lost(self) -> None:
-        self.told.append("lost")
+        self.calls.append("lost")
 
     def missed(self, cause: str) -> None:
-        self.told.append(cause)
+        self.calls.append(cause)
 
 
 @pytest.fixture
@@ -79,13 +79,13 @@ async def test_a_channel_without_room_is_a_gap(
     for _ in range(3):
         await frames.delivered("usageUpdatedV2", "x")
         await asyncio.sleep(0)
-    before = list(feed_applier.told)
+    before = list(feed_applier.calls)
 
     await frames.delivered("usageUpdatedV2", "one too many")
     await asyncio.sleep(0)
 
     assert [] == before
-    assert ["overflow"] == feed_applier.told
+    assert ["overflow"] == feed_applier.calls
 
 
 async def test_a_number_that_is_left_out_is_a_gap(
@@ -95,7 +95,7 @@ async def test_a_number_that_is_left_out_is_a_gap(
     frames.take(1)
     frames.take(3)
 
-    assert ["lost_message"] == feed_applier.told
+    assert ["lost_message"] == feed_applier.calls
 
 
 async def test_a_full_channel_is_a_gap_and_no_silent_loss(
@@ -107,7 +107,7 @@ async def test_a_full_channel_is_a_gap_and_no_silent_loss(
 
     await frames.delivered("usageUpdatedV2", "one too many")
 
-    assert ["overflow"] == feed_applier.told
+    assert ["overflow"] == feed_applier.calls
 
 
 async def test_the_socket_waits_for_room(frames: FrameChannel, feed_applier: ScriptedFeedApplier) -> None:
@@ -120,7 +120,7 @@ async def test_the_socket_waits_for_room(frames: FrameChannel, feed_applier: Scr
     frames.take(1)
     await waiting
 
-    assert [] == feed_applier.told
+    assert [] == feed_applier.calls
 
 
 async def test_few_large_frames_fill_it_as_many_small_ones_do(
@@ -140,17 +140,17 @@ async def test_few_large_frames_fill_it_as_many_small_ones_do(
         frames.take(number)
     await frames.delivered("usageUpdatedV2", "x")
 
-    assert [] == feed_applier.told
+    assert [] == feed_applier.calls
 
 
-async def test_the_feeds_state_is_told_on(
+async def test_the_feeds_state_is_passed_on(
     frames: FrameChannel, feed_applier: ScriptedFeedApplier, states: list[str]
 ) -> None:
     """Other processes must not learn of a gap later than this one."""
     await frames.followed()
     await frames.lost("lost")
 
-    assert ["followed", "lost"] == feed_applier.told
+    assert ["followed", "lost"] == feed_applier.calls
     assert ["told", "told"] == states
 
 
@@ -189,12 +189,12 @@ async def test_a_feed_that_does_not_close_is_not_relied_on(
 
     stopping = asyncio.create_task(task.stop())
     await asyncio.sleep(0)
-    told_at_once = list(feed_applier.told)
+    calls_at_once = list(feed_applier.calls)
     await stopping
     feed.let_go.set()
     await feed.ended.wait()
 
-    assert ["lost"] == told_at_once
+    assert ["lost"] == calls_at_once
     assert "did not close in time" in caplog.text
 
 
@@ -211,7 +211,7 @@ async def test_a_feed_that_was_stopped_can_be_started_again(feed_applier: Script
         feed.began.clear()
         feed.ended.clear()
 
-    assert {"lost"} == set(feed_applier.told)
+    assert {"lost"} == set(feed_applier.calls)
 
 
 @pytest.fixture

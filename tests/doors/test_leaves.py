@@ -60,7 +60,7 @@ def test_each_thread_has_its_own_clock() -> None:
     assert loop_used < hits_used
 
 
-def test_a_condition_is_told_once_a_minute_with_a_count(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_condition_is_logged_once_a_minute_with_a_count(caplog: pytest.LogCaptureFixture) -> None:
     clock = FakeClock()
     occasional = RateLimitedLog(logging.getLogger("test"), clock.monotonic)
 
@@ -71,8 +71,8 @@ def test_a_condition_is_told_once_a_minute_with_a_count(caplog: pytest.LogCaptur
         clock.advance(INTERVAL_SECONDS)
         occasional.warning("empty", "%s is empty", "customer_id")
 
-    told = [(record.getMessage(), record.__dict__["untold"]) for record in caplog.records]
-    assert [("customer_id is empty", 0), ("other", 0), ("customer_id is empty", 2)] == told
+    reported = [(record.getMessage(), record.__dict__["untold"]) for record in caplog.records]
+    assert [("customer_id is empty", 0), ("other", 0), ("customer_id is empty", 2)] == reported
 
 
 def test_the_configured_rules_are_in_force() -> None:
@@ -130,18 +130,18 @@ def test_a_tally_is_settled_whole() -> None:
     counter = Counter("tallied", "", registry=None)
     tally = DeferredCounter(counter)
 
-    def told() -> float:
+    def reported() -> float:
         return float(counter._value.get())
 
     tally.count()
     tally.count()
-    assert 0 == told()
+    assert 0 == reported()
     tally.settle()
     tally.settle()
-    assert 2 == told()
+    assert 2 == reported()
     tally.count()
     settle_all()
-    assert 3 == told()
+    assert 3 == reported()
 
 
 def test_a_tally_counts_what_many_threads_count() -> None:

@@ -236,7 +236,7 @@ async def test_what_runs_goes_on_to_its_end_while_the_database_is_away(
     assert "cannot be read" in caplog.text
 
 
-async def test_begin_and_end_are_told_at_warn_and_measured(
+async def test_begin_and_end_are_logged_as_warnings_and_measured(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     overrides = stored(clock)
@@ -248,11 +248,11 @@ async def test_begin_and_end_are_told_at_warn_and_measured(
         clock.advance(HOUR_MS / 1000)
         await overrides.refresh()
 
-    told = [
+    logged = [
         (each.getMessage(), each.__dict__.get("author"), each.__dict__.get("cause"))
         for each in caplog.records
     ]
-    assert [("override began", "on-call", None), ("override ended", "on-call", "time")] == told
+    assert [("override began", "on-call", None), ("override ended", "on-call", "time")] == logged
     assert (1, 60) == measured
     assert 0 == metrics.OVERRIDES_IN_FORCE._value.get()
     assert 0 == metrics.OVERRIDES_OLDEST_AGE._value.get()
@@ -357,7 +357,7 @@ async def test_a_reply_decided_before_an_override_and_remembered_after_it_does_n
 async def test_a_reply_decided_before_its_end_and_remembered_after_it_does_not_stand(
     overrides: StoredOverrides, clock: FakeClock
 ) -> None:
-    """Nothing tells of an end that comes by itself: what it decided is not kept, whenever that is."""
+    """Nothing announces an end that comes by itself: what it decided is not kept, whenever that is."""
     house = furnished(overrides, clock)
     await begun(overrides, an_hour_s(clock, has_access=False))
     clock.advance(HOUR_MS / 1000 - 0.001)
@@ -529,7 +529,7 @@ def test_what_one_knows_as_ended_has_ended() -> None:
         (late, early, early), (early, late, early),
     ]  # fmt: skip
 
-    assert [expected for *_, expected in pairs] == [merged(held, told) for held, told, _ in pairs]
+    assert [expected for *_, expected in pairs] == [merged(held, logged) for held, logged, _ in pairs]
 
 
 def test_it_lasts_for_the_shorter_time_that_either_has_noted() -> None:

@@ -66,7 +66,7 @@ async def test_a_row_that_is_no_fallback_is_left_out_and_named(case: str) -> Non
     column, value = UNREADABLE[case]
     await sync_to_async(_spoil)(column, value)
     skipped: list[tuple[str, str]] = []
-    await sync_to_async(FallbackTable(FakeClock()).rows)(lambda *told: skipped.append(told))
+    await sync_to_async(FallbackTable(FakeClock()).rows)(lambda *pushed: skipped.append(pushed))
     rules = _rules()
     await rules.refresh()
 
@@ -97,7 +97,7 @@ async def test_rules_are_followed_past_a_row_that_is_no_fallback() -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
-    ("broken", "mended"),
+    ("broken", "fixed"),
     [
         ("ALTER TABLE {table} RENAME TO gone", "ALTER TABLE gone RENAME TO {table}"),
         (
@@ -106,7 +106,7 @@ async def test_rules_are_followed_past_a_row_that_is_no_fallback() -> None:
         ),
     ],
 )
-async def test_rules_stay_while_the_database_cannot_be_read(broken: str, mended: str) -> None:
+async def test_rules_stay_while_the_database_cannot_be_read(broken: str, fixed: str) -> None:
     """They are as they were last read; and they are read again when it can be."""
     await FallbackRule.objects.acreate(feature_id="good", has_access=True)
     table = FallbackRule._meta.db_table
@@ -120,7 +120,7 @@ async def test_rules_stay_while_the_database_cannot_be_read(broken: str, mended:
     assert rules.current()["good"] == GRANTED
     assert metrics.DATABASE_ERRORS._value.get() == errors + 1
 
-    await _execute(mended.format(table=table))
+    await _execute(fixed.format(table=table))
     await FallbackRule.objects.all().adelete()
     await rules.refresh()
     assert not was_readable
@@ -274,7 +274,7 @@ async def test_what_a_person_changed_here_meanwhile_is_not_overwritten(shared: l
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_a_deletion_is_told_for_its_time(shared: list[SharedRecords]) -> None:
+async def test_a_deletion_is_reported_for_its_time(shared: list[SharedRecords]) -> None:
     """And then forgotten, in Redis and in the database."""
     await DeletedFallbackRule.objects.acreate(feature_id="g", at=timezone.now())
     await _granted(_pod(shared[0]))
@@ -293,7 +293,7 @@ NOW_US = int(timezone.now().timestamp() * 1_000_000)
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
-    ("id_", "told"),
+    ("id_", "pushed"),
     [
         ("junk", b"junk"),
         ("junk", b"[]"),
@@ -305,20 +305,20 @@ NOW_US = int(timezone.now().timestamp() * 1_000_000)
     ],
 )
 async def test_junk_in_redis_is_left_out_and_hides_nothing(
-    shared: list[SharedRecords], id_: str, told: bytes
+    shared: list[SharedRecords], id_: str, pushed: bytes
 ) -> None:
     good = RuleVersion(feature_id="f", changed_us=NOW_US, is_active=True, value=GRANTED)
-    await shared[1].write({id_: told, "f": FallbackTable(_clock()).encoded(good)})
+    await shared[1].write({id_: pushed, "f": FallbackTable(_clock()).encoded(good)})
     pod, background = _pod(shared[0]), Background(FakeClock().monotonic)
     pod._table._poll_seconds = 30
     async with pod.followed(background):
         assert ["f"] == list(pod.current())
         assert background.states["fallback-rules"].skipped == 1
     with pytest.raises(Malformed):
-        FallbackTable(_clock()).decoded(id_, told)
+        FallbackTable(_clock()).decoded(id_, pushed)
 
 
-async def test_a_rule_is_told_as_it_is() -> None:
+async def test_a_rule_is_reported_as_it_is() -> None:
     value = FallbackValue(has_access=True, usage_limit=5, enum_values=("a",), max_stale_seconds=60)
     table = FallbackTable(_clock())
     versions = [
