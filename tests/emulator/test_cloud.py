@@ -123,7 +123,7 @@ async def test_an_unfit_fault_is_refused_in_a_sentence(http: httpx.AsyncClient) 
     assert "ws has no fault truncated" in answer.text
 
 
-async def test_the_control_api_tells_what_was_received(emulator: Emulator, http: httpx.AsyncClient) -> None:
+async def test_the_control_api_lists_what_was_received(emulator: Emulator, http: httpx.AsyncClient) -> None:
     await http.get("/v1/c/a/entitlements-state.json")
 
     counters = (await http.get("/control/counters")).json()
@@ -167,7 +167,7 @@ async def subscriber(emulator: Emulator) -> AsyncIterator[Subscriber]:
         yield Subscriber(socket)
 
 
-async def test_a_subscription_tells_what_changes(emulator: Emulator, subscriber: Subscriber) -> None:
+async def test_a_subscription_sends_what_changes(emulator: Emulator, subscriber: Subscriber) -> None:
     await subscriber.say(type="connection_init", payload={"headers": {"X-API-KEY": emulator.api_key}})
     assert "connection_ack" == (await subscriber.receive())["type"]
     query = "subscription U { usageUpdatedV2 { customerId usage { currentUsage } } }"

@@ -80,7 +80,7 @@ async def test_down_resets_the_connection(http: httpx.AsyncClient, transport: st
 
 
 async def test_work_of_a_lost_answer_is_done(http: httpx.AsyncClient) -> None:
-    """The report counted, and nobody was told; after `down` it did not."""
+    """The report counted, and nobody was sent it; after `down` it did not."""
     for kind in ("lost_answer", "truncated", "down"):
         await switch(http, "graphql", kind, times=1)
         with pytest.raises(httpx.TransportError):
@@ -148,7 +148,7 @@ async def test_huge_is_the_same_and_longer(http: httpx.AsyncClient, transport: s
 
 @pytest.mark.parametrize("transport", ["edge", "graphql"])
 async def test_redirect_leads_elsewhere(http: httpx.AsyncClient, transport: str) -> None:
-    """To where it was told; a client that does not follow sees where."""
+    """To where it was directed; a client that does not follow sees where."""
     await switch(http, transport, "redirect", location="http://127.0.0.1:9/there")
     answer = await ask(http, transport)
 
@@ -173,7 +173,7 @@ async def test_garbage_is_no_json_and_errors_are_200(http: httpx.AsyncClient, tr
     assert "FeatureNotFound" == first["extensions"]["code"]
 
 
-async def test_bad_key_is_told_as_each_transport_tells_it(http: httpx.AsyncClient) -> None:
+async def test_bad_key_is_refused_as_by_each_transport(http: httpx.AsyncClient) -> None:
     """401 by the Edge, a code by GraphQL."""
     await switch(http, "edge", "bad_key")
     await switch(http, "graphql", "bad_key")
