@@ -62,7 +62,7 @@ async def test_an_answer_for_scripts(demo: SidecarProcess, tmp_path: Path) -> No
     assert {"stigg-source", "stigg-state", "stigg-age-ms"} >= set(answer["provenance"])
 
 
-async def test_nobody_there_is_told_with_the_mend(tmp_path: Path) -> None:
+async def test_nobody_there_is_reported_with_the_fix(tmp_path: Path) -> None:
     code, output = await asked("127.0.0.1:1", tmp_path, "c", "f")
 
     assert code == 2
@@ -70,7 +70,7 @@ async def test_nobody_there_is_told_with_the_mend(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("usage", ["lots", "nan", "inf"])
-async def test_a_wrong_number_is_told(tmp_path: Path, usage: str) -> None:
+async def test_a_wrong_number_is_reported(tmp_path: Path, usage: str) -> None:
     code, output = await asked("127.0.0.1:1", tmp_path, "c", "f", f"--usage={usage}")
 
     assert code == 2
@@ -92,7 +92,7 @@ def test_a_fallback_is_said_to_be_one(source: str, words: str) -> None:
     assert ["granted", words, f"from: {source}"] == describe(entitlement, {"stigg-source": source})
 
 
-def test_a_fallback_of_a_sidecar_that_does_not_tell_its_source() -> None:
+def test_a_fallback_of_a_sidecar_that_does_not_send_its_source() -> None:
     entitlement = pb.EntitlementV2(has_access=True, is_fallback=True)
 
     assert "this is a fallback" in describe(entitlement, {})

@@ -39,7 +39,7 @@ def test_one_write_too_many_is_refused_and_counted(caplog: pytest.LogCaptureFixt
     assert full.meaning != empty.meaning
 
 
-def test_one_read_too_many_is_counted_and_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_one_read_too_many_is_counted_and_reported(caplog: pytest.LogCaptureFixture) -> None:
     """It is not refused: whoever asks answers it by its fallback. Writes have their own room."""
     call_limiter = CallLimiter(max_calls=1, monotonic=lambda: 0.0)
 
@@ -94,7 +94,7 @@ def test_refusals_keep_nothing_of_the_refused() -> None:
 
 
 @pytest.mark.parametrize("cause", [STALLED, TOO_MANY_STREAMS])
-def test_calls_ended_for_their_clients_are_counted_and_told(
+def test_calls_ended_for_their_clients_are_counted_and_reported(
     cause: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """For a minute; calls are answered all the same."""

@@ -35,18 +35,18 @@ async def test_who_is_away_late_or_endless_did_not_answer() -> None:
     async def endless(_path: str, _request: bytes) -> bytes:
         return bytes(MAX_REPLY_BYTES + 1)
 
-    told = []
+    reported = []
     async with answering(late) as slow, answering(endless) as large:
         for address in (f"127.0.0.1:{free_port()}", slow, large):
             async with SidecarClient(address) as client:
                 outcome = await client.ask(METHOD, REQUEST, seconds=0.3)
-                told.append((outcome.status, outcome.is_answered))
+                reported.append((outcome.status, outcome.is_answered))
 
-    assert [("UNAVAILABLE", False), ("DEADLINE_EXCEEDED", False), ("RESOURCE_EXHAUSTED", False)] == told
+    assert [("UNAVAILABLE", False), ("DEADLINE_EXCEEDED", False), ("RESOURCE_EXHAUSTED", False)] == reported
 
 
-def test_what_it_knew_is_told_in_words() -> None:
-    """The vendor's tells nothing."""
+def test_what_it_knew_is_said_in_words() -> None:
+    """The vendor's reports nothing."""
     assert "memory, fresh, 12 ms old" == knew(
         {"stigg-age-ms": "12", "stigg-source": "memory", "stigg-state": b"fresh"}
     )

@@ -23,7 +23,7 @@ from tests.redis_server import free_port
 class Ended(NamedTuple):
     code: int
     output: str
-    told: str
+    on_stderr: str
 
     @property
     def as_json(self) -> Any:  # noqa: ANN401, RUF100 - whatever it printed
@@ -33,14 +33,14 @@ class Ended(NamedTuple):
 async def command(name: str, *arguments: str) -> Ended:
     """A command of `manage.py`, on the loop of the test."""
     made = load_command_class("grpc_service", name)
-    output, told = io.StringIO(), io.StringIO()
-    made.stdout, made.stderr = OutputWrapper(output), OutputWrapper(told)
+    output, on_stderr = io.StringIO(), io.StringIO()
+    made.stdout, made.stderr = OutputWrapper(output), OutputWrapper(on_stderr)
     options = vars(made.create_parser("manage.py", name).parse_args(arguments))
     try:
         code = await made.run(options)  # type: ignore[attr-defined]
     except CommandError as error:
         return Ended(error.returncode, output.getvalue(), str(error))
-    return Ended(code, output.getvalue(), told.getvalue())
+    return Ended(code, output.getvalue(), on_stderr.getvalue())
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +93,7 @@ async def test_equal_ones_end_with_0_and_a_summary(tmp_path: Path, file: str) ->
     assert ["same: 3", "lasting: 0", "transient: 0", "undecided: 0", "unanswered: 0", "customers: 3"] == (
         ended.output.splitlines()[:6]
     )
-    assert ended.told.startswith("comparing customers 3: ")
+    assert ended.on_stderr.startswith("comparing customers 3: ")
 
 
 async def test_the_table_has_a_row_for_each_kind_of_difference_with_an_example(
@@ -113,7 +113,7 @@ async def test_the_table_has_a_row_for_each_kind_of_difference_with_an_example(
     ] == row  # fmt: skip
 
 
-async def test_what_one_only_saw_earlier_is_told_apart(tmp_path: Path, file: str) -> None:
+async def test_what_one_only_saw_earlier_is_distinguished(tmp_path: Path, file: str) -> None:
     """It ends with 0: the next answers agree."""
     async with standing(built(tmp_path / "ours", {CUSTOMER: STATE})) as (ours, server):
         asked: list[bytes] = []
@@ -133,7 +133,7 @@ async def test_what_one_only_saw_earlier_is_told_apart(tmp_path: Path, file: str
     assert 0 == ended.as_json["lasting"]
 
 
-async def test_nobody_to_ask_and_nothing_to_ask_about_is_told(tmp_path: Path, file: str) -> None:
+async def test_nobody_to_ask_and_nothing_to_ask_about_is_reported(tmp_path: Path, file: str) -> None:
     """In one sentence each, with 2."""
     away = f"127.0.0.1:{free_port()}"
     empty = tmp_path / "empty"
@@ -156,7 +156,7 @@ async def test_nobody_to_ask_and_nothing_to_ask_about_is_told(tmp_path: Path, fi
         f"{tmp_path / 'missing'} cannot be used (No such file or directory)",
         f"{binary} cannot be used (it is no text)",
         "--rate must be a number above 0",
-    ] == [each.told for each in ended]
+    ] == [each.on_stderr for each in ended]
 
 
 async def test_what_is_not_answered_is_counted_and_is_no_difference(tmp_path: Path, file: str) -> None:
@@ -198,7 +198,7 @@ async def test_two_environments_are_not_compared_to_the_end(
 
     assert 1 == ended.code
     assert 5 <= ended.as_json["lasting"] < 100
-    assert "are both of one environment?" in ended.told
+    assert "are both of one environment?" in ended.on_stderr
 
 
 async def test_no_more_questions_a_second_than_the_rate(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ async def test_no_more_questions_a_second_than_the_rate(tmp_path: Path) -> None:
     assert took >= 59 / 100
 
 
-def test_in_a_pipe_a_line_now_and_then_tells_when_it_will_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_pipe_a_line_now_and_then_says_when_it_will_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("grpc_service.management.pacing.REPORT_SECONDS", 0.0)
     lines: list[str] = []
 

@@ -74,7 +74,7 @@ def test_another_kind_is_two_differences() -> None:
     ]
 
 
-def test_what_only_one_lists_is_told_by_its_name() -> None:
+def test_what_only_one_lists_is_reported_by_its_name() -> None:
     """One that is listed twice as well, and one without a kind."""
     credit = pb.EntitlementV2(credit=pb.CreditEntitlement(currency=pb.EntitlementCurrency(currency_id="t")))
     ours = state(metered("a"), metered("a"), credit)
@@ -116,7 +116,7 @@ def test_a_field_that_only_a_newer_contract_has_is_one_difference() -> None:
 
 
 @pytest.mark.parametrize("garbage", [b"\xff", b"\x0a\xff\xff"])
-def test_what_is_no_reply_is_told_as_that(garbage: bytes) -> None:
+def test_what_is_no_reply_is_reported_as_such(garbage: bytes) -> None:
     good = Outcome(pb.GetEntitlementResponse(has_access=True).SerializeToString())
 
     assert (Difference("reply", "", "a reply", None),) == compare("GetEntitlement", good, Outcome(garbage))
@@ -131,7 +131,7 @@ def test_a_refusal_is_a_difference_and_an_absence_is_none() -> None:
     assert not Outcome(status="UNAVAILABLE").is_answered
 
 
-def test_what_is_told_of_a_reply_has_a_bound() -> None:
+def test_what_is_reported_of_a_reply_has_a_bound() -> None:
     many = [metered(str(number), current_usage=1) for number in range(2 * MAX_DIFFERENCES)]
 
     assert MAX_DIFFERENCES == len(compare_states(state(*many), state()))

@@ -70,7 +70,7 @@ async def decide(
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_a_decision_is_told_with_what_it_rests_on(decisions: Decisions, at_once: bool) -> None:
+async def test_a_decision_is_logged_with_what_it_rests_on(decisions: Decisions, at_once: bool) -> None:
     """Also one that was answered at once, as remembered replies are."""
     metadata = (("stigg-source", b"memory"), ("stigg-state", b"fresh"), ("stigg-age-ms", b"12"))
 

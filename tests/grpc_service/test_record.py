@@ -79,7 +79,7 @@ def file_of(folder: Path, reads: list[RecordedRead], *, is_clear: bool = True) -
 
 
 @pytest.mark.parametrize("make_engine", ENGINES)
-async def test_hits_and_misses_are_heard_of_while_somebody_listens_and_then_no_more(
+async def test_hits_and_misses_are_published_while_somebody_listens_and_then_no_more(
     tmp_path: Path, make_engine: MakeEngine
 ) -> None:
     """The methods that are served are as before: nothing is left on their way."""
@@ -142,19 +142,19 @@ async def test_what_is_too_much_or_too_large_is_dropped_and_counted(
     assert 3 == sidecar.recorder.dropped
 
 
-async def test_the_socket_tells_reads_and_who_else_records(tmp_path: Path) -> None:
+async def test_the_socket_sends_reads_and_says_who_else_records(tmp_path: Path) -> None:
     """A caller who leaves ends the recording."""
     async with served(tmp_path) as (sidecar, address), asyncio.timeout(20):
         lines = control._lines(sidecar, {"act": "record", "seconds": 60}, asyncio.StreamReader())
         async with aclosing(lines):
             assert {"dropped": 0} == await anext(lines)
             busy = control._lines(sidecar, {"act": "record", "seconds": 60}, asyncio.StreamReader())
-            told = [each async for each in busy]
+            on_stderr = [each async for each in busy]
             await ask(address, "GetEntitlement")
             read = next(each for each in [await anext(lines) for _ in range(50)] if "method" in each)
         assert not sidecar.recorder._is_recording
 
-    assert [{"problem": "somebody records already; one recording at a time"}] == told
+    assert [{"problem": "somebody records already; one recording at a time"}] == on_stderr
     assert "GetEntitlement" == read["method"]
 
 
@@ -241,13 +241,13 @@ async def test_a_replay_of_one_that_stops_answering_says_so(tmp_path: Path) -> N
         failing = await command("replay", file, "--with", theirs, "--json")
 
     assert 2 == gone.code
-    assert f"no sidecar answers at {away} (UNAVAILABLE)" == gone.told
+    assert f"no sidecar answers at {away} (UNAVAILABLE)" == gone.on_stderr
     assert 2 == failing.code
     assert 1 == failing.as_json["unanswered"]
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "on_stderr"),
     [
         ("", "holds no read"),
         ("{}\n", "line 1 is no recording of version 1"),
@@ -257,24 +257,26 @@ async def test_a_replay_of_one_that_stops_answering_says_so(tmp_path: Path) -> N
         ("\xff\n", "line 1 is no read of a recording"),
     ],
 )
-async def test_what_is_no_recording_is_told_by_its_line(tmp_path: Path, text: str, told: str) -> None:
+async def test_what_is_no_recording_is_reported_by_its_line(
+    tmp_path: Path, text: str, on_stderr: str
+) -> None:
     file = tmp_path / "recording"
     file.write_text(text, encoding="latin-1")
 
     ended = await command("replay", str(file), "--with", "nobody:1")
 
     assert 2 == ended.code
-    assert told in ended.told
+    assert on_stderr in ended.on_stderr
 
 
-async def test_a_missing_file_and_a_wrong_rate_are_told(tmp_path: Path) -> None:
+async def test_a_missing_file_and_a_wrong_rate_are_reported(tmp_path: Path) -> None:
     missing = await command("replay", str(tmp_path / "missing"), "--with", "nobody:1")
     slow = await command("replay", str(tmp_path / "missing"), "--with", "nobody:1", "--rate", "0")
 
     assert 2 == missing.code
     assert 2 == slow.code
-    assert "cannot be read (No such file or directory)" in missing.told
-    assert "--rate must be a number above 0" == slow.told
+    assert "cannot be read (No such file or directory)" in missing.on_stderr
+    assert "--rate must be a number above 0" == slow.on_stderr
 
 
 def test_a_recording_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -218,7 +218,7 @@ def test_a_known_meter_has_all_that_callers_dereference(units: str | None) -> No
         assert (units or "") == entitlement.feature.units_plural
 
 
-def test_the_metered_method_tells_the_soft_limit_also_where_nothing_is_known() -> None:
+def test_the_metered_method_sends_the_soft_limit_also_where_nothing_is_known() -> None:
     """By a fallback, and of a feature that is not there."""
     query = a_query("seats", expected_kind=EntitlementKind.METERED)
     by_fallback = decide_by_fallback(query, rules={})

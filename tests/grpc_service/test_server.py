@@ -392,11 +392,11 @@ async def test_clients_are_asked_to_go_before_the_server_stops(served: Serve) ->
     await reader.readexactly(9)
 
     stopping = asyncio.create_task(server.stop(grace_seconds=5))
-    told = await asyncio.wait_for(reader.readuntil(GoAwayFrame(0, 2**31 - 1).serialize()), 5)
+    reported = await asyncio.wait_for(reader.readuntil(GoAwayFrame(0, 2**31 - 1).serialize()), 5)
     writer.close()
     await stopping
 
-    assert b"Server shutdown" not in told
+    assert b"Server shutdown" not in reported
 
 
 async def test_a_call_that_outlasts_the_grace_is_cut(served: Serve, reader: ScriptedReader) -> None:

@@ -66,7 +66,7 @@ async def shadowed(
 
 async def until(state: Callable[[], object]) -> None:
     async with asyncio.timeout(WAIT_SECONDS):
-        while not state():  # noqa: ASYNC110 - a state tells no events
+        while not state():  # noqa: ASYNC110 - a state announces no events
             await asyncio.sleep(0.01)
 
 

@@ -263,7 +263,7 @@ async def test_sidecar_refuses_to_start_with_unusable_files(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("variable", ["TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE"])
 @pytest.mark.parametrize("content", [None, "no PEM"], ids=["missing", "no PEM"])
-def test_a_file_that_cannot_be_used_is_told_by_its_variable(
+def test_a_file_that_cannot_be_used_is_reported_by_its_variable(
     tmp_path: Path, variable: str, content: str | None
 ) -> None:
     good = TlsFolder(tmp_path, client_ca=trustme.CA()).files

@@ -68,7 +68,7 @@ async def test_who_cannot_be_known_is_named_and_tried_again(
     assert progress.read_text() == ""
 
 
-async def test_nobody_to_ask_is_told(tmp_path: Path) -> None:
+async def test_nobody_to_ask_is_reported(tmp_path: Path) -> None:
     """In one line, with 2."""
     file = tmp_path / "customers"
     file.write_text("a\n")
@@ -91,7 +91,7 @@ async def test_the_pace_is_the_rate() -> None:
     keys = [EntityKey(str(number), None) for number in range(11)]
     started = time.perf_counter()
 
-    told = [key async for key in paced(keys, rate=50)]
+    on_stderr = [key async for key in paced(keys, rate=50)]
 
-    assert keys == told
+    assert keys == on_stderr
     assert 0.2 <= time.perf_counter() - started < 1

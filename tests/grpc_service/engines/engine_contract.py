@@ -297,7 +297,7 @@ class EngineContract(ABC):
 
             assert request * 2 == await served.unary(request, timeout=SECONDS)
 
-    async def test_deadline_is_told_to_the_method(self) -> None:
+    async def test_deadline_is_passed_to_the_method(self) -> None:
         """The seconds that the caller's deadline leaves; None without one."""
         async with self.serving() as served:
             await served.unary(b"later", timeout=SECONDS)
@@ -410,12 +410,12 @@ class EngineContract(ABC):
 
 async def _until(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(SECONDS):
-        while not is_so():  # noqa: ASYNC110 - an engine tells nobody what it holds
+        while not is_so():  # noqa: ASYNC110 - an engine says nothing of what it holds
             await asyncio.sleep(0.005)
 
 
 async def _once_there_is_room(served: Served) -> bytes:
-    """The engine hears of a call's end a moment after its caller."""
+    """The engine learns of a call's end a moment after its caller."""
     async with asyncio.timeout(SECONDS):
         while True:
             call = served.unary(b"now", timeout=SECONDS)

@@ -12,7 +12,7 @@ class TestCompletionQueueEngine(EngineContract):
         return CompletionQueueEngine(settings)
 
 
-async def test_its_thread_is_told() -> None:
+async def test_its_thread_is_reported() -> None:
     """It answers hits, so that it is watched."""
     engine = CompletionQueueEngine(EngineSettings(methods=(), options=(), max_concurrent_calls=1))
     assert engine.hits_thread is None

@@ -26,7 +26,7 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SettingsFrame(0).serialize()
 
 
 class Client:
-    """A connection that does as it is told, and not as a client should."""
+    """A connection that does as it is asked, and not as a client should."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -93,7 +93,7 @@ async def test_a_call_sent_before_the_farewell_was_read_is_answered(make: MakeEn
 
 
 @BOTH_ENGINES
-async def test_who_does_not_go_is_waited_for_no_longer_than_told(make: MakeEngine) -> None:
+async def test_who_does_not_go_is_waited_for_no_longer_than_configured(make: MakeEngine) -> None:
     """And is asked once, however often it is looked at."""
     async with served(make) as (farewell, client, _):
         assert 1 == await farewell.bid(seconds=0.2)

@@ -15,12 +15,12 @@ class Engine:
 
     def __init__(self, *, max_calls: int = 100) -> None:
         self.ended: list[Called] = []
-        self.told: list[tuple[str, int]] = []
+        self.reported: list[tuple[str, int]] = []
         self.places: Places[Called] = Places(
             max_calls=max_calls,
             peer_of=lambda call: call[0],
             end=lambda call, _: self.ended.append(call),
-            on_ended=lambda cause, count: self.told.append((cause, count)),
+            on_ended=lambda cause, count: self.reported.append((cause, count)),
         )
 
     def tick(self, times: int) -> None:
@@ -58,7 +58,7 @@ def test_too_many_that_stall_end_at_the_cost_of_who_has_most() -> None:
     engine.tick(MOMENT_TICKS)
 
     assert [("a", 0), ("a", 1), ("a", 2)] == engine.ended
-    assert [(STALLED, 3)] == engine.told
+    assert [(STALLED, 3)] == engine.reported
     assert 3 == engine.places.stalled
 
 
@@ -92,7 +92,7 @@ def test_too_many_streams_end_at_the_cost_of_who_has_most() -> None:
 
     assert [] == before
     assert [("a", 0), ("a", 1)] == engine.ended
-    assert [(TOO_MANY_STREAMS, 2)] == engine.told
+    assert [(TOO_MANY_STREAMS, 2)] == engine.reported
 
 
 def test_a_stream_is_open_by_its_first_request_alone() -> None:
@@ -119,14 +119,14 @@ def test_one_call_more_takes_the_place_of_those_that_wait_for_their_clients() ->
 
     assert [True, True, True] == rooms
     assert [("a", number) for number in range(7)] == engine.ended
-    assert [(STALLED, 7)] == engine.told
+    assert [(STALLED, 7)] == engine.reported
 
 
 def test_one_call_more_is_refused_where_all_wait_for_us() -> None:
     engine = Engine(max_calls=10)
 
     assert not engine.places.has_room(11)
-    assert [(TOO_MANY, 1)] == engine.told
+    assert [(TOO_MANY, 1)] == engine.reported
 
 
 def test_places_come_back_when_the_ended_are_over() -> None:
