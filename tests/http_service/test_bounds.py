@@ -264,7 +264,7 @@ async def test_one_connection_too_many_is_closed(
     assert 200 == (await client.post(CHECK, json={})).status_code
 
 
-async def test_a_defect_is_told_without_its_text(
+async def test_a_defect_is_reported_without_its_text(
     client: httpx.AsyncClient, scripted: Scripted, caplog: pytest.LogCaptureFixture
 ) -> None:
     scripted.failure = RuntimeError("secret")

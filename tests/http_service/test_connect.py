@@ -237,7 +237,7 @@ async def test_a_read_ends_with_its_deadline(scripted: Scripted) -> None:
     assert (504, "deadline_exceeded") == error_of(response)
 
 
-async def test_a_write_is_told_its_deadline_and_the_callers_ids(scripted: Scripted) -> None:
+async def test_a_write_is_given_its_deadline_and_the_callers_ids(scripted: Scripted) -> None:
     scripted.reply = (b"", ())
 
     await scripted.door.answer(post(b"{}", REPORT, connect_timeout_ms="1500", x_request_id="r-1"))

@@ -106,12 +106,12 @@ async def test_the_snippet_of_the_page_runs(node: Path, url: tuple[str, Emulator
     script = node / "snippet.mjs"
     script.write_text(snippet.replace("http://127.0.0.1:8081", url[0]))
     async with running(node, script.name) as process:
-        told = [await printed(process), await printed(process)]
+        reported = [await printed(process), await printed(process)]
 
-    assert ["true", "25"] == told
+    assert ["true", "25"] == reported
 
 
-async def test_the_web_provider_is_told_to_evaluate_anew(node: Path, url: tuple[str, Emulator]) -> None:
+async def test_the_web_provider_is_asked_to_evaluate_anew(node: Path, url: tuple[str, Emulator]) -> None:
     """It opens the event stream that the list of all flags names."""
     async with running(node, "ofrep_web.mjs", url[0]) as process:
         before = await printed(process)

@@ -136,7 +136,7 @@ async def test_a_type_has_its_value(
     assert "f" == pb.GetEntitlementV2Request.FromString(scripted.asked[0]).feature_id
 
 
-async def test_metadata_tells_the_meter_the_denial_and_where_it_came_from(scripted: Scripted) -> None:
+async def test_metadata_holds_the_meter_the_denial_and_where_it_came_from(scripted: Scripted) -> None:
     reason = pb.ACCESS_DENIED_REASON_REQUESTED_USAGE_EXCEEDING_LIMIT
     scripted.decided(state="stale", access_denied_reason=reason, metered=METERED)
 

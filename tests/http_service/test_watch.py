@@ -74,7 +74,7 @@ async def watching(client: httpx.AsyncClient, query: str, **headers: str) -> Asy
         yield stream
 
 
-async def test_a_change_is_told(client: httpx.AsyncClient, changes: ChangeNotifier) -> None:
+async def test_a_change_is_reported(client: httpx.AsyncClient, changes: ChangeNotifier) -> None:
     async with watching(client, "customer=c") as stream:
         changes.changed(EntityKey("c"))
         first = await stream.line("data")
@@ -93,7 +93,7 @@ async def test_a_resource_depends_on_its_customer(client: httpx.AsyncClient, cha
         assert EVENT == await stream.line("data")
 
 
-async def test_a_gap_is_told_to_all(client: httpx.AsyncClient, changes: ChangeNotifier) -> None:
+async def test_a_gap_is_announced_to_all(client: httpx.AsyncClient, changes: ChangeNotifier) -> None:
     async with watching(client, "customer=a") as a, watching(client, "customer=b") as b:
         changes.all_changed()
 
@@ -101,7 +101,7 @@ async def test_a_gap_is_told_to_all(client: httpx.AsyncClient, changes: ChangeNo
         assert EVENT == await b.line("data")
 
 
-async def test_who_comes_back_is_told_at_once(client: httpx.AsyncClient) -> None:
+async def test_who_comes_back_is_informed_at_once(client: httpx.AsyncClient) -> None:
     """What it missed nobody knows."""
     async with watching(client, "customer=c", **{"Last-Event-ID": "7"}) as stream:
         assert EVENT == await stream.line("data")
