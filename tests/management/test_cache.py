@@ -108,7 +108,7 @@ async def test_what_redis_holds_is_exported_too(emulator: Emulator, tmp_path: Pa
         assert redis.text("p*:c_a") is None
 
 
-async def test_nobody_to_ask_and_unusable_files_are_told(tmp_path: Path) -> None:
+async def test_nobody_to_ask_and_unusable_files_are_reported(tmp_path: Path) -> None:
     """In one line, with 2."""
     environment = environment_for(None, tmp_path, OFFLINE="1", LOG_LEVEL="error")
     away = await run(environment, "cache", "stats")

@@ -36,18 +36,18 @@ async def test_commands_come_before_the_first_start(tmp_path: Path) -> None:
     assert 0o600 == (tmp_path / "a" / "sidecar.sqlite3").stat().st_mode & 0o777
 
 
-async def test_what_of_the_environment_is_wrong_is_told_and_the_rest_holds(tmp_path: Path) -> None:
+async def test_what_of_the_environment_is_wrong_is_reported_and_the_rest_holds(tmp_path: Path) -> None:
     wrong = environment_for(None, tmp_path, GRPC_PORT="http", LOG_LEVEL="loud")
 
     ran = await run(wrong, "fallbacks", "export")
 
-    told = [line for line in ran.output.splitlines() if line.startswith("warning: ")]
+    reported = [line for line in ran.output.splitlines() if line.startswith("warning: ")]
     assert 0 == ran.code
-    assert {"GRPC_PORT", "LOG_LEVEL"} == {line.split()[1] for line in told}
+    assert {"GRPC_PORT", "LOG_LEVEL"} == {line.split()[1] for line in reported}
     assert (tmp_path / "sidecar.sqlite3").exists()
 
 
-async def test_a_folder_that_cannot_be_written_to_is_told_in_a_sentence(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_written_to_is_reported_in_a_sentence(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
 

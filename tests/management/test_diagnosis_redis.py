@@ -23,7 +23,7 @@ def findings(server: RedisServer, *, password: str | None = None, **variables: s
         return list(examine_redis(config, lambda: client))
 
 
-def told(found: list[Finding], verdict: Verdict) -> list[str]:
+def reported(found: list[Finding], verdict: Verdict) -> list[str]:
     return [finding.message for finding in found if finding.verdict is verdict]
 
 
@@ -37,23 +37,23 @@ def test_all_is_well(tmp_path: Path) -> None:
         found = findings(server)
 
     assert {Verdict.OK} == {finding.verdict for finding in found}
-    assert "Redis takes writes" in told(found, Verdict.OK)
-    assert "it keeps the outbox over a restart, and when its memory is full" in told(found, Verdict.OK)
+    assert "Redis takes writes" in reported(found, Verdict.OK)
+    assert "it keeps the outbox over a restart, and when its memory is full" in reported(found, Verdict.OK)
 
 
 def test_what_a_restart_would_lose_is_a_warning(server: RedisServer) -> None:
     """Where there is an outbox; one that may not be asked is passed over."""
     with server:
         server.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
-        restart, full = told(findings(server), Verdict.WARNING)
+        restart, full = reported(findings(server), Verdict.WARNING)
         without_outbox = findings(server, SIDECAR_OUTBOX="off")
         server.command("ACL", "SETUSER", "default", "-info", "-config")
         unasked = findings(server)
 
     assert restart.startswith("a restart of it loses all that waits in the outbox")
     assert full.startswith("once its memory is full it evicts the outbox")
-    assert [] == told(without_outbox, Verdict.WARNING)
-    assert ["it may not be asked (INFO) whether it keeps the outbox over a restart"] == told(
+    assert [] == reported(without_outbox, Verdict.WARNING)
+    assert ["it may not be asked (INFO) whether it keeps the outbox over a restart"] == reported(
         unasked, Verdict.SKIPPED
     )
 
@@ -63,9 +63,9 @@ def test_a_node_of_a_cluster_is_one_fault(tmp_path: Path) -> None:
     with RedisServer("--cluster-enabled", "yes", "--dir", str(tmp_path), port=port_with_bus()) as server:
         found = findings(server)
 
-    (fault,) = told(found, Verdict.FAULT)
+    (fault,) = reported(found, Verdict.FAULT)
     assert "it is a node of a Redis Cluster" in fault
-    assert "Redis takes writes" not in told(found, Verdict.OK)
+    assert "Redis takes writes" not in reported(found, Verdict.OK)
 
 
 def test_a_cluster_is_examined_as_one(cluster: ClusterFleet) -> None:
@@ -85,9 +85,9 @@ def test_a_cluster_is_examined_as_one(cluster: ClusterFleet) -> None:
     with closing(cluster.client()) as client:
         found = list(examine_redis(config, lambda: cast("Client", client)))
 
-    assert "Redis takes writes" in told(found, Verdict.OK)
-    assert f"the Cluster of {nodes.replace(',', ', ')} answers" in told(found, Verdict.OK)
-    (fault,) = told(found, Verdict.FAULT)
+    assert "Redis takes writes" in reported(found, Verdict.OK)
+    assert f"the Cluster of {nodes.replace(',', ', ')} answers" in reported(found, Verdict.OK)
+    (fault,) = reported(found, Verdict.FAULT)
     assert fault.startswith("1 of 6 keys under 'p'")  # two of them are the probe of the writes
 
 
@@ -119,11 +119,11 @@ def test_a_command_that_is_refused_is_named(server: RedisServer, refused: str, n
         server.command("ACL", "SETUSER", "default", f"-{refused}")
         found = findings(server)
 
-    assert f"its user may not {named}" in told(found, Verdict.FAULT)[0]
-    assert ("Redis takes writes" in told(found, Verdict.OK)) is (refused != "eval")
+    assert f"its user may not {named}" in reported(found, Verdict.FAULT)[0]
+    assert ("Redis takes writes" in reported(found, Verdict.OK)) is (refused != "eval")
 
 
-def test_a_refused_password_is_told_as_that() -> None:
+def test_a_refused_password_is_reported_as_such() -> None:
     with RedisServer(password="right") as server:
         (fault,) = findings(server, password="wrong")
 
@@ -134,4 +134,6 @@ def test_a_certificate_that_nobody_looks_at_is_a_warning(server: RedisServer) ->
     with server:
         found = findings(server, REDIS_TLS="1", SIDECAR_REDIS_TLS_VERIFY="off")
 
-    assert "Redis' certificate is not verified (SIDECAR_REDIS_TLS_VERIFY=off)" in told(found, Verdict.WARNING)
+    assert "Redis' certificate is not verified (SIDECAR_REDIS_TLS_VERIFY=off)" in reported(
+        found, Verdict.WARNING
+    )

@@ -23,12 +23,12 @@ _Faults = set[tuple[str, str]]
 
 
 async def _faults(environment: dict[str, str]) -> _Faults:
-    """Part and mend of each fault; the exit code says whether there are any."""
+    """Part and fix of each fault; the exit code says whether there are any."""
     ended = await run(environment, "doctor", "--json")
     assert "Traceback" not in ended.output
     found = {(each["part"], each["mend"]) for each in ended.as_json if each["verdict"] == "fault"}
     assert ended.code == (1 if found else 0), ended.output
-    assert all(mend for _, mend in found)
+    assert all(fix for _, fix in found)
     return found
 
 
@@ -107,10 +107,10 @@ async def test_connection(emulator: Emulator, tmp_path: Path) -> None:
     """6: a port where nobody listens."""
     environment = environment_for(emulator, tmp_path, EDGE_API_URL=f"http://127.0.0.1:{free_port()}")
 
-    ((part, mend),) = await _faults(environment)
+    ((part, fix),) = await _faults(environment)
 
     assert part == "connection"
-    assert "EDGE_API_URL" in mend
+    assert "EDGE_API_URL" in fix
 
 
 async def test_dns(emulator: Emulator, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ async def test_behind_a_proxy(emulator: Emulator, tmp_path: Path) -> None:
     away = {"ALL_PROXY": f"http://127.0.0.1:{free_port()}"}
     faults = await _faults(environment_for(emulator, tmp_path, **names, **away))
     assert _parts(faults) == {"connection"}
-    assert all("the proxy for" in mend for _, mend in faults)
+    assert all("the proxy for" in fix for _, fix in faults)
 
 
 @asynccontextmanager
@@ -208,19 +208,19 @@ async def test_outbox_file(tmp_path: Path) -> None:
     """A damaged file that was set aside, and one that cannot be opened."""
     config = load({"SERVER_API_KEY": "made-up"}).config
 
-    def told() -> list[tuple[str, str]]:
+    def reported() -> list[tuple[str, str]]:
         findings = examine_files(config, tmp_path, clock=FakeClock())
         return [(each.part, each.verdict.value) for each in findings if each.part == "outbox"]
 
-    assert [] == told()
+    assert [] == reported()
     file = tmp_path / "outbox.sqlite3"
     file.touch()
     (tmp_path / "outbox.sqlite3.damaged-1").touch()
     (tmp_path / "outbox.sqlite3.damaged-1-wal").touch()
-    assert [("outbox", "warning"), ("outbox", "ok")] == told()
+    assert [("outbox", "warning"), ("outbox", "ok")] == reported()
     file.unlink()
     file.mkdir()
-    assert [("outbox", "warning"), ("outbox", "fault")] == told()
+    assert [("outbox", "warning"), ("outbox", "fault")] == reported()
 
 
 async def test_data_folder(emulator: Emulator, tmp_path: Path) -> None:
@@ -249,10 +249,10 @@ async def test_redis_password(emulator: Emulator, tmp_path: Path) -> None:
             REDIS_PORT=str(redis.port),
             REDIS_PASSWORD="wrong",
         )
-        ((part, mend),) = await _faults(environment)
+        ((part, fix),) = await _faults(environment)
 
     assert part == "Redis"
-    assert "REDIS_PASSWORD" in mend
+    assert "REDIS_PASSWORD" in fix
 
 
 @pytest.mark.parametrize(
@@ -319,4 +319,4 @@ async def test_offline_file(tmp_path: Path) -> None:
     faults = [each["told"] for each in ended.as_json if each["verdict"] == "fault"]
     assert ended.code == 1
     assert len(faults) == 2
-    assert all("entitlementsV2" in told for told in faults)
+    assert all("entitlementsV2" in reported for reported in faults)

@@ -21,21 +21,21 @@ async def test_a_denial_is_explained_from_the_memory_of_that_process(
     environment = environment_for(emulator, tmp_path, LOG_LEVEL="error")
 
     plain = await run(environment, "explain", "a", "m", "--usage", "1")
-    told = await run(environment, "explain", "a", "m", "--usage", "1", "--compare", "--json")
+    explained = await run(environment, "explain", "a", "m", "--usage", "1", "--compare", "--json")
 
     assert 1 == plain.code
     assert "Denied: usage 105 + requested 1 exceeds the limit of 100" == plain.output.splitlines()[0]
     assert "reason: REQUESTED_USAGE_EXCEEDING_LIMIT" in plain.output
     assert "fallback: denies access (the default, as none is configured)" in plain.output
     assert f"memory of: process {sidecar.process.pid}" in plain.output
-    assert ["data", "entitlement", "cloud", "limit"] == [step["rule"] for step in told.as_json["steps"]]
-    assert "memory" == told.as_json["source"]
-    assert "fresh" == told.as_json["state"]
-    differences = told.as_json["comparison"]["differences"]
+    assert ["data", "entitlement", "cloud", "limit"] == [step["rule"] for step in explained.as_json["steps"]]
+    assert "memory" == explained.as_json["source"]
+    assert "fresh" == explained.as_json["state"]
+    differences = explained.as_json["comparison"]["differences"]
     assert ("105", "3") in [(each["here"], each["cloud"]) for each in differences]
     assert await usage_of(client, "a") == 105
     assert "known: none -> 1 entitlement; the cloud was asked" in plain.output.partition("changes:")[2]
-    assert ["fetch"] == [each["whence"] for each in told.as_json["history"]]
+    assert ["fetch"] == [each["whence"] for each in explained.as_json["history"]]
 
 
 async def test_a_grant_and_a_fallback_of_the_database(

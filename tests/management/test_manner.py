@@ -1,4 +1,4 @@
-"""One manner for all commands: colour on a terminal alone, and exit codes as docs/commands.md tells them."""
+"""One manner for all commands: colour on a terminal alone, and exit codes as docs/commands.md lists them."""
 
 import asyncio
 import os

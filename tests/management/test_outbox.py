@@ -75,7 +75,7 @@ async def test_nothing_named_is_nothing_done(tmp_path: Path) -> None:
     assert "goes with discard --all" in await _said(environment, "replay", "--all", "--waiting", code=2)
 
 
-async def test_no_outbox_is_told(tmp_path: Path) -> None:
+async def test_no_outbox_is_reported(tmp_path: Path) -> None:
     """By the variable's name."""
     environment = environment_for(None, tmp_path, SERVER_API_KEY="made-up", SIDECAR_OUTBOX="off")
 

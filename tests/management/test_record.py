@@ -37,7 +37,7 @@ async def test_what_is_asked_meanwhile_is_recorded_and_replayed(
     assert "fallbacks: 0\n" in replayed.output
 
 
-async def test_nothing_asked_nobody_to_record_and_wrong_bounds_are_told(
+async def test_nothing_asked_nobody_to_record_and_wrong_bounds_are_reported(
     emulator: Emulator, sidecar: SidecarProcess, tmp_path: Path
 ) -> None:
     environment = environment_for(emulator, tmp_path, LOG_LEVEL="error")
@@ -52,6 +52,8 @@ async def test_nothing_asked_nobody_to_record_and_wrong_bounds_are_told(
     assert 1 == quiet.code
     assert "recorded: 0\n" in quiet.output
     assert [2, 2, 2] == [each.code for each in wrong]
-    for each, told in zip(wrong, ("--seconds must be", "--max must be", "cannot be written"), strict=True):
-        assert told in each.output
+    for each, reported in zip(
+        wrong, ("--seconds must be", "--max must be", "cannot be written"), strict=True
+    ):
+        assert reported in each.output
         assert "Traceback" not in each.output
