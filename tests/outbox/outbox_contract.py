@@ -176,7 +176,7 @@ class OutboxContract:
         assert [("a", accepted_at_ms)] == await self._waiting(outbox)
 
     async def test_too_many_entries_are_refused_whole(self, outbox: Outbox) -> None:
-        """The caller is told by the bound's name; nothing of the call is kept."""
+        """The caller is answered by the bound's name; nothing of the call is kept."""
         await outbox.accept(events(*"abcdefg"))
 
         with pytest.raises(Overloaded, match="SIDECAR_OUTBOX_MAX_ENTRIES"):
@@ -196,7 +196,7 @@ class OutboxContract:
         await outbox.accept(events("fits"))
 
     async def test_concurrent_callers_are_all_kept(self, outbox: Outbox) -> None:
-        """Up to the bound; what was not told as kept may be, where Redis was too slow to say so."""
+        """Up to the bound; what was not reported as kept may be, where Redis was too slow to say so."""
         outcomes = await asyncio.gather(
             *(outbox.accept(events(str(number))) for number in range(15)), return_exceptions=True
         )

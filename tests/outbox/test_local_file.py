@@ -56,7 +56,7 @@ async def test_unreadable_entry_becomes_a_dead_letter(outbox: LocalFileOutbox, t
     assert 1 == (await outbox.state()).dead
 
 
-async def test_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+async def test_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     """Nothing is promised, and it works once it can; what was refused is not kept then."""
     (tmp_path / "folder").write_text("in the way")
     outbox = an_outbox(tmp_path / "folder" / "o")
@@ -70,7 +70,7 @@ async def test_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     await outbox.stop()
 
 
-async def test_full_disk_is_told_and_survived(tmp_path: Path) -> None:
+async def test_full_disk_is_reported_and_survived(tmp_path: Path) -> None:
     """A write that does not fit is an error; what was kept stays, and room lets it go on."""
     outbox = an_outbox(tmp_path / "o", OutboxLimits(max_entries=10**6, max_bytes=10**9))
     await outbox.accept(events("a"))

@@ -81,7 +81,7 @@ async def test_nothing_is_accepted_without_room_to_settle_it(small_disk: Path) -
 async def test_a_file_that_is_damaged_at_start_is_set_aside(
     tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is kept under another name, a new one begins, and both are told."""
+    """It is kept under another name, a new one begins, and both are reported."""
     file = tmp_path / "o"
     file.write_bytes(content)
     outbox = an_outbox(file)

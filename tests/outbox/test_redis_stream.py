@@ -96,7 +96,7 @@ async def test_another_process_takes_over(outbox: RedisStreamOutbox, connection:
     await second.stop()
 
 
-async def test_full_redis_is_told_and_drains(outbox: RedisStreamOutbox, redis: RedisServer) -> None:
+async def test_full_redis_is_reported_and_drains(outbox: RedisStreamOutbox, redis: RedisServer) -> None:
     """Nothing more is accepted; what is held can be delivered and refused all the same."""
     await outbox.accept(events("a", "b"))
     redis.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
@@ -113,7 +113,7 @@ async def test_full_redis_is_told_and_drains(outbox: RedisStreamOutbox, redis: R
     assert 1 == state.dead
 
 
-async def test_dead_redis_is_told(
+async def test_dead_redis_is_reported(
     outbox: RedisStreamOutbox, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is promised while it does not answer."""
@@ -182,7 +182,7 @@ def restore(redis: RedisServer) -> None:
         "older copy",
     ],
 )
-async def test_what_vanished_is_told_once(
+async def test_what_vanished_is_reported_once(
     outbox: RedisStreamOutbox,
     connection: RedisConnection,
     redis: RedisServer,
@@ -214,7 +214,7 @@ async def test_what_vanished_is_told_once(
     assert 0 == outbox.taken_losses()
 
 
-async def test_a_loss_is_told_also_where_others_wrote_since(
+async def test_a_loss_is_reported_also_where_others_wrote_since(
     outbox: RedisStreamOutbox, connection: RedisConnection, redis: RedisServer
 ) -> None:
     """A Redis that was started anew, and was written to before we looked."""
@@ -293,7 +293,7 @@ async def test_an_evicted_outbox_is_not_full(outbox: RedisStreamOutbox, redis: R
     assert 1 == (await outbox.state()).waiting
 
 
-async def test_a_loss_that_cannot_be_written_down_yet_is_told_later(
+async def test_a_loss_that_cannot_be_written_down_yet_is_reported_later(
     outbox: RedisStreamOutbox, redis: RedisServer
 ) -> None:
     """A full Redis takes no new hash; meanwhile what is there leaves."""
@@ -415,7 +415,7 @@ async def test_what_is_replayed_and_refused_again_does_not_come_round_for_ever(
     assert Replayed(count=2) == await outbox.replay()
 
 
-async def test_an_entry_and_a_dead_letter_are_told_apart(
+async def test_an_entry_and_a_dead_letter_are_distinguished(
     outbox: RedisStreamOutbox, redis: RedisServer
 ) -> None:
     """Each stream gives its own ids, so that both may have the same one."""
