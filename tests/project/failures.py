@@ -197,5 +197,5 @@ async def sigterm(world: World) -> AsyncIterator[SidecarProcess]:
 
 async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(SECONDS):
-        while not await is_so():  # noqa: ASYNC110 - HTTP tells no events
+        while not await is_so():  # noqa: ASYNC110 - HTTP announces no events
             await asyncio.sleep(0.05)

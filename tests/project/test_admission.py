@@ -1,4 +1,4 @@
-"""Strangers before the admin: how many of their requests are let through, and what the others are told."""
+"""Strangers before the admin: how many of their requests are let through, and what the others learn."""
 
 import asyncio
 from http import HTTPStatus
@@ -83,7 +83,7 @@ async def test_pages_have_a_rate_of_their_own(door: Door) -> None:
 
 
 async def test_few_are_made_at_a_time_and_few_wait(door: Door) -> None:
-    """The others are told at once, and those that wait are answered in the end."""
+    """The others are refused at once, and those that wait are answered in the end."""
     door.opened.clear()
     asked = [
         asyncio.create_task(door.ask(method="GET", path="/admin/"))
@@ -102,7 +102,7 @@ async def test_few_are_made_at_a_time_and_few_wait(door: Door) -> None:
     }
 
 
-async def test_who_waits_too_long_is_told(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_waits_too_long_is_informed(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page that hangs keeps its turn; nobody waits for it without end."""
     monkeypatch.setattr(admission, "WAIT_SECONDS", 0.01)
     door.opened.clear()
@@ -144,7 +144,7 @@ def test_what_one_visitor_cannot_change_at_will(address: str, network: str) -> N
     assert network == admission.network_of(address)
 
 
-async def test_no_more_addresses_are_told_apart_than_there_is_room_for(door: Door) -> None:
+async def test_no_more_addresses_are_distinguished_than_there_is_room_for(door: Door) -> None:
     for number in range(admission.MAX_ADDRESSES + 50):
         door.now += 1
         await door.ask(f"10.0.{number // 256}.{number % 256}", method="GET")

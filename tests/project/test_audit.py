@@ -19,7 +19,7 @@ UNKNOWN = {"name": "b", "skip_reason": "Dependency not found on PyPI"}
 
 
 @pytest.mark.parametrize(
-    ("packages", "code", "told"),
+    ("packages", "code", "reported"),
     [
         ([WELL, WELL], 0, "no known advisory about 2 packages"),
         ([WELL, BAD], 1, "a 1: PYSEC-2026-1, fixed in 1.1"),
@@ -29,8 +29,8 @@ UNKNOWN = {"name": "b", "skip_reason": "Dependency not found on PyPI"}
         ([], 0, "NOT AUDITED: no data about advisories can be had here"),
     ],
 )
-def test_a_known_advisory_fails_and_silence_is_told(
-    packages: list[dict[str, Any]], code: int, told: str
+def test_a_known_advisory_fails_and_silence_is_reported(
+    packages: list[dict[str, Any]], code: int, reported: str
 ) -> None:
     """pip-audit itself is content where its source knows none of the packages."""
-    assert (code, [told]) == audit.judged({"dependencies": packages})
+    assert (code, [reported]) == audit.judged({"dependencies": packages})

@@ -1,4 +1,4 @@
-"""docs/configuration.md tells what the variables are, because it is written from them."""
+"""docs/configuration.md says what the variables are, because it is written from them."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ def test_the_page_is_up_to_date_and_names_every_variable() -> None:
 
 
 def test_a_drift_fails_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`make check` tells it with its mend."""
+    """`make check` reports it with its fix."""
     page = tmp_path / "configuration.md"
     page.write_text(configuration.page().replace("8080", "8081"))
     monkeypatch.setattr(configuration, "PAGE", page)

@@ -68,7 +68,7 @@ def test_the_folder_of_all_users_is_not_closed_to_them(
 
 
 @pytest.mark.parametrize(("name", "level"), [("", logging.INFO), ("secret-key", logging.WARNING)])
-def test_what_cannot_be_closed_is_told(
+def test_what_cannot_be_closed_is_reported(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,

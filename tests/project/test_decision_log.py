@@ -11,7 +11,7 @@ from tests.harness import check, client_of, json_lines, running_sidecar
 
 
 @pytest.mark.parametrize("engine", ["aio", "cq"])
-async def test_denials_are_told_with_the_request_they_belong_to(
+async def test_denials_are_logged_with_the_request_they_belong_to(
     emulator: Emulator, tmp_path: Path, engine: str
 ) -> None:
     """The first is a miss, the second a hit, the third a reply that is remembered."""

@@ -57,7 +57,7 @@ async def _log_in(url: str, username: str, password: str) -> None:
             assert status == answer.status_code, answer.text
 
 
-async def test_a_demo_without_the_emulator_s_packages_is_told_in_a_sentence(tmp_path: Path) -> None:
+async def test_a_demo_without_the_emulator_s_packages_is_reported_in_a_sentence(tmp_path: Path) -> None:
     """The image has none of them."""
     missing = tmp_path / "aiohttp.py"
     missing.write_text("raise ModuleNotFoundError(\"No module named 'aiohttp'\", name='aiohttp')")
@@ -72,7 +72,7 @@ async def test_a_demo_without_the_emulator_s_packages_is_told_in_a_sentence(tmp_
 
 
 async def test_a_second_demo_says_which_variable_to_set_and_leaves_the_first_alone(tmp_path: Path) -> None:
-    """Both are told the same ports and the same folder."""
+    """Both are given the same ports and the same folder."""
     ports = free_ports()
     environment = environment_for(None, tmp_path) | ports
     async with spawned(environment, "--demo") as first:
@@ -117,7 +117,9 @@ async def test_the_demo_knows_the_customers_of_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("port", ["http", "65536", "-1"])
-async def test_a_port_of_the_emulator_that_is_none_is_told_by_its_variable(port: str, tmp_path: Path) -> None:
+async def test_a_port_of_the_emulator_that_is_none_is_reported_by_its_variable(
+    port: str, tmp_path: Path
+) -> None:
     environment = environment_for(None, tmp_path, EMULATOR_PORT=port)
     async with spawned(environment, "--demo") as demo:
         code = await demo.process.wait()

@@ -47,20 +47,20 @@ async def test_all_three_answer_and_one_ctrl_c_ends_everything(environment: dict
         await demo.printed("Ctrl-C ends all of it", seconds=START_SECONDS)
         addresses = re.findall(r"--address (\S+)", demo.output)
         redis_ports = [int(port) for port in re.findall(r"Redis  (\d+), (\d+), (\d+)", demo.output)[0]]
-        told = []
+        reported = []
         for address in addresses:
             question = ("customer-demo", "feature-api-calls", "--address", address, "--timeout", "30")
             async with spawned(environment, *question, command="ask") as ask:
                 assert await ask.ended() == 0
-            told.append(re.findall(r"from: (\w+)", ask.output)[0])
+            reported.append(re.findall(r"from: (\w+)", ask.output)[0])
         async with http_client() as client:
             page = (await client.get(f"http://127.0.0.1:{environment['METRICS_PORT']}/readyz?verbose")).json()
 
         assert await demo.stop(signal.SIGINT) == 0
 
     assert len(addresses) == SIDECARS
-    assert told[0] in {"edge", "api"}
-    assert ["redis"] * (SIDECARS - 1) == told[1:]
+    assert reported[0] in {"edge", "api"}
+    assert ["redis"] * (SIDECARS - 1) == reported[1:]
     assert page["parts"]["redis"]["topology"] == "cluster"
     assert f"Redis the Cluster of 127.0.0.1:{redis_ports[0]}, " in demo.output
     assert "Traceback" not in demo.output
@@ -80,7 +80,7 @@ async def test_a_port_that_is_taken_is_one_sentence(environment: dict[str, str])
 
 
 @pytest.mark.parametrize("port", ["http", "0", "65530"])
-async def test_a_port_that_leaves_no_room_is_told_by_its_variable(
+async def test_a_port_that_leaves_no_room_is_reported_by_its_variable(
     environment: dict[str, str], port: str
 ) -> None:
     async with spawned(environment | {"METRICS_PORT": port}, "--demo-fleet") as demo:

@@ -147,17 +147,17 @@ def promtool(*arguments: str | Path, page: str = "") -> tuple[int, str]:
 
 def test_promtool_finds_nothing_wrong_with_the_rules() -> None:
     """The parser above is there always; this one is Prometheus' own."""
-    code, told = promtool("check", "rules", ALERTS)
+    code, output = promtool("check", "rules", ALERTS)
 
-    assert 0 == code, told
-    assert f"{len(rules())} rules found" in told, told
+    assert 0 == code, output
+    assert f"{len(rules())} rules found" in output, output
 
 
-def test_each_rule_tells_what_it_should_and_nothing_else() -> None:
+def test_each_rule_reports_what_it_should_and_nothing_else() -> None:
     """A busy service, a quiet one, one that is away, and one with everything wrong: alerts_test.yml."""
-    code, told = promtool("test", "rules", ALERTS.with_name("alerts_test.yml"))
+    code, output = promtool("test", "rules", ALERTS.with_name("alerts_test.yml"))
 
-    assert 0 == code, told
+    assert 0 == code, output
 
 
 def test_every_rule_is_seen_firing() -> None:

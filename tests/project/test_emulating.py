@@ -18,7 +18,7 @@ def test_a_port_is_taken_as_it_is_set(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["http", "65536", "-1", "4300 "])
-def test_what_is_no_port_is_told_by_its_variable(text: str) -> None:
+def test_what_is_no_port_is_reported_by_its_variable(text: str) -> None:
     with pytest.raises(SystemExit, match=f"EMULATOR_PORT is '{text}'; it must be a port"):
         port_of(text)
 

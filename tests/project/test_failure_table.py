@@ -1,6 +1,6 @@
 """The failure table of docs/operating.md, provoked row by row on real processes.
 
-What tells of a failure (metric, log line, field of `/readyz?verbose`) is read from the page itself, so that
+What reports a failure (metric, log line, field of `/readyz?verbose`) is read from the page itself, so that
 the person on call can rely on it; its rows are those of contract/operations.md, When something is down.
 """
 
@@ -36,14 +36,14 @@ CONTRACT_ROWS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What tells of a failure: each is a name with what is expected of it."""
+    """What reports a failure: each is a name with what is expected of it."""
 
     metric: str
     log: str
     verbose: str
 
 
-def told_by_row() -> dict[str, Told]:
+def reported_by_row() -> dict[str, Told]:
     """The table, by its first column."""
     page = (ROOT / "docs" / "operating.md").read_text()
     rows = [line.strip("|").split(" | ") for line in page.splitlines() if line.startswith("| ")]
@@ -83,35 +83,35 @@ def sample(page: str, name: str) -> str | float | None:
 
 
 def field(body: Any, path: str) -> Any:
-    """A field of the verbose answer; parts are told by their name."""
+    """A field of the verbose answer; parts are reported by their name."""
     for word in path.split("."):
         body = body[word] if word in body else body["parts"][word]
     return body
 
 
-@pytest.mark.parametrize("row", told_by_row())
-async def test_a_failure_is_told_as_the_page_says(
+@pytest.mark.parametrize("row", reported_by_row())
+async def test_a_failure_is_reported_as_the_page_says(
     row: str, emulator: Emulator, redis: RedisServer, tmp_path: Path
 ) -> None:
     """By its metric, its log line and its field; the meaning says a sentence about it."""
-    told = told_by_row()[row]
-    metric, _, metric_is = told.metric.removeprefix("`").partition("` ")
-    verbose, _, verbose_is = told.verbose.removeprefix("`").partition("` ")
-    words = told.log.split('"')[1]
+    reported = reported_by_row()[row]
+    metric, _, metric_is = reported.metric.removeprefix("`").partition("` ")
+    verbose, _, verbose_is = reported.verbose.removeprefix("`").partition("` ")
+    words = reported.log.split('"')[1]
     for name in CUSTOMERS:
         emulator.state.put(name, boolean_state(), push=False)
 
     async with WEATHER[row](World(emulator=emulator, redis=redis, folder=tmp_path)) as sidecar:
         line = await sidecar.printed(words, seconds=SECONDS)
 
-        async def is_told_by_the_metric() -> bool:
+        async def is_reported_by_the_metric() -> bool:
             return holds(metric_is, sample((await sidecar.get("/metrics")).text, metric))
 
-        async def is_told_by_the_field() -> bool:
+        async def is_reported_by_the_field() -> bool:
             return holds(verbose_is, field((await sidecar.get("/readyz?verbose")).json(), verbose))
 
-        await until(is_told_by_the_metric)
-        await until(is_told_by_the_field)
+        await until(is_reported_by_the_metric)
+        await until(is_reported_by_the_field)
         body = (await sidecar.get("/readyz?verbose")).json()
 
     assert line.startswith("{")
@@ -123,11 +123,11 @@ async def test_a_failure_is_told_as_the_page_says(
 
 def test_the_page_has_the_rows_of_the_contract() -> None:
     """A row of several failures may stand there once for each."""
-    assert CONTRACT_ROWS == {row.partition(":")[0] for row in told_by_row()}
-    assert set(WEATHER) == set(told_by_row())
+    assert CONTRACT_ROWS == {row.partition(":")[0] for row in reported_by_row()}
+    assert set(WEATHER) == set(reported_by_row())
 
 
-def test_a_failure_that_is_not_told_would_fail_here() -> None:
+def test_a_failure_that_is_not_reported_would_fail_here() -> None:
     """Not every value will do."""
     page = '# TYPE a counter\na_total{b="c"} 2\na_total{b="d"} 0\n# TYPE g gauge\ng 0\n'
 

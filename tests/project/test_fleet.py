@@ -133,8 +133,10 @@ def keys(number: int) -> list[str]:
 
 
 def events(number: int) -> pb.ReportEventsRequest:
-    told = [pb.Event(event_name="e", customer_id="customer-1", idempotency_key=key) for key in keys(number)]
-    return pb.ReportEventsRequest(events=told)
+    reported = [
+        pb.Event(event_name="e", customer_id="customer-1", idempotency_key=key) for key in keys(number)
+    ]
+    return pb.ReportEventsRequest(events=reported)
 
 
 PROMISED = {*keys(0), *keys(1)}

@@ -62,7 +62,7 @@ async def test_http_and_grpc_answer_the_same(emulator: Emulator, tmp_path: Path)
     assert "a-token-of-the-test" not in sidecar.output
 
 
-async def test_a_change_in_the_cloud_is_told_to_who_watches(emulator: Emulator, tmp_path: Path) -> None:
+async def test_a_change_in_the_cloud_is_announced_to_who_watches(emulator: Emulator, tmp_path: Path) -> None:
     """Whoever asks then gets what is new; the stream ends with the process."""
     emulator.state.put("c", boolean_state(), push=False)
     async with (
@@ -109,7 +109,7 @@ async def test_a_rotated_token_is_asked_for_without_a_restart(emulator: Emulator
         before = await status("second-token-of-the-test")
         token_file.write_text("second-token-of-the-test")
         async with asyncio.timeout(20):
-            while await status("second-token-of-the-test") != OK:  # noqa: ASYNC110 - nobody tells
+            while await status("second-token-of-the-test") != OK:  # noqa: ASYNC110 - nobody announces it
                 await asyncio.sleep(0.05)
         after = await status("first-token-of-the-test")
 

@@ -21,7 +21,7 @@ ending.start(0.1)
 
 @pytest.mark.parametrize(("drained", "code"), [("ending.calls_ended()", 0), ("", 1)])
 def test_a_thread_that_hangs_does_not_hold_up_the_end(drained: str, code: int) -> None:
-    """The exit code tells whether every call was answered."""
+    """The exit code says whether every call was answered."""
     ended = subprocess.run(  # noqa: S603 - a program of our own
         [sys.executable, "-c", PROGRAM.format(drained=drained)],
         cwd=ROOT,

@@ -81,8 +81,8 @@ class Balanced:
         stub: Any = health_pb2_grpc.HealthStub(channel)  # its stubs know no Watch
         try:
             with suppress(grpc.aio.AioRpcError):  # the stream ends with the instance
-                async for told in stub.Watch(health_pb2.HealthCheckRequest()):
-                    if told.status == health_pb2.HealthCheckResponse.SERVING:
+                async for health in stub.Watch(health_pb2.HealthCheckRequest()):
+                    if health.status == health_pb2.HealthCheckResponse.SERVING:
                         self._serving.append(client)
                         known.set()
                     else:

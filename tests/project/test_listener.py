@@ -24,7 +24,7 @@ MAX_PROCESSOR_SHARE = 0.25
 SOON_SECONDS = 20.0
 UNLIMITED = 1024
 MAX_LINES = 40
-"""gRPC's core tells of it once a second; asyncio alone would write a hundred."""
+"""gRPC's core reports it once a second; asyncio alone would write a hundred."""
 
 
 def listeners(sidecar: SidecarProcess, folder: Path) -> Mapping[str, Address]:
@@ -45,7 +45,7 @@ async def filled(sidecar: SidecarProcess, address: Address) -> AsyncIterator[Non
             client = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
             stack.enter_context(client).connect(address)
         async with asyncio.timeout(SOON_SECONDS):
-            while process.num_fds() < limit - 1:  # noqa: ASYNC110 - the kernel tells no events
+            while process.num_fds() < limit - 1:  # noqa: ASYNC110 - the kernel announces no events
                 await asyncio.sleep(0.01)
         yield
 

@@ -25,7 +25,7 @@ async def _until(is_so: Callable[[], Awaitable[bool]], *, seconds: float = 20.0)
     """Seconds until it is so, asked again and again: what is measured is how soon a caller sees it."""
     started = time.perf_counter()
     async with asyncio.timeout(seconds):
-        while not await is_so():  # noqa: ASYNC110 - a caller is told nothing, so it asks
+        while not await is_so():  # noqa: ASYNC110 - a caller learns nothing, so it asks
             await asyncio.sleep(0)
     return time.perf_counter() - started
 
@@ -183,7 +183,7 @@ async def test_no_weather_on_the_feed_turns_cached_answers_into_fallbacks(
         emulator.faults.set("ws", kind, **fault)
         emulator.feed.drop()
         async with asyncio.timeout(20):
-            while (await sidecar.parts())["feed"]["following"]:  # noqa: ASYNC110 - HTTP tells no events
+            while (await sidecar.parts())["feed"]["following"]:  # noqa: ASYNC110 - HTTP announces no events
                 await asyncio.sleep(0.02)
 
         cpu_before = _cpu_seconds(sidecar)

@@ -99,8 +99,8 @@ def test_a_line_for_people() -> None:
 
 
 @pytest.mark.usefixtures("_a_secret_is_known")
-def test_a_line_for_people_tells_what_else_is_known() -> None:
-    text = ConsoleLines().format(a_record("a worker ended", pid=7, told="two\nlines of secret-key"))
+def test_a_line_for_people_says_what_else_is_known() -> None:
+    text = ConsoleLines().format(a_record("a worker ended", pid=7, detail="two\nlines of secret-key"))
 
     assert text.endswith(rf"WARNING a worker ended pid=7 detail='two\nlines of {MASK}'")
 

@@ -46,7 +46,7 @@ def test_lines_come_out_in_order(pipe: list[int]) -> None:
 
 
 def test_a_pipe_that_nobody_reads_holds_up_nobody(pipe: list[int], caplog: pytest.LogCaptureFixture) -> None:
-    """What is past the bound is counted, and told once when it flows again."""
+    """What is past the bound is counted, and reported once when it flows again."""
     output, before = LogOutput(pipe[1]), dropped()
     too_many = 50
     fitting = MAX_QUEUED_BYTES // (len(LINE) + 1)

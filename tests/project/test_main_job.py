@@ -129,7 +129,7 @@ async def test_start_with_the_cloud_away_serves_fallbacks_and_heals(
         await until_answered(client, "customer-1")
 
 
-async def test_refused_key_is_told_loudly_and_never_shown(emulator: Emulator, tmp_path: Path) -> None:
+async def test_refused_key_is_logged_loudly_and_never_shown(emulator: Emulator, tmp_path: Path) -> None:
     """Metric, log and readiness say it; at LOG_LEVEL=debug nothing printed holds the key."""
     key = "full-access-key-that-nobody-may-see"
     async with (
@@ -161,7 +161,7 @@ async def test_debug_log_of_a_good_day_never_holds_the_key(emulator: Emulator, t
     assert any(line["level"] == "debug" for line in json_lines(sidecar.output))
 
 
-async def test_three_mistakes_are_told_in_one_start(tmp_path: Path) -> None:
+async def test_three_mistakes_are_reported_in_one_start(tmp_path: Path) -> None:
     """Malformed fallbacks, an unknown log level and a port that is no number: three sentences, exit 1."""
     environment = environment_for(
         None,
@@ -175,9 +175,9 @@ async def test_three_mistakes_are_told_in_one_start(tmp_path: Path) -> None:
         code = await process.process.wait()
         await process.stop()
 
-    told = {line.split(" is ")[0] for line in process.output.splitlines()}
+    reported = {line.split(" is ")[0] for line in process.output.splitlines()}
     assert code == 1
-    assert told == {"ENTITLEMENTS_FALLBACK", "LOG_LEVEL", "GRPC_PORT"}
+    assert reported == {"ENTITLEMENTS_FALLBACK", "LOG_LEVEL", "GRPC_PORT"}
 
 
 @pytest.mark.parametrize("variable", ["GRPC_PORT", "METRICS_PORT"])
@@ -264,7 +264,7 @@ async def test_offline_asks_nobody(emulator: Emulator, tmp_path: Path) -> None:
     assert emulator.counters.as_json()["totals"] == {}
 
 
-async def test_check_config_tells_what_is_in_force(emulator: Emulator, tmp_path: Path) -> None:
+async def test_check_config_prints_what_is_in_force(emulator: Emulator, tmp_path: Path) -> None:
     """Values and origins, secrets masked; then it exits with 0."""
     environment = environment_for(emulator, tmp_path, LOG_LEVEL="debug")
     async with spawned(environment, "--check-config") as process:

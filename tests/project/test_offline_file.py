@@ -28,7 +28,7 @@ async def test_an_offline_sidecar_answers_from_its_file_and_follows_it(tmp_path:
 
         _write(path, a=boolean_state(granted=False, updated_at="2020-01-01T00:00:00Z"))
         async with asyncio.timeout(20):
-            while await is_granted(client, "a"):  # noqa: ASYNC110 - a file tells no events
+            while await is_granted(client, "a"):  # noqa: ASYNC110 - a file announces no events
                 await asyncio.sleep(0.05)
         path.write_text("{")
         await sidecar.printed("the old one stays in force")
@@ -56,7 +56,7 @@ async def test_a_broken_file_keeps_the_sidecar_from_starting(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("arguments", [[], ["--check-config"]])
-async def test_a_file_that_cannot_be_used_is_told_with_the_name_of_its_variable(
+async def test_a_file_that_cannot_be_used_is_reported_with_the_name_of_its_variable(
     tmp_path: Path, arguments: list[str]
 ) -> None:
     file = tmp_path / "offline.json"

@@ -132,7 +132,7 @@ async def test_a_failure_is_an_error_and_its_log_line_names_the_span(
     assert 14 == attributes(span)["rpc.grpc.status_code"]
 
 
-async def test_a_collector_that_refuses_costs_no_call_and_is_told_once(
+async def test_a_collector_that_refuses_costs_no_call_and_is_reported_once(
     emulator: Emulator, collector: Collector, tmp_path: Path
 ) -> None:
     emulator.state.put("customer-1", boolean_state(), push=False)

@@ -79,7 +79,7 @@ class Campaign:
             try:
                 await client.ReportEvents(request, timeout=CALL_SECONDS)
             except grpc.RpcError:
-                continue  # the caller was told
+                continue  # the caller was answered so
             self.promised.update(event.idempotency_key for event in request.events)
 
 
@@ -137,7 +137,7 @@ async def test_total_is_exact_through_ambiguous_failures(emulator: Emulator, tmp
         await asyncio.gather(*(report() for _ in range(WRITERS)))
         emulator.faults.clear("graphql")
         async with asyncio.timeout(120):
-            while (await sidecar.parts())["outbox"]["waiting"]:  # noqa: ASYNC110 - HTTP tells no events
+            while (await sidecar.parts())["outbox"]["waiting"]:  # noqa: ASYNC110 - HTTP announces no events
                 await asyncio.sleep(0.1)
 
     counted = [each.report.value for each in emulator.state.ledger.reports if each.counted]
@@ -154,10 +154,10 @@ async def test_full_outbox_is_an_error_and_reads_go_on(emulator: Emulator, tmp_p
         emulator.faults.set("graphql", "down")
         await client.ReportEvents(a_call(0, 1), timeout=CALL_SECONDS)
 
-        with pytest.raises(grpc.aio.AioRpcError) as told:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
             await client.ReportEvents(a_call(100, 1), timeout=CALL_SECONDS)
 
-        assert told.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert await is_granted(client, "customer-1")
         assert PER_CALL == (await sidecar.parts())["outbox"]["waiting"]
         assert PER_CALL == await sidecar.metric('sidecar_outbox_accepted_total{kind="event"}')
@@ -173,10 +173,10 @@ async def test_full_redis_is_an_error_and_reads_go_on(emulator: Emulator, tmp_pa
             emulator.faults.set("graphql", "down")
             redis.command("CONFIG", "SET", "maxmemory", 1)
 
-            with pytest.raises(grpc.aio.AioRpcError) as told:
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await client.ReportEvents(a_call(0, 1), timeout=CALL_SECONDS)
 
-            assert told.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
             assert await is_granted(client, "customer-1")
 
 
@@ -191,10 +191,10 @@ async def test_full_disk_is_an_error_and_reads_go_on(emulator: Emulator, tmp_pat
             sidecar.process.pid, resource.RLIMIT_FSIZE, (1024, resource.RLIM_INFINITY)
         )
 
-        with pytest.raises(grpc.aio.AioRpcError) as told:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
             await client.ReportEvents(a_call(100, 1), timeout=CALL_SECONDS)
 
-        assert told.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
         assert await is_granted(client, "customer-1")
         resource.prlimit(sidecar.process.pid, resource.RLIMIT_FSIZE, unlimited)
         await client.ReportEvents(a_call(200, 1), timeout=CALL_SECONDS)

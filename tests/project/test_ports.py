@@ -101,7 +101,7 @@ def test_a_port_taken_for_one_family_is_taken(opens: Any) -> None:
         socket.create_server(("127.0.0.1", port)).close()
 
 
-def test_a_name_that_nobody_knows_is_told() -> None:
+def test_a_name_that_nobody_knows_is_reported() -> None:
     with pytest.raises(PortUnavailable, match=r"cannot listen on nowhere\.invalid port 0"):
         listen("nowhere.invalid", 0)
 

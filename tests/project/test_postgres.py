@@ -73,16 +73,18 @@ async def test_replicas_make_the_tables_at_once(postgres: PostgresServer, tmp_pa
     assert [(0, {})] * 3 == [(each.code, each.as_json) for each in runs]
 
 
-async def test_a_database_that_is_away_is_told_in_a_sentence(tmp_path: Path) -> None:
+async def test_a_database_that_is_away_is_reported_in_a_sentence(tmp_path: Path) -> None:
     """To a person in a command; a sidecar starts without it."""
     url = "postgres://somebody:hush@127.0.0.1:9/sidecar"
 
-    told = await run(
+    reported = await run(
         environment_for(None, tmp_path, OFFLINE="1", DATABASE_URL=url), "createsuperuser", "--noinput"
     )
     async with running_sidecar(None, tmp_path, OFFLINE="1", DATABASE_URL=url) as sidecar:
         assert "the database cannot be used" in sidecar.output
 
-    assert 2 == told.code
-    assert told.output.strip().splitlines()[-1].startswith("CommandError: the database cannot be used (Oper")
-    assert not any(word in told.output + sidecar.output for word in ("hush", "Traceback"))
+    assert 2 == reported.code
+    assert (
+        reported.output.strip().splitlines()[-1].startswith("CommandError: the database cannot be used (Oper")
+    )
+    assert not any(word in reported.output + sidecar.output for word in ("hush", "Traceback"))

@@ -29,7 +29,7 @@ async def test_a_running_sidecar_is_live_and_ready(
 
 
 async def test_nobody_there_is_not_up(emulator: Emulator, tmp_path: Path) -> None:
-    """A sidecar that has ended is told in one sentence, without a traceback."""
+    """A sidecar that has ended is reported in one sentence, without a traceback."""
     async with running_sidecar(emulator, tmp_path) as sidecar:
         await sidecar.stop()
 
@@ -55,7 +55,7 @@ async def test_another_status_is_not_up(emulator: Emulator, sidecar: SidecarProc
 
 
 @pytest.mark.parametrize("words", [[], ["well"], ["live", "ready"]])
-def test_another_word_is_told_what_may_be_asked(words: list[str]) -> None:
+def test_an_unknown_act_is_answered_by_what_may_be_asked(words: list[str]) -> None:
     """It is not taken for an answer."""
     said = io.StringIO()
 
@@ -65,7 +65,7 @@ def test_another_word_is_told_what_may_be_asked(words: list[str]) -> None:
     assert "usage: manage.py probe live|ready\n" == said.getvalue()
 
 
-def test_an_unusable_environment_is_told() -> None:
+def test_an_unusable_environment_is_reported() -> None:
     """The same sentences as at a start."""
     said = io.StringIO()
 

@@ -71,7 +71,7 @@ async def test_debug_is_off_and_cookies_are_secure(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "told"),
+    ("variable", "value", "reported"),
     [
         ("ALL_PROXY", "socks5://h:1", "it must be the URL of a proxy that begins with http:// or https://"),
         ("HTTPS_PROXY", "ftp://h:1", "it must be the URL of a proxy that begins with http:// or https://"),
@@ -81,7 +81,7 @@ async def test_debug_is_off_and_cookies_are_secure(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_library_could_not_use_is_a_problem_of_the_settings(
-    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, told: str
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, reported: str
 ) -> None:
     """Each was a traceback at start, and `--check-config` was content."""
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
@@ -93,12 +93,12 @@ def test_what_a_library_could_not_use_is_a_problem_of_the_settings(
     ((problem,), warnings) = (settings._load()[1], settings._load()[0].warnings)
 
     assert problem.startswith(f"{variable} is ")
-    assert problem.endswith(told)
+    assert problem.endswith(reported)
     assert not [each for each in warnings if variable in each]
 
 
 @pytest.mark.parametrize("words", [("runsidecar",), ("runsidecar", "--check-config"), ("doctor", "--json")])
-async def test_all_that_look_at_the_settings_tell_the_same(tmp_path: Path, words: tuple[str, ...]) -> None:
+async def test_all_that_look_at_the_settings_report_the_same(tmp_path: Path, words: tuple[str, ...]) -> None:
     """One line, and the exit code 1."""
     environment = environment_for(None, tmp_path, SERVER_API_KEY="made-up", ALL_PROXY="socks5://h:1")
 
@@ -154,11 +154,11 @@ async def test_what_can_be_used_of_an_environment_is_in_force_for_commands(
     tmp_path: Path, wrong: dict[str, str]
 ) -> None:
     """A missing key had every other variable replaced, so that commands worked on another folder."""
-    told = await printed(
+    reported = await printed(
         "settings.DATA_DIR, settings.SIDECAR.config.redis_host", tmp_path, REDIS_HOST="r", **wrong
     )
 
-    assert f"{tmp_path!r} r".replace(repr(tmp_path), str(tmp_path)) == told
+    assert f"{tmp_path!r} r".replace(repr(tmp_path), str(tmp_path)) == reported
 
 
 async def test_a_database_that_says_nothing_is_not_waited_for_without_end(tmp_path: Path) -> None:

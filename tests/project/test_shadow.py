@@ -92,7 +92,7 @@ class Comparison:
 
 async def _until(state: Callable[[], Awaitable[object]]) -> None:
     async with asyncio.timeout(30):
-        while not await state():  # noqa: ASYNC110 - a state tells no events
+        while not await state():  # noqa: ASYNC110 - a state announces no events
             await asyncio.sleep(0.05)
 
 
@@ -120,7 +120,7 @@ async def _move(emulator: Emulator, comparison: Comparison) -> None:
 async def test_an_equal_one_shows_no_difference_that_lasts_while_the_feed_moves_both(
     emulator: Emulator, tmp_path: Path
 ) -> None:
-    """200 changes a second to what is asked about; a change that only one hears of is found all the same."""
+    """200 changes a second to what is asked about; a change that only one learns of is found all the same."""
     for number in range(CUSTOMERS):
         emulator.state.put(f"c{number}", metered_state(), push=False)
     async with (

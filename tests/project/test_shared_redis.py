@@ -72,7 +72,7 @@ async def _until(is_so: Callable[[], Awaitable[bool]], *, seconds: float = 20.0)
     """Seconds until it is so, asked again and again, as a caller would."""
     started = time.perf_counter()
     async with asyncio.timeout(seconds):
-        while not await is_so():  # noqa: ASYNC110 - a caller is told nothing, so it asks
+        while not await is_so():  # noqa: ASYNC110 - a caller learns nothing, so it asks
             await asyncio.sleep(0.002)
     return time.perf_counter() - started
 
@@ -102,7 +102,7 @@ async def test_what_one_fetched_costs_the_other_no_call(emulator: Emulator, two:
 
 
 async def test_one_process_follows_the_feed_for_all(emulator: Emulator, two: list[Instance]) -> None:
-    """The cloud sees one connection; who holds the lease, and since when, is told by every instance."""
+    """The cloud sees one connection; who holds the lease, and since when, is reported by every instance."""
     (first, _), (second, _) = two
 
     parts = [await first.parts(), await second.parts()]

@@ -22,7 +22,7 @@ def redis() -> Iterator[RedisServer]:
 async def _both_say(clients: tuple[Client, Client], *, granted: bool) -> None:
     for client in clients:
         async with asyncio.timeout(30):
-            while (await check(client, "c")).has_access is not granted:  # noqa: ASYNC110 - gRPC tells no events
+            while (await check(client, "c")).has_access is not granted:  # noqa: ASYNC110 - gRPC announces no events
                 await asyncio.sleep(0.01)
 
 

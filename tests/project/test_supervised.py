@@ -1,4 +1,4 @@
-"""Whatever runs beside requests in a running sidecar has a parent, which tells of it."""
+"""Whatever runs beside requests in a running sidecar has a parent, which reports it."""
 
 import asyncio
 import inspect
@@ -103,7 +103,7 @@ NONSENSE = (b"\xc1", b"\x93\x01", b"\x81\x90\x01", b"\x81\xa6sender\x01", b"")
 async def test_tasks_go_on_past_nonsense_in_redis(
     fleet: Sidecar, server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is counted and told; no task ends, and the sidecar leads again once the lease can be had."""
+    """It is counted and reported; no task ends, and the sidecar leads again once the lease can be had."""
     monkeypatch.setattr(consumers, "sidecar", lambda: fleet)
     monkeypatch.setattr(consumers, "RENEW_SECONDS", 0.05)
     redis = fleet.redis
@@ -152,7 +152,7 @@ async def _leads(built: Sidecar, *, is_leading: bool) -> None:
 
 
 async def _until(state: Callable[[], object]) -> None:
-    while not state():  # noqa: ASYNC110 - a state tells no events
+    while not state():  # noqa: ASYNC110 - a state announces no events
         await asyncio.sleep(0.01)
 
 

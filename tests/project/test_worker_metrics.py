@@ -60,7 +60,7 @@ def test_a_crash_loop_makes_no_new_files_and_counters_never_fall(tmp_path: Path)
     } == sums(tmp_path)
 
 
-def test_what_a_dead_worker_told_of_the_present_is_forgotten(tmp_path: Path) -> None:
+def test_gauges_of_a_dead_worker_are_forgotten(tmp_path: Path) -> None:
     """Its counts stay."""
     a_worker_counts(tmp_path, 0)
 

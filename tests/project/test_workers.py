@@ -50,7 +50,7 @@ async def _listening(sidecar: SidecarProcess, count: int) -> bool:
 
 async def _until(is_so: Callable[[], Awaitable[bool]], *, seconds: float = 30.0) -> None:
     async with asyncio.timeout(seconds):
-        while not await is_so():  # noqa: ASYNC110 - other processes tell no events
+        while not await is_so():  # noqa: ASYNC110 - other processes announce no events
             await asyncio.sleep(0.02)
 
 
@@ -66,7 +66,7 @@ def _metric_files(data_dir: Path) -> set[str]:
 async def test_workers_share_the_ports_and_the_counts(
     emulator: Emulator, redis: RedisServer, tmp_path: Path
 ) -> None:
-    """Connections are spread over the workers; whichever is scraped tells the sum."""
+    """Connections are spread over the workers; whichever is scraped reports the sum."""
     emulator.state.put("customer-1", boolean_state(), push=False)
 
     async with workers(2, emulator, redis, tmp_path) as sidecar:
@@ -176,7 +176,7 @@ async def test_too_many_workers(emulator: Emulator, redis: RedisServer, tmp_path
         assert await sidecar.process.wait() == 1
 
 
-async def test_a_taken_port_is_told_by_the_parent(
+async def test_a_taken_port_is_reported_by_the_parent(
     emulator: Emulator, redis: RedisServer, tmp_path: Path
 ) -> None:
     """Also when whoever has it would share it."""
@@ -219,12 +219,12 @@ async def test_one_http_port_answers_also_while_a_worker_is_down(
     assert {httpx.codes.OK} == {answer.status_code for answer in answers}
 
 
-def test_listening_on_a_taken_port_is_told() -> None:
+def test_listening_on_a_taken_port_is_reported() -> None:
     with listen("127.0.0.1", 0)[0] as taken, pytest.raises(PortUnavailable, match="cannot listen on 127"):
         listen("127.0.0.1", taken.getsockname()[1])
 
 
-async def test_unusable_tls_files_are_told_once_by_the_parent(
+async def test_unusable_tls_files_are_reported_once_by_the_parent(
     emulator: Emulator, redis: RedisServer, tmp_path: Path
 ) -> None:
     """Else every worker would end with it, and be started again and again."""
