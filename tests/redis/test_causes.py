@@ -1,4 +1,4 @@
-"""Why Redis cannot be used is told as what it is, with what fixes it: never as a time-out."""
+"""Why Redis cannot be used is reported as what it is, with what fixes it: never as a time-out."""
 
 import asyncio
 from collections.abc import Callable
@@ -65,10 +65,10 @@ def lay_common_name_only(folder: Path, name: str) -> Files:
 async def answered(address: RedisAddress) -> str | None:
     """None when that Redis answers, else why it does not."""
     with stopping(connection_to(address)) as connection:
-        return await _told(connection)
+        return await _reported(connection)
 
 
-async def _told(connection: RedisConnection) -> str | None:
+async def _reported(connection: RedisConnection) -> str | None:
     """On a busy machine a handshake takes longer than a call may; the next one may be in time."""
     async with asyncio.timeout(8):
         while await connection.run(lambda client: client.ping()) is UNAVAILABLE:
@@ -98,13 +98,13 @@ async def test_a_private_authority_is_trusted_once_it_is_named(tmp_path: Path) -
     assert unverified is None
 
 
-async def test_a_certificate_signed_by_itself_is_told_as_that(tmp_path: Path) -> None:
+async def test_a_certificate_signed_by_itself_is_reported_as_such(tmp_path: Path) -> None:
     files = lay_common_name_only(tmp_path, "localhost")
     with RedisServer(*files.options(), tls=True) as server:
-        told = await answered(address_of(server, "localhost"))
+        reported = await answered(address_of(server, "localhost"))
 
-    assert told is not None
-    assert "self-signed certificate" in told
+    assert reported is not None
+    assert "self-signed certificate" in reported
 
 
 async def test_a_common_name_is_enough(tmp_path: Path) -> None:
@@ -153,9 +153,9 @@ async def test_files_are_read_again_for_new_connections(tmp_path: Path) -> None:
     with RedisServer(*files.options(), tls=True) as server:
         address = replace(address_of(server), tls_ca_file=str(named))
         with stopping(connection_to(address)) as connection:
-            before = await _told(connection)
+            before = await _reported(connection)
             named.write_bytes(files.ca.read_bytes())
-            after = await _told(connection)
+            after = await _reported(connection)
 
     assert before is not None
     assert after is None
@@ -163,7 +163,7 @@ async def test_files_are_read_again_for_new_connections(tmp_path: Path) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """How one goes wrong, and words of what is told."""
+    """How one goes wrong, and words of what is reported."""
 
     address: Callable[[RedisServer], RedisAddress]
     trouble: Trouble
@@ -204,31 +204,31 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
-async def test_each_cause_is_told(case: Case) -> None:
+async def test_each_cause_is_reported(case: Case) -> None:
     with RedisServer(password="right") as server, stopping(connection_to(case.address(server))) as connection:
-        told = await _told(connection)
+        reported = await _reported(connection)
         cause = connection.cause
 
     assert cause is not None
     assert case.trouble is cause.trouble
-    assert case.words in (told or "")
+    assert case.words in (reported or "")
 
 
-async def test_a_password_that_changes_is_told_and_heals(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_password_that_changes_is_reported_and_heals(caplog: pytest.LogCaptureFixture) -> None:
     """The log line holds the cause where the vendor's monitoring looks for it."""
     with (
         RedisServer(password="right") as server,
         stopping(a_connection(server.url, password="right")) as connection,
     ):
-        assert await _told(connection) is None
+        assert await _reported(connection) is None
         server.command("CONFIG", "SET", "requirepass", "other")
         server.password = "other"
         server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        told = [await _told(connection) for _ in range(8)]
+        reported = [await _reported(connection) for _ in range(8)]
         server.command("CONFIG", "SET", "requirepass", "right")
 
-    assert "Redis refuses the password" in (told[-1] or "")
-    assert told[-1] in {record.__dict__.get("error") for record in caplog.records}
+    assert "Redis refuses the password" in (reported[-1] or "")
+    assert reported[-1] in {record.__dict__.get("error") for record in caplog.records}
 
 
 def test_verification_is_on_unless_it_is_switched_off() -> None:

@@ -37,7 +37,7 @@ def measured(clocks: TwoClocks, redis: SlowRedis) -> None:
     clocks.measured(redis_ms(cast("Client", redis), "a"), since=asked_at)
 
 
-def test_a_moment_is_told_by_redis_clock(redis: SlowRedis) -> None:
+def test_a_moment_is_taken_by_redis_clock(redis: SlowRedis) -> None:
     clocks = TwoClocks(redis.clock.monotonic)
     moment = redis.clock.monotonic()
 
@@ -54,12 +54,12 @@ def test_a_slow_answer_does_not_move_the_order_of_writes(
     clocks = TwoClocks(redis.clock.monotonic)
     measured(clocks, redis)
     first = redis.clock.monotonic()
-    told_first = clocks.as_redis_ms(first)
+    reported_first = clocks.as_redis_ms(first)
 
     redis.there_seconds, redis.back_seconds = there_seconds, back_seconds
     measured(clocks, redis)
 
-    assert told_first + 1 == clocks.as_redis_ms(first + 0.001)
+    assert reported_first + 1 == clocks.as_redis_ms(first + 0.001)
 
 
 def test_a_clock_that_was_set_is_noticed(redis: SlowRedis) -> None:
@@ -91,7 +91,7 @@ def test_redis_is_asked_for_its_time_only_where_nothing_said_it_of_late(redis: S
 
 
 @pytest.mark.parametrize(("back_ms", "is_another"), [(0, False), (1, False), (12_000, True), (-12_000, True)])
-def test_an_answer_tells_where_the_clock_is_another(
+def test_an_answer_says_where_the_clock_is_another(
     redis: SlowRedis, back_ms: int, *, is_another: bool
 ) -> None:
     clocks = TwoClocks(redis.clock.monotonic)

@@ -110,7 +110,7 @@ async def test_all_that_it_holds_is_listed_once(tier: RedisTier) -> None:
     assert all(size and size > 100 for size in await tier.sizes_of(KEYS))
 
 
-async def test_who_fetches_is_agreed_and_told(connection: RedisConnection) -> None:
+async def test_who_fetches_is_agreed_and_announced(connection: RedisConnection) -> None:
     notifications = Notifications(connection, pattern=CLUSTER_KEYS.fetch_channels)
     notifications.start()
     first, second = (
@@ -152,7 +152,7 @@ async def test_records_are_shared(connection: RedisConnection) -> None:
     assert {"a": b"3"} == await records.read()
 
 
-async def test_a_cluster_that_allows_all_is_told_as_well(connection: RedisConnection) -> None:
+async def test_a_cluster_that_allows_all_is_reported_as_well(connection: RedisConnection) -> None:
     found = await connection.run(lambda client: examine(client, CLUSTER_KEYS, has_outbox=True))
 
     assert found is not UNAVAILABLE
@@ -166,10 +166,10 @@ async def test_the_channel_layer_outlives_the_node_that_it_spoke_to(
     """Any node passes on what is told to any other; the first that is named is asked first here."""
     monkeypatch.setattr(any_node, "random", SimpleNamespace(sample=lambda nodes, _: list(nodes)))
     with ClusterFleet(tmp_path, replicas=False) as fleet:
-        await _speak_and_hear(fleet)
+        await _send_and_receive(fleet)
 
 
-async def _speak_and_hear(own_cluster: ClusterFleet) -> None:
+async def _send_and_receive(own_cluster: ClusterFleet) -> None:
     from channels_redis.pubsub import RedisPubSubChannelLayer  # noqa: PLC0415 - as Django does
 
     address = replace(cluster_address(own_cluster), nodes=own_cluster.addresses)
@@ -177,18 +177,18 @@ async def _speak_and_hear(own_cluster: ClusterFleet) -> None:
     for lost in (None, own_cluster.servers[0]):
         if lost is not None:
             lost.stop()
-        speaks, hears = RedisPubSubChannelLayer(**config), RedisPubSubChannelLayer(**config)
-        channel = await hears.new_channel()
-        await hears.group_add("feed", channel)
+        sender, receiver = RedisPubSubChannelLayer(**config), RedisPubSubChannelLayer(**config)
+        channel = await receiver.new_channel()
+        await receiver.group_add("feed", channel)
 
-        await speaks.group_send("feed", {"type": "word"})
+        await sender.group_send("feed", {"type": "word"})
 
-        assert {"type": "word"} == await asyncio.wait_for(hears.receive(channel), 5)
-        await speaks.flush()
-        await hears.flush()
+        assert {"type": "word"} == await asyncio.wait_for(receiver.receive(channel), 5)
+        await sender.flush()
+        await receiver.flush()
 
 
-async def test_what_is_no_cluster_is_told_as_that(redis: RedisServer) -> None:
+async def test_what_is_no_cluster_is_reported_as_such(redis: RedisServer) -> None:
     with stopping(connection_to(RedisAddress(host="h", nodes=(("127.0.0.1", redis.port),)))) as connection:
         assert await connection.run(lambda client: client.get("a")) is UNAVAILABLE
         assert connection.cause is not None
@@ -205,7 +205,7 @@ async def test_an_absent_cluster_costs_nothing_and_its_coming_is_noticed(cluster
         await answering(connection)
 
 
-async def test_a_user_without_the_right_to_ask_for_slots_is_told_so(cluster: ClusterFleet) -> None:
+async def test_a_user_without_the_right_to_ask_for_slots_is_reported_so(cluster: ClusterFleet) -> None:
     for each in cluster.primaries:
         each.command("ACL", "SETUSER", "us", "reset", "on", ">pw", "~*", "&*", "+@all", "-cluster")
     address = replace(cluster_address(cluster), credentials=Credentials("us", "pw"))
@@ -276,7 +276,7 @@ async def test_a_primary_that_dies_is_followed_by_its_replica(own_cluster: Clust
         still = [await taken(tier, key) for key in others[:10]]
         await asyncio.to_thread(own_cluster.failed_over, lost)
         async with asyncio.timeout(30):
-            while await taken(tier, theirs[0]) is Miss.UNAVAILABLE:  # noqa: ASYNC110 - nobody tells
+            while await taken(tier, theirs[0]) is Miss.UNAVAILABLE:  # noqa: ASYNC110 - nobody announces it
                 await asyncio.sleep(0.05)
         after = [await taken(tier, key) for key in theirs]
 

@@ -228,8 +228,8 @@ async def test_refusals_are_logged_by_code_and_once_a_minute(
     clock.shift_seconds += 61
     await put(own_tier, CUSTOMER, entity(metered()))
 
-    told = [(record.getMessage(), record.__dict__["untold"]) for record in caplog.records]
-    assert [("redis refuses commands cause=OOM", 0), ("redis refuses commands cause=OOM", 2)] == told
+    logged = [(record.getMessage(), record.__dict__["untold"]) for record in caplog.records]
+    assert [("redis refuses commands cause=OOM", 0), ("redis refuses commands cause=OOM", 2)] == logged
 
 
 async def test_an_outage_is_logged_when_it_begins_and_ends(
@@ -394,7 +394,7 @@ async def test_a_write_that_arrives_late_does_not_look_confirmed_later(
     dropped, late_by_seconds = own_tier.dropped_writes, time.monotonic() - confirmed_at
     own_redis.resume()
     async with asyncio.timeout(5):
-        while not isinstance(found := await own_tier.get(CUSTOMER), CachedEntity) or found.entity != late:  # noqa: ASYNC110 - Redis tells no events
+        while not isinstance(found := await own_tier.get(CUSTOMER), CachedEntity) or found.entity != late:  # noqa: ASYNC110 - Redis announces no events
             await asyncio.sleep(0.01)
 
     assert dropped == 1

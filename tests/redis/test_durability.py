@@ -22,7 +22,7 @@ async def found(redis: RedisServer, *rules: str) -> Durability:
 
 
 @pytest.mark.parametrize(
-    ("save", "policy", "told"),
+    ("save", "policy", "reported"),
     [
         ("", "noeviction", ["a restart of it loses all"]),
         ("3600 1", "volatile-lru", ["a crash of it loses what came to the outbox since it last saved"]),
@@ -30,8 +30,8 @@ async def found(redis: RedisServer, *rules: str) -> Durability:
         ("3600 1", "allkeys-random", ["a crash of it loses", "maxmemory-policy is allkeys-random"]),
     ],
 )
-async def test_what_would_be_lost_is_told(
-    own_redis: RedisServer, save: str, policy: str, told: list[str]
+async def test_what_would_be_lost_is_reported(
+    own_redis: RedisServer, save: str, policy: str, reported: list[str]
 ) -> None:
     own_redis.command("CONFIG", "SET", "save", save)
     own_redis.command("CONFIG", "SET", "maxmemory-policy", policy)
@@ -39,8 +39,8 @@ async def test_what_would_be_lost_is_told(
     durability = await found(own_redis)
 
     assert Durability(appendonly=False, saves=bool(save), maxmemory_policy=policy) == durability
-    assert len(told) == len(durability.sentences)
-    assert all(part in sentence for part, sentence in zip(told, durability.sentences, strict=True))
+    assert len(reported) == len(durability.sentences)
+    assert all(part in sentence for part, sentence in zip(reported, durability.sentences, strict=True))
 
 
 async def test_a_redis_that_keeps_it_is_no_risk(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ async def test_a_redis_that_keeps_it_is_no_risk(tmp_path: Path) -> None:
     assert [] == durability.sentences
 
 
-async def test_what_may_not_be_asked_is_not_told(redis: RedisServer) -> None:
+async def test_what_may_not_be_asked_is_not_answered(redis: RedisServer) -> None:
     """CONFIG is refused by managed ones; INFO by few."""
     assert Durability(appendonly=False, saves=None, maxmemory_policy="noeviction") == await found(
         redis, "-config"

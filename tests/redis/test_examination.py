@@ -82,12 +82,12 @@ async def test_a_user_without_channels_may_not_subscribe(redis: RedisServer) -> 
     assert ("PUBLISH", "SUBSCRIBE") == found.lacking
 
 
-async def test_a_redis_that_tells_nothing_of_itself_is_examined_all_the_same(redis: RedisServer) -> None:
+async def test_a_redis_that_says_nothing_of_itself_is_examined_all_the_same(redis: RedisServer) -> None:
     assert Examination() == await examined(redis, rules=("-info",))
 
 
 @pytest.mark.parametrize("rules", [(), ("-info",)])
-async def test_a_node_of_a_cluster_is_told_as_that(rules: tuple[str, ...], tmp_path: Path) -> None:
+async def test_a_node_of_a_cluster_is_reported_as_such(rules: tuple[str, ...], tmp_path: Path) -> None:
     """By what it says of itself, else by how it answers."""
     with RedisServer("--cluster-enabled", "yes", "--dir", str(tmp_path), port=port_with_bus()) as server:
         found = await examined(server, rules=rules)

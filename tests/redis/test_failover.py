@@ -86,7 +86,7 @@ async def test_writes_reach_the_new_primary(
 async def test_reads_leave_a_replica_that_lost_its_primary(
     connection: RedisConnection, name: TcpProxy, old: RedisServer, new: RedisServer
 ) -> None:
-    """Where it tells nothing stale, it tells nothing at all."""
+    """Where it reports nothing stale, it reports nothing at all."""
     await connection.run(write)
     old.command("CONFIG", "SET", "replica-serve-stale-data", "no")
     old.command("REPLICAOF", "127.0.0.1", 1)
@@ -126,7 +126,7 @@ async def test_a_call_that_was_under_way_leaves_no_connection_to_the_old_one(
     assert "value" == new.text("p:key")
 
 
-async def test_what_is_told_is_heard_from_the_new_one(
+async def test_what_is_published_is_received_from_the_new_one(
     connection: RedisConnection, name: TcpProxy, old: RedisServer, new: RedisServer
 ) -> None:
     notifications = Notifications(connection, pattern="p:*")
@@ -139,9 +139,9 @@ async def test_what_is_told_is_heard_from_the_new_one(
             name.switch(new.port)
             await written(connection)
             await _subscribed(new)
-            with notifications.listening("p:done") as told:
+            with notifications.listening("p:done") as announced:
                 new.command("PUBLISH", "p:done", "heard")
-                assert b"heard" == await told
+                assert b"heard" == await announced
     finally:
         await asyncio.to_thread(notifications.stop)
 

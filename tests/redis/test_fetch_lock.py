@@ -56,7 +56,7 @@ async def test_the_first_one_takes_the_contracts_lock(own_redis: RedisServer, pr
     assert 4000 < own_redis.command("PTTL", LOCK) <= 5000
 
 
-async def test_who_comes_when_it_is_fetched_already_is_told_so(
+async def test_who_comes_when_it_is_fetched_already_is_reported_so(
     own_redis: RedisServer, process: MakeLock
 ) -> None:
     """It missed the entity a moment before another stored it: it had the lock, and fetched it again."""
@@ -102,7 +102,7 @@ async def test_the_others_wait_until_it_is_done(
     ],
     ids=["done", "error", "error object", "no error", "junk", "list", "deep"],
 )
-async def test_what_another_program_tells_is_understood(
+async def test_what_another_program_sends_is_understood(
     own_redis: RedisServer, process: MakeLock, message: str, expected: FetchLockOutcome
 ) -> None:
     own_redis.command("SET", LOCK, "another program's")
@@ -117,18 +117,18 @@ async def test_what_another_program_tells_is_understood(
 
 
 @pytest.mark.parametrize(("error", "message"), [(None, b"{}"), ("timeout", b'{"error":"timeout"}')])
-async def test_the_others_are_told_in_the_contracts_words(
+async def test_the_others_are_sent_the_contracts_message(
     own_redis: RedisServer, process: MakeLock, error: str | None, message: bytes
 ) -> None:
     lock = process()
     await subscribed(own_redis)
     claim = await lock.claim(CUSTOMER, wait_seconds=1)
 
-    with lock._notifications.listening(CHANNEL) as told:
+    with lock._notifications.listening(CHANNEL) as announced:
         await lock.done(claim, error=error)
 
         async with asyncio.timeout(2):
-            assert message == await told
+            assert message == await announced
 
 
 async def test_a_lost_message_costs_little(own_redis: RedisServer, process: MakeLock) -> None:

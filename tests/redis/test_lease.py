@@ -144,7 +144,7 @@ async def test_only_the_holder_can_give_it_back(process: MakeLease) -> None:
     assert await other.try_hold() is LeaseStatus.OTHERS
 
 
-async def test_it_tells_people_who_holds_it_and_since_when(
+async def test_it_shows_people_who_holds_it_and_since_when(
     process: MakeLease, clock: ShiftedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = process("host-1/17"), process("other")

@@ -43,23 +43,23 @@ async def test_a_message_reaches_all_who_wait_on_its_channel(
 async def test_a_message_on_another_channel_reaches_nobody(
     redis: RedisServer, notifications: Notifications
 ) -> None:
-    with notifications.listening("news:a") as told:
+    with notifications.listening("news:a") as announced:
         redis.command("PUBLISH", "news:b", "1")
         redis.command("PUBLISH", "other:a", "1")
         redis.command("PUBLISH", "news:a", "2")
 
         async with asyncio.timeout(2):
-            assert await told == b"2"
+            assert await announced == b"2"
 
 
 async def test_who_waits_no_more_is_forgotten(redis: RedisServer, notifications: Notifications) -> None:
-    with notifications.listening("news:a") as told:
+    with notifications.listening("news:a") as announced:
         pass
 
     redis.command("PUBLISH", "news:a", "1")
     await asyncio.sleep(0.05)
 
-    assert told.cancelled()
+    assert announced.cancelled()
     assert not notifications._waiting
 
 
@@ -76,10 +76,10 @@ async def test_a_redis_that_comes_back_is_listened_to_again(
 
     own_redis.start()
     await subscribed(own_redis)
-    with notifications.listening("news:a") as told:
+    with notifications.listening("news:a") as announced:
         own_redis.command("PUBLISH", "news:a", "1")
         async with asyncio.timeout(2):
-            assert await told == b"1"
+            assert await announced == b"1"
 
     notifications.stop()
     connection.stop()
@@ -112,5 +112,5 @@ async def test_it_can_be_stopped_twice_and_without_a_start(connection: RedisConn
     notifications.stop()
     notifications.stop()
 
-    with notifications.listening("news:a") as told:
-        assert not told.done()
+    with notifications.listening("news:a") as announced:
+        assert not announced.done()

@@ -52,8 +52,8 @@ def test_an_outage_that_lasts_is_said_once_a_minute(
     stopwatch.seconds += INTERVAL_SECONDS
     outage.failed("Cause", is_down=True)
 
-    told = [(record.getMessage(), record.__dict__["untold"]) for record in caplog.records]
-    assert [("it is down cause=Cause", 0), ("it is down cause=Cause", 1)] == told
+    reported = [(record.getMessage(), record.__dict__["untold"]) for record in caplog.records]
+    assert [("it is down cause=Cause", 0), ("it is down cause=Cause", 1)] == reported
 
 
 def test_a_single_failure_is_no_outage(outage: OutageLog, caplog: pytest.LogCaptureFixture) -> None:

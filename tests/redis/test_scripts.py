@@ -265,9 +265,9 @@ def test_a_lock_is_given_back_with_a_write_unless_another_has_it(
             release=Release(key="lock", token=b"token", channel="channel", message=b"{}"),
         )
 
-        told = pubsub.get_message(timeout=1 if is_own else 0.05)
+        published = pubsub.get_message(timeout=1 if is_own else 0.05)
     assert 0 == written.writes
-    assert (b"{}" if is_own else None) == (told and told["data"])
+    assert (b"{}" if is_own else None) == (published and published["data"])
     assert (value is not None and not is_own) == bool(client.exists("lock"))
 
 

@@ -79,14 +79,14 @@ async def test_the_primary_is_found_in_the_database_that_was_chosen(
         ({"credentials": Credentials("nobody", "wrong")}, Trouble.PASSWORD_REFUSED, "REDIS_USERNAME"),
     ],
 )
-async def test_what_is_wrong_is_told_as_that(
+async def test_what_is_wrong_is_reported_as_such(
     address: RedisAddress, change: dict[str, object], trouble: Trouble, named: str
 ) -> None:
-    told = await cause_of(replace(address, **change))  # type: ignore[arg-type]
+    cause_found = await cause_of(replace(address, **change))  # type: ignore[arg-type]
 
-    assert trouble is told[0]
-    assert named in told[1]
-    assert PASSWORD not in told[1]
+    assert trouble is cause_found[0]
+    assert named in cause_found[1]
+    assert PASSWORD not in cause_found[1]
 
 
 async def test_one_sentinel_of_three_is_enough(address: RedisAddress) -> None:
@@ -97,27 +97,27 @@ async def test_one_sentinel_of_three_is_enough(address: RedisAddress) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # channels-redis leaves the connections to the Sentinels open
 async def test_the_channel_layer_finds_the_primary(address: RedisAddress) -> None:
-    """What one process tells, another hears."""
+    """What one process sends, another receives."""
     from channels_redis.pubsub import RedisPubSubChannelLayer  # noqa: PLC0415 - as Django does
 
     config = channel_layer_settings(address, prefix="p:")["CONFIG"]
-    speaks, hears = RedisPubSubChannelLayer(**config), RedisPubSubChannelLayer(**config)
-    channel = await hears.new_channel()
-    await hears.group_add("feed", channel)
+    sender, receiver = RedisPubSubChannelLayer(**config), RedisPubSubChannelLayer(**config)
+    channel = await receiver.new_channel()
+    await receiver.group_add("feed", channel)
 
-    await speaks.group_send("feed", {"type": "word"})
+    await sender.group_send("feed", {"type": "word"})
 
-    assert {"type": "word"} == await asyncio.wait_for(hears.receive(channel), 5)
-    await speaks.flush()
-    await hears.flush()
-    del speaks, hears
+    assert {"type": "word"} == await asyncio.wait_for(receiver.receive(channel), 5)
+    await sender.flush()
+    await receiver.flush()
+    del sender, receiver
     gc.collect()
 
 
 async def test_a_lost_primary_is_left_for_the_new_one_under_load(
     address: RedisAddress, fleet: SentinelFleet
 ) -> None:
-    """Nothing is restarted: what is written is found again, who led leads, and what is told is heard."""
+    """Nothing is restarted: what is written is found again, who led leads, what is published is received."""
     with stopping(connection_to(address)) as connection:
         tier = a_tier(connection)
         lease = Lease(connection, name=KEYS.feed_lease, holder="us", clock=FakeClock())
@@ -137,9 +137,9 @@ async def test_a_lost_primary_is_left_for_the_new_one_under_load(
         assert b"anew" == await connection.run(lambda client: client.get("p:written"))
         assert await lease.try_hold() is LeaseStatus.OURS
         await asyncio.to_thread(until, lambda: bool(new.command("PUBSUB", "NUMPAT")))
-        with notifications.listening("p:done") as told:
+        with notifications.listening("p:done") as cause_found:
             new.command("PUBLISH", "p:done", "heard")
-            assert b"heard" == await asyncio.wait_for(told, 5)
+            assert b"heard" == await asyncio.wait_for(cause_found, 5)
         assert not asking.done()
         asking.cancel()
         await asyncio.to_thread(notifications.stop)

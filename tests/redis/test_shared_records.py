@@ -23,7 +23,7 @@ async def test_what_is_too_large_is_none_of_ours(connection: RedisConnection) ->
     assert {"a": b"1"} == await records.read()
 
 
-async def test_a_redis_that_is_away_is_told_by_none(own_redis: RedisServer) -> None:
+async def test_a_redis_that_is_away_is_reported_by_none(own_redis: RedisServer) -> None:
     connection = a_connection(own_redis.url)
     records = SharedRecords(connection, name=KEYS.overrides, ttl_seconds=60)
     own_redis.stop()
