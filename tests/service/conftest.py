@@ -1,4 +1,4 @@
-"""The use cases on the real tiers, with scripted sources and a clock that is told the time."""
+"""The use cases on the real tiers, with scripted sources and a clock that is given the time."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack

@@ -289,7 +289,7 @@ async def test_time_that_was_spent_waiting_here_is_not_the_sources(waited_second
 
     house.edge.fetch = house.api.fetch = too_slow  # type: ignore[method-assign]
     waiting = [asyncio.create_task(house.fetcher.fetch(EntityKey(f"waits-{n}"))) for n in range(9)]
-    while house.fetcher._chain._queued < len(waiting):  # noqa: ASYNC110 - it tells no event
+    while house.fetcher._chain._queued < len(waiting):  # noqa: ASYNC110 - it announces no event
         await asyncio.sleep(0)
     house.clock.advance(waited_seconds)
     house.edge.gate.set()
@@ -301,7 +301,7 @@ async def test_time_that_was_spent_waiting_here_is_not_the_sources(waited_second
     assert not any(isinstance(answer, Lookup) for answer in answers)
 
 
-async def test_a_source_that_is_not_there_is_told_as_that_also_where_we_were_late() -> None:
+async def test_a_source_that_is_not_there_is_reported_as_such_also_where_we_were_late() -> None:
     """A connection that is refused at once has nothing to do with how long we waited."""
     house = build_house(limits=FetchLimits(budget_seconds=10, concurrency=1, queue_size=100))
     house.edge.gate = asyncio.Event()
@@ -309,7 +309,7 @@ async def test_a_source_that_is_not_there_is_told_as_that_also_where_we_were_lat
     await house.edge.reached.wait()
     house.edge.answer = house.api.answer = Unreachable("edge", "could not be reached")
     waiting = [asyncio.create_task(house.fetcher.fetch(EntityKey(f"waits-{n}"))) for n in range(9)]
-    while house.fetcher._chain._queued < len(waiting):  # noqa: ASYNC110 - it tells no event
+    while house.fetcher._chain._queued < len(waiting):  # noqa: ASYNC110 - it announces no event
         await asyncio.sleep(0)
     house.clock.advance(5)
     house.edge.gate.set()

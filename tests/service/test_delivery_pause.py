@@ -7,7 +7,7 @@ from entitlements.service.delivery_pause import LONGEST_PAUSE_SECONDS, Delay, De
 from tests.fakes import FakeClock
 
 
-def test_a_failure_tells_its_cause_and_when_it_is_tried_again() -> None:
+def test_a_failure_reports_its_cause_and_when_it_is_tried_again() -> None:
     """Until something is delivered: then the pauses begin anew."""
     clock = FakeClock()
     pause = DeliveryPause(clock=clock, random=Random(1))

@@ -299,7 +299,7 @@ async def test_every_entity_has_its_turn(house: House, audit: DriftAudit) -> Non
 
 
 async def test_the_turn_is_another_process(house: House, sleeps: Sleeps, audit: DriftAudit) -> None:
-    """All together audit so many; where nobody tells whose turn it is, each has its share."""
+    """All together audit so many; where nobody says whose turn it is, each has its share."""
     others = an_audit(house, sleeps, turns=Turns(0))
     assert await others.take_turn() is None
     alone = an_audit(house, sleeps, turns=Turns(None), fleet_size=3)

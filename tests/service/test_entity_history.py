@@ -27,7 +27,9 @@ def moved(house: House, current: float) -> UsageUpdate:
     return UsageUpdate(feature_id="f", current=current, updated_at_ms=house.clock.wall_ms + int(current))
 
 
-def told(history: EntityHistory, key: EntityKey = A_KEY) -> list[tuple[Origin, str, str | None, str | None]]:
+def listed(
+    history: EntityHistory, key: EntityKey = A_KEY
+) -> list[tuple[Origin, str, str | None, str | None]]:
     """Oldest first."""
     return [
         (entry.origin, each.field, each.ours, each.theirs)
@@ -36,7 +38,7 @@ def told(history: EntityHistory, key: EntityKey = A_KEY) -> list[tuple[Origin, s
     ]
 
 
-async def test_every_way_by_which_an_entity_changes_is_told() -> None:
+async def test_every_way_by_which_an_entity_changes_is_reported() -> None:
     """Fetched, sent by the feed, reported, refreshed, repaired, taken away and evicted."""
     house, history = furnished()
     house.edge.answer = an_entity(a_metered_feature("f", usage=a_usage(1)))
@@ -71,7 +73,7 @@ async def test_every_way_by_which_an_entity_changes_is_told() -> None:
         (Origin.FEED, "known", "1 entitlement", None),
         (Origin.SNAPSHOT, "known", None, "0 entitlements"),
         (Origin.EVICT, "known", "0 entitlements", None),
-    ] == told(history)
+    ] == listed(history)
 
 
 async def test_what_says_the_same_again_is_no_change() -> None:

@@ -65,7 +65,7 @@ async def test_an_unusable_question_is_named(house: House) -> None:
     assert house.api.asked == []
 
 
-async def test_the_fallback_and_its_origin_are_told_though_not_needed() -> None:
+async def test_the_fallback_and_its_origin_are_reported_though_not_needed() -> None:
     house = build_house(rules=ConfiguredRules({"f": GRANTING}))
     house.edge.answer = METER
     explaining = explaining_of(house)

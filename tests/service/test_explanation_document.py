@@ -15,7 +15,7 @@ def explaining_of(house: House) -> Explaining:
     return Explaining(reader=house.reader, rules=house.rules, authority=house.api, clock=house.clock)
 
 
-async def test_an_outage_is_told_with_its_cause(house: House) -> None:
+async def test_an_outage_is_reported_with_its_cause(house: House) -> None:
     house.edge.answer = house.api.answer = CircuitOpen("api")
 
     explained = explanation_document(await explaining_of(house).explain(a_query()))
@@ -29,7 +29,7 @@ async def test_an_outage_is_told_with_its_cause(house: House) -> None:
     ]
 
 
-async def test_the_comparison_is_told(house: House) -> None:
+async def test_the_comparison_is_reported(house: House) -> None:
     """The same, different, or not to be had."""
     house.edge.answer = house.api.answer = an_entity(an_enum_feature("f"))
     explaining = explaining_of(house)
@@ -56,7 +56,7 @@ async def test_the_comparison_is_told(house: House) -> None:
     assert "the cloud could not be asked: it asks to slow down" == none["headline"]
 
 
-async def test_the_methods_are_told_apart_where_one_grants_what_another_denies() -> None:
+async def test_the_methods_are_reported_apart_where_one_grants_what_another_denies() -> None:
     """A granting fallback lets in by V2 whoever's plan lacks the feature; the typed methods deny it."""
     granting = FallbackValue(has_access=True)
     house = build_house(rules=ConfiguredRules({"missing": granting, "f": granting}))

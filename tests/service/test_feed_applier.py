@@ -1,4 +1,4 @@
-"""What the feed tells changes what is held; gaps in it make what is held suspect."""
+"""What the feed sends changes what is held; gaps in it make what is held suspect."""
 
 import asyncio
 
@@ -94,25 +94,25 @@ async def test_revocation_of_what_was_stamped_last_is_applied(house: House) -> N
 
 
 async def test_change_during_a_fetch_outlives_its_answer(house: House) -> None:
-    """The fetch is asked again, and what the feed told is not undone by what was answered before."""
+    """The fetch is asked again, and what the feed sent is not undone by what was answered before."""
     house.edge.gate = asyncio.Event()
     house.edge.answer = an_entity(a_boolean_feature("promo"), updated_at_ms=20)
     flying = asyncio.create_task(house.fetcher.fetch(KEY))
     await house.edge.reached.wait()
     house.clock.advance(1)
-    told = an_entity(a_boolean_feature("sso"), updated_at_ms=10)
-    await house.feed_applier.apply(EntitlementsChanged(key=KEY, entity=told))
-    house.edge.answer = told
+    sent = an_entity(a_boolean_feature("sso"), updated_at_ms=10)
+    await house.feed_applier.apply(EntitlementsChanged(key=KEY, entity=sent))
+    house.edge.answer = sent
     house.edge.gate.set()
 
     await flying
 
     assert house.edge.asked == [KEY, KEY]
-    assert told == _entity(house)
+    assert sent == _entity(house)
 
 
 async def test_edge_that_lags_behind_is_not_believed(house: House) -> None:
-    """Its answer is older than what the feed told: the API is asked, and its word is taken."""
+    """Its answer is older than what the feed sent: the API is asked, and its word is taken."""
     await _hold(house, an_entity(a_boolean_feature("sso"), updated_at_ms=20))
     house.edge.answer = an_entity(a_boolean_feature("old"), updated_at_ms=10)
     house.api.answer = an_entity(a_boolean_feature("restored"), updated_at_ms=5)

@@ -91,7 +91,7 @@ async def test_fetch_that_nobody_waits_for_ends(house: House, monkeypatch: pytes
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
     async with asyncio.timeout(5):
-        while house.fetcher.is_fetching(KEY):  # noqa: ASYNC110 - a timer of the loop tells nobody
+        while house.fetcher.is_fetching(KEY):  # noqa: ASYNC110 - a timer of the loop announces nothing
             await asyncio.sleep(0)
     house.edge.gate.set()
 
@@ -159,7 +159,7 @@ async def test_api_answers_within_the_budget_when_the_edge_fails(house: House) -
     assert house.api.budgets == [LIMITS.budget_seconds]
 
 
-async def test_last_failure_is_told_when_all_fail(house: House) -> None:
+async def test_last_failure_is_reported_when_all_fail(house: House) -> None:
     """A failure is a value: the last source's."""
     house.edge.answer = Unreachable("edge")
     refused = KeyRefused("api")
@@ -207,12 +207,12 @@ async def test_refused_key_pauses_at_once(house: House) -> None:
     assert house.edge.asked == [KEY, KEY]
 
 
-@pytest.mark.parametrize(("told", "pause"), [(7.0, 7.0), (None, 2.0)])
+@pytest.mark.parametrize(("pause_asked_for", "pause"), [(7.0, 7.0), (None, 2.0)])
 async def test_throttled_source_is_left_alone_as_long_as_it_asks(
-    house: House, told: float | None, pause: float
+    house: House, pause_asked_for: float | None, pause: float
 ) -> None:
     """429 for several customers is about the key: Retry-After is honoured; without one, a short pause."""
-    await _fail(house, Throttled("edge", retry_after_seconds=told), Unreachable("api"))
+    await _fail(house, Throttled("edge", retry_after_seconds=pause_asked_for), Unreachable("api"))
     house.clock.advance(pause - 0.01)
     await house.fetcher.fetch(EntityKey("another"))
     assert len(house.edge.asked) == FAILURES_TO_OPEN
@@ -232,7 +232,7 @@ async def test_source_that_says_no_is_not_broken(house: House, answer: UpstreamE
 
 
 async def test_full_queue_is_overload_not_a_wait() -> None:
-    """Fetches that wait are bounded; one more is told at once."""
+    """Fetches that wait are bounded; one more is reported at once."""
     house = build_house(limits=FetchLimits(budget_seconds=10, concurrency=1, queue_size=1))
     house.edge.gate = asyncio.Event()
     flying = asyncio.create_task(house.fetcher.fetch(KEY))
@@ -268,7 +268,7 @@ async def test_turn_that_does_not_come_in_time_is_overload() -> None:
 async def test_doubted_fetch_that_may_not_ask_again_ends_suspect(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the feed told during a fetch may be newer than its answer."""
+    """What the feed sent during a fetch may be newer than its answer."""
     monkeypatch.setattr(fetching_module, "MAX_ASKS", 1)
     house.edge.gate = asyncio.Event()
     flying = asyncio.create_task(house.fetcher.fetch(KEY))
@@ -283,7 +283,7 @@ async def test_doubted_fetch_that_may_not_ask_again_ends_suspect(
     assert fetched.cached.confirmed_at == NEVER
 
 
-async def test_fetch_does_not_show_older_usage_than_was_told(house: House) -> None:
+async def test_fetch_does_not_show_older_usage_than_was_sent(house: House) -> None:
     """A report answered before a slow fetch shows in what that fetch leaves behind."""
     house.edge.answer = an_entity(a_metered_feature("f", usage=a_usage(1, updated_at_ms=10)))
     house.fetcher.note_usage(KEY, UsageUpdate(feature_id="f", current=2, updated_at_ms=20))
@@ -452,7 +452,7 @@ async def test_one_client_with_many_misses_leaves_others_their_turn() -> None:
 
 
 async def test_full_queue_of_one_client_has_room_for_others() -> None:
-    """Its own youngest makes room; who has most itself is told."""
+    """Its own youngest makes room; who has most itself is reported."""
     house = build_house(limits=FetchLimits(budget_seconds=10, concurrency=1, queue_size=4))
     callers = [*(("a", f"a{number}") for number in range(6)), ("b", "b0")]
 

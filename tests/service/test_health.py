@@ -31,7 +31,7 @@ def test_uptime() -> None:
     assert 90 == health.uptime_seconds
 
 
-def test_a_part_tells_its_problem_since_when_and_what_it_means() -> None:
+def test_a_part_reports_its_problem_since_when_and_what_it_means() -> None:
     """A problem that stays keeps its time; another one, or none, has a time of its own."""
     clock = FakeClock()
     health = Health(clock)
@@ -39,10 +39,10 @@ def test_a_part_tells_its_problem_since_when_and_what_it_means() -> None:
     health.add_part(
         "redis", lambda: PartState(problem=problem[0], meaning="So.", details={"answering": True})
     )
-    told: list[Any] = []
+    reported: list[Any] = []
     for now in (None, "not_answering", "not_answering", None):
         problem[0] = now
-        told.append(health.parts()["redis"])
+        reported.append(health.parts()["redis"])
         clock.advance(60)
 
     assert {
@@ -56,13 +56,13 @@ def test_a_part_tells_its_problem_since_when_and_what_it_means() -> None:
             "seen": "2025-06-15T15:07:40+00:00",
         },
         "answering": True,
-    } == told[1]
-    assert told[1]["since"] == told[2]["since"]
-    assert told[2]["last_problem"] | {"problem": None} == told[3]["last_problem"] | {"problem": None}
-    assert "2025-06-15T15:06:40+00:00" == told[2]["last_well"]
-    assert "2025-06-15T15:09:40+00:00" == told[3]["last_well"]
-    assert "2025-06-15T15:06:40+00:00" == told[0]["since"]
-    assert "2025-06-15T15:09:40+00:00" == told[3]["since"]
+    } == reported[1]
+    assert reported[1]["since"] == reported[2]["since"]
+    assert reported[2]["last_problem"] | {"problem": None} == reported[3]["last_problem"] | {"problem": None}
+    assert "2025-06-15T15:06:40+00:00" == reported[2]["last_well"]
+    assert "2025-06-15T15:09:40+00:00" == reported[3]["last_well"]
+    assert "2025-06-15T15:06:40+00:00" == reported[0]["since"]
+    assert "2025-06-15T15:09:40+00:00" == reported[3]["since"]
 
 
 async def test_since_is_right_also_when_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,9 +94,11 @@ def test_an_alert_can_rest_on_the_problem_that_a_part_has() -> None:
     health = Health(FakeClock())
     problem: list[str | None] = [None]
     health.add_part("tried", lambda: PartState(problem=problem[0], meaning="So."))
-    told = []
+    reported = []
     for problem[0] in (None, "lost", "refused", None):
         health.parts()
-        told.append([metrics.PART_PROBLEM.labels("tried", each)._value.get() for each in ("lost", "refused")])
+        reported.append(
+            [metrics.PART_PROBLEM.labels("tried", each)._value.get() for each in ("lost", "refused")]
+        )
 
-    assert [[0, 0], [1, 0], [0, 1], [0, 0]] == told
+    assert [[0, 0], [1, 0], [0, 1], [0, 0]] == reported

@@ -46,7 +46,7 @@ async def test_key_is_checked_until_the_verdict_is_final(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A refused key heals without a restart, and both outcomes are told."""
+    """A refused key heals without a restart, and both outcomes are reported."""
     monkeypatch.setattr(module, "RETRY_SECONDS", 0)
     checker = ScriptedChecker(outcomes=list(outcomes))
     check = checker.check = KeyCheck(clock=FakeClock())

@@ -21,7 +21,7 @@ REVOKED = an_entity(SSO, updated_at_ms=YESTERDAY_MS)
 EMPTY_NOW = an_entity(updated_at_ms=0)
 
 
-async def told(house: House, entity: Entity) -> None:
+async def pushed(house: House, entity: Entity) -> None:
     house.clock.advance(1)
     await house.feed_applier.apply(EntitlementsChanged(key=A_KEY, entity=entity))
 
@@ -47,17 +47,17 @@ async def following(house: House) -> House:
 @pytest.mark.parametrize("held", [BOTH, BOTH_AHEAD], ids=["stamped today", "by a clock that was ahead"])
 async def test_a_revocation_is_applied_at_once(following: House, held: Entity) -> None:
     """What was stamped last is taken away, so that the set's stamps go back."""
-    await told(following, held)
+    await pushed(following, held)
 
-    await told(following, REVOKED)
+    await pushed(following, REVOKED)
 
     assert (False, EntityState.FRESH) == await has_promo(following)
 
 
 @pytest.mark.parametrize("held", [BOTH, BOTH_AHEAD], ids=["stamped today", "by a clock that was ahead"])
-async def test_reload_applies_a_revocation_that_the_feed_did_not_tell(house: House, held: Entity) -> None:
+async def test_reload_applies_a_revocation_that_the_feed_did_not_send(house: House, held: Entity) -> None:
     """As after a backup was restored in the cloud."""
-    await told(house, held)
+    await pushed(house, held)
     house.api.answer = house.edge.answer = REVOKED
 
     await reloaded(house)
@@ -67,7 +67,7 @@ async def test_reload_applies_a_revocation_that_the_feed_did_not_tell(house: Hou
 
 async def test_a_recheck_after_a_reconnect_asks_the_api_where_the_edge_seems_older(house: House) -> None:
     """The Edge says what is true, or what was: its stamps cannot tell, so the API is asked, once."""
-    await told(house, BOTH)
+    await pushed(house, BOTH)
     house.feed_applier.followed()
     house.api.answer = house.edge.answer = REVOKED
 
@@ -79,8 +79,8 @@ async def test_a_recheck_after_a_reconnect_asks_the_api_where_the_edge_seems_old
 
 async def test_an_edge_that_still_shows_what_was_taken_away_is_not_believed(house: House) -> None:
     """The stamp of what is gone is remembered."""
-    await told(house, BOTH)
-    await told(house, REVOKED)
+    await pushed(house, BOTH)
+    await pushed(house, REVOKED)
     house.edge.answer, house.api.answer = BOTH, REVOKED
     house.clock.advance(1)
 
@@ -91,8 +91,8 @@ async def test_an_edge_that_still_shows_what_was_taken_away_is_not_believed(hous
 
 async def test_an_edge_that_lags_changes_nothing_while_the_api_is_away(house: House) -> None:
     """The last known answers, marked."""
-    await told(house, BOTH)
-    await told(house, REVOKED)
+    await pushed(house, BOTH)
+    await pushed(house, REVOKED)
     house.edge.answer, house.api.answer = BOTH, Unreachable("api", "is away")
     house.clock.advance(1)
 
@@ -101,8 +101,8 @@ async def test_an_edge_that_lags_changes_nothing_while_the_api_is_away(house: Ho
     assert not (await has_promo(house))[0]
 
 
-async def test_an_edge_that_tells_something_newer_is_believed_alone(house: House) -> None:
-    await told(house, REVOKED)
+async def test_an_edge_that_sends_something_newer_is_believed_alone(house: House) -> None:
+    await pushed(house, REVOKED)
     house.edge.answer = BOTH
     house.clock.advance(1)
 
@@ -114,12 +114,12 @@ async def test_an_edge_that_tells_something_newer_is_believed_alone(house: House
 
 async def test_what_comes_while_the_api_is_asked_makes_it_be_asked_again(house: House) -> None:
     """Its answer may be older than the event; the second one is not, whatever its stamps."""
-    await told(house, BOTH)
+    await pushed(house, BOTH)
     house.edge.answer = Unreachable("edge", "is away")
     house.api.answer, house.api.gate = BOTH, asyncio.Event()
     fetch = asyncio.create_task(house.fetcher.fetch(A_KEY))
     await house.api.reached.wait()
-    await told(house, REVOKED)
+    await pushed(house, REVOKED)
     house.api.answer = EMPTY_NOW
 
     house.api.gate.set()
@@ -135,7 +135,7 @@ async def test_what_comes_while_a_reload_is_under_way_makes_it_ask_again(house: 
     house.api.answer, house.api.gate = BOTH, asyncio.Event()
     reload = asyncio.create_task(house.maintenance.reload(A_KEY, budget_seconds=1))
     await house.api.reached.wait()
-    await told(house, REVOKED)
+    await pushed(house, REVOKED)
     house.api.answer = REVOKED
 
     house.api.gate.set()
@@ -146,9 +146,9 @@ async def test_what_comes_while_a_reload_is_under_way_makes_it_ask_again(house: 
 
 
 async def test_a_push_for_a_period_that_is_over_moves_nothing(house: House) -> None:
-    """However new its stamp; nothing else tells which period is the current one."""
+    """However new its stamp; nothing else says which period is the current one."""
     usage = a_usage(10, updated_at_ms=YESTERDAY_MS)
-    await told(house, an_entity(a_metered_feature("m", usage=usage)))
+    await pushed(house, an_entity(a_metered_feature("m", usage=usage)))
     update = UsageUpdate(feature_id="m", current=0, updated_at_ms=NOW_MS - 500, period_end_ms=NOW_MS - 100)
 
     await house.feed_applier.apply(UsageChanged(key=A_KEY, update=update))

@@ -13,7 +13,7 @@ from tests.fakes import FakeClock
 CLOSED, OPEN = BreakerState.CLOSED, BreakerState.OPEN
 
 
-def test_an_outage_is_told_from_begin_to_end(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_is_reported_from_begin_to_end(caplog: pytest.LogCaptureFixture) -> None:
     clock = FakeClock()
     outages = Outages(clock.monotonic)
 
@@ -28,8 +28,8 @@ def test_an_outage_is_told_from_begin_to_end(caplog: pytest.LogCaptureFixture) -
         outages.failed(Source.EDGE, Unreachable("edge"), was=CLOSED, now=OPEN)
 
     down = "circuit breaker opened source=edge: the Stigg edge could not be reached"
-    told = [(each.getMessage(), each.__dict__.get("untold")) for each in caplog.records]
-    assert [(down, 0), (down, 2), ("circuit breaker closed source=edge", None), (down, 0)] == told
+    reported = [(each.getMessage(), each.__dict__.get("untold")) for each in caplog.records]
+    assert [(down, 0), (down, 2), ("circuit breaker closed source=edge", None), (down, 0)] == reported
 
 
 def test_how_a_source_failed_last() -> None:

@@ -212,7 +212,7 @@ async def test_running_delivers_what_arrives(office: Office) -> None:
     task = asyncio.create_task(office.dispatcher.run())
     await office.dispatcher.accept(events("a"))
     async with asyncio.timeout(10):
-        while not office.cloud.took:  # noqa: ASYNC110 - the cloud tells no events
+        while not office.cloud.took:  # noqa: ASYNC110 - the cloud announces no events
             await asyncio.sleep(0.01)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -258,7 +258,7 @@ async def test_what_waits_is_not_overtaken(office: Office) -> None:
 
 
 @pytest.mark.parametrize("failure", [KeyRefused("api"), Rejected("api", code="CustomerNotFound")])
-async def test_refusal_is_told_and_not_kept(office: Office, failure: UpstreamError) -> None:
+async def test_refusal_is_reported_and_not_kept(office: Office, failure: UpstreamError) -> None:
     """The caller can do something about it."""
     office.cloud.failure = failure
 
@@ -283,7 +283,7 @@ async def test_usage_is_kept_in_mode_all(office: Office) -> None:
 
 
 async def test_usage_is_not_kept_in_mode_events(office: Office) -> None:
-    """The caller is told."""
+    """The caller gets the error."""
     office.cloud.failure = Unreachable("api")
     keeping = office.keeping(keeps_usage=False)
 
@@ -293,7 +293,7 @@ async def test_usage_is_not_kept_in_mode_events(office: Office) -> None:
         await keeping.report_usage_bulk([REPORT], budget_seconds=1)
 
 
-async def test_full_outbox_is_told(office: Office) -> None:
+async def test_full_outbox_is_reported(office: Office) -> None:
     """Nothing is dropped in silence."""
     office.cloud.failure = Unreachable("api")
     many = [replace(EVENT, idempotency_key=str(number)) for number in range(3001)]
@@ -308,7 +308,7 @@ async def test_arrivals_do_not_shorten_the_clouds_pause(office: Office) -> None:
     await office.dispatcher.accept(events("a"))
     task = asyncio.create_task(office.dispatcher.run())
     async with asyncio.timeout(10):
-        while not office.cloud.saw:  # noqa: ASYNC110 - the cloud tells no events
+        while not office.cloud.saw:  # noqa: ASYNC110 - the cloud announces no events
             await asyncio.sleep(0.01)
     await office.dispatcher.accept(events("b"))
 

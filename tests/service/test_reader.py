@@ -245,7 +245,7 @@ class TestFallbacks:
         house.edge.gate.set()
         await flying
 
-    async def test_offline_is_told_as_the_source(self, house: House) -> None:
+    async def test_offline_is_reported_as_the_source(self, house: House) -> None:
         house.edge.answer = house.api.answer = Offline("api")
 
         answer = await house.reader.check(QUERY)
@@ -325,7 +325,7 @@ async def test_age_is_unknown_when_nothing_ever_confirmed_it(
 
 
 def test_overload_has_a_sentence() -> None:
-    """What a caller of a write would be told."""
+    """What a caller of a write would get."""
     assert "SIDECAR_FETCH_QUEUE_SIZE" in str(Overloaded("SIDECAR_FETCH_QUEUE_SIZE"))
 
 

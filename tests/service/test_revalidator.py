@@ -36,7 +36,7 @@ async def test_failed_recheck_is_noted_on_the_entity(house: House) -> None:
 
     house.revalidator.recheck(KEY)
     async with asyncio.timeout(1):
-        while (held := house.store.get(KEY)) and held.failed_at is None:  # noqa: ASYNC110 - the store tells nobody
+        while (held := house.store.get(KEY)) and held.failed_at is None:  # noqa: ASYNC110 - the store announces nothing
             await asyncio.sleep(0)
 
     held = house.store.get(KEY)
@@ -66,7 +66,7 @@ async def test_rechecks_keep_to_their_rate() -> None:
 
 
 async def test_too_many_suspects_are_counted(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The queue of suspects is bounded; what does not fit is told and counted."""
+    """The queue of suspects is bounded; what does not fit is reported and counted."""
     monkeypatch.setattr(module, "MAX_SUSPECTS_WAITING", 1)
     before = REGISTRY.get_sample_value("sidecar_rechecks_total", {"outcome": "dropped"}) or 0
 

@@ -113,7 +113,7 @@ async def test_a_swapped_link_is_a_changed_file(
 
 
 @pytest.mark.parametrize(
-    ("verdict", "told"), [(KeyVerdict.REFUSED, "refused"), (KeyVerdict.UNKNOWN, "untried")]
+    ("verdict", "reported"), [(KeyVerdict.REFUSED, "refused"), (KeyVerdict.UNKNOWN, "untried")]
 )
 async def test_what_is_not_accepted_is_not_taken_and_tried_again(
     rotation: SecretRotation,
@@ -121,7 +121,7 @@ async def test_what_is_not_accepted_is_not_taken_and_tried_again(
     file: Path,
     clock: FakeClock,
     verdict: KeyVerdict,
-    told: str,
+    reported: str,
 ) -> None:
     holds(file, "second-key")
     other_side.verdict = verdict
@@ -133,14 +133,14 @@ async def test_what_is_not_accepted_is_not_taken_and_tried_again(
     clock.advance(RETRY_SECONDS)
     await rotation.look()
 
-    assert told == problem_before
+    assert reported == problem_before
     assert 1 == shown_at_once
     assert ["second-key"] == other_side.taken
     assert problem(rotation) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"x" * (MAX_SECRET_FILE_BYTES + 1), None])
-async def test_a_file_that_holds_no_secret_is_told_and_changes_nothing(
+async def test_a_file_that_holds_no_secret_is_reported_and_changes_nothing(
     rotation: SecretRotation,
     other_side: OtherSide,
     file: Path,

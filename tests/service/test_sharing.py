@@ -77,7 +77,7 @@ async def test_what_is_no_word_is_none(message: dict[str, object]) -> None:
     assert feed_message_from(message) is None
 
 
-async def test_who_hears_a_holder_follows(house: House, sharing: Sharing) -> None:
+async def test_who_receives_from_a_leader_follows(house: House, sharing: Sharing) -> None:
     assert not sharing.receive(a_message())
 
     assert house.feed_applier.trust.following
@@ -159,7 +159,7 @@ async def test_who_leads_does_not_listen(house: House, sharing: Sharing) -> None
     assert not house.feed_applier.trust.following
 
 
-async def test_changes_told_are_numbered(house: House, sharing: Sharing) -> None:
+async def test_published_changes_are_numbered(house: House, sharing: Sharing) -> None:
     sharing.take_role(Role.LEADER)
     house.feed_applier.followed()
 
@@ -223,15 +223,15 @@ async def test_what_redis_holds_is_vouched_for_while_it_is_kept_up_to_date(
     assert followed_at - 1 == completeness.vouch(followed_at - 1)
 
 
-async def test_who_hears_vouches_as_far_as_the_holder_does(
+async def test_a_follower_vouches_as_far_as_the_leader_does(
     house: House, sharing: Sharing, completeness: SharedCompleteness
 ) -> None:
     sharing.receive(replace(a_message(), kept_seconds=30.0))
-    heard_at = house.clock.monotonic()
+    received_at = house.clock.monotonic()
     house.clock.advance(1)
 
-    assert heard_at + 1 == completeness.vouch(heard_at - 30)
-    assert heard_at - 31 == completeness.vouch(heard_at - 31)
+    assert received_at + 1 == completeness.vouch(received_at - 30)
+    assert received_at - 31 == completeness.vouch(received_at - 31)
 
 
 @pytest.mark.parametrize("kept_seconds", [None, 0.0])
@@ -239,10 +239,10 @@ async def test_nothing_is_vouched_for_when_the_holder_does_not(
     house: House, sharing: Sharing, completeness: SharedCompleteness, kept_seconds: float | None
 ) -> None:
     sharing.receive(replace(a_message(), kept_seconds=kept_seconds))
-    heard_at = house.clock.monotonic()
+    received_at = house.clock.monotonic()
     house.clock.advance(1)
 
-    assert heard_at - 1 == completeness.vouch(heard_at - 1)
+    assert received_at - 1 == completeness.vouch(received_at - 1)
 
 
 async def test_nothing_is_vouched_for_without_a_feed(

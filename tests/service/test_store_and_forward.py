@@ -109,7 +109,7 @@ async def test_what_comes_behind_a_write_of_this_process_waits_behind_it(
 
 
 async def test_a_value_that_is_set_does_not_overtake_another_process_s(office: Office) -> None:
-    """Which this process has not heard of."""
+    """Which this process has not learned of."""
     first, second = (replace(REPORT, value=value, update_behavior=UpdateBehavior.SET) for value in (1, 2))
     await office.outbox.accept([first])
 

@@ -78,7 +78,7 @@ async def test_empty_bulk_asks_nobody(house: House) -> None:
 
 
 async def test_failed_report_fails_loudly(house: House) -> None:
-    """The caller is told, and no meter moves."""
+    """The caller gets the error, and no meter moves."""
     house.sink.failure = Throttled("api")
 
     with pytest.raises(Throttled):

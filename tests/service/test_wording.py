@@ -137,7 +137,7 @@ async def test_the_headline_says_what_decided(entity: Entity, query: Query, expe
 
 
 @pytest.mark.parametrize(
-    ("entity", "query", "told"),
+    ("entity", "query", "reported"),
     [
         (
             an_entity(a_metered_feature("f", limit=5, usage=a_usage(5))),
@@ -159,8 +159,8 @@ async def test_the_headline_says_what_decided(entity: Entity, query: Query, expe
         ),
     ],
 )
-async def test_a_limit_that_is_reached_is_told_though_it_is_granted(
-    entity: Entity, query: Query, told: str
+async def test_a_limit_that_is_reached_is_shown_though_it_is_granted(
+    entity: Entity, query: Query, reported: str
 ) -> None:
     """Where nothing was asked for that would exceed it."""
     house = build_house()
@@ -170,10 +170,10 @@ async def test_a_limit_that_is_reached_is_told_though_it_is_granted(
 
     await house.fetcher.stop()
     step = explained.steps[-1]
-    assert headline(explained) == f"Granted: {step_text(step, explained)}{told}"
+    assert headline(explained) == f"Granted: {step_text(step, explained)}{reported}"
 
 
-async def test_an_ended_period_and_validity_are_told(house: House) -> None:
+async def test_an_ended_period_and_validity_are_reported(house: House) -> None:
     """With what was counted before, and since when it is over."""
     usage = a_usage(105, period_end_ms=NOW_MS - 2 * HOUR_MS)
     house.edge.answer = an_entity(
