@@ -97,7 +97,7 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def _for_the_server(data: bytes) -> bytes:
-    """A request without what it tells a proxy alone: the server's name in its first line."""
+    """A request without what is meant for a proxy alone: the server's name in its first line."""
     return re.sub(rb"^([A-Z]+ )http://[^/ ]+", rb"\1", data)
 
 

@@ -43,7 +43,7 @@ async def test_an_unknown_customer_is_an_empty_entity(edge: EdgeSource) -> None:
     ("kind", "error"),
     [("bad_key", KeyRefused), ("throttled", Throttled), ("garbage", Garbled), ("down", Unreachable)],
 )
-async def test_each_fault_is_told_apart(
+async def test_each_fault_is_distinguished(
     emulator: Emulator, edge: EdgeSource, kind: str, error: type[Exception]
 ) -> None:
     emulator.faults.set("edge", kind)
@@ -95,7 +95,7 @@ async def test_its_health_is_asked_without_a_word_about_anybody(emulator: Emulat
     assert ["/health"] == [request.raw_path for request in emulator.counters.requests]
 
 
-async def test_an_edge_that_is_not_well_is_told(emulator: Emulator, edge: EdgeSource) -> None:
+async def test_an_edge_that_is_not_well_is_reported(emulator: Emulator, edge: EdgeSource) -> None:
     emulator.faults.set("edge", "status", status=503)
 
     with pytest.raises(Garbled):

@@ -1,4 +1,4 @@
-"""When the Edge may be asked: tokens ahead of need, priorities, pauses; by a clock that is told the time."""
+"""When the Edge may be asked: tokens ahead of need, priorities, pauses; by a clock that is given the time."""
 
 import asyncio
 from collections.abc import Callable
@@ -249,7 +249,7 @@ async def test_an_empty_budget_sends_a_miss_to_the_api_and_holds_a_recheck_back(
         fleet.tokens, fleet.remaining = 1000, 400
         clock.advance(1)
         async with asyncio.timeout(5):
-            while emulator.counters.total("edge") == 0:  # noqa: ASYNC110 - the emulator tells nobody
+            while emulator.counters.total("edge") == 0:  # noqa: ASYNC110 - the emulator announces nothing
                 await asyncio.sleep(0.01)
     assert KEY not in api.asked
 

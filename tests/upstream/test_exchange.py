@@ -116,7 +116,7 @@ async def test_who_waits_for_anothers_large_answer_says_nothing_of_the_cloud(
     )
     whole = an_answer(b'{"data": {"a": "' + b"x" * 2000 + b'"}}')
     first = asyncio.ensure_future(ask(endless, timeout_seconds=1.5))
-    while not http.large.locked():  # noqa: ASYNC110 - a semaphore tells no events
+    while not http.large.locked():  # noqa: ASYNC110 - a semaphore announces no events
         await asyncio.sleep(0.01)
 
     others = await asyncio.gather(
@@ -171,7 +171,7 @@ async def test_attempts_are_bounded_in_number() -> None:
 
 
 @pytest.mark.parametrize("error", [Busy("api"), TooLarge("api"), Rejected("api"), KeyRefused("api")])
-async def test_what_another_attempt_cannot_mend_is_not_tried_again(error: UpstreamError) -> None:
+async def test_what_another_attempt_cannot_fix_is_not_tried_again(error: UpstreamError) -> None:
     """A bound of our own that is full would be filled the longer; what is too large stays so."""
     tries = 0
 

@@ -1,4 +1,4 @@
-"""The feed's socket: what the listener is told, in every weather."""
+"""The feed's socket: what the listener learns, in every weather."""
 
 import asyncio
 import ssl
@@ -36,7 +36,7 @@ class Listener:
     """Remembers what it was told, and can be waited for."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.calls: list[str] = []
         self.frames: list[tuple[str, str]] = []
         self._news = asyncio.Condition()
 
@@ -52,11 +52,11 @@ class Listener:
 
     async def until(self, word: str, count: int = 1) -> None:
         async with asyncio.timeout(10), self._news:
-            await self._news.wait_for(lambda: self.told.count(word) >= count)
+            await self._news.wait_for(lambda: self.calls.count(word) >= count)
 
     async def _note(self, word: str) -> None:
         async with self._news:
-            self.told.append(word)
+            self.calls.append(word)
             self._news.notify_all()
 
 
@@ -113,7 +113,7 @@ async def test_a_change_is_delivered(emulator: Emulator, feed: Feed, listener: L
     assert feed.state.last_event_ms is not None
 
 
-async def test_a_dropped_socket_is_told_and_healed(
+async def test_a_dropped_socket_is_reported_and_healed(
     emulator: Emulator, feed: Feed, listener: Listener
 ) -> None:
     await listener.until("followed")
@@ -121,7 +121,7 @@ async def test_a_dropped_socket_is_told_and_healed(
     emulator.feed.drop()
     await listener.until("followed", 2)
 
-    assert ["followed", "lost:lost", "followed"] == listener.told
+    assert ["followed", "lost:lost", "followed"] == listener.calls
     assert feed.state.problem is None
 
 
@@ -168,7 +168,7 @@ async def test_a_connection_that_does_not_come_about_is_named_and_healed(
     task = asyncio.create_task(feed.run())
 
     await _until_phase(feed, problem)
-    assert [] == listener.told
+    assert [] == listener.calls
     emulator.faults.clear()
     await listener.until("followed")
     task.cancel()
@@ -226,14 +226,14 @@ async def test_a_redirect_is_not_followed(emulator: Emulator, listener: Listener
         url = cloud.url.replace("http", "ws")
         async with running(a_feed(emulator, listener, url=url)) as feed:
             await _until_phase(feed, Problem.LOST)
-            while len(cloud.heads) < 2:  # noqa: ASYNC110 - the server tells nobody
+            while len(cloud.heads) < 2:  # noqa: ASYNC110 - the server announces nothing
                 await asyncio.sleep(0.01)
 
-    assert [] == listener.told
+    assert [] == listener.calls
 
 
 async def test_it_goes_by_way_of_the_proxy(emulator: Emulator, listener: Listener) -> None:
-    """And tells the proxy the name of the cloud alone."""
+    """And sends the proxy the name of the cloud alone."""
     port = int(emulator.ws_url.rpartition(":")[2])
     async with a_proxy(port) as (proxy, heads):
         environment = {"HTTP_PROXY": f"http://127.0.0.1:{proxy}"}
@@ -256,7 +256,7 @@ async def test_this_machine_is_asked_directly(
         await listener.until("followed")
 
 
-async def test_a_certificate_that_is_not_trusted_is_told_as_that(
+async def test_a_certificate_that_is_not_trusted_is_reported_as_such(
     emulator: Emulator, listener: Listener
 ) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

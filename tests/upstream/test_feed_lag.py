@@ -77,4 +77,4 @@ async def test_a_lagging_feed_goes_on_delivering(emulator: Emulator, listener: L
         pongs.set()
         await listener.until("followed", 2)
 
-    assert ["followed", "lost:lagging", "followed"] == [word for word in listener.told if word != "frame"]
+    assert ["followed", "lost:lagging", "followed"] == [word for word in listener.calls if word != "frame"]

@@ -16,13 +16,13 @@ from tests.upstream.test_feed_protocol import JSON
 from tests.upstream.test_payloads import an_entitlement
 
 
-def told(subscription: str, data: Any) -> FeedEvent | None:
+def event_of(subscription: str, data: Any) -> FeedEvent | None:
     frame = json.dumps({"type": "next", "id": "1", "payload": {"data": {subscription: data}}})
     return event_from_frame(subscription, frame, now_ms=NOW_MS)
 
 
 def test_entitlements_replace_an_entity() -> None:
-    event = told(
+    event = event_of(
         ENTITLEMENTS, {"customerId": "c", "resourceId": "r", "entitlements": [an_entitlement()], "new": 1}
     )
 
@@ -34,13 +34,13 @@ def test_entitlements_replace_an_entity() -> None:
 
 @pytest.mark.parametrize("resource_id", [None, ""])
 def test_without_a_resource_it_is_the_customer(resource_id: object) -> None:
-    event = told(ENTITLEMENTS, {"customerId": "c", "resourceId": resource_id, "entitlements": []})
+    event = event_of(ENTITLEMENTS, {"customerId": "c", "resourceId": resource_id, "entitlements": []})
 
     assert EntitlementsChanged(key=EntityKey("c"), entity=None) == event
 
 
 def test_no_entitlements_with_a_reason_are_an_entity() -> None:
-    event = told(
+    event = event_of(
         ENTITLEMENTS,
         {"customerId": "c", "entitlements": [], "accessDeniedReason": "NoActiveSubscription"},
     )
@@ -55,7 +55,7 @@ def test_no_entitlements_with_a_reason_are_an_entity() -> None:
     [("FEATURE", {"feature_id": "f"}), ("CREDIT", {"currency_id": "f"}), (None, {"feature_id": "f"})],
 )
 def test_usage_moves_a_meter(type_: str | None, names: dict[str, str]) -> None:
-    event = told(
+    event = event_of(
         USAGE,
         {
             "customerId": "c",
@@ -82,7 +82,7 @@ def test_usage_moves_a_meter(type_: str | None, names: dict[str, str]) -> None:
     ("migration", "all_"), [("ALL_CUSTOMERS", True), ("NEW_CUSTOMERS", False), (None, False)]
 )
 def test_a_package_may_affect_all(migration: str | None, all_: bool) -> None:
-    assert PackagePublished(affects_all_customers=all_) == told(PACKAGE, {"migrationType": migration})
+    assert PackagePublished(affects_all_customers=all_) == event_of(PACKAGE, {"migrationType": migration})
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_package_may_affect_all(migration: str | None, all_: bool) -> None:
     ],
 )
 def test_what_cannot_be_used_is_nothing(subscription: str, data: Any) -> None:
-    assert told(subscription, data) is None
+    assert event_of(subscription, data) is None
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ def test_a_frame_that_is_none_is_nothing(frame: str) -> None:
 
 @given(st.sampled_from([ENTITLEMENTS, USAGE, PACKAGE, "x"]), JSON)
 def test_no_frame_raises(subscription: str, data: Any) -> None:
-    told(subscription, data)
-    told(
+    event_of(subscription, data)
+    event_of(
         subscription, {"customerId": "c", "entitlements": [data], "usage": data, "entitlementReference": data}
     )
 
@@ -124,12 +124,12 @@ def test_a_set_that_is_none_does_not_drop_the_entity(entitlements: Any) -> None:
 
     It was taken for an empty list, and a broken event threw away an entity that nobody had taken back.
     """
-    assert told(ENTITLEMENTS, {"customerId": "c", "entitlements": entitlements}) is None
+    assert event_of(ENTITLEMENTS, {"customerId": "c", "entitlements": entitlements}) is None
 
 
 def test_a_reason_needs_no_list() -> None:
     """It says why there is nothing."""
-    event = told(ENTITLEMENTS, {"customerId": "c", "accessDeniedReason": "CustomerIsArchived"})
+    event = event_of(ENTITLEMENTS, {"customerId": "c", "accessDeniedReason": "CustomerIsArchived"})
 
     assert isinstance(event, EntitlementsChanged)
     assert event.entity is not None

@@ -36,14 +36,14 @@ def sent(protocol: FeedProtocol) -> list[dict[str, Any]]:
     return [json.loads(frame) for frame in protocol.frames_to_send()]
 
 
-def told(protocol: FeedProtocol, **message: Any) -> list[Event]:
+def received(protocol: FeedProtocol, **message: Any) -> list[Event]:
     return protocol.receive(json.dumps(message))
 
 
 def a_followed_protocol() -> FeedProtocol:
     protocol = a_protocol()
-    told(protocol, type="connection_ack")
-    told(protocol, type="pong")
+    received(protocol, type="connection_ack")
+    received(protocol, type="pong")
     protocol.frames_to_send()
     return protocol
 
@@ -61,7 +61,7 @@ def test_nothing_is_subscribed_before_the_acknowledgement() -> None:
     protocol = a_protocol()
     protocol.frames_to_send()
 
-    assert not told(protocol, type="ping")
+    assert not received(protocol, type="ping")
     assert [{"type": "pong"}] == sent(protocol)
 
 
@@ -69,7 +69,7 @@ def test_the_acknowledgement_lets_it_subscribe_and_ask_for_a_sign_behind_that() 
     protocol = a_protocol()
     protocol.frames_to_send()
 
-    events = told(protocol, type="connection_ack", payload={"anything": 1})
+    events = received(protocol, type="connection_ack", payload={"anything": 1})
 
     assert [] == events
     assert [
@@ -90,18 +90,18 @@ def test_the_acknowledgement_lets_it_subscribe_and_ask_for_a_sign_behind_that() 
 
 def test_the_pong_behind_the_subscriptions_means_that_they_are_in_force() -> None:
     protocol = a_protocol()
-    told(protocol, type="connection_ack")
+    received(protocol, type="connection_ack")
 
-    assert [Followed()] == told(protocol, type="pong")
+    assert [Followed()] == received(protocol, type="pong")
     assert protocol.is_followed
 
 
 def test_a_pong_to_an_earlier_ping_says_nothing_of_the_subscriptions() -> None:
     protocol = a_protocol()
     protocol.ping()
-    told(protocol, type="connection_ack")
+    received(protocol, type="connection_ack")
 
-    first, second = told(protocol, type="pong"), told(protocol, type="pong")
+    first, second = received(protocol, type="pong"), received(protocol, type="pong")
 
     assert [] == first
     assert [Followed()] == second
@@ -111,13 +111,13 @@ def test_later_pongs_say_nothing_new() -> None:
     protocol = a_followed_protocol()
     protocol.ping()
 
-    assert [] == told(protocol, type="pong")
+    assert [] == received(protocol, type="pong")
 
 
 def test_a_second_acknowledgement_is_not_understood() -> None:
     protocol = a_followed_protocol()
 
-    assert [Skipped()] == told(protocol, type="connection_ack")
+    assert [Skipped()] == received(protocol, type="connection_ack")
     assert [] == sent(protocol)
 
 
@@ -130,7 +130,7 @@ def test_a_next_frame_is_delivered_as_it_came() -> None:
 
 @pytest.mark.parametrize("id_", ["3", 2, None, ["2"]])
 def test_a_next_frame_of_no_subscription_is_skipped(id_: object) -> None:
-    assert [Skipped()] == told(a_followed_protocol(), type="next", id=id_)
+    assert [Skipped()] == received(a_followed_protocol(), type="next", id=id_)
 
 
 @pytest.mark.parametrize("type_", ["error", "complete"])
@@ -138,44 +138,44 @@ def test_one_subscription_that_ends_leaves_the_others(type_: str) -> None:
     """contract/better.md: a GraphQL `error` for one subscription must not drop the socket."""
     protocol = a_followed_protocol()
 
-    events = told(protocol, type=type_, id="1", payload=[{"message": "boom"}])
+    events = received(protocol, type=type_, id="1", payload=[{"message": "boom"}])
 
     assert [SubscriptionEnded(subscription="usageUpdatedV2")] == events
     assert not protocol.is_followed
-    assert [Skipped()] == told(protocol, type="next", id="1")
-    assert [Delivered(subscription="packagePublished", frame='{"type": "next", "id": "2"}')] == told(
+    assert [Skipped()] == received(protocol, type="next", id="1")
+    assert [Delivered(subscription="packagePublished", frame='{"type": "next", "id": "2"}')] == received(
         protocol, type="next", id="2"
     )
 
 
 def test_a_subscription_that_ended_is_asked_for_again_under_a_new_id() -> None:
     protocol = a_followed_protocol()
-    told(protocol, type="complete", id="1")
+    received(protocol, type="complete", id="1")
 
     protocol.resubscribe("usageUpdatedV2")
 
     assert [("subscribe", "3"), ("ping", None)] == [
         (frame["type"], frame.get("id")) for frame in sent(protocol)
     ]
-    assert [Followed()] == told(protocol, type="pong")
+    assert [Followed()] == received(protocol, type="pong")
 
 
 def test_while_another_subscription_is_missing_it_is_not_followed() -> None:
     protocol = a_followed_protocol()
-    told(protocol, type="complete", id="1")
-    told(protocol, type="complete", id="2")
+    received(protocol, type="complete", id="1")
+    received(protocol, type="complete", id="2")
     protocol.resubscribe("usageUpdatedV2")
 
-    assert [] == told(protocol, type="pong")
+    assert [] == received(protocol, type="pong")
     assert not protocol.is_followed
 
 
 def test_the_end_of_no_subscription_is_skipped() -> None:
-    assert [Skipped()] == told(a_followed_protocol(), type="complete", id="9")
+    assert [Skipped()] == received(a_followed_protocol(), type="complete", id="9")
 
 
 def test_a_refused_key_ends_the_connection() -> None:
-    events = told(a_followed_protocol(), type="error", id="1", payload=[{"message": "invalid api KEY"}])
+    events = received(a_followed_protocol(), type="error", id="1", payload=[{"message": "invalid api KEY"}])
 
     assert [Failed(problem=Problem.KEY_REFUSED)] == events
 
@@ -184,7 +184,7 @@ def test_a_refused_key_ends_the_connection() -> None:
 def test_a_ping_is_answered_with_its_payload(ping: dict[str, Any], pong: dict[str, Any]) -> None:
     protocol = a_followed_protocol()
 
-    assert [] == told(protocol, type="ping", **ping)
+    assert [] == received(protocol, type="ping", **ping)
     assert [{"type": "pong", **pong}] == sent(protocol)
 
 
@@ -262,12 +262,12 @@ def test_a_pong_that_no_ping_asked_for_says_nothing() -> None:
     and a change in that moment was missed without a gap.
     """
     protocol = a_followed_protocol()
-    told(protocol, type="pong")
-    told(protocol, type="complete", id="1")
+    received(protocol, type="pong")
+    received(protocol, type="complete", id="1")
     protocol.ping()
     protocol.resubscribe("usageUpdatedV2")
 
-    first, second = told(protocol, type="pong"), told(protocol, type="pong")
+    first, second = received(protocol, type="pong"), received(protocol, type="pong")
 
     assert [] == first
     assert [Followed()] == second
@@ -276,24 +276,24 @@ def test_a_pong_that_no_ping_asked_for_says_nothing() -> None:
 def test_a_pong_before_the_acknowledgement_does_not_stand_for_a_later_one() -> None:
     """The same at the start of a connection."""
     protocol = a_protocol()
-    told(protocol, type="pong")
+    received(protocol, type="pong")
     protocol.ping()
-    told(protocol, type="connection_ack")
+    received(protocol, type="connection_ack")
 
-    assert [] == told(protocol, type="pong")
+    assert [] == received(protocol, type="pong")
     assert not protocol.is_followed
 
 
 def test_two_ended_subscriptions_are_both_waited_for() -> None:
     """The first one's pong comes while the other is still missing."""
     protocol = a_followed_protocol()
-    told(protocol, type="complete", id="1")
-    told(protocol, type="error", id="2")
+    received(protocol, type="complete", id="1")
+    received(protocol, type="error", id="2")
     protocol.resubscribe("usageUpdatedV2")
 
-    assert [] == told(protocol, type="pong")
+    assert [] == received(protocol, type="pong")
     protocol.resubscribe("packagePublished")
-    assert [Followed()] == told(protocol, type="pong")
+    assert [Followed()] == received(protocol, type="pong")
 
 
 @pytest.mark.parametrize("type_", ["ping", "error"])

@@ -97,7 +97,7 @@ async def test_a_rejected_report_is_not_tried_again(emulator: Emulator, api: Gra
         ({"kind": "hang"}, Unreachable),
     ],
 )
-async def test_each_fault_is_told_apart(
+async def test_each_fault_is_distinguished(
     emulator: Emulator, api: GraphqlApi, fault: dict[str, Any], error: type[Exception]
 ) -> None:
     emulator.faults.set("graphql", **fault)

@@ -59,7 +59,7 @@ def test_moment(value: object, expected: int | None) -> None:
     assert expected == moment_ms(value)
 
 
-def test_what_is_skipped_is_told_once_of_each_kind(
+def test_what_is_skipped_is_reported_once_of_each_kind(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(json_values, "_logged", set())

@@ -31,9 +31,9 @@ def test_what_is_not_used_is_no_problem(environment: Mapping[str, str]) -> None:
 
     assert [name] == [each.split(" ")[0] for each in used.problems]
     assert [] == list(used.warnings)
-    for told in (here, offline):
-        assert [] == list(told.problems)
-        assert [name] == [each.split(" ")[0] for each in told.warnings]
+    for reported in (here, offline):
+        assert [] == list(reported.problems)
+        assert [name] == [each.split(" ")[0] for each in reported.warnings]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_what_is_not_used_is_no_problem(environment: Mapping[str, str]) -> None:
         {"WEBSOCKETS_MAX_LOG_SIZE": "100"},
     ],
 )
-def test_what_can_be_used_is_not_told(environment: Mapping[str, str]) -> None:
+def test_what_can_be_used_is_not_reported(environment: Mapping[str, str]) -> None:
     assert Told(problems=(), warnings=()) == examine(environment, urls=CLOUD)
 
 
@@ -67,11 +67,12 @@ def test_every_number_that_a_library_reads_at_its_import_is_looked_at() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "is_told"), [("junk", True), ("epoll", True), ("all", False), ("", False), ("x,poll", False)]
+    ("value", "is_reported"),
+    [("junk", True), ("epoll", True), ("all", False), ("", False), ("x,poll", False)],
 )
-def test_a_poller_that_grpc_does_not_know_is_told(value: str, *, is_told: bool) -> None:
+def test_a_poller_that_grpc_does_not_know_is_reported(value: str, *, is_reported: bool) -> None:
     """Its core would abort the process."""
-    told = examine({"GRPC_POLL_STRATEGY": value}, urls={}).problems
+    reported = examine({"GRPC_POLL_STRATEGY": value}, urls={}).problems
 
-    assert is_told is bool(told)
-    assert all(each.startswith("GRPC_POLL_STRATEGY is") for each in told)
+    assert is_reported is bool(reported)
+    assert all(each.startswith("GRPC_POLL_STRATEGY is") for each in reported)

@@ -90,7 +90,7 @@ def test_yaml_is_read_and_its_dates_with_it(tmp_path: Path, suffix: str) -> None
         (_of_entitlement(enumValues=[1]), "entitlementsV2[0].enumValues: "),
     ],
 )
-def test_a_fault_is_told_with_its_place(document: object, place: str) -> None:
+def test_a_fault_is_reported_with_its_place(document: object, place: str) -> None:
     """One sentence: where it is and what may stand there."""
     (problem,) = _problems(document)
 
@@ -98,7 +98,7 @@ def test_a_fault_is_told_with_its_place(document: object, place: str) -> None:
     assert place in problem
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     """Nobody fixes a file one fault a start."""
     document = {"customers": {"a": {}, "b": {"entitlementsV2": [1, 2]}}}
 
@@ -115,7 +115,7 @@ def test_all_faults_are_told_at_once() -> None:
         ("o.yaml", b"a: \x00", "no text"),
     ],
 )
-def test_what_cannot_be_parsed_is_told(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+def test_what_cannot_be_parsed_is_reported(tmp_path: Path, name: str, content: bytes, words: str) -> None:
     """With line and column where there are any."""
     path = tmp_path / name
     path.write_bytes(content)
@@ -126,7 +126,7 @@ def test_what_cannot_be_parsed_is_told(tmp_path: Path, name: str, content: bytes
     assert words in str(raised.value)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
     """By its name and the system's reason."""
     with pytest.raises(InvalidOfflineFile) as raised:
         read_offline_file(tmp_path / "o.json", now_ms=NOW_MS)

@@ -309,10 +309,10 @@ def test_half_a_surrogate_pair_does_not_reach_a_caller() -> None:
 
 
 def test_a_feature_of_many_customers_is_made_and_held_once() -> None:
-    """An account has a few hundred, and each customer's answer tells them again."""
-    told = an_entitlement(a_feature(displayName="Single sign-on"))
+    """An account has a few hundred, and each customer's answer repeats them."""
+    answer = an_entitlement(a_feature(displayName="Single sign-on"))
 
-    first, second = (entity(told).features["f"].feature for _ in range(2))
+    first, second = (entity(answer).features["f"].feature for _ in range(2))
     another = entity(an_entitlement(a_feature(displayName="SSO"))).features["f"].feature
 
     assert first is second

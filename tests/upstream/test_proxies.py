@@ -73,7 +73,7 @@ def test_exceptions_are_names_addresses_and_networks(exceptions: str, url: str, 
         ("http://[::1", "http"),
     ],
 )
-def test_a_proxy_that_cannot_be_used_is_told_where_it_is_needed(value: str, shown: str) -> None:
+def test_a_proxy_that_cannot_be_used_is_reported_where_it_is_needed(value: str, shown: str) -> None:
     """Without what may be a password."""
     proxies = Proxies.of({"HTTPS_PROXY": value})
 

@@ -60,7 +60,7 @@ def test_an_event() -> None:
     } == event_input(event)
 
 
-def test_a_receipt_tells_what_moved() -> None:
+def test_a_receipt_says_what_moved() -> None:
     answer = {
         "id": "m-1",
         "currentUsage": 5,

@@ -58,7 +58,7 @@ async def test_a_wait_is_bounded_and_is_not_the_clouds_failure() -> None:
         pass
 
 
-async def test_so_many_may_wait_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_bounded_number_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shares, "MAX_WAITING", 2)
     share = a_share(at_a_time=1)
 

@@ -74,7 +74,7 @@ async def test_an_idle_connection_serves_again_until_the_cloud_closes_it(
     assert 2 == cloud.connections
 
 
-async def test_who_asks_is_told_and_cookies_are_not_kept(transport: CloudTransport) -> None:
+async def test_who_asks_is_answered_and_cookies_are_not_kept(transport: CloudTransport) -> None:
     """A cookie for each customer made every request longer, until none was taken any more."""
     answer = an_answer(b"", "Set-Cookie: a=1", "Set-Cookie: b=2; Path=/")
     async with Cloud(lambda _: answer).listening() as cloud:
@@ -199,7 +199,7 @@ async def test_a_request_under_way_outlives_the_way_it_took() -> None:
     assert b"slow" == body
 
 
-async def test_a_certificate_that_is_not_trusted_is_told_as_that_until_it_is(
+async def test_a_certificate_that_is_not_trusted_is_reported_as_such_until_it_is(
     transport: CloudTransport, authority: trustme.CA, tmp_path: Path
 ) -> None:
     """It was "could not be reached". An authority that is added is trusted without a restart."""
@@ -214,7 +214,7 @@ async def test_a_certificate_that_is_not_trusted_is_told_as_that_until_it_is(
         assert {"a": 1} == await exchange.data("GET", url, timeout_seconds=5)
 
 
-async def test_a_certificate_of_another_name_is_told_as_that(
+async def test_a_certificate_of_another_name_is_reported_as_such(
     transport: CloudTransport, authority: trustme.CA
 ) -> None:
     exchange = Exchange(transport, transport="edge", clock=FakeClock(), share=a_share())

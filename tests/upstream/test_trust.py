@@ -57,7 +57,7 @@ def test_no_variable_keeps_a_client_from_being_made(variable: str, monkeypatch: 
     assert not Path("/missing").exists()
 
 
-def test_a_file_that_cannot_be_used_is_told(ca_file: str, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_used_is_reported(ca_file: str, tmp_path: Path) -> None:
     junk = tmp_path / "junk"
     junk.write_text("no certificate")
 
