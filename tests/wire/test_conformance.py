@@ -1,7 +1,7 @@
 """The recorded evaluations, run in process: cloud's JSON → domain → decision → message.
 
 Only the network is left out: a state is parsed, merged, decided and translated by the code that serves.
-What each key of a vector means is told in conformance/README.md.
+What each key of a vector means stands in conformance/README.md.
 """
 
 import json
@@ -162,6 +162,6 @@ def test_recorded_evaluation(vector: Vector) -> None:
 
 
 def test_every_vector_has_a_name_of_its_own() -> None:
-    """A name tells which of the 282 failed."""
+    """A name says which of the 282 failed."""
     assert 282 == len(VECTORS)
     assert 282 == len({vector["name"] for vector in VECTORS})

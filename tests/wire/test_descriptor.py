@@ -312,7 +312,7 @@ def test_messages_have_the_contracts_fields() -> None:
             expected[line] = []
 
     assert expected == {
-        name: [_told(field) for field in sorted(message.fields, key=lambda field: field.number)]
+        name: [_described(field) for field in sorted(message.fields, key=lambda field: field.number)]
         for name, message in pb.DESCRIPTOR.message_types_by_name.items()
     }
 
@@ -322,7 +322,7 @@ def test_committed_stubs_are_what_the_proto_makes() -> None:
     assert [] == differences(GENERATED)
 
 
-def _told(field: FieldDescriptor) -> str:
+def _described(field: FieldDescriptor) -> str:
     """A field in the words of the contract."""
     own = _file_field(field)
     label = "opt " if own.proto3_optional else "rep " if field.is_repeated and not _is_map(field) else ""
