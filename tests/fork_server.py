@@ -34,7 +34,7 @@ OURS = ("GRPC_PORT",)
 MAX_REQUEST_BYTES = 64 * 1024
 """Fits into one packet with certainty."""
 IMPORTED = (
-    "grpc_service",  # before grpc: it tells the core how to work
+    "grpc_service",  # before grpc: it sets how the core works
     "grpc_service.server",
     "django.contrib.admin.options",
     "django.core.management.commands.migrate",
@@ -124,13 +124,13 @@ def can_fork(environment: Mapping[str, str]) -> bool:
 
 
 class ForkedProcess:
-    """A `manage.py` that was forked; its server tells its number, and how it ended."""
+    """A `manage.py` that was forked; its server reports its number, and how it ended."""
 
-    def __init__(self, stdout: asyncio.StreamReader, told: asyncio.StreamReader, pid: int) -> None:
+    def __init__(self, stdout: asyncio.StreamReader, notices: asyncio.StreamReader, pid: int) -> None:
         self.stdout: asyncio.StreamReader | None = stdout
         self.pid = pid
         self._returncode: int | None = None
-        self._ended = asyncio.create_task(self._read_end(told))
+        self._ended = asyncio.create_task(self._read_end(notices))
 
     @property
     def returncode(self) -> int | None:
@@ -151,8 +151,8 @@ class ForkedProcess:
         """Its exit code, once it has ended."""
         return await asyncio.shield(self._ended)
 
-    async def _read_end(self, told: asyncio.StreamReader) -> int:
-        self._returncode = int(await told.read())  # to the end, at which the pipe is closed
+    async def _read_end(self, notices: asyncio.StreamReader) -> int:
+        self._returncode = int(await notices.read())  # to the end, at which the pipe is closed
         return self._returncode
 
 
@@ -161,18 +161,18 @@ async def fork(
 ) -> ForkedProcess:
     """Runs `manage.py` with these arguments, in this folder or the present one; its outputs are one pipe."""
     ours, theirs = os.pipe()
-    told, tells = os.pipe()
+    notices, notify = os.pipe()
     request = {
         "arguments": list(arguments),
         "environment": dict(environment),
         "folder": str(folder or Path.cwd()),
     }
     try:
-        socket.send_fds(_server(), [json.dumps(request).encode()], [theirs, tells])
+        socket.send_fds(_server(), [json.dumps(request).encode()], [theirs, notify])
     finally:
         os.close(theirs)
-        os.close(tells)
-    stdout, ends = await _reader(os.fdopen(ours, "rb")), await _reader(os.fdopen(told, "rb"))
+        os.close(notify)
+    stdout, ends = await _reader(os.fdopen(ours, "rb")), await _reader(os.fdopen(notices, "rb"))
     return ForkedProcess(stdout, ends, int(await ends.readline()))
 
 
@@ -204,21 +204,21 @@ def _stop(requests: socket.socket, process: subprocess.Popen[bytes]) -> None:
 
 
 class _Forking:
-    """The server's side: forks on request, and tells how each ended."""
+    """The server's side: forks on request, and says how each ended."""
 
     def __init__(self, requests: socket.socket) -> None:
         self._requests = requests
         self._selector = selectors.DefaultSelector()
         self._selector.register(requests, selectors.EVENT_READ)
         self._running: dict[int, tuple[int, int]] = {}
-        """By the descriptor that becomes readable at its end: its number, and the pipe that is told."""
+        """By the descriptor that becomes readable at its end: its number, and the pipe that is written to."""
 
     def next_child(self) -> tuple[list[str], dict[str, str]]:
         """Returns in each child: its arguments and its environment. The server ends in here."""
         while True:
             for key, _ in self._selector.select():
                 if key.fd != self._requests.fileno():
-                    self._tell_end(key.fd)
+                    self._report_end(key.fd)
                     continue
                 packet, descriptors, _, _ = socket.recv_fds(self._requests, MAX_REQUEST_BYTES, 2)
                 if not packet:
@@ -229,24 +229,24 @@ class _Forking:
                     self._requests.close()
                     return _child_of(json.loads(packet), descriptors[0])
 
-    def _fork(self, output: int, tells: int) -> int:
+    def _fork(self, output: int, notify: int) -> int:
         pid = os.fork()
         if pid:
             os.close(output)
-            os.write(tells, b"%d\n" % pid)
+            os.write(notify, b"%d\n" % pid)
             ends = os.pidfd_open(pid)
-            self._running[ends] = pid, tells
+            self._running[ends] = pid, notify
             self._selector.register(ends, selectors.EVENT_READ)
         return pid
 
-    def _tell_end(self, ends: int) -> None:
+    def _report_end(self, ends: int) -> None:
         self._selector.unregister(ends)
-        pid, tells = self._running.pop(ends)
+        pid, notify = self._running.pop(ends)
         _, status = os.waitpid(pid, 0)
         with suppress(BrokenPipeError):  # nobody wants to know
-            os.write(tells, b"%d\n" % os.waitstatus_to_exitcode(status))
+            os.write(notify, b"%d\n" % os.waitstatus_to_exitcode(status))
         os.close(ends)
-        os.close(tells)
+        os.close(notify)
 
     def _end(self) -> None:
         for pid, _ in self._running.values():
@@ -276,10 +276,10 @@ def main() -> None:
     del sys.modules[LEFT_OUT]
     # A child's collector leaves these alone: to look at them copies their pages, at its end all of them.
     gc.freeze()
-    told_libraries = {name: value for name, value in os.environ.items() if name not in before}
+    library_variables = {name: value for name, value in os.environ.items() if name not in before}
     arguments, environment = _Forking(socket.socket(fileno=int(sys.argv[1]))).next_child()
     os.environ.clear()
-    os.environ.update(told_libraries | environment)
+    os.environ.update(library_variables | environment)
     sys.argv = [MANAGE, *arguments]
     sys.path[0] = str(ROOT)
     runpy.run_path(MANAGE, run_name="__main__")

@@ -34,7 +34,7 @@ STOP_SECONDS = 60.0
 CALL_SECONDS = 15.0
 DATABASE_FILE = "sidecar.sqlite3"
 NO_BALANCER = {"SIDECAR_DRAIN_SECONDS": "0"}
-"""Nobody hears late of a stop, who would have to be waited for."""
+"""Nobody learns late of a stop, who would have to be waited for."""
 _MEASURED = "COVERAGE_PROCESS_CONFIG"
 _LAST_WORD = signal.SIGTERM if _MEASURED in os.environ else signal.SIGKILL
 """`make coverage` needs a process to end by itself: what it counted is written at its end."""
@@ -121,7 +121,7 @@ class SidecarProcess:
     async def following(self, *, seconds: float = CALL_SECONDS) -> None:
         """Returns once it follows the feed."""
         async with asyncio.timeout(seconds):
-            while not (await self.parts())["feed"]["following"]:  # noqa: ASYNC110 - HTTP tells no events
+            while not (await self.parts())["feed"]["following"]:  # noqa: ASYNC110 - HTTP announces no events
                 await asyncio.sleep(0.02)
 
     async def metric(self, name: str) -> float:

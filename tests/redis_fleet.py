@@ -70,8 +70,8 @@ class SentinelFleet:
         return int(sentinel.command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)[1])
 
     def _is_known(self, sentinel: RedisServer) -> bool:
-        told = sentinel.command("SENTINEL", "MASTER", MASTER)
-        state = told if isinstance(told, dict) else _pairs(told)
+        answer = sentinel.command("SENTINEL", "MASTER", MASTER)
+        state = answer if isinstance(answer, dict) else _pairs(answer)
         return int(state["num-slaves"]) == 1 and int(state["num-other-sentinels"]) == 2
 
     def _sentinel(self, number: int) -> RedisServer:
@@ -193,7 +193,7 @@ class ClusterFleet:
 
 
 def until(is_so: Callable[[], bool]) -> None:
-    """Returns once it is so; servers tell no events."""
+    """Returns once it is so; servers announce no events."""
     deadline = time.monotonic() + CHOICE_SECONDS
     while not _holds(is_so):
         if time.monotonic() > deadline:
@@ -203,10 +203,10 @@ def until(is_so: Callable[[], bool]) -> None:
 
 def info(server: RedisServer) -> str:
     """What it says of its replication."""
-    told = server.command("INFO", "replication")
-    if isinstance(told, bytes):
-        return told.decode()
-    return "\n".join(f"{name}:{value}" for name, value in told.items())
+    answer = server.command("INFO", "replication")
+    if isinstance(answer, bytes):
+        return answer.decode()
+    return "\n".join(f"{name}:{value}" for name, value in answer.items())
 
 
 def replicated(primary: RedisServer) -> None:
@@ -236,8 +236,8 @@ def _is_well(server: RedisServer) -> bool:
     return b"cluster_state:ok" in server.command("CLUSTER", "INFO")
 
 
-def _pairs(told: list[bytes]) -> dict[str, str]:
-    words = [each.decode() for each in told]
+def _pairs(answer: list[bytes]) -> dict[str, str]:
+    words = [each.decode() for each in answer]
     return dict(zip(words[::2], words[1::2], strict=True))
 
 

@@ -162,8 +162,8 @@ def programs() -> dict[str, str]:
 
 
 def _version(path: str) -> str:
-    told = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout  # noqa: S603
-    kind, _, rest = told.partition(" ")
+    output = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout  # noqa: S603
+    kind, _, rest = output.partition(" ")
     return f"{kind.lower()}-{rest.partition('v=')[2].partition(' ')[0]}"
 
 
