@@ -42,4 +42,5 @@ def test_what_is_set_is_shown_with_where_it_came_from_and_no_secret(
 def test_a_password_in_an_address_is_nobodys_to_see() -> None:
     assert "hunter2" not in shown("API_URL", "https://user:hunter2@api.test/")
     assert "@api.test/" in shown("API_URL", "https://user:hunter2@api.test/")
-    assert ["-", "a@b"] == [shown("X", ""), shown("X", "a@b")]
+    assert "-" == shown("X", "")
+    assert "a@b" == shown("X", "a@b")

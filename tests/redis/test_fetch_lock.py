@@ -66,8 +66,10 @@ async def test_who_comes_when_it_is_fetched_already_is_reported_so(
     own_redis.command("SET", KEYS.entity(CUSTOMER), "{}")
     late = await process().claim(CUSTOMER, wait_seconds=1)
 
-    assert (FetchLockOutcome.ACQUIRED, False) == (early.turn, early.is_there)
-    assert (FetchLockOutcome.ACQUIRED, True) == (late.turn, late.is_there)
+    assert FetchLockOutcome.ACQUIRED == early.turn
+    assert not early.is_there
+    assert FetchLockOutcome.ACQUIRED == late.turn
+    assert late.is_there
 
 
 async def test_the_others_wait_until_it_is_done(
