@@ -16,9 +16,9 @@ pytestmark = pytest.mark.django_db
 
 def changed(clock: FakeClock, subject: str = "m", **fields: Any) -> None:
     change = audit.Change("fallback.change", subject, **fields)
-    told = audit.fields_of(change, who="on-call", whence="10.0.0.7", clock=clock)
-    audit.log(told)
-    audit.keep(told, kept_days=90)
+    reported = audit.fields_of(change, who="on-call", whence="10.0.0.7", clock=clock)
+    audit.log(reported)
+    audit.keep(reported, kept_days=90)
 
 
 def test_a_change_is_kept_and_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
