@@ -156,9 +156,14 @@ class EdgeBudget:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _has_room(self, share: float) -> bool:
-        if not self._has_token() and not self._is_empty():
-            await asyncio.shield(self._take_ahead())
-        return self._has_token() and self.remaining >= self._most * share
+        """Looks, then takes one: a token that waits is given up, and who waits would waste them all."""
+        if self._has_token():
+            return self.remaining >= self._most * share
+        if (await self._ask(0)).remaining < self._most * share:
+            return False
+        asked_at = self._clock.monotonic()
+        self._tokens.extend([asked_at] * (await self._ask(1)).tokens)
+        return self._has_token()
 
     def _has_token(self) -> bool:
         oldest = self._clock.monotonic() - HOLD_SECONDS
@@ -183,15 +188,19 @@ class EdgeBudget:
     async def _take(self) -> None:
         asked_at = self._clock.monotonic()
         self._retry_at = asked_at + RETRY_SECONDS  # also where a defect ends this
-        wanted = min(MAX_BATCH, max(1, self._waiting, self._pace()))
+        taken = await self._ask(min(MAX_BATCH, max(1, self._waiting, self._pace())))
+        self._tokens.extend([asked_at] * taken.tokens)
+        now = self._clock.monotonic()
+        self._retry_at = now if self._has_token() else now + RETRY_SECONDS
+
+    async def _ask(self, wanted: int) -> Taken:
+        """So many tokens, or none and what is left: of all processes, or of the own share."""
         taken = None if self._fleet is None else await self._fleet.take(wanted)
         self._most = self._fleet_pace.burst
         if taken is None:
             taken = self._own.take(wanted, now=self._clock.monotonic())
             self._most = self._own_pace.burst
-        now = self._clock.monotonic()
         self._seen = taken
-        self._closed_until = now + taken.closed_seconds
+        self._closed_until = self._clock.monotonic() + taken.closed_seconds
         metrics.EDGE_BUDGET_REMAINING.set(taken.remaining)
-        self._tokens.extend([asked_at] * taken.tokens)
-        self._retry_at = now if self._has_token() else now + RETRY_SECONDS
+        return taken
