@@ -17,6 +17,7 @@ _ORIGINS = {
     Origin.FILE: "a file",
     Origin.DERIVED: "derived from another variable",
 }
+_SWITCHES = {"True": "on", "False": "off"}
 _PASSWORD_OF_URL = re.compile(r"(?<=//)[^/@\s]*(?=@)")
 
 
@@ -36,7 +37,9 @@ def configuration(request: HttpRequest) -> HttpResponse:
     given: list[Variable] = []
     defaults: list[Variable] = []
     for row in loaded.describe():
-        variable = Variable(row.name, shown(row.name, row.value), _ORIGINS[row.origin], row.description)
+        variable = Variable(
+            row.name, shown(row.name, row.value), _ORIGINS[row.origin], row.description.replace("`", "")
+        )
         (defaults if row.origin is Origin.DEFAULT else given).append(variable)
     context = {"title": "Configuration", "given": given, "defaults": defaults, "warnings": loaded.warnings}
     return site.render(request, "entitlements/configuration.html", context)
@@ -46,4 +49,6 @@ def shown(name: str, value: str) -> str:
     """A value for the page: bytes in a larger unit, and nobody's password."""
     if name.endswith("_BYTES") and value.isdecimal():
         return size_from_bytes(int(value))
+    if value in _SWITCHES:
+        return _SWITCHES[value]
     return _PASSWORD_OF_URL.sub(MASK, value) or "-"

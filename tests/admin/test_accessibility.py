@@ -13,7 +13,7 @@ from tests.admin.visitor import PHONE, WIDE, Visitor
 from tests.cloud_states import metered_state
 from tests.harness import Client, SidecarProcess, usage_of
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 SERIOUS = {"serious", "critical"}
 PAGES = {

@@ -24,6 +24,8 @@ async def test_a_visitor_logs_in_and_sees_the_overview(visitor: Visitor) -> None
 async def _loads_itself_again(visitor: Visitor) -> None:
     """Not while something is typed; else after its interval, which is shortened here on its way."""
     page = visitor.page
+    await page.route("**/reload.js", Route.continue_)
+    await visitor.open("/admin/")
     field = page.get_by_label("Customer id, or a part of it")
     typed = []
     for text in ("", "cust", ""):

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from playwright.async_api import Browser, ConsoleMessage, Dialog, Error, Page, Request
+from playwright.async_api import Browser, ConsoleMessage, Dialog, Error, Page, Request, Route
 
 USERNAME = "on-call"
 PASSWORD = "correct horse battery staple"
@@ -84,11 +84,17 @@ async def visiting(browser: Browser, port: int) -> AsyncIterator[Visitor]:
     assert not visitor.complaints, visitor.complaints
 
 
+async def _without_reload(route: Route) -> None:
+    """On a busy machine a page may be looked at for longer than the overview stays; one test has it."""
+    await route.fulfill(content_type="text/javascript", body="")
+
+
 async def _tab(browser: Browser) -> Page:
     """The one tab, as wide as a desk and in the light."""
     size = {"width": WIDE[0], "height": WIDE[1]}
     if not browser.contexts:
         context = await browser.new_context()
+        await context.route("**/reload.js", _without_reload)
         await context.new_page()
     (page,) = browser.contexts[0].pages
     await page.set_viewport_size(size)  # type: ignore[arg-type]  # a dictionary of these two
