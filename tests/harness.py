@@ -35,6 +35,8 @@ CALL_SECONDS = 15.0
 DATABASE_FILE = "sidecar.sqlite3"
 NO_BALANCER = {"SIDECAR_DRAIN_SECONDS": "0"}
 """Nobody learns late of a stop, who would have to be waited for."""
+NO_AUDITS = {"SIDECAR_AUDITS_PER_MINUTE": "0"}
+"""An audit asks the cloud when its turn comes: what a test counts would depend on how long it takes."""
 _MEASURED = "COVERAGE_PROCESS_CONFIG"
 _LAST_WORD = signal.SIGTERM if _MEASURED in os.environ else signal.SIGKILL
 """`make coverage` needs a process to end by itself: what it counted is written at its end."""
@@ -65,7 +67,7 @@ def environment_for(emulator: Emulator | None, data_dir: Path, **variables: str)
             "WS_URL": emulator.ws_url,
         }
     ports = {"GRPC_PORT": "0", "METRICS_PORT": "0", "SIDECAR_LISTEN_HOST": "127.0.0.1"}
-    usual = {"SIDECAR_DATA_DIR": str(data_dir), "LOG_LEVEL": "info"} | NO_BALANCER
+    usual = {"SIDECAR_DATA_DIR": str(data_dir), "LOG_LEVEL": "info"} | NO_BALANCER | NO_AUDITS
     return kept | cloud | ports | usual | variables
 
 

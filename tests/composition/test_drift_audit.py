@@ -31,9 +31,10 @@ async def building(emulator: Emulator, tmp_path: Path) -> AsyncIterator[Build]:
     """Makes processes that follow the feed and hold one customer; an audit waits for nothing."""
     emulator.state.put(KEY.customer_id, boolean_state(), push=False)
     async with AsyncExitStack() as stack:
+        usual = {"SIDECAR_OUTBOX": "off", "SIDECAR_AUDITS_PER_MINUTE": "6"}
 
         async def make(**variables: str) -> tuple[Sidecar, DriftAudit]:
-            environment = environment_for(emulator, tmp_path, SIDECAR_OUTBOX="off", **variables)
+            environment = environment_for(emulator, tmp_path, **usual, **variables)
             built = build(load(environment).config, clock=FakeClock())
             stack.push_async_callback(built.http_client.aclose)
             stack.push_async_callback(built.background.stop)

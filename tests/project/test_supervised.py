@@ -74,7 +74,7 @@ def fleet(settings: Any, server: RedisServer, emulator: Emulator, tmp_path: Path
     settings.DATA_DIR = tmp_path
     variables = {"REDIS_ENVIRONMENT_PREFIX": "p", "REDIS_PORT": str(server.port)}
     snapshot = {"SIDECAR_SNAPSHOT_FILE": str(tmp_path / "snapshot"), "SIDECAR_DRAIN_SECONDS": "0"}
-    overrides = {"SIDECAR_OVERRIDES": "1"}
+    overrides = {"SIDECAR_AUDITS_PER_MINUTE": "6", "SIDECAR_OVERRIDES": "1"}
     return build(load(environment_for(emulator, tmp_path, **variables, **snapshot, **overrides)).config)
 
 
