@@ -74,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("scenario", nargs="*", help=f"by name; without one: {', '.join(HEADLINE)}")
     parser.add_argument("--all", action="store_true", help="every scenario, and the footprint")
-    parser.add_argument("--rounds", type=int, default=3, help="each is measured so often; medians are told")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="each is measured so often; medians are reported"
+    )
     parser.add_argument("--seconds", type=int, default=2, help="of each measurement")
     parser.add_argument("--engine", choices=("auto", "cq", "aio"), help="SIDECAR_GRPC_ENGINE")
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder of the results")

@@ -130,7 +130,7 @@ async def hits_beside(port: int, *, waiting: int) -> list[float]:
 
 
 async def _loaded(*arguments: str) -> Any:
-    """What a load in a process of its own tells: it must not keep the cloud from answering."""
+    """What a load in a process of its own reports: it must not keep the cloud from answering."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bench.crowd", "--load", *arguments), stdout=asyncio.subprocess.PIPE
     )

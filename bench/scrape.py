@@ -30,7 +30,7 @@ IN_FLIGHT = 10
 
 
 def main() -> None:
-    """Reads the command line, measures, tells."""
+    """Reads the command line, measures, reports."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=4, help="of each kind (%(default)s)")
     parser.add_argument("--seconds", type=int, default=8, help="of each round (%(default)s)")

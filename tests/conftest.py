@@ -24,7 +24,7 @@ def ctrl_c() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def nobody_is_told_what_took_long() -> Iterator[None]:
+def no_warnings_of_slow_callbacks() -> Iterator[None]:
     """The development mode warns of it in the log, which tests compare; on a busy machine anything does."""
     logger = logging.getLogger("asyncio")
     before = logger.level

@@ -4,7 +4,7 @@ More than half of what a start costs is imports, the same ones each time. The pr
 nothing of ours: it reads no settings, starts no thread and opens no connection. What it forks takes the
 arguments and the environment as given, runs `manage.py` as its main program and ends as an interpreter ends.
 What the interpreter or a library reads from the environment at its load needs an interpreter of its own:
-`can_fork` tells.
+`can_fork` says which.
 """
 
 import asyncio

@@ -28,7 +28,7 @@ _POLLERS = {"all", "epoll1", "poll"}
 """Ways of gRPC's core to wait for sockets; the process is aborted where it is given no other."""
 
 
-class Told(NamedTuple):
+class Examined(NamedTuple):
     """What is wrong with an environment, one sentence each."""
 
     problems: tuple[str, ...]
@@ -37,7 +37,7 @@ class Told(NamedTuple):
     """It is ignored."""
 
 
-def examine(environment: Mapping[str, str], *, urls: Mapping[str, str]) -> Told:
+def examine(environment: Mapping[str, str], *, urls: Mapping[str, str]) -> Examined:
     """Looks at all of them.
 
     What is not used is no problem: for a cloud on this machine nobody needs a proxy.
@@ -54,7 +54,7 @@ def examine(environment: Mapping[str, str], *, urls: Mapping[str, str]) -> Told:
         problems += trust.problems(environment)
     else:
         warnings += trust.problems(environment)
-    return Told(problems=tuple(problems), warnings=(*warnings, *trust.oddities(environment)))
+    return Examined(problems=tuple(problems), warnings=(*warnings, *trust.oddities(environment)))
 
 
 def _no_numbers(environment: Mapping[str, str]) -> Iterator[str]:

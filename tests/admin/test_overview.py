@@ -36,7 +36,7 @@ def test_a_draining_process_says_so() -> None:
 
 
 async def test_whichever_of_several_workers_answers_counts_all(emulator: Emulator, tmp_path: Path) -> None:
-    """Both pages of both workers tell one count, and say that they do; customers are those of Redis."""
+    """Both pages of both workers show one count, and say that they do; customers are those of Redis."""
     emulator.state.put("customer-x", boolean_state(), push=False)
     with RedisServer() as redis:
         environment = environment_for(
@@ -69,7 +69,7 @@ async def test_whichever_of_several_workers_answers_counts_all(emulator: Emulato
 
 
 async def _hit_rates(session: Session) -> set[str]:
-    """What eight pages tell; each comes over a connection of its own, from either worker."""
+    """What eight pages show; each comes over a connection of its own, from either worker."""
     pages = [(await session.get("/admin/")).text for _ in range(8)]
     figure = re.compile(r"Answered from the cache</dt>\s*<dd[^>]*>([^<]+)</dd>")
     return {found for page in pages for found in figure.findall(page)}

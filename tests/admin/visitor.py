@@ -60,7 +60,7 @@ class Visitor:
 
 @asynccontextmanager
 async def visiting(browser: Browser, port: int) -> AsyncIterator[Visitor]:
-    """A visitor; leaving fails when the console told of an error, or a file came from elsewhere.
+    """A visitor; leaving fails when the console showed an error, or a file came from elsewhere.
 
     All visitors sit at one tab, one after the other: a new one costs a second of CPU before its first page.
     """

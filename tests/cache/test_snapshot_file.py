@@ -1,4 +1,4 @@
-"""An entity is read as it was written; what is no line is told from what is."""
+"""An entity is read as it was written; what is no line is distinguished from what is."""
 
 import io
 

@@ -38,7 +38,7 @@ async def watched(sidecar: SidecarProcess, customer_id: str = "bystander") -> As
         yield bystander
         seen = bystander.calls
         async with asyncio.timeout(LAST_CALLS_SECONDS):
-            while bystander.calls < seen + 2 and not task.done():  # noqa: ASYNC110 - calls end, and tell nobody
+            while bystander.calls < seen + 2 and not task.done():  # noqa: ASYNC110 - calls end, and announce it to nobody
                 await asyncio.sleep(PAUSE_SECONDS)
     finally:
         task.cancel()

@@ -66,7 +66,7 @@ class CloudProcess:
         return answer.json() if answer.content else None
 
     async def put_version(self, customer_id: str, number: int, *, updated_at: str) -> None:
-        """Make every feature of the customer show that number, and tell the feed."""
+        """Make every feature of the customer show that number, and send it on the feed."""
         state = versioned_state(number, updated_at=updated_at)
         await self.ask("PUT", "state", customerId=customer_id, state=state, push=True)
 

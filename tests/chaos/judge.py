@@ -133,7 +133,7 @@ def _went_back(run: Run) -> Iterator[Violation]:
         said = newest[answer.line, answer.epoch, answer.customer_id]
         before = max((number for ended, number in said if ended < answer.started), default=answer.number)
         if before > answer.number:
-            words = f"{answer.line} told version {answer.number} of {answer.customer_id} after {before}"
+            words = f"{answer.line} answered version {answer.number} of {answer.customer_id} after {before}"
             yield violation_of(run, Kind.WRONG, answer.started, words)
         said.append((answer.ended, answer.number))
 

@@ -52,7 +52,7 @@ async def _all_of(client: Client, who: str) -> None:
         request = pb.GetEntitlementsStateV2Request(customer_id=who)
         reply = await client.GetEntitlementsStateV2(request, timeout=PATIENCE_SECONDS)
         shown = {each.numeric.value for each in reply.entitlements}
-        assert len(shown) <= 1, f"{who} was told of several versions at once: {shown}"
+        assert len(shown) <= 1, f"{who} was shown several versions at once: {shown}"
 
 
 @asynccontextmanager

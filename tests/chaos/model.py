@@ -180,7 +180,7 @@ class Process:
         await self.fetcher.stop()
 
     async def apply(self, event: FeedEvent) -> None:
-        """Tell it one change, in whatever order."""
+        """Send it one change, in whatever order."""
         await self.feed_applier.apply(event, already_shared=not self.leads)
         key = cast("EntitlementsChanged | UsageChanged", event).key
         number, used = _cause_of(event)
@@ -199,7 +199,7 @@ class Process:
         basis, metered = whose.decision.basis, meter.decision.basis
         assert isinstance(basis, EnumEntitlement)
         assert isinstance(metered, MeteredEntitlement)
-        assert (repr(key),) == basis.enum_values, f"{key} was told what {basis.enum_values} has"
+        assert (repr(key),) == basis.enum_values, f"{key} was answered what {basis.enum_values} has"
         return Version(int(metered.usage_limit or 0), int(metered.usage.current), 0.0), meter.provenance.state
 
     async def settled(self) -> None:

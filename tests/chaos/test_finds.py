@@ -61,7 +61,7 @@ KEYS = KeySpace(prefix="production")
     ],
 )
 async def test_a_customer_is_never_answered_what_another_has_in_redis(key: EntityKey) -> None:
-    """Customer `a:r_b` was told the entitlements of resource b of customer a: in Redis both have one name.
+    """Customer `a:r_b` got the entitlements of resource b of customer a: in Redis both have one name.
 
     The layout is a contract and cannot distinguish them, so such an entity is neither read there nor written.
     Others' keys, which have those names by right, stay as they are.
@@ -202,7 +202,7 @@ def _nested(depth: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("meta_data", [_nested(30), _nested(45), {"a": 10**400}, {"a": [[[[_nested(12)]]]]}])
 def test_meta_data_never_costs_the_answer(meta_data: dict[str, Any]) -> None:
-    """Meta data that cannot be told is left out of the answer.
+    """Meta data that cannot be sent is left out of the answer.
 
     Nested 35 deep it could be read by no client (protobuf reads 100 levels); a number larger than a double
     ended the call as INTERNAL.
@@ -247,7 +247,7 @@ def test_an_id_too_long_for_an_address_says_nothing_about_the_edge() -> None:
 
 
 def test_a_feature_and_a_currency_of_one_name_have_a_note_each() -> None:
-    """What was told of a balance during a fetch replaced what was told of the feature of that name."""
+    """What was sent of a balance during a fetch replaced what was sent of the feature of that name."""
     notes = UsageNotes()
     feature = UsageUpdate(feature_id="x", current=1, updated_at_ms=1)
     currency = UsageUpdate(currency_id="x", current=2, updated_at_ms=2)

@@ -51,7 +51,7 @@ async def test_no_answer_of_the_cloud_harms_who_is_held(tmp_path: Path) -> None:
 
 
 async def _report(client: Client) -> grpc.aio.AioRpcError | None:
-    """A write; what it is told fits into a status."""
+    """A write; what it is answered fits into a status."""
     request = pb.ReportUsageRequest(customer_id="c", feature_id="f", value=1)
     try:
         await client.ReportUsage(request, timeout=8)

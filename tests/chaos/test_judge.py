@@ -8,13 +8,13 @@ from tests.chaos.judge import judge
 from tests.chaos.records import Answer, FailedRead, FailedTry, Happened, Resources, Run, Write
 from tests.chaos.verdict import Kind
 
-TOLD = (1, 2, 3)
-"""Versions 1, 2 and 3 of `c`, told at 1, 2 and 3 s."""
+SENT = (1, 2, 3)
+"""Versions 1, 2 and 3 of `c`, sent at 1, 2 and 3 s."""
 
 
 def a_run() -> Run:
     run = Run(seed=1, began=0.0, ended=30.0, heal_seconds=1.0)
-    for number in TOLD:
+    for number in SENT:
         run.truth.add("c", number, at=number - 0.1).announced_at = float(number)
     return run
 

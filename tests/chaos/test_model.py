@@ -94,7 +94,7 @@ class CacheMachine(RuleBasedStateMachine):
             self.leader.pending.append(EntitlementsChanged(key=key, entity=None))
 
     @rule(place=places, index=st.integers(0, 20), again=st.booleans())
-    def tell(self, place: int, index: int, again: bool) -> None:
+    def deliver(self, place: int, index: int, again: bool) -> None:
         """One of the changes on their way arrives, in any order, perhaps not for the last time."""
         process = self.processes[place]
         if not process.pending:

@@ -139,7 +139,7 @@ def test_merging_what_is_held_changes_nothing(entity: Entity, confirmed_at: floa
 
 @pytest.mark.parametrize(("at", "confirmed_at"), [(4.0, 5.0), (5.0, 5.0), (9.0, 9.0)])
 def test_a_confirmation_moves_no_place_in_the_order(at: float, confirmed_at: float) -> None:
-    """Redis vouches for a set that it was told long ago; what came in between is still the later."""
+    """Redis vouches for a set that it was sent long ago; what came in between is still the later."""
     held = a_cached_entity(OLD, confirmed_at=5)
 
     vouched = with_confirmation(held, at=at)

@@ -1,4 +1,4 @@
-"""What lasts of a difference is told from what one side only saw earlier."""
+"""What lasts of a difference is distinguished from what one side only saw earlier."""
 
 from entitlements.domain.difference import Constancy, Difference, judge
 

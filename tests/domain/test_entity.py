@@ -80,7 +80,7 @@ def test_older_newer_equal_or_unstamped_set_replaces_the_held_one(stamp: int) ->
 
 def test_overtaken_set_is_ignored() -> None:
     """What was reported before what is held changes no entitlement and no reason, however it is stamped."""
-    held = an_entity(a_boolean_feature("told last"), updated_at_ms=1)
+    held = an_entity(a_boolean_feature("sent last"), updated_at_ms=1)
     arrived = an_entity(a_boolean_feature("old"), denied_reason=AccessDeniedReason.REVOKED, updated_at_ms=2)
 
     assert held == merge(held, arrived, is_overtaken=True)
@@ -203,7 +203,7 @@ def test_usage_push_after_the_period_belongs_to_the_next_one(
         UsageUpdate(feature_id="f", current=0, updated_at_ms=0, period_start_ms=0, period_end_ms=100),
         UsageUpdate(feature_id="f", current=0, updated_at_ms=99),
     ],
-    ids=["newer push of a past period", "over when told", "unstamped", "stamped before this period"],
+    ids=["newer push of a past period", "over when sent", "unstamped", "stamped before this period"],
 )
 def test_usage_of_a_former_period_moves_nothing(update: UsageUpdate) -> None:
     """What was used last month says nothing of this one."""

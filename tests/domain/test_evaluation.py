@@ -684,7 +684,7 @@ def test_fallback_answers_where_nothing_is_known(
 def test_generic_fallback_answers_in_the_arm_of_its_options(
     query: Query, rules: dict[str, FallbackValue], kind: EntitlementKind
 ) -> None:
-    """The options tell, then the configured entry; a balance is always a credit."""
+    """The options say it, then the configured entry; a balance is always a credit."""
     decision = decide_by_fallback(query, rules=rules)
 
     assert kind is decision.kind
@@ -724,7 +724,7 @@ def test_fallback_of_an_invalid_query_denies() -> None:
 
 
 def test_list_by_fallback_holds_the_configured_features() -> None:
-    """In the configured order, each in the arm that its own fields tell."""
+    """In the configured order, each in the arm that its own fields say."""
     listed = list_by_fallback(rules={"f": GRANTING, "g": DENYING, "h": FallbackValue(has_access=True)})
 
     expected = EntitlementList(

@@ -54,10 +54,10 @@ def shown(entity: Entity) -> Usage:
         (a_push(10, updated_at_ms=MIDNIGHT_MS - 1), 0),
         (a_push(10, YESTERDAY), 0),
     ],
-    ids=["stamped now", "told today", "just after midnight", "stamped yesterday", "told yesterday"],
+    ids=["stamped now", "sent today", "just after midnight", "stamped yesterday", "sent yesterday"],
 )
 def test_a_push_after_the_end_of_the_held_period(push: UsageUpdate, current: float) -> None:
-    """Told without a period it belongs to the one that contains its stamp."""
+    """Sent without a period it belongs to the one that contains its stamp."""
     held = a_meter(9, YESTERDAY, updated_at_ms=MIDNIGHT_MS - 5)
 
     moved = with_usage(held, push) or held
@@ -144,7 +144,7 @@ def test_an_entity_that_was_read_before_the_boundary_does_not_bring_back_its_usa
 
 
 def test_a_push_after_the_end_of_a_period_that_has_no_next_belongs_to_none() -> None:
-    """An anchor without a reset period tells no period."""
+    """An anchor without a reset period gives no period."""
     usage = a_usage(9, updated_at_ms=5, period_end_ms=MIDNIGHT_MS)
     held = an_entity(a_metered_feature("m", usage=usage, period_anchor_ms=0))
 

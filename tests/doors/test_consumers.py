@@ -22,7 +22,7 @@ from tests.redis_server import RedisServer
 
 
 class ScriptedFeedApplier:
-    """Notes what it is told."""
+    """Notes what is called."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -51,7 +51,7 @@ def states() -> list[str]:
 @pytest.fixture
 async def frames(feed_applier: ScriptedFeedApplier, states: list[str]) -> FrameChannel:
     async def publish_state() -> None:
-        states.append("told")
+        states.append("announced")
 
     await get_channel_layer().flush()
     return FrameChannel(feed_applier, publish_state=publish_state)  # type: ignore[arg-type]
@@ -151,7 +151,7 @@ async def test_the_feeds_state_is_passed_on(
     await frames.lost("lost")
 
     assert ["followed", "lost"] == feed_applier.calls
-    assert ["told", "told"] == states
+    assert ["announced", "announced"] == states
 
 
 class ReluctantFeed:
@@ -179,7 +179,7 @@ def a_sidecar(feed: ReluctantFeed, feed_applier: ScriptedFeedApplier) -> SimpleN
 async def test_a_feed_that_does_not_close_is_not_relied_on(
     feed_applier: ScriptedFeedApplier, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While it closes nobody reads what it tells: what is cached must not pass for fresh meanwhile."""
+    """While it closes nobody reads what it sends: what is cached must not pass for fresh meanwhile."""
     monkeypatch.setattr(consumers, "CLOSING_SECONDS", 0.05)
     feed = ReluctantFeed()
     sidecar = a_sidecar(feed, feed_applier)

@@ -264,7 +264,7 @@ async def test_a_change_of_two_pods_at_once_comes_to_the_same_in_both(shared: li
 
 @pytest.mark.django_db(transaction=True)
 async def test_what_a_person_changed_here_meanwhile_is_not_overwritten(shared: list[SharedRecords]) -> None:
-    """Between the look at the database and the writing of what others told."""
+    """Between the look at the database and the writing of what others sent."""
     table, at_us = FallbackTable(_clock()), (_clock().wall_ms - 60_000) * 1000
     await _set(has_access=False)
     older = RuleVersion(feature_id="f", changed_us=at_us, is_active=True, value=GRANTED)

@@ -71,11 +71,11 @@ PLANTED: Mapping[str, tuple[str, dict[str, Any], set[str]]] = {
     "GetEntitlements": ("number", {"usageLimit": 7}, {"entitlements.numeric.value"}),
     "GetEntitlementsStateV2": ("meter", {"currentUsage": 4}, {"entitlements.metered.current_usage"}),
 }
-"""By method: which entitlement is told otherwise by the other sidecar, how, and the fields that show it."""
+"""By method: which entitlement the other sidecar answers otherwise, how, and the fields that show it."""
 
 
 def with_planted(id_: str, **changed: Any) -> dict[str, Any]:
-    """The state, with one entitlement told otherwise."""
+    """The state, with one entitlement answered otherwise."""
     state = copy.deepcopy(STATE)
     for each in state["entitlementsV2"]:
         about: Any = each.get("feature") or each["currency"]

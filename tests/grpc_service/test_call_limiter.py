@@ -1,4 +1,4 @@
-"""What may wait at a time, and what is refused or answered unseen: counted, told, shown."""
+"""What may wait at a time, and what is refused or answered unseen: counted, logged, shown."""
 
 import logging
 from contextlib import ExitStack

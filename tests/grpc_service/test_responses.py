@@ -200,7 +200,7 @@ def test_a_metered_entitlement_whole() -> None:
 
 @pytest.mark.parametrize("units", [None, "", "seat"])
 def test_a_known_meter_has_all_that_callers_dereference(units: str | None) -> None:
-    """The vendor's sends these also where there is nothing to tell; a Go caller reads through the pointer."""
+    """The vendor's sends these also where there is nothing to send; a Go caller reads through the pointer."""
     metered = a_metered_feature("seats", has_soft_limit=None)
     metered = replace(metered, feature=replace(metered.feature, units=units, units_plural=units))
     decision = decided(metered, "seats")

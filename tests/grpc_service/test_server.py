@@ -58,7 +58,7 @@ BY_FALLBACK = Answer(
 
 
 class Gated:
-    """Lets calls through when it is told."""
+    """Lets calls through when it is asked to."""
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
@@ -385,7 +385,7 @@ async def test_a_graceful_stop_lets_calls_under_way_end(served: Serve, reader: S
 
 
 async def test_clients_are_asked_to_go_before_the_server_stops(served: Serve) -> None:
-    """By a GOAWAY that refuses nothing and gives no reason; the core's own, with the stop, tells one."""
+    """By a GOAWAY that refuses nothing and gives no reason; the core's own, with the stop, gives one."""
     _, server, port = served
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SettingsFrame(0).serialize())

@@ -1,4 +1,4 @@
-"""OFREP: every recorded evaluation has the access that gRPC tells, and each rule of the standard once."""
+"""OFREP: every recorded evaluation has the access that gRPC answers, and each rule of the standard once."""
 
 import json
 from typing import Any, cast

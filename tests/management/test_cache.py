@@ -67,7 +67,7 @@ async def test_an_export_is_the_file_of_an_offline_sidecar(
 
 
 async def test_an_import_is_answered_and_an_export_prints_it(tmp_path: Path) -> None:
-    """Offline without a file, nothing else could have told it."""
+    """Offline without a file, nothing else could have sent it."""
     file = tmp_path / "customers.json"
     file.write_text(
         json.dumps({"customers": {"a": boolean_state(), "b": {"resources": {"r": boolean_state()}}}})

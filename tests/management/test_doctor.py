@@ -58,7 +58,7 @@ async def test_a_good_setup_has_no_fault(emulator: Emulator, tmp_path: Path) -> 
 
 
 async def test_settings(emulator: Emulator, tmp_path: Path) -> None:
-    """1: variables that cannot be used, each told."""
+    """1: variables that cannot be used, each reported."""
     environment = environment_for(emulator, tmp_path, GRPC_PORT="many", LOG_LEVEL="loud")
     ended = await run(environment, "doctor", "--json")
 
@@ -309,7 +309,7 @@ async def test_redis_without_writes(emulator: Emulator, tmp_path: Path) -> None:
 
 
 async def test_offline_file(tmp_path: Path) -> None:
-    """17: an offline file with faults, each told; the cloud is not asked."""
+    """17: an offline file with faults, each reported; the cloud is not asked."""
     path = tmp_path / "offline.json"
     path.write_text(json.dumps({"customers": {"a": {}, "b": {}}}))
     environment = environment_for(None, tmp_path, OFFLINE="1", SIDECAR_OFFLINE_FILE=str(path))

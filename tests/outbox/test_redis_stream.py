@@ -344,7 +344,7 @@ async def test_a_right_that_is_taken_away_later_is_noticed(
 async def test_what_an_old_or_closed_redis_refuses_is_not_needed(
     limited: RedisStreamOutbox, redis: RedisServer, refused: str
 ) -> None:
-    """What was taken and left comes again all the same: 200 of 200 were told OK and never delivered."""
+    """What was taken and left comes again all the same: 200 of 200 were answered OK and never delivered."""
     redis.command("ACL", "SETUSER", "us", f"-{refused}")
     await limited.accept(events("a", "b"))
     await limited.oldest(10)

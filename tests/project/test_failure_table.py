@@ -35,7 +35,7 @@ CONTRACT_ROWS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Signs:
     """What reports a failure: each is a name with what is expected of it."""
 
     metric: str
@@ -43,13 +43,13 @@ class Told:
     verbose: str
 
 
-def reported_by_row() -> dict[str, Told]:
+def reported_by_row() -> dict[str, Signs]:
     """The table, by its first column."""
     page = (ROOT / "docs" / "operating.md").read_text()
     rows = [line.strip("|").split(" | ") for line in page.splitlines() if line.startswith("| ")]
     cells = [[cell.strip() for cell in row] for row in rows if len(row) == 5]  # other tables have fewer
     return {
-        what: Told(metric=metric, log=log, verbose=verbose)
+        what: Signs(metric=metric, log=log, verbose=verbose)
         for what, _, metric, log, verbose in cells
         if what != "what"
     }

@@ -27,7 +27,7 @@ STILL_READING = 28
 
 
 async def test_http_and_grpc_answer_the_same(emulator: Emulator, tmp_path: Path) -> None:
-    """A miss, a hit, a report, with the token; the part and the metric tell of it."""
+    """A miss, a hit, a report, with the token; the part and the metric report it."""
     token_file = tmp_path / "token"
     token_file.write_text("a-token-of-the-test\n")
     emulator.state.put("c", boolean_state(), push=False)

@@ -51,7 +51,7 @@ def test_the_keys_are_configurable() -> None:
 
 @pytest.mark.parametrize("error_key", ["err", "error", "problem"])
 def test_a_failure_stands_under_the_key_of_the_vendors_lines(error_key: str) -> None:
-    """Whether it is among the arguments or told beside them; a line without one has no such key."""
+    """Whether it is among the arguments or given beside them; a line without one has no such key."""
     lines = JsonLines(message_key="msg", error_key=error_key)
     refused = KeyRefused("api")
 

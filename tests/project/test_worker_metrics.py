@@ -31,7 +31,7 @@ def a_worker_counts(folder: Path, place: int) -> None:
 
 
 def sums(folder: Path) -> dict[str, float]:
-    """What a scrape would tell."""
+    """What a scrape would read."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]
     names = {

@@ -11,7 +11,7 @@ from tests.fakes import FakeClock
 
 
 class SlowRedis:
-    """Tells the time; on the way there and back it takes as long as it is told."""
+    """Tells the time; on the way there and back it takes as long as it is set to."""
 
     def __init__(self, clock: FakeClock, *, ahead_ms: int = 5000) -> None:
         self.clock = clock

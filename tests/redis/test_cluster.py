@@ -163,7 +163,7 @@ async def test_a_cluster_that_allows_all_is_reported_as_well(connection: RedisCo
 async def test_the_channel_layer_outlives_the_node_that_it_spoke_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Any node passes on what is told to any other; the first that is named is asked first here."""
+    """Any node passes on what is published at any other; the first that is named is asked first here."""
     monkeypatch.setattr(any_node, "random", SimpleNamespace(sample=lambda nodes, _: list(nodes)))
     with ClusterFleet(tmp_path, replicas=False) as fleet:
         await _send_and_receive(fleet)

@@ -76,7 +76,7 @@ async def test_a_command_that_is_not_known_is_named() -> None:
 
 
 async def test_a_user_without_channels_may_not_subscribe(redis: RedisServer) -> None:
-    """As Redis 7 makes a user unless it is told otherwise."""
+    """As Redis 7 makes a user unless it is configured otherwise."""
     found = await examined(redis, rules=("resetchannels",))
 
     assert ("PUBLISH", "SUBSCRIBE") == found.lacking

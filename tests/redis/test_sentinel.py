@@ -1,4 +1,4 @@
-"""A primary that Sentinels name: found, left when it is lost, and what is wrong told as that."""
+"""A primary that Sentinels name: found, left when it is lost, and what is wrong reported as such."""
 
 import asyncio
 import gc

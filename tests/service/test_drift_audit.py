@@ -32,7 +32,7 @@ USED = an_entity(
 
 
 class Sleeps:
-    """Passes the time at once; what happens meanwhile is told to it."""
+    """Passes the time at once; what happens meanwhile is given to it."""
 
     def __init__(self, house: House) -> None:
         self._house = house

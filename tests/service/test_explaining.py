@@ -139,7 +139,7 @@ async def test_a_cloud_that_cannot_be_compared_harms_nothing(
 
 
 async def test_comparisons_are_bounded(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In number, and in time: who waits for a turn too long is told so."""
+    """In number, and in time: who waits for a turn too long gets an error."""
     monkeypatch.setattr(explaining_module, "COMPARE_SECONDS", 0.05)
     house.edge.answer = METER
     house.api.gate = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Readiness is one switch; the parts tell their own state, and since when it is so."""
+"""Readiness is one switch; the parts report their own state, and since when it is so."""
 
 import asyncio
 from typing import Any

@@ -26,7 +26,7 @@ TURNS_TO_SETTLE = 10
 
 @dataclass
 class Cloud:
-    """What is true, a feed that tells it, and fetches that are answered as of when they were asked."""
+    """What is true, a feed that sends it, and fetches that are answered as of when they were asked."""
 
     house: House
     source: Source = Source.EDGE

@@ -66,7 +66,7 @@ async def test_reload_applies_a_revocation_that_the_feed_did_not_send(house: Hou
 
 
 async def test_a_recheck_after_a_reconnect_asks_the_api_where_the_edge_seems_older(house: House) -> None:
-    """The Edge says what is true, or what was: its stamps cannot tell, so the API is asked, once."""
+    """The Edge says what is true, or what was: its stamps cannot say, so the API is asked, once."""
     await pushed(house, BOTH)
     house.feed_applier.followed()
     house.api.answer = house.edge.answer = REVOKED

@@ -1,4 +1,4 @@
-"""An outage of a way to the cloud: told when it begins, once a minute while it lasts, and when it ends."""
+"""An outage of a way to the cloud: logged when it begins, once a minute while it lasts, and when it ends."""
 
 import logging
 

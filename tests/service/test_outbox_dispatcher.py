@@ -90,7 +90,7 @@ class Office:
     shown: list[UsageReceipt] = field(default_factory=list)
     store: Tiers = field(default_factory=lambda: Tiers(MemoryTier(max_size_bytes=10_000_000)))
 
-    def keeping(self, *, keeps_usage: bool = True) -> StoreAndForwardSink:
+    def sink(self, *, keeps_usage: bool = True) -> StoreAndForwardSink:
         return StoreAndForwardSink(
             sink=self.cloud,
             dispatcher=self.dispatcher,
@@ -236,7 +236,7 @@ async def test_kept_event_is_delivered_exactly_as_it_was_tried(
 ) -> None:
     """The cloud knows it again by timestamp and idempotency key: the first attempt may have arrived."""
     office.cloud.failure = failure
-    await office.keeping().report_events([EVENT], budget_seconds=1)
+    await office.sink().report_events([EVENT], budget_seconds=1)
     tried = list(office.cloud.saw)
     office.clock.advance(3600)
     office.cloud.failure = None
@@ -247,10 +247,10 @@ async def test_kept_event_is_delivered_exactly_as_it_was_tried(
 async def test_what_waits_is_not_overtaken(office: Office) -> None:
     """The order per customer holds also when the cloud is back before the outbox is empty."""
     office.cloud.failure = Unreachable("api")
-    await office.keeping().report_events([EVENT], budget_seconds=1)
+    await office.sink().report_events([EVENT], budget_seconds=1)
     office.cloud.failure = None
 
-    await office.keeping().report_events([replace(EVENT, idempotency_key="second")], budget_seconds=1)
+    await office.sink().report_events([replace(EVENT, idempotency_key="second")], budget_seconds=1)
     assert not office.cloud.took
     await office.dispatcher.deliver_once()
 
@@ -263,7 +263,7 @@ async def test_refusal_is_reported_and_not_kept(office: Office, failure: Upstrea
     office.cloud.failure = failure
 
     with pytest.raises(type(failure)):
-        await office.keeping().report_events([EVENT], budget_seconds=1)
+        await office.sink().report_events([EVENT], budget_seconds=1)
 
     assert 0 == (await office.dispatcher.look()).waiting
 
@@ -272,8 +272,8 @@ async def test_usage_is_kept_in_mode_all(office: Office) -> None:
     """The answer says nothing of the usage; the key is the one that was tried."""
     office.cloud.failure = Unreachable("api")
 
-    receipt = await office.keeping().report_usage(REPORT, budget_seconds=1)
-    receipts = await office.keeping().report_usage_bulk([REPORT], budget_seconds=1)
+    receipt = await office.sink().report_usage(REPORT, budget_seconds=1)
+    receipts = await office.sink().report_usage_bulk([REPORT], budget_seconds=1)
 
     assert UsageReceipt(measurement_id="r", key=REPORT.key, feature_id="f") == receipt
     assert [receipt] == receipts
@@ -285,12 +285,12 @@ async def test_usage_is_kept_in_mode_all(office: Office) -> None:
 async def test_usage_is_not_kept_in_mode_events(office: Office) -> None:
     """The caller gets the error."""
     office.cloud.failure = Unreachable("api")
-    keeping = office.keeping(keeps_usage=False)
+    sink = office.sink(keeps_usage=False)
 
     with pytest.raises(Unreachable):
-        await keeping.report_usage(REPORT, budget_seconds=1)
+        await sink.report_usage(REPORT, budget_seconds=1)
     with pytest.raises(Unreachable):
-        await keeping.report_usage_bulk([REPORT], budget_seconds=1)
+        await sink.report_usage_bulk([REPORT], budget_seconds=1)
 
 
 async def test_full_outbox_is_reported(office: Office) -> None:
@@ -299,7 +299,7 @@ async def test_full_outbox_is_reported(office: Office) -> None:
     many = [replace(EVENT, idempotency_key=str(number)) for number in range(3001)]
 
     with pytest.raises(Overloaded):
-        await office.keeping().report_events(many, budget_seconds=1)
+        await office.sink().report_events(many, budget_seconds=1)
 
 
 async def test_arrivals_do_not_shorten_the_clouds_pause(office: Office) -> None:
@@ -322,7 +322,7 @@ async def test_arrivals_do_not_shorten_the_clouds_pause(office: Office) -> None:
 async def test_what_people_remove_shows_while_the_cloud_s_pause_lasts(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Health would tell for a quarter of a minute of writes that are gone."""
+    """For a quarter of a minute health would report writes that are gone."""
     monkeypatch.setattr(outbox_dispatcher, "LOOK_SECONDS", 0.01)
     office.cloud.failure = Throttled("api", 10.0)
     await office.dispatcher.accept(events("a", "b"))

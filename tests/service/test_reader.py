@@ -343,7 +343,7 @@ async def test_held_answer_needs_no_loop(house: House) -> None:
 
 
 async def test_all_of_a_read_is_about_one_moment(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The state, the age and the decision: with a clock that goes on between them it told of several."""
+    """The state, the age and the decision: with a clock that goes on between them it was of several."""
     house.edge.answer = an_entity(a_boolean_feature("f"))
     await house.reader.check(QUERY)
     asked: list[str] = []

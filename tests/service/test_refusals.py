@@ -61,7 +61,7 @@ def holds(*keys: str) -> Callable[[Sequence[Write]], bool]:
 
 
 async def delivered(office: Office, *, turns: int = TURNS) -> list[str]:
-    """The keys of what arrives in so many turns, time passing as told."""
+    """The keys of what arrives in so many turns, time passing as given."""
     for _ in range(turns):
         office.clock.advance(min(await office.dispatcher.deliver_once(), 0.01))
     return [write.idempotency_key for write in office.cloud.took]

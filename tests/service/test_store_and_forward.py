@@ -20,9 +20,9 @@ __all__ = ["office"]
 
 async def test_answers_of_the_cloud_pass(office: Office) -> None:
     """Nothing is kept."""
-    keeping = office.keeping()
-    await keeping.report_events([EVENT], budget_seconds=1)
-    receipt = await keeping.report_usage(REPORT, budget_seconds=1)
+    sink = office.sink()
+    await sink.report_events([EVENT], budget_seconds=1)
+    receipt = await sink.report_usage(REPORT, budget_seconds=1)
 
     assert "m" == receipt.measurement_id
     assert [EVENT, REPORT] == office.cloud.took
@@ -53,7 +53,7 @@ async def test_an_estimate_does_not_count_what_was_delivered_meanwhile(
 
     office.dispatcher.accept = accept  # type: ignore[method-assign]
 
-    await office.keeping().report_usage(report, budget_seconds=1)
+    await office.sink().report_usage(report, budget_seconds=1)
 
     held = office.store.get(REPORT.key)
     assert held is not None
@@ -120,8 +120,8 @@ async def test_a_value_that_is_set_does_not_overtake_another_process_s(office: O
 
 
 async def reported(office: Office, write: UsageEvent | UsageReport) -> None:
-    keeping = office.keeping()
+    sink = office.sink()
     if isinstance(write, UsageEvent):
-        await keeping.report_events([write], budget_seconds=1)
+        await sink.report_events([write], budget_seconds=1)
     else:
-        await keeping.report_usage(write, budget_seconds=1)
+        await sink.report_usage(write, budget_seconds=1)

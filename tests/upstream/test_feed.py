@@ -33,7 +33,7 @@ QUICK = FeedTimings(
 
 
 class Listener:
-    """Remembers what it was told, and can be waited for."""
+    """Remembers what was called, and can be waited for."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -220,7 +220,7 @@ async def running(feed: Feed) -> AsyncIterator[Feed]:
 
 @pytest.mark.parametrize("status", ["301 Moved", "307 Go"])
 async def test_a_redirect_is_not_followed(emulator: Emulator, listener: Listener, status: str) -> None:
-    """The other host was connected to, and the first frame told it the key."""
+    """The other host was connected to, and the first frame sent it the key."""
     elsewhere = an_answer(b"", f"Location: {emulator.ws_url}/graphql", status=status)
     async with Cloud(lambda _: elsewhere).listening() as cloud:
         url = cloud.url.replace("http", "ws")

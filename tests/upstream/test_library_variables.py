@@ -1,4 +1,4 @@
-"""Variables that libraries read: told by name, as a problem only where they are one."""
+"""Variables that libraries read: reported by name, as a problem only where they are one."""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import daphne
 import pytest
 import websockets
 
-from entitlements.upstream.library_variables import Told, examine
+from entitlements.upstream.library_variables import Examined, examine
 
 CLOUD = {"API_URL": "https://api.stigg.io", "WS_URL": "wss://api.stigg.io"}
 HERE = {"API_URL": "http://localhost:4300"}
@@ -46,7 +46,7 @@ def test_what_is_not_used_is_no_problem(environment: Mapping[str, str]) -> None:
     ],
 )
 def test_what_can_be_used_is_not_reported(environment: Mapping[str, str]) -> None:
-    assert Told(problems=(), warnings=()) == examine(environment, urls=CLOUD)
+    assert Examined(problems=(), warnings=()) == examine(environment, urls=CLOUD)
 
 
 @pytest.mark.parametrize("name", ["WEBSOCKETS_MAX_LOG_SIZE", "WEBSOCKETS_BACKOFF_FACTOR"])

@@ -11,7 +11,7 @@ Called = tuple[str, int]
 
 
 class Engine:
-    """What was ended, and what was told of it."""
+    """What was ended, and what was reported of it."""
 
     def __init__(self, *, max_calls: int = 100) -> None:
         self.ended: list[Called] = []
