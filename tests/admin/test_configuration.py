@@ -35,7 +35,7 @@ def test_what_is_set_is_shown_with_where_it_came_from_and_no_secret(
         reported in given for reported in ("SERVER_API_KEY", "http://api.test", "5.0 MB", "the environment")
     )
     assert "derived from another variable" in given
-    assert all(told in defaults for told in ("SIDECAR_WORKERS", ">off<", ">on<"))
+    assert all(reported in defaults for reported in ("SIDECAR_WORKERS", ">off<", ">on<"))
     assert all(never not in page for never in ("`", ">True<", ">False<"))
     assert "SIDECAR_WORKERS" not in given
 
