@@ -7,10 +7,15 @@ from pathlib import Path
 import httpx
 
 from emulator.server import Emulator
+from entitlements.admin import urls  # noqa: F401 - which adds all pages to the site
+from entitlements.admin.site import site
 from tests.admin.visitor import PASSWORD, QUICK_LOGINS, USERNAME
 from tests.harness import SidecarProcess, environment_for, http_client, running_sidecar
 from tests.management.command_runs import run
 
+OWN_MODELS = {"fallbackrule", "cachedcustomer", "outboxentry", "entitlementoverride", "auditentry"}
+LOOKED_AT = {"explain/", "configuration/", "shadow/", "entitlements/cachedcustomer/1/change/"}
+"""Pages that change nothing, whoever asks and however."""
 ADD_VIEWER = """
 from django.contrib.auth.models import Group, User
 user = User.objects.create_user("viewer", password="correct horse battery staple", is_staff=True)
@@ -120,3 +125,26 @@ async def test_a_viewer_looks_and_changes_nothing(
         "/admin/admin/logentry/",
     ):
         assert 403 == (await session.get(path)).status_code, path
+    shown, changed = await _every_page(session)
+    assert dict.fromkeys(shown, 200) == shown
+    assert dict.fromkeys(changed, 403) == changed
+    assert {
+        "overrides/",
+        *(f"entitlements/{each}/" for each in ("outboxentry", "fallbackrule", "auditentry")),
+    } <= shown.keys()
+    trail = "from entitlements.models import AuditEntry; print(AuditEntry.objects.count(), 'changes')"
+    assert "0 changes" in await in_shell(emulator, tmp_path, trail)
+
+
+async def _every_page(viewer: Session) -> tuple[dict[str, int], dict[str, int]]:
+    """What is answered to a viewer: by every page of the sidecar's own, and to every change there."""
+    places = [f"entitlements/{model._meta.model_name}/" for model in site._registry]
+    places = [each for each in places if each.split("/")[1] in OWN_MODELS]
+    pages = [str(each.pattern) for each in site.extra_urls()]
+    acts = [f"{place}{act}" for place in places for act in ("add/", "1/change/", "1/delete/")]
+    acts = [each for each in (*acts, *pages, "entitlements/cachedcustomer/act/") if each not in LOOKED_AT]
+    asked = {"act": "evict", "key": "1:c", "sure": "1", "post": "yes", "feature_id": "f", "which": "all"}
+    return (
+        {each: (await viewer.get(f"/admin/{each}")).status_code for each in (*places, *pages)},
+        {each: (await viewer.post(f"/admin/{each}", **asked)).status_code for each in acts},
+    )

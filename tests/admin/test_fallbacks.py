@@ -62,6 +62,7 @@ async def test_an_edited_fallback_answers_within_a_second(
     assert not await _is_granted(client)
 
     await visitor.open("/admin/entitlements/fallbackrule/")
+    await expect(page.get_by_text("in this pod alone")).to_be_visible()
     await page.get_by_role("link", name="f", exact=True).click()
     await expect(page.locator("#id_feature_id")).to_have_value("f")
     await page.get_by_label("grants access", exact=False).check()

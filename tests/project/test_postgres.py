@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sidecar_project.admin_settings import LOGIN_PATH
-from tests.harness import SidecarProcess, environment_for, http_client, running_sidecar
+from tests.harness import SidecarProcess, check, client_of, environment_for, http_client, running_sidecar
 from tests.management.command_runs import run
 from tests.postgres_server import PostgresServer
 
@@ -62,6 +62,31 @@ async def test_replicas_of_one_database_know_each_others_logins(
 
         assert "the database cannot be used" not in a.output + b.output
     assert [200] * 4 == seen
+
+
+async def test_a_rule_that_is_set_at_one_replica_answers_at_the_other(
+    postgres: PostgresServer, tmp_path: Path
+) -> None:
+    """And who did it stands in one trail."""
+    variables, rules = {"OFFLINE": "1", "DATABASE_URL": postgres.url}, tmp_path / "rules.json"
+    rules.write_text('{"f": {"hasAccess": true}}')
+    async with (
+        running_sidecar(None, tmp_path / "a", **variables),
+        running_sidecar(None, tmp_path / "b", **variables) as b,
+        client_of(b) as client,
+    ):
+        taken = await run(
+            environment_for(None, tmp_path / "a", **variables), "fallbacks", "import", str(rules)
+        )
+        async with asyncio.timeout(30):
+            while not (await check(client, "c")).has_access:  # noqa: ASYNC110 - gRPC tells no events
+                await asyncio.sleep(0.01)
+        listed = await run(environment_for(None, tmp_path / "b", **variables), "audit", "--json")
+
+    assert 0 == taken.code
+    assert ["fallback.import"] == [each["act"] for each in listed.as_json]
+    assert {"taken_over": 1, "f": '{"hasAccess": true}'} == listed.as_json[0]["after"]
+    assert {"f": "null"} == listed.as_json[0]["before"]
 
 
 async def test_replicas_make_the_tables_at_once(postgres: PostgresServer, tmp_path: Path) -> None:
