@@ -120,7 +120,7 @@ class Tiers:
         held = self._memory.get(key)
         if held is not None:
             return Lookup(key=key, cached=held, source=Source.MEMORY)
-        found = await self.find_shared(key)
+        found = None if self._shared is None else await self.find_shared(key)
         return None if found is None else Lookup(key=key, cached=found, source=Source.REDIS)
 
     async def find_shared(self, key: EntityKey) -> CachedEntity | None:
@@ -225,6 +225,8 @@ class Tiers:
             self._searches[key].is_overtaken = True
 
     def _apply_usage_in_memory(self, key: EntityKey, update: UsageUpdate) -> bool:
+        if self._memory.peek(key) is None:  # as nearly all are in a large environment; only the loop adds
+            return False
         moved = False
 
         def move(held: CachedEntity | None) -> CachedEntity | None:

@@ -73,6 +73,10 @@ class Circuits:
         """Whether each source is asked at present."""
         return MappingProxyType({source: breaker.state for source, breaker in self._breakers.items()})
 
+    def is_probed(self, source: Source) -> bool:
+        """True while one question finds out whether the source is back."""
+        return self._breakers[source].state is BreakerState.HALF_OPEN
+
     @property
     def failures(self) -> Mapping[Source, str]:
         """How each source failed that did not answer when it was asked last."""
@@ -91,8 +95,9 @@ class Circuits:
         """An entity was fetched from it."""
         before = self._breakers[source].state
         self._breakers[source].succeeded()
-        self._answered_at[source] = self._clock.monotonic()
-        self._note_closing(source, was=before)
+        now = self._answered_at[source] = self._clock.monotonic()
+        if before is not BreakerState.CLOSED:
+            self._closed_at[source] = now
         self._outages.answered(source, was=before)
 
     def answered(self, source: Source) -> None:

@@ -21,10 +21,16 @@ class FairSlots:
         """True when one more must wait."""
         return self._free == 0
 
+    def try_acquire(self) -> bool:
+        """Takes a slot that is free, which `release` gives back."""
+        if not self._free:
+            return False
+        self._free -= 1
+        return True
+
     async def acquire(self, caller: str, what: Hashable) -> None:
         """Waits for a slot, which `release` gives back; raises what `displace` was given."""
-        if self._free:
-            self._free -= 1
+        if self.try_acquire():
             return
         waiting = self._waiting[what] = asyncio.get_running_loop().create_future()
         self._queues.setdefault(caller, OrderedDict())[waiting] = None

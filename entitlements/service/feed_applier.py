@@ -1,7 +1,6 @@
 """Applies the feed's changes to what is held, and turns gaps in it into suspicion."""
 
 import logging
-from dataclasses import replace
 
 from entitlements import metrics
 from entitlements.domain.cached_entity import CachedEntity
@@ -16,6 +15,9 @@ from entitlements.service.fetcher import EntityFetcher
 from entitlements.service.revalidator import Revalidator
 
 logger = logging.getLogger(__name__)
+
+_USAGE_APPLIED = metrics.FEED_EVENTS.labels("usage", "applied")
+_USAGE_DROPPED = metrics.FEED_EVENTS.labels("usage", "dropped")
 
 
 class FeedApplier:
@@ -102,13 +104,12 @@ class FeedApplier:
             self.missed("too_many_suspects")
 
     async def _move_meter(self, event: UsageChanged, *, already_shared: bool) -> None:
-        update = replace(event.update, sent_at_ms=self._clock.now_ms())
-        if await self._store.apply_usage(event.key, update, already_shared=already_shared):
-            metrics.FEED_EVENTS.labels("usage", "applied").inc()
+        if await self._store.apply_usage(event.key, event.update, already_shared=already_shared):
+            _USAGE_APPLIED.inc()
             return
         if self._fetcher.is_fetching(event.key):
-            self._fetcher.note_usage(event.key, update)
-        metrics.FEED_EVENTS.labels("usage", "dropped").inc()
+            self._fetcher.note_usage(event.key, event.update)
+        _USAGE_DROPPED.inc()
 
     def _doubt_everything(self, event: PackagePublished) -> None:
         metrics.FEED_EVENTS.labels("package", "applied").inc()

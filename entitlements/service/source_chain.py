@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from entitlements import metrics
 from entitlements.correlation import CALL_PEER
-from entitlements.domain.breaker import BreakerState
 from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.errors import (
     Busy,
@@ -94,17 +93,10 @@ class SourceChain:
             full = Overloaded("SIDECAR_FETCH_QUEUE_SIZE")
             if not self._slots.displace(caller, full):
                 raise full
-        self._queued += 1
-        metrics.FETCHES_QUEUED.set(self._queued)
-        began_at = self._clock.monotonic()
-        try:
+        began_at = asked_at = self._clock.monotonic()
+        if not self._slots.try_acquire():
             await self._take_slot(caller, key, within_seconds=deadline - began_at)
-        except TimeoutError as error:
-            raise Overloaded("SIDECAR_FETCH_CONCURRENCY") from error
-        finally:
-            self._queued -= 1
-            metrics.FETCHES_QUEUED.set(self._queued)
-        asked_at = self._clock.monotonic()
+            asked_at = self._clock.monotonic()
         on_begin(asked_at)
         try:
             waited_seconds = asked_at - began_at if self._answered_at >= began_at else 0
@@ -113,10 +105,21 @@ class SourceChain:
             self._slots.release()
 
     async def _take_slot(self, caller: str, key: EntityKey, *, within_seconds: float) -> None:
+        """Waits for one; raises Overloaded where none comes in time."""
+        self._note_queued(+1)
+        try:
+            await self._wait_for_slot(caller, key, within_seconds=within_seconds)
+        except TimeoutError as error:
+            raise Overloaded("SIDECAR_FETCH_CONCURRENCY") from error
+        finally:
+            self._note_queued(-1)
+
+    def _note_queued(self, step: int) -> None:
+        self._queued += step
+        metrics.FETCHES_QUEUED.set(self._queued)
+
+    async def _wait_for_slot(self, caller: str, key: EntityKey, *, within_seconds: float) -> None:
         """Waits longer than given only while the cloud answers others: then our own crowd is before it."""
-        if not self._slots.locked():
-            await self._slots.acquire(caller, key)
-            return
         loop = asyncio.get_running_loop()
         began_at = self._clock.monotonic()
 
@@ -142,7 +145,7 @@ class SourceChain:
             share = remaining if source is self._sources[-1] else remaining * FIRST_SOURCE_SHARE
             if share <= 0 or not self._circuits.try_acquire(source.source):
                 continue
-            if self._circuits.states[source.source] is BreakerState.HALF_OPEN:
+            if self._circuits.is_probed(source.source):
                 share = min(share, PROBE_BUDGET_SECONDS)
             try:
                 entity = await self._ask(source, key, budget_seconds=share, is_late=is_late)

@@ -118,11 +118,8 @@ class EdgeBudget:
         self._tokens.popleft()
         self._used_at.append(self._clock.monotonic())
         metrics.EDGE_BUDGET_USED.inc()
-        if (
-            self._pace() >= BUSY_PACE
-            and len(self._tokens) <= self._pace() // BUSY_PACE
-            and not self._is_empty()
-        ):
+        pace = self._pace()
+        if pace >= BUSY_PACE and len(self._tokens) <= pace // BUSY_PACE and not self._is_empty():
             self._take_ahead()
 
     async def room_for_recheck(self) -> None:
@@ -178,7 +175,9 @@ class EdgeBudget:
     def _pace(self) -> int:
         """How many were used within the last HOLD_SECONDS; no more than MAX_BATCH."""
         since = self._clock.monotonic() - HOLD_SECONDS
-        return sum(at > since for at in self._used_at)
+        while self._used_at and self._used_at[0] <= since:
+            self._used_at.popleft()
+        return len(self._used_at)
 
     def _take_ahead(self) -> "asyncio.Task[None]":
         if self._taking is None or self._taking.done():

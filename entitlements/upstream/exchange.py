@@ -79,6 +79,7 @@ class Exchange:
             answered: called at each success.
         """
         self.transport = transport
+        self._duration = metrics.UPSTREAM_DURATION.labels(transport)
         self._answered = answered
         self._clock = clock
         self._http = http
@@ -111,7 +112,7 @@ class Exchange:
             return data
         finally:
             metrics.UPSTREAM_REQUESTS.labels(self.transport, outcome).inc()
-            metrics.UPSTREAM_DURATION.labels(self.transport).observe(time.perf_counter() - started)
+            self._duration.observe(time.perf_counter() - started)
 
     async def ping(self, url: str, *, timeout_seconds: float) -> None:
         """Returns when there is an answer of any content, of success; raises UpstreamError."""

@@ -12,6 +12,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 
 from entitlements import metrics
+from entitlements.deferred_metrics import settled_at_scrape
 from entitlements.domain.ports import Clock, FeedListener
 from entitlements.rate_limited_log import RateLimitedLog
 from entitlements.upstream.feed_connection import (
@@ -94,7 +95,8 @@ class Feed:
         timings: FeedTimings,
         network: Network,
     ) -> None:
-        self.state = FeedState()
+        self._state = FeedState()
+        self._last_event_ms: int | None = None
         self._url = f"{url}/graphql"
         self._network = network
         self._identity = identity
@@ -104,6 +106,16 @@ class Feed:
         self._random = random
         self._timings = timings
         self._log = RateLimitedLog(logger, clock.monotonic)
+        settled_at_scrape(self._publish)
+
+    @property
+    def state(self) -> FeedState:
+        """How it is now."""
+        return replace(self._state, last_event_ms=self._last_event_ms)
+
+    def _publish(self) -> None:
+        if self._last_event_ms is not None:
+            metrics.FEED_LAST_EVENT.set(self._last_event_ms / 1000)
 
     async def run(self) -> None:
         """Follows the feed until it is cancelled; never gives up."""
@@ -163,34 +175,32 @@ class Feed:
 
     async def followed(self) -> None:
         """Every change arrives from now on."""
-        level = logging.INFO if self.state.problem is None else logging.WARNING
+        level = logging.INFO if self._state.problem is None else logging.WARNING
         logger.log(level, "the live feed is followed")
         self._enter(FeedPhase.FOLLOWING, problem=None)
         await self._listener.followed()
 
     async def delivered(self, event: Delivered) -> None:
         """Passes one frame on."""
-        now_ms = self._clock.now_ms()
-        self.state = replace(self.state, last_event_ms=now_ms)
-        metrics.FEED_LAST_EVENT.set(now_ms / 1000)
+        self._last_event_ms = self._clock.now_ms()
         await self._listener.delivered(event.subscription, event.frame)
 
     async def unfollowed(self, problem: Problem) -> None:
         """Changes are missed from now on; the connection may still be of use."""
-        was_following = self.state.phase is FeedPhase.FOLLOWING
-        if was_following or problem is not self.state.problem:
+        was_following = self._state.phase is FeedPhase.FOLLOWING
+        if was_following or problem is not self._state.problem:
             self._log.forget(problem.value)
         self._log_loss(problem)
         if problem is Problem.KEY_REFUSED:
             metrics.INVALID_API_KEY_ERRORS.inc()
-        failed_attempts = 1 if self._was_stable() else self.state.failed_attempts + 1
+        failed_attempts = 1 if self._was_stable() else self._state.failed_attempts + 1
         self._enter(FeedPhase.WAITING, problem=problem, failed_attempts=failed_attempts)
         if was_following:
             await self._listener.lost(problem.value)
 
     def _was_stable(self) -> bool:
-        followed_ms = self._clock.now_ms() - self.state.since_ms
-        return self.state.phase is FeedPhase.FOLLOWING and followed_ms >= self._timings.stable_seconds * 1000
+        followed_ms = self._clock.now_ms() - self._state.since_ms
+        return self._state.phase is FeedPhase.FOLLOWING and followed_ms >= self._timings.stable_seconds * 1000
 
     def _log_loss(self, problem: Problem) -> None:
         """At once, and then once a minute for as long as it lasts."""
@@ -214,7 +224,7 @@ class Feed:
                 self._log.warning(problem.value, sentence, cause=problem.value)
 
     def _enter(self, phase: FeedPhase, **changes: object) -> None:
-        self.state = replace(self.state, phase=phase, since_ms=self._clock.now_ms(), **changes)  # type: ignore[arg-type]
+        self._state = replace(self._state, phase=phase, since_ms=self._clock.now_ms(), **changes)  # type: ignore[arg-type]
 
     def _backoff_seconds(self, problem: Problem) -> float:
         timings = self._timings
@@ -222,5 +232,5 @@ class Feed:
         if problem in {Problem.KEY_REFUSED, Problem.THROTTLED}:
             first, longest = timings.first_slow_backoff_seconds, timings.longest_slow_backoff_seconds
         return jittered_backoff(
-            self.state.failed_attempts - 1, first=first, longest=longest, random=self._random
+            self._state.failed_attempts - 1, first=first, longest=longest, random=self._random
         )

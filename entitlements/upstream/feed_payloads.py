@@ -23,7 +23,7 @@ def event_from_frame(subscription: str, frame: str, *, now_ms: int) -> FeedEvent
             case "entitlementsUpdatedV2":
                 event = _entitlements_changed(data, now_ms=now_ms)
             case "usageUpdatedV2":
-                event = _usage_changed(data)
+                event = _usage_changed(data, now_ms=now_ms)
             case "packagePublished":
                 event = PackagePublished(affects_all_customers=data.get("migrationType") == "ALL_CUSTOMERS")
             case _:
@@ -57,7 +57,7 @@ def _entitlements_changed(data: JsonObject, *, now_ms: int) -> EntitlementsChang
     return EntitlementsChanged(key=key, entity=entity_from_entitlements(entitlements, reason, now_ms=now_ms))
 
 
-def _usage_changed(data: JsonObject) -> UsageChanged | None:
+def _usage_changed(data: JsonObject, *, now_ms: int) -> UsageChanged | None:
     key = _key(data)
     reference = child(data.get("entitlementReference")) or {}
     usage = child(data.get("usage")) or {}
@@ -70,6 +70,7 @@ def _usage_changed(data: JsonObject) -> UsageChanged | None:
         currency_id=id_ if is_credit else None,
         current=current,
         updated_at_ms=moment_ms(usage.get("usageUpdatedAt")) or NO_TIMESTAMP_MS,
+        sent_at_ms=now_ms,
         period_start_ms=moment_ms(usage.get("usagePeriodStart")),
         period_end_ms=moment_ms(usage.get("usagePeriodEnd")),
     )

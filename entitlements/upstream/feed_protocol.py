@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
+import msgspec
+
 BAD_KEY_TEXT = "Invalid API key"
 THROTTLED_TEXT = "ThrottlerException"
 MAX_GARBAGE_FRAMES = 100
@@ -79,6 +81,16 @@ def classify_status(status: int) -> Problem:
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return Problem.KEY_REFUSED
     return Problem.THROTTLED if status == HTTPStatus.TOO_MANY_REQUESTS else Problem.LOST
+
+
+class _Envelope(msgspec.Struct):
+    """What says what a frame is."""
+
+    type: str = ""
+    id: str = ""
+
+
+_read_envelope = msgspec.json.Decoder(_Envelope).decode
 
 
 class FeedProtocol:
@@ -210,8 +222,17 @@ def _id(message: Mapping[str, Any]) -> str:
 
 
 def _message(frame: str | bytes) -> Mapping[str, Any]:
+    """What a frame holds; of a change only whose it is, as its payload is read where it is applied."""
+    if not isinstance(frame, str):
+        return {}
     try:
-        message = json.loads(frame) if isinstance(frame, str) else None
+        envelope = _read_envelope(frame)
+        if envelope.type == "next":
+            return {"type": "next", "id": envelope.id}
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        pass  # another type of field, or what only Python's own reader takes
+    try:
+        message = json.loads(frame)
     except (ValueError, RecursionError):
         return {}
     return message if isinstance(message, dict) else {}

@@ -71,6 +71,7 @@ def test_usage_moves_a_meter(type_: str | None, names: dict[str, str]) -> None:
                 current=5,
                 updated_at_ms=7000,
                 period_end_ms=9000,
+                sent_at_ms=NOW_MS,
                 **names,  # type: ignore[arg-type]
             ),
         )

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from entitlements.upstream import feed_protocol
 from entitlements.upstream.feed_protocol import (
     MAX_GARBAGE_FRAMES,
     Delivered,
@@ -124,6 +125,29 @@ def test_a_second_acknowledgement_is_not_understood() -> None:
 def test_a_next_frame_is_delivered_as_it_came() -> None:
     protocol = a_followed_protocol()
     frame = '{"type": "next",  "id": "2", "payload": {"data": {}}, "unknown": true}'
+
+    assert [Delivered(subscription="packagePublished", frame=frame)] == protocol.receive(frame)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        '{"type": "next", "id": "2", "payload": {"data": NaN}}',
+        '{"type": "next", "id": "2", "payload": {"data": "\\ud800"}}',
+        '{"type": "complete", "id": "1", "type": "next", "id": "2"}',
+        '{"id": "2", "payload": {"type": "ping", "id": "1"}, "type": "next"}',
+    ],
+)
+def test_a_next_frame_is_known_by_its_envelope_alone(frame: str) -> None:
+    """Also where its payload is no strict JSON, or looks like an envelope itself."""
+    assert [Delivered(subscription="packagePublished", frame=frame)] == a_followed_protocol().receive(frame)
+
+
+def test_the_payload_of_a_next_frame_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read once, where it is applied."""
+    protocol = a_followed_protocol()
+    monkeypatch.setattr(feed_protocol, "json", None)
+    frame = '{"type": "next", "id": "2", "payload": {"data": {}}}'
 
     assert [Delivered(subscription="packagePublished", frame=frame)] == protocol.receive(frame)
 
