@@ -152,7 +152,8 @@ class Tiers:
         merged = self._memory.update(
             key, lambda held: merge_cached(held, arrived, answered_at_ms=answered_at_ms)
         )
-        self._note_change(key, before, merged)
+        if before is not None:
+            self._note_change(key, before, merged)
         self._history.note(key, _entity_of(before), merged.entity, origin)
         if self._shared is not None and not already_shared and arrived.confirmed_at != NEVER:
             await self._shared.store(key, merged, claim=claim)
@@ -210,11 +211,10 @@ class Tiers:
         self._history.note(key, _entity_of(before), merged.entity, Origin.REDIS)
         return merged
 
-    def _note_change(self, key: EntityKey, before: CachedEntity | None, now: CachedEntity) -> None:
+    def _note_change(self, key: EntityKey, before: CachedEntity, now: CachedEntity) -> None:
         """Tells the listener where what is held differs; they are compared only where somebody cares."""
         if (
             self._listener is not None
-            and before is not None
             and self._listener.is_watched(key.customer_id)
             and before.entity != now.entity
         ):

@@ -40,19 +40,20 @@ def merge_cached(
     """
     if held is None:
         return arrived
-    known_since = max(held.known_since, arrived.known_since)
+    held_since, arrived_since = held.known_since, arrived.known_since
+    known_since = max(held_since, arrived_since)
     confirmed_at = max(held.confirmed_at, arrived.confirmed_at)
     return CachedEntity(
         entity=merge(
             held.entity,
             arrived.entity,
-            is_overtaken=arrived.known_since < held.known_since,
+            is_overtaken=arrived_since < held_since,
             answered_at_ms=answered_at_ms,
         ),
         confirmed_at=confirmed_at,
         failed_at=held.failed_at if arrived.confirmed_at < held.confirmed_at else None,
         known_at=None if known_since == confirmed_at else known_since,
-        lacks_usages=(arrived if arrived.known_since >= held.known_since else held).lacks_usages,
+        lacks_usages=(arrived if arrived_since >= held_since else held).lacks_usages,
     )
 
 

@@ -17,10 +17,6 @@ class FairSlots:
         self._queues: OrderedDict[str, OrderedDict[_Waiting, None]] = OrderedDict()
         """Of each caller what it waits for, the oldest first; the callers in the order of their turns."""
 
-    def locked(self) -> bool:
-        """True when one more must wait."""
-        return self._free == 0
-
     def try_acquire(self) -> bool:
         """Takes a slot that is free, which `release` gives back."""
         if not self._free:

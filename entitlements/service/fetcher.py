@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from entitlements import metrics
 from entitlements.background import awaited, ended
@@ -154,7 +155,7 @@ class EntityFetcher:
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = _Flight(task=awaited(self._fly(key), name="fetch"), origin=origin)
-            flight.task.add_done_callback(lambda _: self._land(key, flight))
+            flight.task.add_done_callback(partial(self._land, key, flight))
         else:
             self._join(key, flight)
         flight.waiting += 1
@@ -182,7 +183,7 @@ class EntityFetcher:
             self._land(key, flight)  # who comes before it has ended begins another
             flight.task.cancel()
 
-    def _land(self, key: EntityKey, flight: _Flight) -> None:
+    def _land(self, key: EntityKey, flight: _Flight, _: object = None) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
 

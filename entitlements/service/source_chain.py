@@ -88,14 +88,9 @@ class SourceChain:
             Overloaded: its turn did not come.
             UpstreamError: no source answered.
         """
-        caller = CALL_PEER.get()
-        if self._slots.locked() and self._queued >= self._limits.queue_size:
-            full = Overloaded("SIDECAR_FETCH_QUEUE_SIZE")
-            if not self._slots.displace(caller, full):
-                raise full
         began_at = asked_at = self._clock.monotonic()
         if not self._slots.try_acquire():
-            await self._take_slot(caller, key, within_seconds=deadline - began_at)
+            await self._take_slot(CALL_PEER.get(), key, within_seconds=deadline - began_at)
             asked_at = self._clock.monotonic()
         on_begin(asked_at)
         try:
@@ -105,7 +100,11 @@ class SourceChain:
             self._slots.release()
 
     async def _take_slot(self, caller: str, key: EntityKey, *, within_seconds: float) -> None:
-        """Waits for one; raises Overloaded where none comes in time."""
+        """Waits for one; raises Overloaded where none comes in time, or too many wait already."""
+        if self._queued >= self._limits.queue_size:
+            full = Overloaded("SIDECAR_FETCH_QUEUE_SIZE")
+            if not self._slots.displace(caller, full):
+                raise full
         self._note_queued(+1)
         try:
             await self._wait_for_slot(caller, key, within_seconds=within_seconds)
@@ -138,7 +137,7 @@ class SourceChain:
         return CircuitOpen(self._sources[-1].source.value)
 
     async def _ask_each_source(self, key: EntityKey, *, deadline: float) -> tuple[Entity, Source]:
-        failure: UpstreamError = self.circuit_open()
+        failure: UpstreamError | None = None
         is_late = deadline - self._clock.monotonic() < self._limits.budget_seconds * PUNCTUAL_SHARE
         for source in self._sources:
             remaining = deadline - self._clock.monotonic()
@@ -155,7 +154,7 @@ class SourceChain:
             if source is self._sources[-1] or not self._lags_behind(key, entity):
                 return entity, source.source
             failure = LaggingAnswer(source.source.value)
-        raise failure
+        raise failure or self.circuit_open()
 
     def _lags_behind(self, key: EntityKey, answer: Entity) -> bool:
         """True where a cache may have answered what was before: the API's answer is taken instead."""

@@ -7,7 +7,6 @@ from entitlements.domain.errors import Garbled, Throttled
 from entitlements.domain.ports import Clock, Source
 from entitlements.upstream.edge_budget import EdgeBudget
 from entitlements.upstream.exchange import Exchange, retrying
-from entitlements.upstream.json_values import JsonObject
 from entitlements.upstream.payloads import entity_from_state, state_in
 from entitlements.upstream.shares import READS_AT_A_TIME, Share
 from entitlements.upstream.transport import CloudTransport
@@ -46,7 +45,16 @@ class EdgeSource:
             url += f"?resourceId={quote(key.resource_id, safe='')}"
 
         async def attempt(timeout_seconds: float) -> Entity:
-            data = await self._within_budget(url, timeout_seconds)
+            if self._budget is not None:
+                await self._budget.acquire()
+            try:
+                data = await self._exchange.data(
+                    "GET", url, timeout_seconds=timeout_seconds, headers=_HEADERS
+                )
+            except Throttled as error:
+                if self._budget is not None and error.retry_after_seconds is None:
+                    await self._budget.throttled()
+                raise
             state = state_in(data)
             if state is None:
                 raise Garbled(Source.EDGE.value, "sent an answer without entitlements")
@@ -59,16 +67,6 @@ class EdgeSource:
             attempts=ATTEMPTS,
             attempt_timeout_seconds=ATTEMPT_TIMEOUT_SECONDS,
         )
-
-    async def _within_budget(self, url: str, timeout_seconds: float) -> JsonObject:
-        if self._budget is not None:
-            await self._budget.acquire()
-        try:
-            return await self._exchange.data("GET", url, timeout_seconds=timeout_seconds, headers=_HEADERS)
-        except Throttled as error:
-            if self._budget is not None and error.retry_after_seconds is None:
-                await self._budget.throttled()
-            raise
 
     async def check_health(self, budget_seconds: float) -> None:
         """Returns when the Edge says that it is well, which its limits leave out; raises UpstreamError."""

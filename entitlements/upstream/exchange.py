@@ -49,10 +49,6 @@ LONGEST_PAUSE_SECONDS = 2.0
 Result = TypeVar("Result")
 
 
-def _nothing() -> None:
-    """No listener."""
-
-
 class Exchange:
     """Sends requests of one kind over one transport and returns the `data` of their answers.
 
@@ -67,7 +63,7 @@ class Exchange:
         transport: str,
         clock: Clock,
         share: Share,
-        answered: Callable[[], None] = _nothing,
+        answered: Callable[[], None] | None = None,
     ) -> None:
         """Sends nothing yet.
 
@@ -108,7 +104,8 @@ class Exchange:
             _count(error)
             raise
         else:
-            self._answered()
+            if self._answered is not None:
+                self._answered()
             return data
         finally:
             metrics.UPSTREAM_REQUESTS.labels(self.transport, outcome).inc()

@@ -16,7 +16,6 @@ from entitlements import metrics
 from entitlements.background import awaited, ended
 from entitlements.upstream.feed_protocol import (
     Delivered,
-    Event,
     Failed,
     FeedProtocol,
     Followed,
@@ -113,8 +112,12 @@ class FeedConnection:
         frame = await self._socket.recv()
         self._waiting_since = math.inf
         for event in self._protocol.receive(frame):
-            await self._handle(event)
-        await self._send_due()
+            if isinstance(event, Delivered):
+                await self._feed.delivered(event)
+            else:
+                await self._handle(event)
+        if self._protocol.outgoing:
+            await self._send_due()
 
     @asynccontextmanager
     async def _watched(self) -> AsyncIterator[None]:
@@ -137,10 +140,8 @@ class FeedConnection:
             finally:
                 looking.cancel()
 
-    async def _handle(self, event: Event) -> None:
+    async def _handle(self, event: Followed | SubscriptionEnded | Skipped | Failed) -> None:
         match event:
-            case Delivered():
-                await self._feed.delivered(event)
             case Followed():
                 await self._feed.followed()
             case SubscriptionEnded():

@@ -105,17 +105,18 @@ class FeedProtocol:
         self._confirming_ping: int | None = None
         self._garbage = 0
         self.is_followed = False
-        self._outgoing = [_text({"type": "connection_init", "payload": {"headers": dict(headers)}})]
+        self.outgoing = [_text({"type": "connection_init", "payload": {"headers": dict(headers)}})]
+        """The frames that are due, in order."""
 
     def frames_to_send(self) -> list[str]:
         """The frames that are due, in order; each is returned once."""
-        outgoing, self._outgoing = self._outgoing, []
+        outgoing, self.outgoing = self.outgoing, []
         return outgoing
 
     def ping(self) -> None:
         """Has a ping sent."""
         self._pings += 1
-        self._outgoing.append(_text({"type": "ping"}))
+        self.outgoing.append(_text({"type": "ping"}))
 
     def resubscribe(self, subscription: str) -> None:
         """Asks for one subscription again; the feed is followed when the ping behind it is answered."""
@@ -126,7 +127,7 @@ class FeedProtocol:
         self._last_id += 1
         self._ids[str(self._last_id)] = subscription
         payload = {"query": self._documents[subscription], "operationName": _operation_name(subscription)}
-        self._outgoing.append(_text({"type": "subscribe", "id": str(self._last_id), "payload": payload}))
+        self.outgoing.append(_text({"type": "subscribe", "id": str(self._last_id), "payload": payload}))
 
     def _confirm(self) -> None:
         self.ping()
@@ -158,7 +159,8 @@ class FeedProtocol:
         return []
 
     def _next(self, message: Mapping[str, Any], frame: str) -> list[Event]:
-        subscription = self._ids.get(_id(message))
+        id_ = message.get("id")
+        subscription = self._ids.get(id_) if isinstance(id_, str) else None
         if subscription is None:
             return self._skipped()
         return [Delivered(subscription=subscription, frame=frame)]
@@ -177,7 +179,7 @@ class FeedProtocol:
         if "payload" in message:
             answer["payload"] = message["payload"]
         try:
-            self._outgoing.append(_text(answer))
+            self.outgoing.append(_text(answer))
         except RecursionError:  # writing takes more stack than reading took; a deep payload ended the feed
             return self._skipped()
         return []

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from entitlements import metrics
@@ -15,6 +16,10 @@ JsonObject: TypeAlias = Mapping[str, Any]
 MAX_KINDS_LOGGED = 100
 """How many kinds of what is not understood are logged; all are counted."""
 _logged: set[str] = set()
+MAX_ISO_CHARACTERS = 40
+"""A longer text of a moment is read anew each time, so that what is remembered stays small."""
+_ms_from_iso = lru_cache(4096)(ms_from_iso)
+"""Most moments of an answer stand in it many times, and in the next customer's as well."""
 
 
 def skipped(what: str, detail: object = "") -> None:
@@ -64,7 +69,10 @@ def moment_ms(value: object) -> int | None:
     """Epoch milliseconds of an ISO 8601 string or of a number of milliseconds, or None."""
     if value is None:
         return None
-    found = ms_from_iso(value) if isinstance(value, str) else _from_number(number(value))
+    if isinstance(value, str):
+        found = _ms_from_iso(value) if len(value) <= MAX_ISO_CHARACTERS else ms_from_iso(value)
+    else:
+        found = _from_number(number(value))
     if found is None or not EARLIEST_MS <= found <= LATEST_MS:
         skipped("date", value)
         return None

@@ -1,7 +1,6 @@
 """The API's JSON of an entity → domain values (contract/upstream.md, The entitlement union)."""
 
 import enum
-from collections.abc import Iterator
 from sys import intern
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -90,13 +89,17 @@ def entity_from_entitlements(entitlements: list[Any], reason: object, *, now_ms:
     """
     features: dict[str, FeatureEntitlement] = {}
     credits_: dict[str, CreditEntitlement] = {}
+    stamps: list[int] = []
     for each in entitlements:
-        entitlement = _entitlement(child(each) or {})
+        data = child(each) or {}
+        entitlement = _entitlement(data)
+        stamp_ms = moment_ms(data.get("entitlementUpdatedAt"))
+        if stamp_ms is not None:
+            stamps.append(stamp_ms)
         if isinstance(entitlement, CreditEntitlement):
             credits_[entitlement.currency.currency_id] = entitlement
         elif entitlement is not None:
             features[entitlement.feature.id] = entitlement
-    stamps = list(_timestamps(entitlements))
     unstamped_ms = now_ms if entitlements else NO_TIMESTAMP_MS
     return Entity(
         features=MappingProxyType(features),
@@ -116,13 +119,6 @@ def denied_reason(name: object) -> AccessDeniedReason | None:
     except ValueError:
         skipped("reason", name)
         return AccessDeniedReason.UNKNOWN
-
-
-def _timestamps(entitlements: list[Any]) -> Iterator[int]:
-    for each in entitlements:
-        updated_at_ms = moment_ms((child(each) or {}).get("entitlementUpdatedAt"))
-        if updated_at_ms is not None:
-            yield updated_at_ms
 
 
 def _entitlement(data: JsonObject) -> FeatureEntitlement | CreditEntitlement | None:
@@ -169,11 +165,12 @@ def _feature_entitlement(data: JsonObject) -> FeatureEntitlement | None:
     feature = _feature(child(data.get("feature")) or {})
     if feature is None:
         return None
+    rate = data.get("creditRate")
     terms: dict[str, Any] = {
         "feature": feature,
         "denied_reason": denied_reason(data.get("accessDeniedReason")),
         "valid_until_ms": moment_ms(data.get("validUntil")),
-        "credit_rate": _credit_rate(data.get("creditRate")),
+        "credit_rate": None if rate is None else _credit_rate(rate),
     }
     match feature.feature_type:
         case FeatureType.BOOLEAN:

@@ -149,7 +149,13 @@ async def test_a_push_for_a_period_that_is_over_moves_nothing(house: House) -> N
     """However new its stamp; nothing else says which period is the current one."""
     usage = a_usage(10, updated_at_ms=YESTERDAY_MS)
     await pushed(house, an_entity(a_metered_feature("m", usage=usage)))
-    update = UsageUpdate(feature_id="m", current=0, updated_at_ms=NOW_MS - 500, period_end_ms=NOW_MS - 100)
+    update = UsageUpdate(
+        feature_id="m",
+        current=0,
+        updated_at_ms=NOW_MS - 500,
+        period_end_ms=NOW_MS - 100,
+        sent_at_ms=house.clock.now_ms(),
+    )
 
     await house.feed_applier.apply(UsageChanged(key=A_KEY, update=update))
 
