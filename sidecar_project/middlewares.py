@@ -8,7 +8,6 @@ from entitlements.config import SidecarConfig
 from grpc_service.decision_log import DecisionLog
 from grpc_service.ids import id_key
 from grpc_service.methods import Middleware
-from grpc_service.shadow import Shadow
 
 
 @asynccontextmanager
@@ -39,6 +38,8 @@ async def _shadow(sidecar: Sidecar) -> AsyncIterator[Sequence[Middleware]]:
     if ledger is None:
         yield ()
         return
+    from grpc_service.shadow import Shadow  # noqa: PLC0415 - its client is memory that nobody else needs
+
     shadow = Shadow(
         ledger=ledger,
         background=sidecar.background,

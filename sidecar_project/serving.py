@@ -28,11 +28,6 @@ from grpc_service.methods import Middleware
 from grpc_service.server import GrpcServer, ServerLimits
 from grpc_service.servicer import SidecarServicer
 from grpc_service.tap import tapped
-from http_service.app import HttpApi
-from http_service.connect import ConnectDoor
-from http_service.ofrep import OfrepDoor
-from http_service.server import HttpApiServer
-from http_service.watch import WatchDoor
 from sidecar_project.asgi import application
 from sidecar_project.http_server import HttpServer, twisted_loop
 from sidecar_project.last_resort import LastResort
@@ -186,6 +181,13 @@ class _Process:
         if config.sidecar_http_port is None:
             yield
             return
+        # Here: uvicorn, of which nobody has a use who listens on no SIDECAR_HTTP_PORT.
+        from http_service.app import HttpApi  # noqa: PLC0415
+        from http_service.connect import ConnectDoor  # noqa: PLC0415
+        from http_service.ofrep import OfrepDoor  # noqa: PLC0415
+        from http_service.server import HttpApiServer  # noqa: PLC0415
+        from http_service.watch import WatchDoor  # noqa: PLC0415
+
         connect = ConnectDoor(grpc_server.methods)
         ofrep = OfrepDoor(grpc_server.methods, rules=self._sidecar.rules)
         watch = WatchDoor(self._sidecar.changes)

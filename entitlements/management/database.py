@@ -8,8 +8,6 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import DatabaseError, connection
 
-from entitlements.management.printing import EXIT_NOT_ASKED
-
 MIGRATIONS_LOCK = 0x5719_51DE
 """Of PostgreSQL's advisory locks; any number that others of this database do not use."""
 LOCK_SECONDS = 30
@@ -38,6 +36,8 @@ def prepared() -> None:
             f"the database cannot be used ({type(error).__name__}); see DATABASE_URL, or whether this user "
             "must be able to write to SIDECAR_DATA_DIR"
         )
+        from entitlements.management.printing import EXIT_NOT_ASKED  # noqa: PLC0415 - no server needs rich
+
         raise CommandError(message, returncode=EXIT_NOT_ASKED) from error
 
 
