@@ -221,6 +221,8 @@ class Run:
     """By metered customer: the usage that was answered in the end, and the cloud's own."""
     starved_seconds: float = 0.0
     """The client's own timer was late by so much at worst: the computer had no time for it."""
+    load: float = 0.0
+    """Of the whole computer, as it stood at the end: how many waited for each processor."""
     deaths: list[str] = field(default_factory=list)
     """What was logged of processes that ended and had not been killed, and of those that did not drain."""
     heal_seconds: float | None = None

@@ -37,7 +37,8 @@ def line_of(verdict: Verdict) -> str:
         f"{len(run.failed_tries)} turned elsewhere, "
         f"{_promised(verdict)} of {len(run.writes)} writes promised, "
         f"healed after {healed}, "
-        f"timer late by {run.starved_seconds:.2f} s, peak {_peak_mb(verdict)} MB; {faults}{_beside(verdict)}"
+        f"timer late by {run.starved_seconds:.2f} s, load {run.load:.0f} a processor, "
+        f"peak {_peak_mb(verdict)} MB; {faults}{_beside(verdict)}"
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import os
 import random
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -89,6 +90,8 @@ class Weather:
             for instance in self._machine.instances.values():
                 self.run.deaths += instance.take_deaths()
             self.run.asked = await self._machine.cloud.asked()
+            self.run.counted = await self._machine.cloud.counted(self.run)
+            self.run.load = os.getloadavg()[0] / (os.cpu_count() or 1)
         self.run.ended = now()
         return self.run
 
