@@ -74,17 +74,11 @@ class Weather:
             await self._warm(client)
             self.run.resources.append(self._machine.measure())
             tasks = await self._machine.tasks()
-            self.run.began = now()
-            async with (
-                beside(self._machine, self.run, self._client),
-                _beside(self._read_for_ever(client), self._sample_for_ever()),
-            ):
-                lanes = [lane.go_on(self.run) for lane in self._machine.lanes]
-                async with _beside(self._change_for_ever(), self._write_for_ever(client), *lanes):
-                    await asyncio.gather(*(self._strike(gust) for gust in self._script))
-                    await self._until(self._load.seconds)
-                await asyncio.gather(*self._changes)
-                await self._heal(client)
+            async with beside(self._machine, self.run, self._client):
+                self.run.began = now()
+                async with _beside(self._read_for_ever(client), self._sample_for_ever()):
+                    await self._storm(client)
+                    await self._heal(client)
             await asyncio.gather(*self._reads, return_exceptions=True)
             await self._settle(tasks)
             for instance in self._machine.instances.values():
@@ -94,6 +88,14 @@ class Weather:
             self.run.load = os.getloadavg()[0] / (os.cpu_count() or 1)
         self.run.ended = now()
         return self.run
+
+    async def _storm(self, client: WeatherClient) -> None:
+        """All that the script says, while customers change and writes go on."""
+        lanes = [lane.go_on(self.run) for lane in self._machine.lanes]
+        async with _beside(self._change_for_ever(), self._write_for_ever(client), *lanes):
+            await asyncio.gather(*(self._strike(gust) for gust in self._script))
+            await self._until(self._load.seconds)
+        await asyncio.gather(*self._changes)
 
     async def _introduce(self) -> None:
         """The cloud gets to know this run's customers, and forgets those of the last."""
