@@ -28,6 +28,8 @@ AT_A_TIME := $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 SIDE_BY_SIDE := --dist worksteal --tx '$(AT_A_TIME)*popen//python=$(BIN)/python -X dev'
 PURE := tests/domain tests/service tests/config tests/composition tests/doors tests/wire tests/upstream tests/emulator tests/outbox
 STORMS := tests/chaos tests/bench tests/documentation/test_commands.py tests/deploy/test_image.py
+UNMEASURED := tests/documentation/test_commands.py tests/deploy/test_image.py \
+	$(wildcard $(patsubst %,tests/chaos/test_%.py,finds forecast fuzz_admin fuzz_redis judge model targets))
 
 test: dev-venv ## set up, then run the tests, but for the storms
 	@$(PYTEST) $(SIDE_BY_SIDE) $(STORMS:%=--ignore %)
@@ -35,9 +37,10 @@ test: dev-venv ## set up, then run the tests, but for the storms
 test-fast: dev-venv ## the tests of what needs no other process
 	@$(PYTEST) $(SIDE_BY_SIDE) $(PURE)
 
-# One at a time: they measure what others notice.
+# By file, since the image is built once for its file; then, one at a time, those that measure what others notice.
 test-storms: dev-venv ## chaos and fuzz in their short form, the documented commands, the image's own, the benchmark's
-	@$(PYTEST) $(STORMS)
+	@$(PYTEST) $(SIDE_BY_SIDE) --dist loadfile $(UNMEASURED)
+	@$(PYTEST) $(filter-out $(UNMEASURED),$(STORMS)) $(UNMEASURED:%=--ignore %)
 
 test-all: test test-storms ## all tests
 

@@ -21,7 +21,7 @@ from tests.builders import a_boolean_feature, an_entity
 from tests.redis.parts import ShiftedClock, a_connection, a_tier
 from tests.redis_server import RedisServer
 
-MANY = 200_000
+MANY = 50_000
 
 
 def a_memory(*keys: EntityKey, entity: Entity | None = None) -> MemoryTier:
@@ -75,16 +75,17 @@ def test_a_place_that_is_gone_ends_the_list() -> None:
     assert ([], None, True) == listed_in_memory(memory, search="", after=EntityKey("gone"))
 
 
-def test_two_hundred_thousand_are_listed_and_searched_at_once() -> None:
-    """The whole way through memory, for an id that is not there, takes a part of half a second."""
+def test_all_of_many_are_listed_and_searched_at_once() -> None:
+    """All the way through memory, for an id that is not there, is a small part of what it took to fill it."""
+    began = time.process_time()
     memory = a_memory(*(EntityKey(f"customer-{n}") for n in range(MANY)))
-    started = time.process_time()
+    filled = time.process_time()
     listing = listed_in_memory(memory, search="nobody", after=None)
-    seconds = time.process_time() - started
+    searched = time.process_time()
 
     assert [] == list(listing.keys)
     assert listing.following is None
-    assert seconds < 0.5
+    assert searched - filled < (filled - began) / 3
     assert [EntityKey("customer-7")] == [
         each.key for each in held_in_memory(memory, [EntityKey("customer-7"), EntityKey("nobody")])
     ]

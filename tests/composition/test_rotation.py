@@ -18,8 +18,8 @@ from entitlements.redis.credentials import Credentials
 from entitlements.service import secret_rotation
 from entitlements.service.key_check import KeyVerdict
 from entitlements.upstream.feed_protocol import Problem
+from tests.eventually import eventually
 from tests.harness import environment_for
-from tests.project.turns import until
 from tests.redis.parts import connection_to, stopping
 from tests.redis_server import RedisServer
 
@@ -60,7 +60,7 @@ async def built(
     loaded = load(environ)
     sidecar = build(loaded.config, secret_files=loaded.secret_files)
     async with sidecar.running():
-        await until(lambda: sidecar.key_check.verdict is KeyVerdict.VALID)
+        await eventually(lambda: sidecar.key_check.verdict is KeyVerdict.VALID)
         yield sidecar
 
 
@@ -77,10 +77,10 @@ async def test_a_rotated_key_costs_no_read(emulator: Emulator, built: Sidecar, f
     reading = asyncio.gather(*(read_on() for _ in range(4)))
     emulator.api_keys.add("second-key-of-this-test")
     holds(file, "second-key-of-this-test")
-    await until(lambda: built.secret_rotation.followed["SERVER_API_KEY"].taken_ms is not None)
+    await eventually(lambda: built.secret_rotation.followed["SERVER_API_KEY"].taken_ms is not None)
     emulator.api_keys.remove(emulator.api_key)
     asked_before = len(outcomes)
-    await until(lambda: len(outcomes) > asked_before + 20)
+    await eventually(lambda: len(outcomes) > asked_before + 20)
     is_over = True
     await reading
 
@@ -92,10 +92,10 @@ async def test_a_key_that_the_cloud_does_not_know_is_not_taken(
     emulator: Emulator, built: Sidecar, file: Path
 ) -> None:
     holds(file, "nobody-knows-this-key")
-    await until(lambda: built.health.parts()["secrets"]["problem"] == "refused")
+    await eventually(lambda: built.health.parts()["secrets"]["problem"] == "refused")
     fetched = await built.fetcher.fetch(EntityKey("customer-1"))
     emulator.api_keys.add("nobody-knows-this-key")
-    await until(lambda: built.health.parts()["secrets"]["problem"] is None)
+    await eventually(lambda: built.health.parts()["secrets"]["problem"] is None)
 
     assert isinstance(fetched, Lookup)
     assert "nobody-knows-this-key" == built.http_client.identity.headers["X-API-KEY"]
@@ -109,11 +109,11 @@ async def test_a_revoked_key_heals_by_its_file(emulator: Emulator, built: Sideca
     await emulator.feed.subscribed("entitlementsUpdatedV2")
     emulator.api_keys.clear()
     emulator.feed.drop()
-    await until(lambda: feed.state.problem is Problem.KEY_REFUSED)
+    await eventually(lambda: feed.state.problem is Problem.KEY_REFUSED)
     emulator.api_keys.add("second-key-of-this-test")
     holds(file, "second-key-of-this-test")
 
-    await until(lambda: feed.state.problem is None)
+    await eventually(lambda: feed.state.problem is None)
     following.cancel()
 
     assert KeyVerdict.VALID is built.key_check.verdict

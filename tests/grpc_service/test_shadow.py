@@ -25,6 +25,7 @@ from grpc_service.ids import id_key
 from grpc_service.methods import Call, Reply, UnaryMethod, answered, on_loop
 from grpc_service.reads import path_of
 from grpc_service.shadow import MAX_READ_BYTES, MAX_UNDER_WAY, MAX_WAITING, Shadow
+from tests.eventually import eventually
 from tests.grpc_service.standing import (
     CUSTOMER,
     PLANTED,
@@ -64,12 +65,6 @@ async def shadowed(
         yield ours, ledger
 
 
-async def until(state: Callable[[], object]) -> None:
-    async with asyncio.timeout(WAIT_SECONDS):
-        while not state():  # noqa: ASYNC110 - a state announces no events
-            await asyncio.sleep(0.01)
-
-
 def fields(findings: Sequence[Finding], constancy: Constancy = Constancy.LASTING) -> set[str]:
     differences = findings[0].read.differences
     return {each.field for each, found in differences.items() if found is constancy}
@@ -89,7 +84,7 @@ async def test_a_planted_difference_of_each_method_is_found_by_its_field(
         shadowed(tmp_path / "ours", address, make_engine=make_engine) as (ours, ledger),
     ):
         answers = [await ask(ours, method) for _ in range(3)]
-        await until(lambda: ledger.counts["lasting"])
+        await eventually(lambda: ledger.counts["lasting"])
         after = [each._value.get() for each in counted]
 
     read = ledger.lasting[0].read
@@ -110,7 +105,7 @@ async def test_equal_answers_are_counted_and_nothing_is_kept(tmp_path: Path, mak
     ):
         for method in [*REQUESTS, *REQUESTS, *REQUESTS]:
             await ask(ours, method)
-        await until(lambda: ledger.counts["same"] == 3 * len(REQUESTS))
+        await eventually(lambda: ledger.counts["same"] == 3 * len(REQUESTS))
 
     assert 3 * len(REQUESTS) == sum(ledger.counts.values())
     assert [] == ledger.lasting + ledger.others
@@ -127,7 +122,7 @@ async def test_what_the_other_one_only_sees_later_is_no_difference_that_lasts(tm
 
         async with answering(behind) as address, shadowed(tmp_path / "ours", address) as (ours, ledger):
             await ask(ours, "GetMeteredEntitlement")
-            await until(lambda: ledger.others)
+            await eventually(lambda: ledger.others)
 
     assert {"has_access", "entitlement"} == fields(ledger.others, Constancy.TRANSIENT)
     assert [] == ledger.lasting
@@ -145,7 +140,7 @@ async def test_what_moves_at_each_asking_stays_undecided(tmp_path: Path) -> None
 
     async with answering(moving) as address, shadowed(tmp_path / "ours", address) as (ours, ledger):
         await ask(ours, "GetMeteredEntitlement")
-        await until(lambda: ledger.lasting)
+        await eventually(lambda: ledger.lasting)
 
     assert {"entitlement.current_usage"} == fields(ledger.lasting, Constancy.UNDECIDED)
     assert "entitlement.current_usage" not in fields(ledger.lasting)
@@ -173,7 +168,7 @@ async def test_ids_are_hashed_unless_they_are_allowed(tmp_path: Path) -> None:
         shadowed(tmp_path / "ours", address, id_key=id_key("secret")) as (ours, ledger),
     ):
         await ask(ours, "GetEntitlementV2", request)
-        await until(lambda: ledger.lasting)
+        await eventually(lambda: ledger.lasting)
 
     read = ledger.lasting[0].read
     assert CUSTOMER not in repr(ledger.lasting)
@@ -219,7 +214,7 @@ async def test_one_that_is_out_of_order_is_counted_and_callers_are_answered(
     async with trouble() as address, shadowed(tmp_path, address, **settings) as (ours, ledger):
         for method in REQUESTS:
             assert await ask(ours, method)
-        await until(lambda: ledger.counts["failed"] == len(REQUESTS))
+        await eventually(lambda: ledger.counts["failed"] == len(REQUESTS))
 
     assert ledger.last_failure
     assert [] == ledger.lasting + ledger.others
@@ -231,7 +226,7 @@ async def test_a_reply_that_is_none_is_a_difference_that_lasts(tmp_path: Path) -
 
     async with answering(nonsense) as address, shadowed(tmp_path, address) as (ours, ledger):
         await ask(ours, "GetEntitlement")
-        await until(lambda: ledger.lasting)
+        await eventually(lambda: ledger.lasting)
 
     assert {"reply"} == fields(ledger.lasting)
 
@@ -253,7 +248,7 @@ async def test_behind_one_that_never_answers_reads_are_dropped_and_memory_has_a_
             for _ in range(10_000):
                 assert reply is method.begin(b"request")
             took = time.perf_counter() - began
-            await until(lambda: shadow._under_way == MAX_UNDER_WAY)
+            await eventually(lambda: shadow._under_way == MAX_UNDER_WAY)
             for _ in range(10_000):
                 method.begin(b"request")
             waiting = len(shadow._waiting)

@@ -94,4 +94,4 @@ async def test_the_pace_is_the_rate() -> None:
     on_stderr = [key async for key in paced(keys, rate=50)]
 
     assert keys == on_stderr
-    assert 0.2 <= time.perf_counter() - started < 1
+    assert 0.2 <= time.perf_counter() - started

@@ -19,10 +19,10 @@ from http_service.app import HttpApi
 from http_service.messages import Request
 from http_service.server import HttpApiServer
 from sidecar_project.ports import listen
+from tests.eventually import eventually
 from tests.fakes import FakeClock
 from tests.harness import http_client
 from tests.http_service.test_connect import CHECK, Scripted
-from tests.project.turns import until
 
 TOKEN = "a-token-of-the-test"
 ORIGIN = "https://app.example.com"
@@ -153,7 +153,7 @@ async def test_a_flood_of_mistakes_is_slowed_down(
         assert [await mistake() for _ in range(few.burst)] == [status] * few.burst
         counted = refusals("too_many_mistakes")
         slow = asyncio.create_task(mistake())
-        await until(lambda: bool(pauses))
+        await eventually(lambda: bool(pauses))
         good = await client.post(CHECK, json={})
         released.set()
 
@@ -310,7 +310,7 @@ async def test_who_does_not_read_the_answer_is_cut_off(
         "Content-Type: application/proto\r\nContent-Length: 0\r\n\r\n".encode()
     )
     async with asyncio.timeout(20):
-        await until(lambda: refusals("unread_answer") > before, seconds=20)
+        await eventually(lambda: refusals("unread_answer") > before)
         scripted.reply = (b"", ())
         other = await client.post(CHECK, json={"customerId": "c", "featureId": "f"})
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):

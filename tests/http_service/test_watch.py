@@ -15,9 +15,9 @@ from http_service.app import HttpApi
 from http_service.server import HttpApiServer
 from http_service.watch import WatchDoor
 from sidecar_project.ports import listen
+from tests.eventually import eventually
 from tests.fakes import FakeClock
 from tests.harness import http_client
-from tests.project.turns import until
 
 EVENT = 'data: {"type": "refetchEvaluation"}'
 
@@ -118,7 +118,7 @@ async def test_an_idle_stream_says_that_it_is_there(
 async def test_who_leaves_is_forgotten(client: httpx.AsyncClient, changes: ChangeNotifier) -> None:
     async with watching(client, "customer=c"):
         during = changes.count
-    await until(lambda: changes.count == 0)
+    await eventually(lambda: changes.count == 0)
 
     assert 1 == during
     assert not changes.is_watched("c")
@@ -140,7 +140,7 @@ async def test_one_more_is_refused_until_another_leaves(
         for _ in range(2):
             await stack.enter_async_context(watching(client, "customer=c"))
         refused = await client.get("/v1/watch?customer=c")
-    await until(lambda: changes.count == 0)
+    await eventually(lambda: changes.count == 0)
     async with watching(client, "customer=c"):
         pass
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from emulator.server import Emulator
+from tests.eventually import eventually
 from tests.harness import SidecarProcess, check, client_of, is_granted, running_sidecar
 from tests.redis_server import RedisServer
 
@@ -83,7 +84,7 @@ async def cloud_away_cached(world: World) -> AsyncIterator[SidecarProcess]:
         assert all([await is_granted(client, name) for name in CUSTOMERS])
         await world.emulator.stop_listening()
         await sidecar.printed("the live feed is not connected")
-        await until(lambda: asks_again(client, sidecar))
+        await eventually(lambda: asks_again(client, sidecar))
         yield sidecar
 
 
@@ -193,9 +194,3 @@ async def sigterm(world: World) -> AsyncIterator[SidecarProcess]:
     async with world.sidecar(SIDECAR_DRAIN_SECONDS="5", LOG_LEVEL="error") as sidecar:
         sidecar.process.send_signal(signal.SIGTERM)
         yield sidecar
-
-
-async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(SECONDS):
-        while not await is_so():  # noqa: ASYNC110 - HTTP announces no events
-            await asyncio.sleep(0.05)

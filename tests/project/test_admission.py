@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 
 from sidecar_project import admission, asgi
 from sidecar_project.admission import ALL_LOGINS, LOGINS, MAX_WAITING, PAGES, PAGES_AT_A_TIME, Admission
-from tests.project.turns import until
+from tests.eventually import eventually
 
 LOGIN = "/admin/login/"
 
@@ -89,7 +89,7 @@ async def test_few_are_made_at_a_time_and_few_wait(door: Door) -> None:
         asyncio.create_task(door.ask(method="GET", path="/admin/"))
         for _ in range(PAGES_AT_A_TIME + MAX_WAITING + 3)
     ]
-    await until(lambda: sum(task.done() for task in asked) == 3 and door.let_through > 0)
+    await eventually(lambda: sum(task.done() for task in asked) == 3 and door.let_through > 0)
     await asyncio.sleep(0)
     under_way = door.let_through
     door.opened.set()
@@ -107,7 +107,7 @@ async def test_who_waits_too_long_is_informed(door: Door, monkeypatch: pytest.Mo
     monkeypatch.setattr(admission, "WAIT_SECONDS", 0.01)
     door.opened.clear()
     hanging = [asyncio.create_task(door.ask(method="GET")) for _ in range(PAGES_AT_A_TIME)]
-    await until(lambda: door.let_through == PAGES_AT_A_TIME)
+    await eventually(lambda: door.let_through == PAGES_AT_A_TIME)
 
     assert 503 == await door.ask(method="GET")
     door.opened.set()

@@ -15,8 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from emulator.server import Emulator
 from tests.cloud_states import boolean_state
+from tests.eventually import eventually
 from tests.harness import ROOT
-from tests.project.failures import CUSTOMERS, SECONDS, WEATHER, World, until
+from tests.project.failures import CUSTOMERS, SECONDS, WEATHER, World
 from tests.redis_server import RedisServer
 
 CONTRACT_ROWS = {
@@ -110,8 +111,8 @@ async def test_a_failure_is_reported_as_the_page_says(
         async def is_reported_by_the_field() -> bool:
             return holds(verbose_is, field((await sidecar.get("/readyz?verbose")).json(), verbose))
 
-        await until(is_reported_by_the_metric)
-        await until(is_reported_by_the_field)
+        await eventually(is_reported_by_the_metric)
+        await eventually(is_reported_by_the_field)
         body = (await sidecar.get("/readyz?verbose")).json()
 
     assert line.startswith("{")

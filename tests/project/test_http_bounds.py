@@ -9,7 +9,7 @@ from twisted.internet.testing import StringTransport
 
 from entitlements import metrics
 from sidecar_project.http_server import HttpServer, http_bounds
-from tests.project.turns import until
+from tests.eventually import eventually
 
 Bounds = http_bounds
 GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -52,7 +52,7 @@ async def port() -> Port:
 
 async def answered(port: Port, requests: int = 1) -> None:
     """Returns once so many requests were answered."""
-    await until(lambda: len(port.bodies) >= requests)
+    await eventually(lambda: len(port.bodies) >= requests)
 
 
 def refusals(cause: str) -> float:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import socket
+import statistics
 import time
 from pathlib import Path
 
@@ -68,12 +69,15 @@ async def test_outage_leaves_cached_answers_and_makes_the_others_quick(
 
     for number in range(5):
         await check(client, f"opens-the-circuit-{number}")
-    started = time.perf_counter()
-    fallback = await check(client, "uncached")
-    took_seconds = time.perf_counter() - started
+    seconds: dict[str, list[float]] = {"cached": [], "uncached": []}
+    for _ in range(20):
+        for name, durations in seconds.items():
+            started = time.perf_counter()
+            answer = await check(client, name)
+            durations.append(time.perf_counter() - started)
+            assert answer.is_fallback is (name == "uncached")
 
-    assert fallback.is_fallback
-    assert took_seconds < 0.05
+    assert statistics.median(seconds["uncached"]) < 20 * statistics.median(seconds["cached"])
     assert await is_granted(client, "cached")
     assert (await sidecar.parts())["upstream"]["circuits"] == {"edge": "open", "api": "open"}
     await emulator.resume_listening()

@@ -8,8 +8,8 @@ import pytest
 from emulator.server import Emulator
 from sidecar_project import monitoring
 from sidecar_project.monitoring import MetricsPage
+from tests.eventually import eventually
 from tests.harness import SidecarProcess, http_client, running_sidecar
-from tests.project.turns import until
 
 
 async def test_what_the_http_port_answers(sidecar: SidecarProcess) -> None:
@@ -97,7 +97,7 @@ async def test_scrapes_share_a_page_that_was_begun_after_they_came(monkeypatch: 
     monkeypatch.setattr(monitoring, "_page", slow_page)
     monkeypatch.setattr(monitoring, "PAGES_SHARE", 1)
     first = [asyncio.create_task(page(b"")) for _ in range(3)]
-    await until(lambda: len(begun) == 1)
+    await eventually(lambda: len(begun) == 1)
     second = [asyncio.create_task(page(b"")) for _ in range(3)]
     may_end.set()
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from grpc_service.methods import Call, Reply, UnaryMethod, answered, on_loop
 from grpc_service.reads import path_of
 from grpc_service.shadow import Shadow
 from tests.cloud_states import metered_state
+from tests.eventually import eventually
 from tests.harness import SidecarProcess, client_of, running_sidecar, usage_of
 
 METHOD = "GetMeteredEntitlement"
@@ -45,7 +45,7 @@ async def test_a_sidecar_compares_what_it_answers_with_another(
             await sidecar.following()
             for _ in range(3):
                 assert 0 == await usage_of(client, "c")
-            await _until(partial(_compared, sidecar, 3))
+            await eventually(partial(_compared, sidecar, 3))
             report = pb.ReportUsageRequest(customer_id="c", feature_id="m", value=1)
             await client.ReportUsage(report, timeout=15)
             part = (await sidecar.parts())["shadow"]
@@ -90,12 +90,6 @@ class Comparison:
         await answered(self._method, request.SerializeToString(), Call())
 
 
-async def _until(state: Callable[[], Awaitable[object]]) -> None:
-    async with asyncio.timeout(30):
-        while not await state():  # noqa: ASYNC110 - a state announces no events
-            await asyncio.sleep(0.05)
-
-
 async def _compared(sidecar: SidecarProcess, count: int) -> bool:
     return bool((await sidecar.parts())["shadow"]["same"] >= count)
 
@@ -134,12 +128,12 @@ async def test_an_equal_one_shows_no_difference_that_lasts_while_the_feed_moves_
         comparison = Comparison(ours=ours, address=other.address)
         async with comparison.background.kept("shadow", comparison.shadow.run):
             await _move(emulator, comparison)
-            await _until(partial(_at_rest, comparison))
+            await eventually(partial(_at_rest, comparison))
             moved = dict(comparison.ledger.counts)
 
             emulator.state.set_usage("c1", "m", 5000, push=False)
             await client.ReloadEntitlements(pb.ReloadEntitlementsRequest(customer_id="c1"), timeout=15)
-            await _until(partial(_has_found, comparison))
+            await eventually(partial(_has_found, comparison))
         await comparison.background.stop()
 
     assert 0 == moved["lasting"]

@@ -5,8 +5,9 @@ import contextlib
 import json
 import os
 import signal
+import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ from typing import Any
 import pytest
 
 from emulator.server import Emulator
+from entitlements.redis.lease import LEASE_SECONDS, RENEW_SECONDS
+from entitlements.redis.patience import LEAST_SECONDS, MOST_SECONDS
 from grpc_service.generated import sidecar_pb2 as pb
 from tests.chaos.proxy import TcpProxy
 from tests.cloud_states import boolean_state, metered_state
+from tests.eventually import eventually
 from tests.harness import (
     Client,
     SidecarProcess,
@@ -31,6 +35,7 @@ from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.timeout(180)
 
+LEASE = "production:sidecar:feed-lease"
 Instance = tuple[SidecarProcess, Client]
 
 
@@ -66,15 +71,6 @@ async def two(emulator: Emulator, redis: RedisServer, tmp_path: Path) -> AsyncIt
         for sidecar, _ in started:
             await sidecar.following()
         yield started
-
-
-async def _until(is_so: Callable[[], Awaitable[bool]], *, seconds: float = 20.0) -> float:
-    """Seconds until it is so, asked again and again, as a caller would."""
-    started = time.perf_counter()
-    async with asyncio.timeout(seconds):
-        while not await is_so():  # noqa: ASYNC110 - a caller learns nothing, so it asks
-            await asyncio.sleep(0.002)
-    return time.perf_counter() - started
 
 
 async def _role(sidecar: SidecarProcess) -> str:
@@ -117,8 +113,8 @@ async def test_one_process_follows_the_feed_for_all(emulator: Emulator, two: lis
     assert [1, 0] == [await each.metric("sidecar_feed_lease_held") for each in (first, second)]
 
 
-async def test_an_event_reaches_both_within_200_ms(emulator: Emulator, two: list[Instance]) -> None:
-    """In the median of twenty changes, entitlements and usage alike."""
+async def test_an_event_reaches_both_soon(emulator: Emulator, two: list[Instance]) -> None:
+    """In the median of twenty changes, entitlements and usage alike: 200 ms where a check takes one."""
     clients = [client for _, client in two]
     emulator.state.put("customer-1", boolean_state(), push=False)
     emulator.state.put("customer-2", metered_state(), push=False)
@@ -126,7 +122,7 @@ async def test_an_event_reaches_both_within_200_ms(emulator: Emulator, two: list
         assert await is_granted(client, "customer-1")
         assert await usage_of(client, "customer-2") == 0
 
-    seconds = []
+    seconds, checks = [], []
     for number in range(1, 21):
         granted = number % 2 == 0
         stamp = f"2026-06-01T00:00:{number:02}.000Z"
@@ -139,9 +135,10 @@ async def test_an_event_reaches_both_within_200_ms(emulator: Emulator, two: list
                 + [await usage_of(client, "customer-2") == usage for client in clients]
             )
 
-        seconds.append(await _until(is_known))
+        seconds.append(await eventually(is_known))
+        checks.append(await eventually(is_known))
 
-    assert sorted(seconds)[10] < 0.2
+    assert statistics.median(seconds) < 50 * statistics.median(checks)  # which are four checks each
     assert emulator.counters.fetches() == 2
 
 
@@ -171,15 +168,15 @@ async def test_holder_killed_under_load(emulator: Emulator, two: list[Instance])
 
     os.kill(first.process.pid, signal.SIGKILL)
     emulator.state.put("customer-0", boolean_state(granted=False, updated_at="2026-07-01T00:00:00.000Z"))
-    seconds = await _until(lambda: _leads_and_follows(second), seconds=15)
+    seconds = await eventually(lambda: _leads_and_follows(second))
     await is_granted(client, "customer-0")
-    await _until(lambda: _is_denied(client, "customer-0"), seconds=5)
+    await eventually(lambda: _is_denied(client, "customer-0"))
     emulator.state.put("customer-1", boolean_state(granted=False, updated_at="2026-07-01T00:00:01.000Z"))
-    await _until(lambda: _is_denied(client, "customer-1"), seconds=5)
+    await eventually(lambda: _is_denied(client, "customer-1"))
 
     assert not load.done(), "a call failed"
     load.cancel()
-    assert seconds < 10
+    assert seconds < 4 * (LEASE_SECONDS + RENEW_SECONDS)
 
 
 async def _is_denied(client: Client, customer_id: str) -> bool:
@@ -192,14 +189,16 @@ async def _ask_for_ever(client: Client, names: list[str]) -> None:
             assert not (await check(client, name)).is_fallback
 
 
-async def test_holder_that_leaves_hands_the_feed_over_at_once(two: list[Instance]) -> None:
-    """SIGTERM gives the lease back."""
+async def test_holder_that_leaves_hands_the_feed_over_at_once(
+    two: list[Instance], redis: RedisServer
+) -> None:
+    """SIGTERM gives the lease back, which would stand for a while yet."""
     (first, _), (second, _) = two
+    lease = redis.text(LEASE)
 
     assert await first.stop() == 0
-    seconds = await _until(lambda: _leads_and_follows(second))
-
-    assert seconds < 5
+    assert lease != redis.text(LEASE)
+    await eventually(lambda: _leads_and_follows(second))
 
 
 async def test_everything_restarted_with_the_cloud_down(
@@ -241,11 +240,11 @@ async def test_redis_killed_and_restarted_under_load(
     redis.start()
     emulator.state.put("new", boolean_state(), push=False)
 
-    assert sorted(durations)[int(len(durations) * 0.99)] < 0.025
-    await _until(lambda: _shares_again(redis, one, emulator), seconds=30)
+    assert sorted(durations)[int(len(durations) * 0.99)] < LEAST_SECONDS
+    await eventually(lambda: _shares_again(redis, one, emulator))
     emulator.state.put("customer-0", boolean_state(granted=False, updated_at="2026-07-01T00:00:00.000Z"))
     for client in (one, other):
-        await _until(lambda client=client: _is_denied(client, "customer-0"), seconds=20)  # type: ignore[misc]
+        await eventually(lambda client=client: _is_denied(client, "customer-0"))  # type: ignore[misc]
 
 
 async def _shares_again(redis: RedisServer, client: Client, emulator: Emulator) -> bool:
@@ -269,14 +268,14 @@ async def test_redis_absent_at_start(emulator: Emulator, redis: RedisServer, tmp
         assert "standalone" == await _role(second)
         emulator.state.put("customer-1", boolean_state(granted=False, updated_at="2026-07-01T00:00:00.000Z"))
         for client in (one, other):
-            await _until(lambda client=client: _is_denied(client, "customer-1"), seconds=5)  # type: ignore[misc]
+            await eventually(lambda client=client: _is_denied(client, "customer-1"))  # type: ignore[misc]
 
         redis.start()
 
         async def is_shared() -> bool:
             return {await _role(first), await _role(second)} == {"leader", "follower"}
 
-        await _until(is_shared, seconds=40)
+        await eventually(is_shared)
 
 
 @pytest.mark.parametrize("weather", ["paused", "readonly", "full", "password", "foreign"])
@@ -293,11 +292,11 @@ async def test_redis_in_bad_weather(
             started = time.perf_counter()
             assert await is_granted(client, "customer-1")
             assert await usage_of(client, "customer-2") == 4
-            assert time.perf_counter() - started < 5
+            assert time.perf_counter() - started < 10 * MOST_SECONDS
             for _ in range(20):
                 assert await is_granted(client, "customer-1")
         if weather == "paused":
-            await _until(lambda: _shares_again(redis, client, emulator), seconds=40)
+            await eventually(lambda: _shares_again(redis, client, emulator))
         assert await is_granted(client, "customer-1")
         errors = await sidecar.metric("sidecar_redis_client_errors_total")
         junk = await sidecar.metric('sidecar_cache_junk_total{tier="redis"}')
@@ -403,7 +402,7 @@ async def test_a_dead_subscription_is_made_anew(
         assert await is_granted(client, "customer-1")
         denied = boolean_state(granted=False, updated_at="2026-06-01T00:00:02.000Z")
         emulator.state.put("customer-1", denied)
-        await _until(lambda: _is_denied(client, "customer-1"), seconds=5)
+        await eventually(lambda: _is_denied(client, "customer-1"))
 
 
 async def test_healed_feed_of_the_holder_heals_the_others(emulator: Emulator, two: list[Instance]) -> None:
@@ -423,4 +422,4 @@ async def test_healed_feed_of_the_holder_heals_the_others(emulator: Emulator, tw
 
     for client in clients:
         await until_answered(client, "customer-1")
-        await _until(lambda client=client: _is_denied(client, "customer-1"), seconds=20)  # type: ignore[misc]
+        await eventually(lambda client=client: _is_denied(client, "customer-1"))  # type: ignore[misc]

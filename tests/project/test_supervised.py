@@ -5,7 +5,7 @@ import inspect
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from entitlements.service.key_check import KeyVerdict
 from entitlements.service.sharing import Role
 from sidecar_project import serving
 from sidecar_project.last_resort import LastResort
+from tests.eventually import eventually
 from tests.harness import ROOT, environment_for
 from tests.redis_server import RedisServer
 
@@ -49,7 +50,7 @@ async def serving_here(built: Sidecar) -> AsyncIterator[None]:
             built, built.config, http.getsockname()[1], is_worker=False, last_resort=NeverEnds()
         )
         running = asyncio.create_task(process.run())
-        await _until(lambda: built.health.is_serving or running.done())
+        await eventually(lambda: built.health.is_serving or running.done())
         try:
             yield
         finally:
@@ -85,8 +86,8 @@ async def test_every_task_has_a_parent(fleet: Sidecar, monkeypatch: pytest.Monke
     before = asyncio.all_tasks()
     async with serving_here(fleet):
         async with asyncio.timeout(20):
-            await _until(lambda: fleet.feed_applier.trust.following)
-            await _until(lambda: fleet.key_check.verdict is KeyVerdict.VALID)
+            await eventually(lambda: fleet.feed_applier.trust.following)
+            await eventually(lambda: fleet.key_check.verdict is KeyVerdict.VALID)
         tasks = asyncio.all_tasks() - before
         strangers = sorted(task.get_name() for task in tasks if _is_ours(task) and not _is_known(fleet, task))
         names = set(fleet.background.states)
@@ -110,11 +111,11 @@ async def test_tasks_go_on_past_nonsense_in_redis(
     assert redis is not None
     async with serving_here(fleet), asyncio.timeout(25):
         await _leads(fleet, is_leading=True)
-        await _until(lambda: server.command("PUBSUB", "CHANNELS", "p:sidecar:*"))
+        await eventually(lambda: server.command("PUBSUB", "CHANNELS", "p:sidecar:*"))
         for channel in server.command("PUBSUB", "CHANNELS", "p:sidecar:*"):
             for message in NONSENSE:
                 server.command("PUBLISH", channel, message)
-        await _until(lambda: fleet.background.states["feed-following"].skipped)
+        await eventually(lambda: fleet.background.states["feed-following"].skipped)
         server.command("DEL", redis.keys.feed_lease)
         server.command("RPUSH", redis.keys.feed_lease, "nonsense")
         await _leads(fleet, is_leading=False)
@@ -148,12 +149,7 @@ async def test_the_line_of_the_start_names_the_commands_that_are_refused(
 
 
 async def _leads(built: Sidecar, *, is_leading: bool) -> None:
-    await _until(lambda: (built.sharing.role is Role.LEADER) is is_leading)
-
-
-async def _until(state: Callable[[], object]) -> None:
-    while not state():  # noqa: ASYNC110 - a state announces no events
-        await asyncio.sleep(0.01)
+    await eventually(lambda: (built.sharing.role is Role.LEADER) is is_leading)
 
 
 def _is_ours(task: "asyncio.Task[Any]") -> bool:

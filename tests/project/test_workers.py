@@ -4,20 +4,21 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 
 from emulator.server import Emulator
-from entitlements import metrics
 from grpc_service.server import PortUnavailable
 from sidecar_project.ports import listen, reserve
 from sidecar_project.worker_metrics import KINDS
 from sidecar_project.workers import METRICS_FOLDER_NAME, kill_when_silent
 from tests.cloud_states import boolean_state
+from tests.eventually import eventually
 from tests.harness import SidecarProcess, check, client_of, environment_for, is_granted, spawned
 from tests.redis_server import RedisServer
 
@@ -40,7 +41,7 @@ async def workers(
     )
     async with spawned(environment, f"--workers={count}") as sidecar:
         await sidecar.started()
-        await _until(lambda: _listening(sidecar, count))
+        await eventually(lambda: _listening(sidecar, count))
         yield sidecar
 
 
@@ -48,10 +49,8 @@ async def _listening(sidecar: SidecarProcess, count: int) -> bool:
     return sidecar.output.count("listening: ") >= count
 
 
-async def _until(is_so: Callable[[], Awaitable[bool]], *, seconds: float = 30.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not await is_so():  # noqa: ASYNC110 - other processes announce no events
-            await asyncio.sleep(0.02)
+async def _is_led(sidecar: SidecarProcess) -> bool:
+    return await sidecar.metric("sidecar_feed_lease_held") == 1
 
 
 def _children(pid: int) -> list[int]:
@@ -78,10 +77,10 @@ async def test_workers_share_the_ports_and_the_counts(
         async def all_is_settled() -> bool:
             return await sidecar.metric(name) == 40
 
-        await _until(all_is_settled, seconds=10 * metrics.SETTLE_SECONDS)
+        await eventually(all_is_settled)
         scraped = {await sidecar.metric(name) for _ in range(8)}
         assert scraped == {40}
-        assert await sidecar.metric("sidecar_feed_lease_held") == 1
+        await eventually(partial(_is_led, sidecar))
         assert emulator.counters.fetches() == 1
         assert emulator.feed.connections == 1
 
@@ -105,11 +104,11 @@ async def test_a_dead_worker_is_started_again(emulator: Emulator, redis: RedisSe
         for _ in range(20):
             async with client_of(sidecar) as client:
                 assert await is_granted(client, "customer-1")
-        await _until(all_is_settled, seconds=10 * metrics.SETTLE_SECONDS)
+        await eventually(all_is_settled)
         files = _metric_files(tmp_path)
         os.kill(before[0], signal.SIGKILL)
         await sidecar.printed("a worker ended and is started again")
-        await _until(lambda: _listening(sidecar, 3))
+        await eventually(lambda: _listening(sidecar, 3))
         after = _children(sidecar.process.pid)
 
         assert len(set(after) - set(before)) == 1
@@ -132,7 +131,7 @@ async def test_workers_do_not_outlive_their_parent(
         async def all_gone() -> bool:
             return not any(os.path.exists(f"/proc/{child}") for child in children)  # noqa: ASYNC240
 
-        await _until(all_gone)
+        await eventually(all_gone)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -150,7 +149,7 @@ async def test_a_signal_drains_all_workers(
         async def is_under_way() -> bool:
             return emulator.counters.fetches() > reached
 
-        await _until(is_under_way)
+        await eventually(is_under_way)
         code = await sidecar.stop(number)
 
         assert await call
@@ -278,7 +277,7 @@ async def test_a_stop_while_the_workers_start_is_a_clean_one(
         async def all_are_spawned() -> bool:
             return len(_children(sidecar.process.pid)) == 2
 
-        await _until(all_are_spawned)
+        await eventually(all_are_spawned)
         code = await sidecar.stop()
 
     assert 0 == code  # on a busy machine they may listen by then
@@ -299,7 +298,7 @@ async def test_workers_serve_also_where_nothing_can_be_written(
         async def is_counted() -> bool:
             return await sidecar.metric(calls) == 1
 
-        await _until(is_counted)
+        await eventually(is_counted)
         assert await sidecar.stop() == 0
     assert "SIDECAR_DATA_DIR cannot be written to reason=Not a directory" in sidecar.output
     assert "Traceback" not in sidecar.output
@@ -314,7 +313,7 @@ async def test_a_worker_that_hangs_is_replaced(
         before = _children(sidecar.process.pid)
         os.kill(before[0], signal.SIGSTOP)
         await sidecar.printed("a worker hangs and is killed")
-        await _until(lambda: _listening(sidecar, 3))
+        await eventually(lambda: _listening(sidecar, 3))
         after = _children(sidecar.process.pid)
 
         assert 2 == len(after)

@@ -30,9 +30,9 @@ from entitlements.service.outbox_dispatcher import (
     OutboxDispatcher,
 )
 from entitlements.service.store_and_forward import StoreAndForwardSink
+from tests.eventually import eventually
 from tests.fakes import FakeClock
 from tests.outbox.outbox_contract import EVENT, REPORT, events
-from tests.project.turns import until
 
 
 @dataclass
@@ -327,10 +327,10 @@ async def test_what_people_remove_shows_while_the_cloud_s_pause_lasts(
     office.cloud.failure = Throttled("api", 10.0)
     await office.dispatcher.accept(events("a", "b"))
     task = asyncio.create_task(office.dispatcher.run())
-    await until(lambda: bool(office.cloud.saw), seconds=10)
+    await eventually(lambda: bool(office.cloud.saw))
 
     await office.outbox.discard(waiting=True)
-    await until(lambda: office.dispatcher.state.waiting == 0, seconds=5)
+    await eventually(lambda: office.dispatcher.state.waiting == 0)
 
     assert events("a", "b") == office.cloud.saw
     task.cancel()

@@ -3,7 +3,7 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from grpc_service.engines import aio, completion_queue, places
 from grpc_service.engines.interface import Engine, EngineSettings
 from grpc_service.errors import PublicStatus
 from grpc_service.methods import Call, Later, Metadata, Refused, Reply, StreamMethod, UnaryMethod
+from tests.eventually import eventually
 from tests.grpc_service.ways import either
 from tests.rude_client import calling
 
@@ -209,9 +210,9 @@ class EngineContract(ABC):
             calling(served.port, path, calls=35, **call),
         ):
             places = served.engine.places
-            await _until(lambda: places.stalled + places.streams > 20 or bool(served.methods.ended))
+            await eventually(lambda: places.stalled + places.streams > 20 or bool(served.methods.ended))
             replies = [await served.unary(b"now", timeout=SECONDS) for _ in range(10)]
-            await _until(lambda: bool(served.methods.ended) and places.stalled + places.streams <= FEW)
+            await eventually(lambda: bool(served.methods.ended) and places.stalled + places.streams <= FEW)
 
         assert [b"nownow"] * 10 == replies
         assert {STALLED, TOO_MANY_STREAMS} >= set(served.methods.ended)
@@ -240,7 +241,7 @@ class EngineContract(ABC):
             self.serving(max_concurrent_calls=100) as served,
             calling(served.port, "/t.T/Unary", calls=70, message=b"later", window=0),
         ):
-            await _until(lambda: served.methods.ended.total() >= 70 - FEW)
+            await eventually(lambda: served.methods.ended.total() >= 70 - FEW)
 
             assert b"nownow" == await served.unary(b"now", timeout=SECONDS)
 
@@ -253,8 +254,8 @@ class EngineContract(ABC):
             self.serving(max_concurrent_calls=5000) as served,
             calling(served.port, "/t.T/Unary", calls=1500, message=b"now" * 800, window=2**30, is_deaf=True),
         ):
-            await _until(lambda: bool(served.methods.ended))
-            await _until(lambda: served.engine.places.leaving == 0)
+            await eventually(lambda: bool(served.methods.ended))
+            await eventually(lambda: served.engine.places.leaving == 0)
 
             assert b"nownow" == await served.unary(b"now", timeout=SECONDS)
 
@@ -273,7 +274,7 @@ class EngineContract(ABC):
             await mine.write(b"wait")
             assert b"wait" == await mine.read()
             async with calling(served.port, "/t.T/Stream", calls=50, message=b"wait", ends=False):
-                await _until(lambda: bool(served.methods.ended))
+                await eventually(lambda: bool(served.methods.ended))
             served.methods.gate.set()
             await mine.done_writing()
 
@@ -406,12 +407,6 @@ class EngineContract(ABC):
             with pytest.raises(RuntimeError):
                 other.listen(f"127.0.0.1:{served.port}", None)
             await other.stop(grace_seconds=0)
-
-
-async def _until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(SECONDS):
-        while not is_so():  # noqa: ASYNC110 - an engine says nothing of what it holds
-            await asyncio.sleep(0.005)
 
 
 async def _once_there_is_room(served: Served) -> bytes:
