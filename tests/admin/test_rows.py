@@ -31,7 +31,10 @@ def test_lists_speak_of_what_is_in_them(on_call: DjangoClient) -> None:
     history = on_call.get(f"/admin/entitlements/fallbackrule/{rule.pk}/history/")
 
     assert [[]] * len(lists) == [_reported(each) for each in empty]
+    searched = on_call.get("/admin/entitlements/fallbackrule/?q=nobody").content.decode()
     assert "Nothing is here yet" in empty[2]
+    assert "Nothing is here yet" in empty[4]
+    assert "Nothing matches" in searched
     assert 'aria-label="Choose sso"' in page
     assert "/admin/entitlements/auditentry/?q=sso" == history["Location"]
 
