@@ -17,7 +17,6 @@ from entitlements.domain.breaker import BreakerState
 from entitlements.domain.errors import Untrusted
 from entitlements.domain.freshness import Trust
 from entitlements.domain.ports import Clock
-from entitlements.fallbacks import StoredRules
 from entitlements.overrides.following import StoredOverrides
 from entitlements.redis.causes import Trouble
 from entitlements.redis.examination import Examination
@@ -45,7 +44,7 @@ def add_parts(built: Sidecar) -> None:
     built.health.add_part("background", lambda: _background_state(built.background))
     built.health.add_part("memory", lambda: _memory_state(built))
     built.health.add_part("outbox", lambda: _outbox_state(built))
-    built.health.add_part("database", lambda: _database_state(built.rules))
+    built.health.add_part("database", lambda: _database_state(built))
     if built.redis is not None:
         redis = built.redis
         built.health.add_part("redis", lambda: _redis_state(redis, built.clock))
@@ -113,11 +112,13 @@ def _memory_state(built: Sidecar) -> PartState:
         entries=memory.entries,
         bytes=memory.size_bytes,
         max_bytes=built.config.cache_max_size_bytes,
+        history_bytes=built.history.size_bytes,
     )
 
 
-def _database_state(rules: StoredRules) -> PartState:
-    return part_state("database", None if rules.is_readable else "unreadable")
+def _database_state(built: Sidecar) -> PartState:
+    problem = None if built.rules.is_readable else "unreadable"
+    return part_state("database", problem, shared_by=shared_by(built.redis).value)
 
 
 def _overrides_state(overrides: StoredOverrides, built: Sidecar) -> PartState:

@@ -12,6 +12,7 @@ from entitlements.composition.meanings import MEANINGS
 from entitlements.composition.states import _feed_problem
 from entitlements.config import load
 from entitlements.domain.difference import Constancy, Difference
+from entitlements.domain.entity_history import Origin
 from entitlements.domain.errors import KeyRefused, OutboxUnavailable, Unreachable, Untrusted
 from entitlements.domain.freshness import Trust
 from entitlements.domain.outbox import OutboxState
@@ -24,6 +25,7 @@ from entitlements.service.shadow_ledger import FAILURES_UNTIL_AWAY, ComparedRead
 from entitlements.service.sharing import Role
 from entitlements.upstream.feed import FeedPhase, FeedState
 from entitlements.upstream.feed_protocol import Problem
+from tests.builders import A_KEY
 from tests.fakes import FakeClock
 from tests.outbox.outbox_contract import EVENT
 
@@ -49,6 +51,15 @@ async def test_a_process_that_has_done_nothing_has_no_problem_but_the_feed(built
     well = dict.fromkeys(("upstream", "background", "memory", "outbox", "database"))
     assert {**well, "drift_audit": None, "feed": "connecting"} == problems
     assert "off" in parts(built)["outbox"]["meaning"]
+
+
+async def test_what_is_set_here_is_told_as_shared_or_this_pod_s_alone(built: Any) -> None:
+    """And how much memory the history of entities takes."""
+    before = parts(built)["memory"]["history_bytes"]
+    built.history.note_differences(A_KEY, [Difference("state", "", None, "x")], Origin.FEED)
+
+    assert "pod" == parts(built)["database"]["shared_by"]
+    assert 0 == before < parts(built)["memory"]["history_bytes"]
 
 
 async def test_how_the_cloud_fails_is_reported(built: Any) -> None:
