@@ -12,7 +12,7 @@ import pytest
 from emulator.server import Emulator
 from grpc_service.generated import sidecar_pb2 as pb
 from tests.cloud_states import boolean_state
-from tests.harness import Client, SidecarProcess, check, client_of, is_granted, running_sidecar
+from tests.harness import CALL_SECONDS, Client, SidecarProcess, check, client_of, is_granted, running_sidecar
 from tests.redis_fleet import MASTER, ClusterFleet, SentinelFleet, replicated
 from tests.redis_server import RedisServer
 
@@ -93,6 +93,42 @@ async def test_a_primary_killed_under_load(emulator: Emulator, fleet: Fleet, tmp
     assert dict.fromkeys(PROMISED, 1) == counted
     assert [(fleet.topology, None)] * 2 == [(part["topology"], part["problem"]) for part in parts]
     assert fetches == len(CUSTOMERS)  # what one fetched the other found in Redis
+
+
+async def test_slots_that_move_under_load(emulator: Emulator, tmp_path: Path) -> None:
+    """A resharding while the cloud is away: no read is a fallback, and what waits in the outbox is kept."""
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    with ClusterFleet(folder, replicas=False) as cluster:
+        addresses = listed(cluster.addresses)
+        variables = {"SIDECAR_REDIS_MODE": "cluster", "SIDECAR_REDIS_NODES": addresses}
+        fleet = Fleet(topology="cluster", fleet=cluster, variables=variables)
+        async with two_sidecars(emulator, fleet, tmp_path) as (_, clients):
+            fetches = emulator.counters.fetches()
+            for way in ("edge", "graphql"):
+                emulator.faults.set(way, "down")
+            for number, client in enumerate(clients):
+                await client.ReportEvents(events(number), timeout=CALL_SECONDS)
+            load = [asyncio.create_task(ask_for_ever(client)) for client in clients]
+            names = [OUTBOX, *(f"production:{{c_{customer}}}" for customer in CUSTOMERS)]
+            source = cluster.primary_of(OUTBOX)
+            target = next(each for each in cluster.primaries if each is not source)
+            slots = {source.command("CLUSTER", "KEYSLOT", name) for name in names}
+            moving = [slot for slot in slots if cluster.primary_of_slot(slot) is source]
+
+            for slot in moving:
+                await asyncio.to_thread(cluster.move_slot, source, target, slot)
+
+            assert cluster.primary_of(OUTBOX) is target
+            assert [] == [each.exception() for each in load if each.done()]
+            assert emulator.counters.fetches() == fetches
+            emulator.faults.clear("graphql")
+            await delivered(emulator)
+            for each in load:
+                each.cancel()
+
+    counted = Counter(event["idempotencyKey"] for event in emulator.state.ledger.counted_events())
+    assert dict.fromkeys(PROMISED, 1) == counted
 
 
 @asynccontextmanager
