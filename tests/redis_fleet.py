@@ -8,7 +8,7 @@ from pathlib import Path
 
 import redis as redis_py
 
-from tests.redis_server import RedisServer, free_port
+from tests.redis_server import LAST_PORT, RedisServer, free_port
 
 MASTER = "my-Primary"
 """What the Sentinels call it; with a capital, which a URL would lose."""
@@ -243,6 +243,6 @@ def _pairs(answer: list[bytes]) -> dict[str, str]:
 
 def port_with_bus() -> int:
     """A free port beside which the bus of a Cluster has one, too."""
-    while (port := free_port()) + BUS_OFFSET > 65535:
+    while (port := free_port()) + BUS_OFFSET > LAST_PORT:
         pass
     return port
