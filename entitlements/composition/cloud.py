@@ -4,6 +4,7 @@ import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from entitlements.config import SidecarConfig
 from entitlements.domain.errors import UpstreamError
@@ -96,7 +97,7 @@ def ways_to_the_cloud(config: SidecarConfig, clock: Clock, edge_budget: EdgeBudg
             reads=reads,
             writes=writes,
             write_attempts=write_attempts,
-            answered=circuits.api_answered,
+            answered=partial(circuits.answered, Source.API),
         )
 
     return CloudParts(

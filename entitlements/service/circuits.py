@@ -109,10 +109,6 @@ class Circuits:
             self._note_closing(source, was=before)
             self._outages.answered(source, was=before)
 
-    def api_answered(self) -> None:
-        """The API answered, whatever it was asked."""
-        self.answered(Source.API)
-
     def failed(
         self,
         source: Source,

@@ -202,7 +202,7 @@ def test_any_answer_of_the_api_closes_its_circuit() -> None:
     circuits = a_circuit(clock)
     fail(circuits, clock)
 
-    circuits.api_answered()
+    circuits.answered(Source.API)
 
     assert BreakerState.CLOSED is circuits.states[Source.API]
     assert {} == circuits.failures
@@ -213,7 +213,7 @@ def test_a_source_that_fails_again_after_its_probe_succeeded_pauses_longer() -> 
     clock = FakeClock()
     circuits = a_circuit(clock)
     fail(circuits, clock)
-    circuits.api_answered()
+    circuits.answered(Source.API)
     fail(circuits, clock)
 
     clock.advance(FIRST_PAUSE_SECONDS)
