@@ -1,4 +1,4 @@
-"""One way to wait for what tells no event."""
+"""One way to wait for what announces no event."""
 
 import asyncio
 import inspect

@@ -53,7 +53,7 @@ async def test_a_process_that_has_done_nothing_has_no_problem_but_the_feed(built
     assert "off" in parts(built)["outbox"]["meaning"]
 
 
-async def test_what_is_set_here_is_told_as_shared_or_this_pod_s_alone(built: Any) -> None:
+async def test_what_is_set_here_is_reported_as_shared_or_this_pod_s_alone(built: Any) -> None:
     """And how much memory the history of entities takes."""
     before = parts(built)["memory"]["history_bytes"]
     built.history.note_differences(A_KEY, [Difference("state", "", None, "x")], Origin.FEED)

@@ -32,7 +32,7 @@ async def test_what_the_feed_brought_is_right_and_what_it_did_not_is_repaired(tm
             assert await is_granted(client, "b")
             emulator.state.set_usage("m", "m", 7)
             async with asyncio.timeout(WAIT_SECONDS):
-                while await sidecar.metric(RIGHT) < len(known) + 2:  # noqa: ASYNC110 - HTTP tells no events
+                while await sidecar.metric(RIGHT) < len(known) + 2:  # noqa: ASYNC110 - HTTP announces no events
                     await asyncio.sleep(0.05)
             found_before = await sidecar.metric(DIFFERED)
 
@@ -46,5 +46,6 @@ async def test_what_the_feed_brought_is_right_and_what_it_did_not_is_repaired(tm
 
     assert found_before == 0
     assert is_repaired
-    assert ("differs", {"access": 1}) == (part["problem"], part["differences"])
+    assert "differs" == part["problem"]
+    assert {"access": 1} == part["differences"]
     assert "is repaired kinds=access: 1" in sidecar.output

@@ -79,7 +79,7 @@ async def test_a_rule_that_is_set_at_one_replica_answers_at_the_other(
             environment_for(None, tmp_path / "a", **variables), "fallbacks", "import", str(rules)
         )
         async with asyncio.timeout(30):
-            while not (await check(client, "c")).has_access:  # noqa: ASYNC110 - gRPC tells no events
+            while not (await check(client, "c")).has_access:  # noqa: ASYNC110 - gRPC announces no events
                 await asyncio.sleep(0.01)
         listed = await run(environment_for(None, tmp_path / "b", **variables), "audit", "--json")
 
