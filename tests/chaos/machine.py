@@ -56,6 +56,8 @@ class Machine:
         self.world = world
         self.cloud = CloudProcess()
         self.store = world.store(folder, quiet_port())
+        self.fleet_turn = asyncio.Lock()
+        """What is done to a Redis of several servers takes as long as they need: one after the other."""
         self.ports = {name: Ports() for name in INSTANCES}
         self.lanes = [lane(self) for lane in world.lanes]
         self.instances: dict[str, Instance] = {}

@@ -59,45 +59,49 @@ async def redis_commanded(
 @asynccontextmanager
 async def primary_killed(machine: Machine, run: Run, _targets: Targets) -> AsyncIterator[None]:
     """What it took last, and its replica did not get, goes with it; it comes back as a replica."""
-    arrived = await machine.cloud.counted(run)
-    lost = await asyncio.to_thread(lambda: machine.store.primary)
-    await asyncio.to_thread(lost.stop)
-    try:
-        await asyncio.to_thread(machine.store.failed_over, lost)
-        yield
-    finally:
-        await asyncio.to_thread(lost.start)
-        await asyncio.to_thread(rejoined, lost)
-        _give_up(run, arrived)
+    async with machine.fleet_turn:
+        arrived = await machine.cloud.counted(run)
+        lost = await asyncio.to_thread(lambda: machine.store.primary)
+        await asyncio.to_thread(lost.stop)
+        try:
+            await asyncio.to_thread(machine.store.failed_over, lost)
+            yield
+        finally:
+            await asyncio.to_thread(lost.start)
+            await asyncio.to_thread(rejoined, lost)
+            _give_up(run, arrived)
 
 
 @asynccontextmanager
 async def primary_frozen(machine: Machine, run: Run, _targets: Targets) -> AsyncIterator[None]:
     """Another takes its place; it goes on as if nothing had been, until it is told."""
-    arrived = await machine.cloud.counted(run)
-    lost = await asyncio.to_thread(lambda: machine.store.primary)
-    lost.pause()
-    try:
-        await asyncio.to_thread(machine.store.failed_over, lost)
-        yield
-    finally:
-        lost.resume()
-        await asyncio.to_thread(rejoined, lost)
-        _give_up(run, arrived)
+    async with machine.fleet_turn:
+        arrived = await machine.cloud.counted(run)
+        lost = await asyncio.to_thread(lambda: machine.store.primary)
+        lost.pause()
+        try:
+            await asyncio.to_thread(machine.store.failed_over, lost)
+            yield
+        finally:
+            lost.resume()
+            await asyncio.to_thread(rejoined, lost)
+            _give_up(run, arrived)
 
 
 @asynccontextmanager
 async def replica_promoted(machine: Machine, run: Run, _targets: Targets) -> AsyncIterator[None]:
     """As before maintenance."""
-    arrived = await machine.cloud.counted(run)
-    await asyncio.to_thread(machine.store.promote)
-    yield
-    _give_up(run, arrived)
+    async with machine.fleet_turn:
+        arrived = await machine.cloud.counted(run)
+        await asyncio.to_thread(machine.store.promote)
+        yield
+        _give_up(run, arrived)
 
 
 @asynccontextmanager
 async def slots_moved(machine: Machine, run: Run, _targets: Targets) -> AsyncIterator[None]:
     """Those of the run's customers, with all that is known of them."""
-    assert isinstance(machine.store, Cluster)
-    await asyncio.to_thread(machine.store.move_slots, run.truth.customers())
-    yield
+    async with machine.fleet_turn:
+        assert isinstance(machine.store, Cluster)
+        await asyncio.to_thread(machine.store.move_slots, run.truth.customers())
+        yield

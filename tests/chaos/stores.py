@@ -140,7 +140,7 @@ class Sentinels:
 
     def promote(self) -> None:
         lost = self.primary
-        self._fleet.sentinels[-1].command("SENTINEL", "FAILOVER", MASTER)
+        until(lambda: bool(self._fleet.sentinels[-1].command("SENTINEL", "FAILOVER", MASTER)))
         self.failed_over(lost)
 
 
