@@ -3,7 +3,7 @@
 import enum
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Protocol, get_args
 
 from entitlements.domain.difference import Difference
 from entitlements.domain.entitlement import Entitlement, Usage
@@ -13,6 +13,8 @@ MAX_TEXT = 80
 """Characters of one value; the rest is cut off."""
 USAGE = "usage"
 _DESCRIPTIONS = {"feature", "currency"}
+_NAMES = {kind: tuple(each.name for each in fields(kind)) for kind in get_args(Entitlement)}
+"""The fields of each kind of entitlement."""
 
 
 class Origin(enum.Enum):
@@ -94,7 +96,7 @@ def changes_between(before: Entity | None, after: Entity | None) -> list[Differe
     ):
         for id_ in {**ours, **theirs}:
             was, became = ours.get(id_), theirs.get(id_)
-            if was is not became:
+            if was is not became and was != became:
                 found += _changes_of(f"{name} {_shortened(id_)}", was, became)
     return found
 
@@ -109,13 +111,16 @@ def _changes_of(element: str, was: Entitlement | None, became: Entitlement | Non
     if was is None or became is None or was.kind is not became.kind:
         yield Difference("entitlement", element, _kind(was), _kind(became))
         return
-    for each in fields(was):
-        ours, theirs = getattr(was, each.name), getattr(became, each.name)
-        if each.name == USAGE:
+    for name in _NAMES[type(was)]:
+        ours, theirs = getattr(was, name), getattr(became, name)
+        if ours is theirs or ours == theirs:
+            continue
+        if name == USAGE:
             ours, theirs = _usage(ours), _usage(theirs)
-        if ours != theirs:
-            shown = (None, None) if each.name in _DESCRIPTIONS else (ours, theirs)
-            yield _difference(each.name, element, *shown)
+            if ours == theirs:  # counted anew, to the same
+                continue
+        shown = (None, None) if name in _DESCRIPTIONS else (ours, theirs)
+        yield _difference(name, element, *shown)
 
 
 def _kind(terms: Entitlement | None) -> str | None:

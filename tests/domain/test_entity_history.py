@@ -59,6 +59,14 @@ def test_fields_are_named_with_both_values() -> None:
     } == {each.field: (each.ours, each.theirs) for each in found}
 
 
+def test_usage_that_was_counted_anew_to_the_same_is_no_change() -> None:
+    """Each answer of the cloud has another stamp."""
+    terms = metered(current=3)
+    later = replace(terms, usage=replace(terms.usage, updated_at_ms=terms.usage.updated_at_ms + 1))
+
+    assert [] == changes_between(_held(terms), _held(later))
+
+
 def test_names_that_people_read_are_reported_without_their_values() -> None:
     """They are long, and decide nothing."""
     named = Feature(id="f", feature_type=FeatureType.BOOLEAN, description="x" * 5000)
