@@ -177,7 +177,7 @@ def awaited(
 
 
 def stop_if_cancelled() -> None:
-    """Ends the task where a library swallowed its cancellation, as channels_redis does as it dials or closes.
+    """Ends the task where a library swallowed its cancellation, as asyncio's own do as they dial or close.
 
     The work would go on, or end in another way and be started again, and whoever cancelled it would wait.
     """

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
 from sys import getsizeof
 
 from channels.exceptions import ChannelFull
@@ -24,9 +23,8 @@ PATIENCE_SECONDS = 5.0
 class FrameChannel:
     """The feed's listener: numbers the frames and passes them on through the channel layer."""
 
-    def __init__(self, feed_applier: FeedApplier, *, publish_state: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, feed_applier: FeedApplier) -> None:
         self._feed_applier = feed_applier
-        self._publish_state = publish_state
         self._sent = 0
         self._arrived = 0
         self._under_way: deque[tuple[int, int]] = deque()
@@ -39,12 +37,10 @@ class FrameChannel:
     async def followed(self) -> None:
         """See FeedListener."""
         self._feed_applier.followed()
-        await self._publish_state()
 
     async def lost(self, _cause: str) -> None:
         """See FeedListener."""
         self._feed_applier.lost()
-        await self._publish_state()
 
     async def delivered(self, subscription: str, frame: str) -> None:
         """Passes one frame on, or counts a gap when there is no room for it in time."""

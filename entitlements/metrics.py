@@ -223,6 +223,19 @@ REDIS_AMBIGUOUS_IDS = Counter(
     "sidecar_redis_ambiguous_ids",
     "Uses of an entity that stays out of Redis because its name there could be another's.",
 )
+REDIS_NAMED_KEYS = Counter(
+    "sidecar_redis_named_keys", "Keys that Redis named because somebody, this process included, changed them."
+)
+REDIS_NAMED_ENTITIES = Counter(
+    "sidecar_redis_named_entities",
+    "Entities of interest here that were named: changed by this process itself (own), or by others.",
+    ["by"],
+)
+REDIS_TRACKING = Gauge(
+    "sidecar_redis_tracking",
+    "1 while Redis names every change to this process.",
+    multiprocess_mode="livemin",
+)
 FEED_LEASE_HELD = Gauge(
     "sidecar_feed_lease_held",
     "1 in the process that follows the feed for all processes of its Redis prefix.",

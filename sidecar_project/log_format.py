@@ -156,8 +156,6 @@ def logging_config(config: SidecarConfig) -> dict[str, Any]:
             DECISIONS_LOGGER: {"level": "INFO", "handlers": ["decisions"], "propagate": False},
             # They log each batch that is lost; our own counting logs it once a minute.
             "opentelemetry": {"level": "CRITICAL"},
-            # It logs each failed read of a Redis that is down, where our own connection logs the outage.
-            "channels_redis": {"level": "CRITICAL"},
             # Django gives its loggers handlers of their own: theirs would print each line twice.
             "django.server": {"handlers": [], "propagate": True},
             **{name: {"level": chatty_level, "handlers": []} for name in _CHATTY_LIBRARIES},

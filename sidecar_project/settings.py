@@ -17,7 +17,7 @@ import dj_database_url
 from pydantic import SecretStr
 
 from entitlements.config import InvalidConfig, LoadedConfig, SidecarConfig, load
-from entitlements.redis.address import RedisAddress, cache_settings, channel_layer_settings
+from entitlements.redis.address import RedisAddress, cache_settings
 from entitlements.redis.credentials import Credentials
 from entitlements.upstream.library_variables import examine
 from sidecar_project import admin_settings
@@ -204,9 +204,6 @@ CACHES: dict[str, dict[str, Any]] = {"default": {"BACKEND": "django.core.cache.b
 if _config.redis_environment_prefix is not None:
     REDIS_ADDRESS = _address = _redis_address(_config)
     CACHES["redis"] = cache_settings(_address)
-    CHANNEL_LAYERS["shared"] = channel_layer_settings(
-        _address, prefix=f"{_config.redis_environment_prefix}:sidecar:"
-    )
 LOGGING = logging_config(_config)
 USE_TZ = True
 TIME_ZONE = "UTC"

@@ -57,7 +57,7 @@ IMPORTED = (
     "entitlements.service.recorder",
     "entitlements.service.secret_rotation",
     "entitlements.service.shadow_ledger",
-    "entitlements.service.sharing",
+    "entitlements.service.invalidation",
     "entitlements.service.usage_reporter",
     "entitlements.upstream.feed",
     "entitlements.upstream.graphql",

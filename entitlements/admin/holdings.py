@@ -147,7 +147,7 @@ async def held_in_redis(built: Sidecar, tier: RedisTier, keys: Sequence[EntityKe
     return [
         Held(
             key,
-            replace(cached, confirmed_at=built.completeness.vouch(cached.confirmed_at)),
+            replace(cached, confirmed_at=built.feed_trust.vouch(cached.confirmed_at)),
             Source.REDIS,
             size_bytes,
         )

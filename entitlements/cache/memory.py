@@ -179,6 +179,10 @@ class MemoryTier:
         with self._writing:
             return tuple(self._resources.get(customer_id, ()))
 
+    def holds_resources_of(self, customer_id: str) -> bool:
+        """True where some are held; never waits."""
+        return customer_id in self._resources
+
     def keys(self) -> tuple[EntityKey, ...]:
         """All that is held at this moment, the oldest first."""
         with self._writing:
@@ -190,10 +194,8 @@ class MemoryTier:
         Made as it is asked for, without a lock or a copy: what goes meanwhile may still be listed, what comes
         is not. One that is removed still points to what was older, so the way goes on.
         """
-        node = self._order.newest
-        if after is not None:
-            found = self._nodes.get(after)
-            node = None if found is None else found.older
+        found = None if after is None else self._nodes.get(after)
+        node = self._order.newest if after is None else found and found.older
         while node is not None:
             yield node.key
             node = node.older

@@ -8,29 +8,29 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
 from entitlements import metrics
-from entitlements.cache.codec import Metadata, encode_entity, encode_metadata, encode_usage
+from entitlements.cache.codec import Metadata, encode_entity, encode_metadata
 from entitlements.cache.redis_reading import (
     LikelyUsages,
-    moved_usage,
     read_entity,
-    usage_key_of,
     usages_of,
 )
-from entitlements.cache.tiers import Miss
+from entitlements.cache.redis_writing import Done, move_usage, usage_write
+from entitlements.cache.tiers import Miss, Shared
 from entitlements.domain.cached_entity import CachedEntity
-from entitlements.domain.entitlement import NO_TIMESTAMP_MS, Usage
+from entitlements.domain.entitlement import NO_TIMESTAMP_MS
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
 from entitlements.domain.freshness import NEVER, UNKNOWN_CUSTOMER_SECONDS, is_unknown_customer
 from entitlements.domain.ports import Clock, FetchClaim
 from entitlements.json_fields import Malformed, Unwritable
 from entitlements.rate_limited_log import RateLimitedLog
 from entitlements.redis.clocks import TwoClocks
-from entitlements.redis.connection import UNAVAILABLE, Client, RedisConnection, Unavailable, values_of
+from entitlements.redis.connection import UNAVAILABLE, Client, RedisConnection, Unavailable
 from entitlements.redis.fetch_lock import release_of
 from entitlements.redis.keys import KeySpace, customer_of, raw, timestamp_of
 from entitlements.redis.nodes import node_name
+from entitlements.redis.own_writes import OwnWrites
 from entitlements.redis.scanning import scan_page
-from entitlements.redis.scripts import Settled, Write, replace_usage, write_newest
+from entitlements.redis.scripts import Settled, Write, write_newest
 
 _Answer = TypeVar("_Answer")
 
@@ -40,10 +40,10 @@ UNKNOWN_CUSTOMER_TTL_SECONDS = int(UNKNOWN_CUSTOMER_SECONDS)
 """An unknown customer may be signing up: nobody is answered longer than this that it is unknown."""
 KEYS_PER_PAGE = 500
 """How many names one SCAN looks at."""
+ROUNDED_SECONDS = 0.001
+"""Redis says in whole milliseconds how long a key still lives: what it holds may be so much older."""
 MAX_CLOCKS = 2
 """So often an entity is written: once more where Redis' clock turned out to be another than was known."""
-MAX_USAGE_ATTEMPTS = 3
-"""So often a usage is worked out anew because another wrote meanwhile; then newest wins, as everywhere."""
 
 
 class RedisTier:
@@ -68,6 +68,8 @@ class RedisTier:
         """By node: each has a clock of its own, and its scripts look at that."""
         self._likely = LikelyUsages()
         self._occasional = RateLimitedLog(logger, clock.monotonic)
+        self.own_writes = OwnWrites(clock.monotonic)
+        """What is on its way there from here."""
         self.dropped_writes = 0
         """How many writes Redis did not take."""
         self.takes_writes = True
@@ -97,7 +99,7 @@ class RedisTier:
             return Miss.JUNK
         if isinstance(found, Miss):
             return found
-        age_seconds = self._ttl_of(found.entity) - found.lives_seconds
+        age_seconds = self._ttl_of(found.entity) - found.lives_seconds + ROUNDED_SECONDS
         is_known = age_seconds >= 0 and not found.lacks_usages  # a usage that is left out is checked again
         return CachedEntity(
             entity=found.entity,
@@ -105,19 +107,25 @@ class RedisTier:
             lacks_usages=found.lacks_usages,
         )
 
-    async def store(self, key: EntityKey, cached: CachedEntity, *, claim: FetchClaim | None = None) -> None:
+    async def store(self, key: EntityKey, cached: CachedEntity, *, claim: FetchClaim | None = None) -> Shared:
         """Writes the set unless a later one of ours is there, and each usage that is not older.
 
         A claim is given back along with it.
         """
-        if not self._is_left_out(key):
-            await self._write(key, lambda client: self._store(client, key, cached, claim))
-
-    async def apply_usage(self, key: EntityKey, update: UsageUpdate) -> bool:
-        """Moves one meter of an entity that Redis holds; False when it does not, or knows a newer state."""
         if self._is_left_out(key):
-            return False
-        return await self._write(key, lambda client: self._apply_usage(client, key, update)) is True
+            return Shared.MISSING
+        return await self._write(key, lambda client: self._store(client, key, cached, claim))
+
+    async def apply_usage(self, key: EntityKey, update: UsageUpdate) -> Shared:
+        """Moves one meter of an entity that Redis holds."""
+        if self._is_left_out(key):
+            return Shared.MISSING
+
+        def move(client: Client) -> Done:
+            clocks = self._clocks_for(client, key)
+            return move_usage(client, self._keys, key, update, ttl_seconds=self._ttl_seconds, clocks=clocks)
+
+        return await self._write(key, move)
 
     async def drop(self, key: EntityKey) -> None:
         """Forgets an entity; its usages stay for the next one, under their own timestamps."""
@@ -125,7 +133,11 @@ class RedisTier:
             return
         documents = (self._keys.entity(key), self._keys.metadata(key))
         names = [raw(name) for document in documents for name in (document, timestamp_of(document))]
-        await self._write(key, lambda client: client.delete(*names))
+
+        def delete(client: Client) -> Done:
+            return Done(Shared.TAKEN, has_changed=bool(client.delete(*names)))
+
+        await self._write(key, delete)
 
     async def page_of_keys(
         self, cursor: int, *, containing: str = "", names: int = KEYS_PER_PAGE
@@ -168,23 +180,28 @@ class RedisTier:
         clocks = self._clocks.get(name)
         return clocks or self._clocks.setdefault(name, TwoClocks(self._clock.monotonic))
 
-    async def _write(self, key: EntityKey, work: Callable[[Client], _Answer]) -> _Answer | None:
-        """What `work` returns; None when Redis does not answer, or when junk is in the way."""
+    async def _write(self, key: EntityKey, work: Callable[[Client], Done]) -> Shared:
+        """What became of it; MISSING when Redis does not answer, or when junk is in the way."""
+        done = Done(Shared.MISSING, has_changed=False)
+        self.own_writes.begun(key)
         try:
             answer = await self._run(key, work)
+            done = done if answer is UNAVAILABLE else answer
         except Unwritable:  # nobody else's junk, and Redis is well
             self._drop_write()
             self._occasional.warning("unwritable", "an entity has no JSON form and stays out of redis")
-            return None
+            return Shared.MISSING
         except Malformed as junk:
             self._note_junk(junk)
-            return None
+            return Shared.MISSING
+        finally:
+            is_changed_by_others = self.own_writes.ended(key, has_changed=done.has_changed)
         if answer is UNAVAILABLE:
             self.takes_writes = False
             self._drop_write()
-            return None
+            return Shared.MISSING
         self.takes_writes = True
-        return answer
+        return Shared.OVERTAKEN if is_changed_by_others else done.outcome
 
     def _drop_write(self) -> None:
         self.dropped_writes += 1
@@ -203,14 +220,15 @@ class RedisTier:
         self.junk_found_at = self._clock.monotonic()
         self._occasional.warning("junk", "redis holds what cannot be used cause=%s", junk)
 
-    def _store(self, client: Client, key: EntityKey, cached: CachedEntity, claim: FetchClaim | None) -> None:
+    def _store(self, client: Client, key: EntityKey, cached: CachedEntity, claim: FetchClaim | None) -> Done:
         entity = cached.entity
         stamp_ms = entity.updated_at_ms
         if stamp_ms == NO_TIMESTAMP_MS and not entity.is_empty:
             stamp_ms = self._clock.now_ms()
-        usages = [_usage_write(name, usage) for name, usage in usages_of(self._keys, key, entity)]
+        usages = [usage_write(name, usage) for name, usage in usages_of(self._keys, key, entity)]
         document = encode_entity(key, entity)
         clocks = self._clocks_for(client, key)
+        has_changed = is_whole = False
         for _ in range(MAX_CLOCKS):
             sent_at_redis_ms = clocks.redis_ms(client, self._keys.entity(key))
             known_at_ms = 0 if cached.known_since == NEVER else clocks.as_redis_ms(cached.known_since)
@@ -231,8 +249,11 @@ class RedisTier:
             )
             if claim is not None:
                 claim.is_given_back = True
+            has_changed = has_changed or written.writes > 0
+            is_whole = written.writes == len(usages) + 2
             if not clocks.measured(written.now_ms, since=sent_at):
-                return
+                break
+        return Done(Shared.TAKEN if is_whole else Shared.OVERTAKEN, has_changed=has_changed)
 
     def _customer_to_settle(self, key: EntityKey) -> Settled | None:
         """Whose timestamp a resource has to know where it is newer than its own, and which must have one.
@@ -256,45 +277,3 @@ class RedisTier:
         if self._ttl_seconds <= 0:
             return UNKNOWN_CUSTOMER_TTL_SECONDS
         return min(UNKNOWN_CUSTOMER_TTL_SECONDS, self._ttl_seconds)
-
-    def _apply_usage(self, client: Client, key: EntityKey, update: UsageUpdate) -> bool:
-        for _ in range(MAX_USAGE_ATTEMPTS):
-            planned = self._plan_usage(client, key, update)
-            if planned is None:
-                return False
-            write, held = planned
-            if replace_usage(
-                client,
-                entity_key=self._keys.entity(key),
-                held=held,
-                write=write,
-                ttl_seconds=self._ttl_seconds,
-            ):
-                return True
-        planned = self._plan_usage(client, key, update)
-        if planned is None:
-            return False
-        write, _ = planned
-        written = write_newest(
-            client,
-            [write],
-            ttl_seconds=self._ttl_seconds,
-            sent_at_redis_ms=self._clocks_for(client, key).redis_ms(client, write.key),
-        )
-        return bool(written.writes)
-
-    def _plan_usage(
-        self, client: Client, key: EntityKey, update: UsageUpdate
-    ) -> tuple[Write, Sequence[bytes | None]] | None:
-        """What the update makes of the usage that is held, and that; None when it changes nothing."""
-        entity_key, usage_key = self._keys.entity(key), usage_key_of(self._keys, key, update)
-        names = [entity_key, timestamp_of(entity_key), usage_key, timestamp_of(usage_key)]
-        text, stamp, *held = values_of(client, names)
-        if text is None or stamp is None:
-            return None
-        usage = moved_usage(self._keys, key, update, entitlements=text, held=held)
-        return None if usage is None else (_usage_write(usage_key, usage), held)
-
-
-def _usage_write(key: str, usage: Usage) -> Write:
-    return Write(key=key, value=encode_usage(usage), timestamp_ms=usage.updated_at_ms)

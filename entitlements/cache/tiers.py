@@ -11,6 +11,7 @@ from typing import Protocol
 
 from entitlements.background import awaited
 from entitlements.cache.memory import MemoryTier
+from entitlements.clock import SystemClock
 from entitlements.domain.cached_entity import (
     CachedEntity,
     merge_cached,
@@ -36,6 +37,17 @@ class Miss(enum.Enum):
     """It could not be asked."""
 
 
+class Shared(enum.Enum):
+    """What became of a write to a shared tier."""
+
+    TAKEN = "taken"
+    """It holds what was written."""
+    OVERTAKEN = "overtaken"
+    """It knows something newer of it, or did not need it."""
+    MISSING = "missing"
+    """It does not hold the entity: it does not answer, or must not, or the entity was not there."""
+
+
 class SharedTier(Protocol):
     """What several processes share; none of these raises because it is out of order."""
 
@@ -43,12 +55,12 @@ class SharedTier(Protocol):
         """What it holds of this entity and when that was confirmed, or why it does not answer."""
         ...
 
-    async def store(self, key: EntityKey, cached: CachedEntity, *, claim: FetchClaim | None = None) -> None:
+    async def store(self, key: EntityKey, cached: CachedEntity, *, claim: FetchClaim | None = None) -> Shared:
         """Writes what is newer than what it holds, and gives the claim back where it can."""
         ...
 
-    async def apply_usage(self, key: EntityKey, update: UsageUpdate) -> bool:
-        """Moves one meter of a held entity; False when that did not happen."""
+    async def apply_usage(self, key: EntityKey, update: UsageUpdate) -> Shared:
+        """Moves one meter of a held entity."""
         ...
 
     async def drop(self, key: EntityKey) -> None:
@@ -63,6 +75,8 @@ class _Search:
     task: "asyncio.Task[CachedEntity | None]"
     is_overtaken: bool = False
     """The entity changed meanwhile: what is read may be older than that, and must not stay in memory."""
+    named_at: float | None = None
+    """When Redis named it meanwhile: what is read may be older, and is read again on its next use."""
 
 
 def as_written(confirmed_at: float) -> float:
@@ -83,6 +97,7 @@ class Tiers:
     3. So both call `_overtake` before they do anything else. Whoever waits for the search gets what it found,
        as if they had asked a moment sooner; memory does not, and the next read looks into Redis again.
     4. A whole entity that is stored meanwhile needs no such mark: the merge keeps what is newer.
+    5. Redis may name it meanwhile (`name`): what the search brings is looked at again on its next use.
     """
 
     def __init__(
@@ -93,6 +108,7 @@ class Tiers:
         vouch: Callable[[float], float] = as_written,
         listener: ChangeListener | None = None,
         history: ChangeRecorder = NO_HISTORY,
+        monotonic: Callable[[], float] = SystemClock.monotonic,
     ) -> None:
         """Joins the tiers.
 
@@ -103,13 +119,30 @@ class Tiers:
                 when it was confirmed: later, where every change since is known to have been written there.
             listener: notified when what is held changes.
             history: what changed is noted there.
+            monotonic: for when the shared tier was looked at.
         """
         self._memory = memory
         self._shared = shared
         self._vouch = vouch
         self._listener = listener
         self._history = history
+        self._monotonic = monotonic
         self._searches: dict[EntityKey, _Search] = {}
+
+    def holds(self, key: EntityKey) -> bool:
+        """True where memory holds it or will in a moment; asked from any thread, and no use of it."""
+        return self._memory.peek(key) is not None or key in self._searches
+
+    def holds_resources_of(self, customer_id: str) -> bool:
+        """True where memory holds some; asked from any thread."""
+        return self._memory.holds_resources_of(customer_id)
+
+    def name(self, key: EntityKey) -> None:
+        """Has it looked at again on its next use: another process changed it in the shared tier."""
+        now = self._monotonic()
+        if key in self._searches:
+            self._searches[key].named_at = now
+        self._memory.update(key, lambda held: None if held is None else replace(held, named_at=now))
 
     def get(self, key: EntityKey) -> CachedEntity | None:
         """What this process's memory holds, at once and from any thread."""
@@ -139,7 +172,6 @@ class Tiers:
         key: EntityKey,
         arrived: CachedEntity,
         *,
-        already_shared: bool = False,
         answered_at_ms: int | None = None,
         claim: FetchClaim | None = None,
         origin: Origin = Origin.FETCH,
@@ -149,14 +181,16 @@ class Tiers:
         What is in doubt already is not written for others: for them it would look confirmed.
         """
         before = self._memory.peek(key)
+        if self._shared is not None and arrived.confirmed_at != NEVER:
+            arrived = replace(arrived, looked_at=self._monotonic())  # as it will be there
         merged = self._memory.update(
             key, lambda held: merge_cached(held, arrived, answered_at_ms=answered_at_ms)
         )
         if before is not None:
             self._note_change(key, before, merged)
         self._history.note(key, _entity_of(before), merged.entity, origin)
-        if self._shared is not None and not already_shared and arrived.confirmed_at != NEVER:
-            await self._shared.store(key, merged, claim=claim)
+        if self._shared is not None and arrived.confirmed_at != NEVER:
+            self._note_outcome(key, await self._shared.store(key, merged, claim=claim))
         return merged
 
     async def apply_usage(
@@ -164,7 +198,7 @@ class Tiers:
         key: EntityKey,
         update: UsageUpdate,
         *,
-        already_shared: bool = False,
+        only_here: bool = False,
         origin: Origin = Origin.FEED,
     ) -> bool:
         """Moves one meter of a held entity; False when no tier holds it or all know a newer state."""
@@ -175,22 +209,22 @@ class Tiers:
             self._history.note(key, _entity_of(before), _entity_of(self._memory.peek(key)), origin)
         if moved_here and self._listener is not None:
             self._listener.changed(key)
-        if self._shared is None or already_shared:
+        if self._shared is None or only_here:
             return moved_here
-        return await self._shared.apply_usage(key, update) or moved_here
+        outcome = await self._shared.apply_usage(key, update)
+        self._note_outcome(key, outcome)
+        return moved_here or outcome is Shared.TAKEN
 
     async def mark_recheck_failed(self, key: EntityKey, *, at: float) -> None:
         """Notes in memory that the cloud did not answer a re-check of a held entity at that moment."""
         self._memory.update(key, lambda held: None if held is None else with_failed_recheck(held, at=at))
 
-    async def drop(
-        self, key: EntityKey, *, already_shared: bool = False, origin: Origin = Origin.FEED
-    ) -> None:
+    async def drop(self, key: EntityKey, *, origin: Origin = Origin.FEED) -> None:
         """Forgets an entity in all tiers."""
         self._overtake(key)
         self._history.note(key, _entity_of(self._memory.peek(key)), None, origin)
         self._memory.drop(key)
-        if self._shared is not None and not already_shared:
+        if self._shared is not None:
             await self._shared.drop(key)
 
     def resources_of(self, customer_id: str) -> Sequence[EntityKey]:
@@ -198,18 +232,38 @@ class Tiers:
         return self._memory.resources_of(customer_id)
 
     async def _search(self, key: EntityKey, shared: SharedTier) -> CachedEntity | None:
+        looked_at = self._monotonic()
         found = await shared.get(key)
         if isinstance(found, Miss):
+            self._note_missing(key, looked_at=looked_at)
             return None
         vouched_at = self._vouch(found.confirmed_at)
-        if self._searches[key].is_overtaken:
+        search = self._searches[key]
+        if search.is_overtaken:
             return with_confirmation(found, at=vouched_at)
         before = self._memory.peek(key)
         merged = self._memory.update(
-            key, lambda held: with_confirmation(merge_cached(held, found), at=vouched_at)
+            key,
+            lambda held: replace(
+                with_confirmation(merge_cached(held, found), at=vouched_at),
+                looked_at=looked_at,
+                named_at=search.named_at,
+                is_missing=False,
+            ),
         )
         self._history.note(key, _entity_of(before), merged.entity, Origin.REDIS)
         return merged
+
+    def _note_missing(self, key: EntityKey, *, looked_at: float) -> None:
+        """Nobody names the changes of what the shared tier does not hold."""
+        self._memory.update(key, lambda held: held and replace(held, looked_at=looked_at, is_missing=True))
+
+    def _note_outcome(self, key: EntityKey, outcome: Shared) -> None:
+        """What was written is not as it is in the shared tier, where that knows more, or nothing."""
+        if outcome is Shared.MISSING:
+            self._note_missing(key, looked_at=self._monotonic())
+        elif outcome is Shared.OVERTAKEN:
+            self.name(key)
 
     def _note_change(self, key: EntityKey, before: CachedEntity, now: CachedEntity) -> None:
         """Tells the listener where what is held differs; they are compared only where somebody cares."""

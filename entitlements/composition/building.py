@@ -21,27 +21,28 @@ from entitlements.composition.shared_redis import shared_redis
 from entitlements.composition.shared_tables import shared_overrides, shared_rules
 from entitlements.composition.states import add_parts
 from entitlements.config import LoadedConfig, SidecarConfig
+from entitlements.domain.membership import Role
 from entitlements.domain.override import NO_OVERRIDES
 from entitlements.domain.ports import Clock, ReportSink
 from entitlements.fallbacks import StoredRules
 from entitlements.overrides.following import StoredOverrides
 from entitlements.service.cache_maintenance import CacheMaintenance
 from entitlements.service.change_notifier import ChangeNotifier
-from entitlements.service.completeness import FeedTrust, SharedCompleteness
 from entitlements.service.drift_audit import DriftAudit
 from entitlements.service.entity_history import EntityHistory
 from entitlements.service.explaining import Explaining
 from entitlements.service.feed_applier import FeedApplier
+from entitlements.service.feed_trust import FeedTrust
 from entitlements.service.fetch_throttle import FetchThrottle, ThrottledSource
 from entitlements.service.fetcher import EntityFetcher
 from entitlements.service.health import Health
+from entitlements.service.invalidation import Invalidation
 from entitlements.service.reader import EntitlementReader
 from entitlements.service.recorder import Recorder
 from entitlements.service.response_cache import ResponseCache
 from entitlements.service.revalidator import Revalidator
 from entitlements.service.secret_rotation import SecretRotation
 from entitlements.service.shadow_ledger import ShadowLedger
-from entitlements.service.sharing import Sharing
 from entitlements.service.source_chain import FetchLimits
 from entitlements.service.stale_bounds import StaleBounds
 from entitlements.service.store_and_forward import StoreAndForwardSink
@@ -93,18 +94,19 @@ def build(  # noqa: PLR0915 - one line for each part
     history = EntityHistory(clock)
     memory = MemoryTier(max_size_bytes=config.cache_max_size_bytes)
     snapshot = _snapshot(config, memory, clock, background)
-    feed_trust = FeedTrust(max_unverified_seconds=config.sidecar_max_unverified_seconds)
-    completeness = SharedCompleteness(
-        feed=feed_trust,
+    feed_trust = FeedTrust(
+        max_unverified_seconds=config.sidecar_max_unverified_seconds,
         clock=clock,
+        role=Role.STANDALONE if redis is None else Role.FOLLOWER,
         dropped_writes=lambda: 0 if redis is None else redis.tier.dropped_writes,
     )
     store = Tiers(
         memory,
         None if redis is None else redis.tier,
-        vouch=completeness.vouch,
+        vouch=feed_trust.vouch,
         listener=changes,
         history=history,
+        monotonic=clock.monotonic,
     )
     fetch_throttle = FetchThrottle(clock=clock)
     sources = cloud.sources(offline)
@@ -135,7 +137,6 @@ def build(  # noqa: PLR0915 - one line for each part
         feed_trust=feed_trust,
         changes=changes,
     )
-    sharing = Sharing(feed_applier=feed_applier, completeness=completeness, clock=clock)
     rules = StoredRules(config.entitlements_fallback, clock=clock, shared=shared_rules(redis))
     stale_bounds = StaleBounds(rules=rules, max_stale_seconds=config.sidecar_max_stale_seconds)
     overrides = None
@@ -197,8 +198,7 @@ def build(  # noqa: PLR0915 - one line for each part
         probes=cloud.probes(),
         revalidator=revalidator,
         feed_applier=feed_applier,
-        completeness=completeness,
-        sharing=sharing,
+        feed_trust=feed_trust,
         rules=rules,
         overrides=overrides,
         stale_bounds=stale_bounds,
@@ -224,6 +224,15 @@ def build(  # noqa: PLR0915 - one line for each part
         snapshot=snapshot,
         shadow=_shadow_ledger(config, clock),
     )
+    if redis is not None:
+        built.invalidation = Invalidation(
+            store=store,
+            own_writes=redis.tier.own_writes,
+            changes=changes,
+            feed_applier=feed_applier,
+            feed_trust=feed_trust,
+            background=background,
+        )
     follow_api_key(built)
     add_parts(built)
     return built

@@ -125,6 +125,15 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
             "Redis' certificate is not verified (SIDECAR_REDIS_TLS_VERIFY=off): whoever stands between "
             "can read and write. Set SIDECAR_REDIS_CA_FILE instead."
         ),
+        "tracking_refused": (
+            "Redis does not name what others change in it (CLIENT TRACKING over RESP3 is not allowed, or not "
+            "known before Redis 6): what is held is re-checked by its age, "
+            "SIDECAR_MAX_UNVERIFIED_SECONDS. Allow it."
+        ),
+        "tracking_lost": (
+            "The connection is away by which Redis names what others change in it: what is held is looked "
+            "at in Redis again before it is relied on. It is made anew by itself."
+        ),
         "refusing_writes": (
             "Redis answers and refuses to write (`last_refusal` says why: OOM is full, READONLY a "
             "replica): nothing new is shared. Look at that Redis."

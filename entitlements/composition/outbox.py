@@ -11,12 +11,13 @@ from django.conf import settings
 from entitlements.background import Background
 from entitlements.composition.shared_redis import SharedRedis, lease_holder
 from entitlements.config import SidecarConfig
+from entitlements.domain.membership import LeaseStatus
 from entitlements.domain.outbox import Outbox, OutboxLimits
 from entitlements.domain.ports import Clock, ReportSink
 from entitlements.domain.usage import UsageReceipt
 from entitlements.outbox.local_file import LocalFileOutbox
 from entitlements.outbox.redis_stream import RedisStreamOutbox
-from entitlements.redis.lease import Lease, LeaseStatus
+from entitlements.redis.lease import Lease
 from entitlements.service.outbox_dispatcher import OutboxDispatcher
 
 OUTBOX_FILE = "outbox.sqlite3"

@@ -22,14 +22,15 @@ from entitlements.overrides.following import StoredOverrides
 from entitlements.service.cache_maintenance import CacheMaintenance
 from entitlements.service.change_notifier import ChangeNotifier
 from entitlements.service.circuits import Circuits, Probe
-from entitlements.service.completeness import SharedCompleteness
 from entitlements.service.drift_audit import DriftAudit
 from entitlements.service.entity_history import EntityHistory
 from entitlements.service.explaining import Explaining
 from entitlements.service.feed_applier import FeedApplier
+from entitlements.service.feed_trust import FeedTrust
 from entitlements.service.fetch_throttle import FetchThrottle
 from entitlements.service.fetcher import EntityFetcher
 from entitlements.service.health import Health
+from entitlements.service.invalidation import Invalidation
 from entitlements.service.key_check import KeyCheck, KeyChecker
 from entitlements.service.reader import EntitlementReader
 from entitlements.service.recorder import Recorder
@@ -37,7 +38,6 @@ from entitlements.service.response_cache import ResponseCache
 from entitlements.service.revalidator import Revalidator
 from entitlements.service.secret_rotation import SecretRotation
 from entitlements.service.shadow_ledger import ShadowLedger
-from entitlements.service.sharing import Sharing
 from entitlements.service.stale_bounds import StaleBounds
 from entitlements.service.usage_reporter import UsageReporter
 from entitlements.upstream.edge_budget import EdgeBudget
@@ -68,8 +68,7 @@ class Sidecar:
     probes: Mapping[Source, Probe]
     revalidator: Revalidator
     feed_applier: FeedApplier
-    completeness: SharedCompleteness
-    sharing: Sharing
+    feed_trust: FeedTrust
     rules: StoredRules
     stale_bounds: StaleBounds
     reader: EntitlementReader
@@ -86,6 +85,8 @@ class Sidecar:
     """None where SIDECAR_AUDITS_PER_MINUTE is 0, and offline."""
     outbox: OutboxParts | None = None
     redis: SharedRedis | None = None
+    invalidation: Invalidation | None = None
+    """What is done with what Redis names; None without one."""
     feed: Feed | None = None
     offline_file: OfflineFile | None = None
     overrides: StoredOverrides | None = None
@@ -100,8 +101,8 @@ class Sidecar:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.http_client.aclose)
             stack.push_async_callback(self.background.stop)
-            if self.redis is not None:
-                await stack.enter_async_context(self.redis.running(self.background))
+            if self.redis is not None and self.invalidation is not None:
+                await stack.enter_async_context(self.redis.running(self.background, self.invalidation))
             if self.snapshot is not None:
                 stack.callback(self.snapshot.close)
                 interval_seconds = self.config.sidecar_snapshot_interval_seconds

@@ -25,6 +25,7 @@ from entitlements.redis.keys import KeySpace
 from entitlements.redis.lease import Lease, LeaseState
 from entitlements.redis.notifications import Notifications
 from entitlements.redis.shared_budget import SharedBudget
+from entitlements.redis.tracking import KeyTracking, TrackingListener
 
 if TYPE_CHECKING:
     from django_redis.cache import RedisCache
@@ -50,6 +51,7 @@ class SharedRedis:
     connection: RedisConnection
     tier: RedisTier
     notifications: Notifications
+    tracking: KeyTracking
     fetch_lock: FetchLock
     lease: Lease
     edge_budget: SharedBudget
@@ -68,15 +70,17 @@ class SharedRedis:
     """What is known of that Redis and of our rights there; None before it first answered."""
 
     @asynccontextmanager
-    async def running(self, background: Background) -> AsyncIterator[None]:
-        """While entered, what others publish is received; leaving ends all threads."""
+    async def running(self, background: Background, listener: TrackingListener) -> AsyncIterator[None]:
+        """While entered, what others publish and change is received; leaving ends all threads."""
         self.notifications.start()
+        self.tracking.start(listener)
         await self.examine()  # for the line of the start; waits no longer than any call
         try:
             async with background.kept("redis-examination", self._examine_regularly):
                 yield
         finally:
             await asyncio.to_thread(self.notifications.stop)
+            await asyncio.to_thread(self.tracking.stop)
             await asyncio.to_thread(self.connection.stop)
 
     @property
@@ -125,6 +129,7 @@ def shared_redis(config: SidecarConfig, clock: Clock) -> SharedRedis | None:
         connection=connection,
         tier=RedisTier(connection, keys=keys, clock=clock, ttl_seconds=config.redis_keys_ttl_in_secs),
         notifications=notifications,
+        tracking=KeyTracking(connection, keys=keys, monotonic=clock.monotonic),
         fetch_lock=FetchLock(
             connection,
             notifications=notifications,

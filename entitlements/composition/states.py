@@ -16,15 +16,16 @@ from entitlements.composition.shared_tables import shared_by
 from entitlements.domain.breaker import BreakerState
 from entitlements.domain.errors import Untrusted
 from entitlements.domain.freshness import Trust
+from entitlements.domain.membership import Role
 from entitlements.domain.ports import Clock
 from entitlements.overrides.following import StoredOverrides
 from entitlements.redis.causes import Trouble
 from entitlements.redis.examination import Examination
+from entitlements.redis.tracking import TrackingState
 from entitlements.service.health import PartState
 from entitlements.service.key_check import KeyVerdict
 from entitlements.service.outbox_dispatcher import OutboxDispatcher
 from entitlements.service.secret_rotation import SecretRotation
-from entitlements.service.sharing import Role
 from entitlements.upstream.feed import FeedState
 
 FOLLOWING_THROUGH_HOLDER = "following through holder"
@@ -186,6 +187,7 @@ def _redis_state(redis: SharedRedis, clock: Clock) -> PartState:
         sentences=redis.sentences,
         server=found.server,
         refused_commands=list(found.refused),
+        tracking=redis.tracking.state.value,
         certificate_verified=redis.is_verified,
         resets=redis.connection.resets,
         last_refusal=redis.connection.last_refusal,
@@ -207,6 +209,8 @@ def _redis_problem(redis: SharedRedis, clock: Clock, found: Examination) -> str 
         "partly_answering": bool(redis.connection.silent_nodes),
         "cluster": found.is_cluster,
         "lacking_rights": bool(found.lacking),
+        "tracking_refused": redis.tracking.state is TrackingState.REFUSED,
+        "tracking_lost": redis.tracking.state is TrackingState.LOST,
         "refusing_writes": not redis.tier.takes_writes,
         "holds_junk": clock.monotonic() - redis.tier.junk_found_at < JUNK_SECONDS,
         "unverified": not redis.is_verified,
@@ -249,7 +253,8 @@ def _upstream_problem(built: Sidecar) -> str | None:
 def _feed_state(built: Sidecar) -> PartState:
     state = built.feed.state if built.feed is not None else FeedState()
     trust: Trust = built.feed_applier.trust
-    receives = built.redis is not None and built.sharing.role is Role.FOLLOWER
+    role = built.feed_trust.membership.role
+    receives = role is Role.FOLLOWER
     return part_state(
         "feed",
         _feed_problem(state, follows=built.config.follows_feed, trust=trust, receives=receives),
@@ -259,7 +264,7 @@ def _feed_state(built: Sidecar) -> PartState:
         since_ms=state.since_ms,
         last_event_ms=state.last_event_ms,
         failed_attempts=state.failed_attempts,
-        role=built.sharing.role.value if built.redis is not None else Role.STANDALONE.value,
+        role=role.value,
         following=trust.following,
         suspects_waiting=built.revalidator.waiting,
     )

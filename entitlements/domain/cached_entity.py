@@ -1,6 +1,6 @@
 """An entity with how far it can be relied on, and which of two such states holds."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from entitlements.domain.entity import Entity, merge
 
@@ -18,6 +18,17 @@ class CachedEntity:
     """When its set was asked for or sent, where it was confirmed otherwise since; None: `confirmed_at`."""
     lacks_usages: bool = False
     """True where a writer left usages out, as official ones do before the first: enough for a check alone."""
+    named_at: float | None = field(default=None, compare=False)
+    """When Redis last named one of its keys, which somebody else had changed, monotonic seconds."""
+    looked_at: float | None = field(default=None, compare=False)
+    """When this was what Redis holds: read there or written there, or looked for there in vain."""
+    is_missing: bool = field(default=False, compare=False)
+    """True where Redis did not have it then, or did not take it: nobody names its changes."""
+
+    @property
+    def is_named(self) -> bool:
+        """True where somebody else changed it in Redis, and it was not looked at since."""
+        return self.named_at is not None and (self.looked_at is None or self.looked_at <= self.named_at)
 
     @property
     def known_since(self) -> float:
@@ -54,7 +65,13 @@ def merge_cached(
         failed_at=held.failed_at if arrived.confirmed_at < held.confirmed_at else None,
         known_at=None if known_since == confirmed_at else known_since,
         lacks_usages=(arrived if arrived_since >= held_since else held).lacks_usages,
+        named_at=None if _is_confirmed_since_named(held, arrived) else held.named_at,
+        looked_at=held.looked_at if arrived.looked_at is None else arrived.looked_at,
     )
+
+
+def _is_confirmed_since_named(held: CachedEntity, arrived: CachedEntity) -> bool:
+    return held.named_at is not None and arrived.confirmed_at >= held.named_at
 
 
 def with_confirmation(cached: CachedEntity, *, at: float) -> CachedEntity:

@@ -1,7 +1,8 @@
 """Fresh, suspect, stale: the only notion of age. Times are monotonic seconds, passed in.
 
 While the feed is followed without a gap, what was confirmed since is fresh. After a gap, or unfollowed for
-long, what is held is suspect: it still answers, and is re-checked on its next use.
+long, what is held is suspect: it still answers, and is re-checked on its next use. Where another process
+follows the feed and writes Redis, Redis names what changed: that is looked at there before it answers again.
 """
 
 import enum
@@ -41,6 +42,10 @@ class Trust:
     """Nothing confirmed before this moment is fresh: the last connect, loss, gap or mass change."""
     max_unverified_seconds: float
     """Unfollowed, what was confirmed longer ago is suspect (SIDECAR_MAX_UNVERIFIED_SECONDS)."""
+    heard_since: float = NEVER
+    """Since when Redis names whatever others change there; what was looked at before is looked at again."""
+    through_redis: bool = False
+    """True where changes are known by what Redis names alone, as another process follows the feed."""
 
     def followed(self, now: float) -> "Trust":
         """The feed is up: from now on every change arrives."""
@@ -54,11 +59,29 @@ class Trust:
         """Something was missed, or everything changed at once."""
         return replace(self, since=now)
 
-    def fresh_until(self, confirmed_at: float) -> float:
-        """The last moment at which an entity confirmed then is answered without a re-check; NEVER: none."""
-        if confirmed_at < self.since:
+    def fresh_until(self, cached: CachedEntity) -> float:
+        """The last moment at which a held entity is answered without a re-check; NEVER: none."""
+        if cached.confirmed_at < self.since or cached.is_named or self.is_gone(cached):
             return NEVER
-        return math.inf if self.following else confirmed_at + self.max_unverified_seconds
+        return math.inf if self.covers(cached) else cached.confirmed_at + self.max_unverified_seconds
+
+    def covers(self, cached: CachedEntity) -> bool:
+        """True while every change of this entity is learned of."""
+        return self.following and not (self.through_redis and cached.is_missing)
+
+    def is_gone(self, cached: CachedEntity) -> bool:
+        """True where somebody removed it from Redis, who may know why: the cloud has to be asked first."""
+        return self.through_redis and cached.is_missing and cached.named_at is not None
+
+    def must_look(self, cached: CachedEntity, now: float) -> bool:
+        """True when it has to be looked at in Redis before it answers: it was changed there, or may be."""
+        if cached.is_named:
+            return True
+        looked_at = NEVER if cached.looked_at is None else cached.looked_at
+        if looked_at < self.heard_since:
+            return True
+        is_unheard = self.through_redis and not self.following
+        return is_unheard and now - max(looked_at, cached.confirmed_at) > self.max_unverified_seconds
 
 
 def state_of(cached: CachedEntity, *, trust: Trust, now: float) -> EntityState:
@@ -73,7 +96,7 @@ def fresh_until(cached: CachedEntity, *, trust: Trust) -> float:
 
     It answers for an entity that is not stale; infinity: until something changes.
     """
-    until = trust.fresh_until(cached.confirmed_at)
+    until = trust.fresh_until(cached)
     if not cached.entity.features and is_unknown_customer(cached.entity):  # who may be signing up right now
         return min(until, cached.confirmed_at + UNKNOWN_CUSTOMER_SECONDS)
     return until

@@ -67,10 +67,7 @@ class Lookup:
 
 
 class EntityStore(Protocol):
-    """The tiers as one: what is known here, the latest knowledge wins (contract/upstream.md).
-
-    With `already_shared` a change stays in this process: another one has written it for all.
-    """
+    """The tiers as one: what is known here, the latest knowledge wins (contract/upstream.md)."""
 
     def get(self, key: EntityKey) -> CachedEntity | None:
         """What this process's memory holds, at once and from any thread."""
@@ -89,7 +86,6 @@ class EntityStore(Protocol):
         key: EntityKey,
         arrived: CachedEntity,
         *,
-        already_shared: bool = False,
         answered_at_ms: int | None = None,
         claim: "FetchClaim | None" = None,
         origin: Origin = Origin.FETCH,
@@ -99,7 +95,6 @@ class EntityStore(Protocol):
         Args:
             key: whose entitlements.
             arrived: what came, and when it was asked for or sent.
-            already_shared: another process has written it.
             answered_at_ms: when the cloud answered, where it was asked (`merge`).
             claim: this process's turn at it, which is given back along with it where that can be.
             origin: whence it came, for the history.
@@ -111,19 +106,24 @@ class EntityStore(Protocol):
         key: EntityKey,
         update: UsageUpdate,
         *,
-        already_shared: bool = False,
+        only_here: bool = False,
         origin: Origin = Origin.FEED,
     ) -> bool:
-        """Moves one meter of a held entity; False when it is not held or knows a newer state."""
+        """Moves one meter of a held entity; False when it is not held or knows a newer state.
+
+        Args:
+            key: whose entitlements.
+            update: what it is now.
+            only_here: in this process alone: it is an estimate, and no knowledge for others.
+            origin: whence it came, for the history.
+        """
         ...
 
     async def mark_recheck_failed(self, key: EntityKey, *, at: float) -> None:
         """Notes that the cloud did not answer a re-check of a held entity at that moment."""
         ...
 
-    async def drop(
-        self, key: EntityKey, *, already_shared: bool = False, origin: Origin = Origin.FEED
-    ) -> None:
+    async def drop(self, key: EntityKey, *, origin: Origin = Origin.FEED) -> None:
         """Forgets an entity."""
         ...
 

@@ -1,18 +1,18 @@
-"""Where Redis is, as Django's CACHES and CHANNEL_LAYERS take it; read while the settings are made."""
+"""Where Redis is, as Django's CACHES take it; read while the settings are made."""
 
 import enum
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
-from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from entitlements.redis.any_node import AnyNodeConnection, AnyNodeTlsConnection, HostPort
 from entitlements.redis.credentials import Credentials
 from entitlements.redis.patience import MOST_SECONDS
+
+HostPort: TypeAlias = tuple[str, int]
 
 SOCKET_SECONDS = MOST_SECONDS
 """One that takes so long to connect or to answer is out of order; who asks may wait for less."""
@@ -137,27 +137,3 @@ def cache_settings(address: RedisAddress) -> dict[str, Any]:
 def second_try() -> Retry:
     """A pooled connection that Redis closed meanwhile deserves a second try; a time-out does not."""
     return Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
-
-
-def channel_layer_settings(address: RedisAddress, *, prefix: str) -> dict[str, Any]:
-    """The entry of CHANNEL_LAYERS for what the processes of one prefix send each other."""
-    host: dict[str, Any] = {
-        **address.connection_options,
-        "retry": AsyncRetry(NoBackoff(), 0),  # what could not be sent is known to be missing by its number
-    }
-    match address.topology:
-        case Topology.PLAIN:
-            host.pop("ssl", None)  # the address says it
-            host["address"] = address.url
-        case Topology.SENTINEL:
-            host["master_name"] = address.sentinel_master
-            host["sentinels"] = address.sentinels
-            host["sentinel_kwargs"] = {**address.sentinel_options, "retry": AsyncRetry(NoBackoff(), 0)}
-            host["db"] = address.db
-        case Topology.CLUSTER:
-            host["connection_class"] = AnyNodeTlsConnection if host.pop("ssl", False) else AnyNodeConnection
-            host["nodes"] = address.nodes
-    return {
-        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [host], "prefix": prefix},
-    }

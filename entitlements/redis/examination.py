@@ -28,15 +28,18 @@ NEEDED: Mapping[str, str] = {
     "TIME": "nothing is read from there or written there",
     "DEL": "what the cloud removed stays there",
     "EXISTS": "a customer that two processes miss at once is fetched by both",
-    "PUBLISH": "changes show late in the other processes",
-    "SUBSCRIBE": "changes show late in this process",
+    "PUBLISH": "a customer that this process fetches shows late in the others",
+    "SUBSCRIBE": "a customer that another process fetches shows late in this one",
+    "CLIENT TRACKING": (
+        "what others change there shows in this process after SIDECAR_MAX_UNVERIFIED_SECONDS at the latest"
+    ),
     "SCAN": "its customers cannot be listed",
 }
 """What does not go where a command is refused; all else goes on."""
 NEEDED_BY_OUTBOX = "the outbox keeps nothing"
 """The same for each of `outbox_probes`: what is promised must also be found, settled and set aside."""
-SPARED = frozenset({"SCRIPT", "CLIENT"})
-"""Where these are refused, all goes on: scripts are sent by EVAL, and connections need no name."""
+SPARED = frozenset({"SCRIPT"})
+"""Where it is refused, all goes on: scripts are sent by EVAL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +68,7 @@ class Examination:
         sentences += [] if self.durability is None else self.durability.sentences
         spared = [command for command in self.refused if command in SPARED]
         return sentences + (
-            [f"its user may not {' and '.join(spared)}, which are not needed"] if spared else []
+            [f"its user may not {' and '.join(spared)}, which is not needed"] if spared else []
         )
 
 
@@ -120,7 +123,7 @@ def _examine(client: Client, keys: KeySpace, *, has_outbox: bool) -> Examination
     commands: dict[str, Sequence[bytes | str | int]] = {
         "EVAL": ("EVAL", "return 1", 0),
         "SCRIPT": ("SCRIPT EXISTS", 40 * "0"),
-        "CLIENT": ("CLIENT GETNAME",),
+        "CLIENT TRACKING": ("CLIENT TRACKING", "OFF"),
         "SET": ("SET", probe, "{}", "PX", PROBE_MS),
         "MGET": ("MGET", probe),
         "PTTL": ("PTTL", probe),

@@ -6,6 +6,7 @@ that all that is about one customer is together, and a script may change it in o
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from entitlements.domain.entity import EntityKey
 
@@ -15,6 +16,15 @@ _FETCH = "refetchEntityEntitlementsAfterCacheMiss"
 _PARTS = (":r_", ":f_", ":credit_")
 """What stands between the ids in a name."""
 _ENDINGS = (":metadata", "#timestamp")
+
+
+class Change(NamedTuple):
+    """Something in Redis was written or removed."""
+
+    key: EntityKey
+    """What it is about."""
+    is_whole: bool
+    """True for a customer as a whole, on whom its resources depend; a usage alone is none of theirs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +96,29 @@ class KeySpace:
         if separator:
             return EntityKey(customer_id, resource_id)
         return EntityKey(rest.removesuffix(self._closing)) if rest.endswith(self._closing) else None
+
+    @property
+    def customers(self) -> bytes:
+        """What all names begin with that are about customers, for CLIENT TRACKING."""
+        return raw(f"{self.prefix}:{self._opening}c_")
+
+    def change_of(self, rest: bytes) -> "Change | None":
+        """Whom a name is about that was written or removed; None where that is no customer.
+
+        Args:
+            rest: of the name, behind `customers`.
+        """
+        try:
+            text = rest.removesuffix(b"#timestamp").decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:  # no name of the layout ends in the middle of a character
+            return None
+        entity, usage, _ = text.removesuffix(":metadata").partition(":f_")
+        if not usage:
+            entity, usage, _ = entity.partition(":credit_")
+        customer_id, separator, resource_id = entity.partition(f"{self._closing}:r_")
+        if separator:
+            return Change(EntityKey(customer_id, resource_id), is_whole=False)
+        return Change(EntityKey(entity.removesuffix(self._closing)), is_whole=not usage)
 
     @property
     def fetch_channels(self) -> str:

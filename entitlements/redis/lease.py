@@ -1,31 +1,21 @@
-"""Who follows the feed for all: one process at a time holds the lease; when it dies another takes over."""
+"""Who follows the feed for all: one process at a time holds the lease; when it dies another takes over.
 
-import enum
+The lease's value says who that is and, for those who follow through Redis, since when every change is there.
+"""
+
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from entitlements.domain.membership import LeaderState, LeaseStatus
 from entitlements.domain.ports import Clock
-from entitlements.json_fields import Malformed, parsed, written
-from entitlements.redis.connection import UNAVAILABLE, Client, RedisConnection
-from entitlements.redis.keys import raw
-from entitlements.redis.scripts import delete_if_own, renew_if_own
+from entitlements.json_fields import Fields, Malformed, parsed, written
+from entitlements.redis.connection import UNAVAILABLE, RedisConnection
+from entitlements.redis.lease_scripts import HeldLease, hold_lease, release_lease
 
 LEASE_SECONDS = 6.0
 """A holder that died holds no longer: with `RENEW_SECONDS` the next one has it within 10 s."""
-RENEW_SECONDS = 2.0
-"""So often everybody tries: the holder to keep it, the others to get it."""
-
-
-class LeaseStatus(enum.Enum):
-    """Who has the lease."""
-
-    OURS = "ours"
-    """This process, until `LEASE_SECONDS` after it last asked."""
-    OTHERS = "others"
-    """Another process."""
-    UNKNOWN = "unknown"
-    """Redis does not answer."""
+RENEW_SECONDS = 1.0
+"""So often everybody tries: the holder to keep it, the others to get it, and to see that it is renewed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +27,19 @@ class LeaseState:
     """Since it was taken."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseReading:
+    """What came of asking for it."""
+
+    status: LeaseStatus
+    leader: LeaderState | None = None
+    """What its value says to those who follow; None where it is not understood, or nobody said it."""
+    state: LeaseState | None = None
+    """The same for people."""
+
+
 class Lease:
-    """One lease in Redis; call `try_hold` every `RENEW_SECONDS`."""
+    """One lease in Redis; call `try_hold`, or `ask`, every `RENEW_SECONDS`."""
 
     def __init__(self, connection: RedisConnection, *, name: str, holder: str, clock: Clock) -> None:
         """Takes part.
@@ -53,27 +54,48 @@ class Lease:
         self._name = name
         self._holder = holder
         self._clock = clock
-        self._token = b""
-        self._held_until = float("-inf")
+        self._token = ""
+        self._taken_ms = 0
+        self.held_until = float("-inf")
+        """No other process can have it before (monotonic seconds)."""
 
     @property
     def is_held(self) -> bool:
         """True while no other process can have it; a process that was stopped for long finds it lost."""
-        return self._clock.monotonic() < self._held_until
+        return self._clock.monotonic() < self.held_until
 
     async def try_hold(self) -> LeaseStatus:
         """Renews the lease, or takes it when nobody has it."""
+        return (await self.ask()).status
+
+    async def ask(self, epoch: float | None = None) -> LeaseReading:
+        """Renews the lease, or takes it when nobody has it, or reads what its holder says.
+
+        Args:
+            epoch: where this process leads: since when every change is in Redis (monotonic seconds).
+        """
         asked_at = self._clock.monotonic()
         token = self._token or self._new_token()
-        held = await self._connection.run(lambda client: self._renew_or_take(client, token), key=self._name)
+        head = written({"holder": self._holder, "since": self._taken_ms, "token": token, "epoch": epoch})
+        kept_ms = None if epoch is None else round(max(0.0, asked_at - epoch) * 1000)
+        held = await self._connection.run(
+            lambda client: hold_lease(
+                client,
+                self._name,
+                token=token,
+                head=head,
+                kept_ms=kept_ms,
+                milliseconds=int(LEASE_SECONDS * 1000),
+            ),
+            key=self._name,
+        )
         if held is UNAVAILABLE:
-            return LeaseStatus.OURS if self.is_held else LeaseStatus.UNKNOWN
-        if not held:
+            return LeaseReading(status=LeaseStatus.OURS if self.is_held else LeaseStatus.UNKNOWN)
+        if held.is_own:
+            self._token, self.held_until = token, asked_at + LEASE_SECONDS
+        else:
             self._forget()
-            return LeaseStatus.OTHERS
-        self._token = token
-        self._held_until = asked_at + LEASE_SECONDS
-        return LeaseStatus.OURS
+        return self._reading(held)
 
     async def release(self) -> None:
         """Gives the lease back, so that the next one need not wait; nothing happens when it is another's."""
@@ -81,42 +103,36 @@ class Lease:
         self._forget()
         if token:
             await self._connection.run(
-                lambda client: delete_if_own(client, self._name, token), key=self._name
+                lambda client: release_lease(client, self._name, token), key=self._name
             )
 
-    async def state(self) -> LeaseState | None:
-        """Who holds it and since when; None when nobody does or Redis does not say."""
+    def _reading(self, held: HeldLease) -> LeaseReading:
+        status = LeaseStatus.OURS if held.is_own else LeaseStatus.OTHERS
         try:
-            state = await self._connection.run(_read(self._name), key=self._name)
+            fields = parsed(held.value, "lease")
+            since_ms = fields.moment("since") or 0
+            age_seconds = max(0, self._clock.now_ms() - since_ms) / 1000
+            state = LeaseState(holder=fields.required_text("holder"), age_seconds=age_seconds)
+            return LeaseReading(status=status, leader=self._leader(fields, held), state=state)
         except Malformed:
-            return None
-        if state is UNAVAILABLE or state is None:
-            return None
-        holder, since_ms = state
-        return LeaseState(holder=holder, age_seconds=max(0, self._clock.now_ms() - since_ms) / 1000)
+            return LeaseReading(status=status)
 
-    def _renew_or_take(self, client: Client, token: bytes) -> bool:
-        milliseconds = int(LEASE_SECONDS * 1000)
-        if renew_if_own(client, self._name, token, milliseconds=milliseconds):
-            return True
-        return bool(client.set(raw(self._name), token, nx=True, px=milliseconds))
-
-    def _new_token(self) -> bytes:
-        return written(
-            {"holder": self._holder, "since": self._clock.now_ms(), "token": secrets.token_hex(16)}
+    def _leader(self, fields: Fields, held: HeldLease) -> LeaderState:
+        """By this process's clock: Redis' own says how long ago each was, and its answer took no time."""
+        now = self._clock.monotonic()
+        complete_ms = fields.moment("completeSince")
+        age_ms = None if complete_ms is None else max(0, held.now_ms - complete_ms)
+        return LeaderState(
+            token=fields.required_text("token"),
+            epoch=fields.number("epoch"),
+            complete_since=None if age_ms is None else now - age_ms / 1000,
+            renewed_at=now - max(0.0, LEASE_SECONDS - held.lives_ms / 1000),
         )
 
+    def _new_token(self) -> str:
+        self._taken_ms = self._clock.now_ms()
+        return secrets.token_hex(16)
+
     def _forget(self) -> None:
-        self._token = b""
-        self._held_until = float("-inf")
-
-
-def _read(name: str) -> Callable[[Client], tuple[str, int] | None]:
-    def read(client: Client) -> tuple[str, int] | None:
-        text = client.get(raw(name))
-        if not isinstance(text, bytes):
-            return None
-        fields = parsed(text, "lease")
-        return fields.required_text("holder"), fields.moment("since") or 0
-
-    return read
+        self._token = ""
+        self.held_until = float("-inf")

@@ -47,6 +47,22 @@ def node_of(client: Redis, key: bytes) -> Redis:
     return client if cluster is None else _client_of(cluster, cluster.get_node_from_key(key))
 
 
+def primary_named(client: Redis, name: str) -> Redis | None:
+    """A client of one of `node_names`; None where it has no keys any more."""
+    cluster = _cluster(client)
+    if cluster is None:
+        return client
+    node = cluster.get_node(node_name=name)
+    return None if node is None else _client_of(cluster, node)
+
+
+def name_again(client: Redis | None) -> None:
+    """Has a Cluster name its nodes anew; raises RedisError, or RedisClusterException, where none does."""
+    cluster = _cluster(client)
+    if cluster is not None:
+        cluster.nodes_manager.initialize()
+
+
 def give_up_idle(client: Redis | None) -> None:
     """Closes the connections that nobody uses just now; a Cluster's client sees to that by itself."""
     if client is not None and _cluster(client) is None:

@@ -109,22 +109,11 @@ return {is_ours and 1 or 0, redis.call('EXISTS', KEYS[2])}
 """
 # It is ours already where the answer to the first try got lost.
 
-_RENEW_IF_OWN = """
-if redis.call('MGET', KEYS[1])[1] ~= ARGV[1] then return 0 end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])
-"""
-
 _GIVE_BACK = """
 if redis.call('MGET', KEYS[1])[1] ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
 return redis.call('PUBLISH', ARGV[2], ARGV[3])
 """
-
-_DELETE_IF_OWN = """
-if redis.call('MGET', KEYS[1])[1] ~= ARGV[1] then return 0 end
-return redis.call('DEL', KEYS[1])
-"""
-
 
 _TIME = "return redis.call('TIME')"
 # By a script, because a Cluster's client can send that, unlike TIME itself, where a key is.
@@ -268,16 +257,6 @@ def replace_usage(
 
 def _milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
-
-
-def renew_if_own(client: Client, key: str, token: bytes, *, milliseconds: int) -> bool:
-    """Lets a key that holds the token live so much longer; False when it does not hold it any more."""
-    return bool(run_script(client, _RENEW_IF_OWN, [raw(key)], [token, milliseconds]))
-
-
-def delete_if_own(client: Client, key: str, token: bytes) -> bool:
-    """Deletes a key that holds the token; False when it does not hold it any more."""
-    return bool(run_script(client, _DELETE_IF_OWN, [raw(key)], [token]))
 
 
 class Claimed(NamedTuple):

@@ -4,14 +4,16 @@ import logging
 
 from entitlements import metrics
 from entitlements.domain.cached_entity import CachedEntity
-from entitlements.domain.entity import EntityKey
+from entitlements.domain.entity import EntityKey, UsageUpdate
 from entitlements.domain.entity_history import Origin
 from entitlements.domain.events import EntitlementsChanged, FeedEvent, PackagePublished, UsageChanged
 from entitlements.domain.freshness import Trust
+from entitlements.domain.membership import Membership
 from entitlements.domain.ports import Clock, EntityStore
 from entitlements.service.change_notifier import ChangeNotifier
-from entitlements.service.completeness import FeedTrust
+from entitlements.service.feed_trust import FeedTrust
 from entitlements.service.fetcher import EntityFetcher
+from entitlements.service.late_changes import LateChanges
 from entitlements.service.revalidator import Revalidator
 
 logger = logging.getLogger(__name__)
@@ -39,6 +41,7 @@ class FeedApplier:
         self._fetcher = fetcher
         self._revalidator = revalidator
         self._clock = clock
+        self._late = LateChanges(clock.monotonic)
 
     @property
     def trust(self) -> Trust:
@@ -47,14 +50,12 @@ class FeedApplier:
 
     def followed(self) -> None:
         """From now on every change arrives."""
-        metrics.FEED_CONNECTED.set(1)
-        self._feed_trust.trust = self.trust.followed(self._clock.monotonic())
+        self._feed_trust.move(Membership.followed)
         self._changes.all_changed()
 
     def lost(self) -> None:
         """From now on changes are missed."""
-        metrics.FEED_CONNECTED.set(0)
-        self._feed_trust.trust = self.trust.lost(self._clock.monotonic())
+        self._feed_trust.move(Membership.lost)
 
     def missed(self, cause: str) -> None:
         """A message could not be taken: all that is held is suspect."""
@@ -64,31 +65,48 @@ class FeedApplier:
         )
         self._doubt()
 
-    async def apply(self, event: FeedEvent, *, already_shared: bool = False) -> None:
+    async def apply(self, event: FeedEvent, *, at: float | None = None) -> None:
         """Brings what is held up to date with one event.
 
         Args:
             event: what the feed sent.
-            already_shared: another process followed it and has written it for all.
+            at: when it arrived, monotonic seconds; None: now. It orders what is written for others, so who
+                may have been stopped has to say a moment at which this process still led.
         """
         match event:
             case EntitlementsChanged():
-                await self._replace(event, already_shared=already_shared)
+                await self._replace(event, at=self._clock.monotonic() if at is None else at)
                 self._changes.changed(event.key)
             case UsageChanged():
-                await self._move_meter(event, already_shared=already_shared)
+                await self._move_meter(event.key, event.update)
                 self._changes.changed(event.key)
             case PackagePublished():
                 self._doubt_everything(event)
 
-    async def _replace(self, event: EntitlementsChanged, *, already_shared: bool) -> None:
+    def is_waiting_for(self, key: EntityKey) -> bool:
+        """True where something is to be done once others have written the entity into Redis; any thread."""
+        return key in self._late
+
+    async def catch_up(self, key: EntityKey) -> None:
+        """Does what could not be done to an entity before: another process has just written it into Redis.
+
+        It may have asked the cloud before the change, which found nothing in Redis to change.
+        """
+        late = self._late.pop(key)
+        if late.was_dropped:
+            await self._store.drop(key)
+        for update in late.usages:
+            await self._move_meter(key, update)
+
+    async def _replace(self, event: EntitlementsChanged, *, at: float) -> None:
         if event.entity is None:
             self._fetcher.doubt(event.key)
-            await self._store.drop(event.key, already_shared=already_shared)
+            await self._store.drop(event.key)
+            self._late.note_drop(event.key)
             metrics.FEED_EVENTS.labels("entitlements", "dropped_entity").inc()
         else:
-            arrived = CachedEntity(entity=event.entity, confirmed_at=self._clock.monotonic())
-            await self._store.store(event.key, arrived, already_shared=already_shared, origin=Origin.FEED)
+            arrived = CachedEntity(entity=event.entity, confirmed_at=at)
+            await self._store.store(event.key, arrived, origin=Origin.FEED)
             metrics.FEED_EVENTS.labels("entitlements", "applied").inc()
         if event.key.resource_id is None:
             self._recheck_resources(event.key.customer_id)
@@ -103,12 +121,13 @@ class FeedApplier:
         if not self._revalidator.recheck(key):
             self.missed("too_many_suspects")
 
-    async def _move_meter(self, event: UsageChanged, *, already_shared: bool) -> None:
-        if await self._store.apply_usage(event.key, event.update, already_shared=already_shared):
+    async def _move_meter(self, key: EntityKey, update: UsageUpdate) -> None:
+        if await self._store.apply_usage(key, update):
             _USAGE_APPLIED.inc()
             return
-        if self._fetcher.is_fetching(event.key):
-            self._fetcher.note_usage(event.key, event.update)
+        if self._fetcher.is_fetching(key):
+            self._fetcher.note_usage(key, update)
+        self._late.note_usage(key, update)
         _USAGE_DROPPED.inc()
 
     def _doubt_everything(self, event: PackagePublished) -> None:
@@ -118,5 +137,5 @@ class FeedApplier:
 
     def _doubt(self) -> None:
         """All that is held is suspect."""
-        self._feed_trust.trust = self.trust.doubted(self._clock.monotonic())
+        self._feed_trust.move(Membership.doubted)
         self._changes.all_changed()

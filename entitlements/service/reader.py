@@ -82,7 +82,7 @@ class EntitlementReader:
         if cached is None:
             return None
         seen = self._seen(Lookup(key=query.key, cached=cached, source=Source.MEMORY))
-        if self._must_be_recalculated(seen, query):
+        if seen.trust.must_look(cached, seen.now) or self._must_be_recalculated(seen, query):
             return seen.known
         metrics.CACHE_HITS_AT_ONCE.count()
         return self._decided(query, seen, trail=trail)
@@ -116,7 +116,7 @@ class EntitlementReader:
         if cached is None:
             return None
         seen = self._seen(Lookup(key=key, cached=cached, source=Source.MEMORY))
-        if self._must_be_recalculated(seen, None):
+        if seen.trust.must_look(cached, seen.now) or self._must_be_recalculated(seen, None):
             return seen.known
         metrics.CACHE_HITS_AT_ONCE.count()
         return self._listed(seen)
@@ -177,8 +177,8 @@ class EntitlementReader:
 
     async def _know(self, key: EntityKey, held: Lookup | None, query: Query | None) -> Seen | NotFetched:
         """What is known once it has been waited for; memory is looked at anew only where it held nothing."""
-        if held is None:
-            held = await self._store.find(key)
+        if held is None or self._feed.trust.must_look(held.cached, self._clock.monotonic()):
+            held = await (self._store.find(key) if held is None else self._looked_at(held))
             if held is None:
                 metrics.CACHE_MISSES.inc()
                 fetched = await self._fetcher.fetch(key)
@@ -190,6 +190,13 @@ class EntitlementReader:
         metrics.CACHE_HITS.inc()
         return self._seen(await self._recalculated(key, held))
 
+    async def _looked_at(self, held: Lookup) -> Lookup:
+        """The same as Redis holds it now, where others changed it there, or may have."""
+        shared = await self._store.find_shared(held.key)
+        if shared is not None:
+            return replace(held, cached=shared, source=Source.REDIS)
+        return replace(held, cached=self._store.get(held.key) or held.cached)
+
     def _must_be_recalculated(self, seen: Seen, query: Query | None) -> bool:
         """True when the cloud must be asked before this can answer a query, or a list (None).
 
@@ -197,7 +204,8 @@ class EntitlementReader:
         the last known answers, or the fallback. What is in doubt is re-checked.
         """
         cached = seen.known.cached
-        if query is None and cached.lacks_usages and cached.failed_at is None:
+        is_partial = query is None and cached.lacks_usages
+        if cached.failed_at is None and (is_partial or seen.trust.is_gone(cached)):
             return True
         is_over = needs_recalculation(cached.entity, query, now_ms=seen.now_ms)
         if not is_over:

@@ -125,7 +125,7 @@ class StoreAndForwardSink:
         now_ms = self._clock.now_ms()
         update = None if cached is None or is_overtaken else estimated(cached.entity, report, now_ms=now_ms)
         if update is not None:
-            await self._store.apply_usage(report.key, update, already_shared=True, origin=Origin.REPORT)
+            await self._store.apply_usage(report.key, update, only_here=True, origin=Origin.REPORT)
         return UsageReceipt(
             measurement_id=report.idempotency_key, key=report.key, feature_id=report.feature_id
         )

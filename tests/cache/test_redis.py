@@ -8,9 +8,9 @@ from unittest.mock import ANY
 import pytest
 from prometheus_client import REGISTRY
 
-from entitlements.cache import redis as redis_module
+from entitlements.cache import redis_writing
 from entitlements.cache.redis import UNKNOWN_CUSTOMER_TTL_SECONDS, RedisTier
-from entitlements.cache.tiers import Miss
+from entitlements.cache.tiers import Miss, Shared
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entitlement import NO_TIMESTAMP_MS, MeteredEntitlement
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
@@ -295,7 +295,7 @@ async def test_usage_moves_unless_it_is_older(tier: RedisTier, at_ms: int, curre
 
     moved = await tier.apply_usage(CUSTOMER, usage_update(current=5, at_ms=at_ms))
 
-    assert (current == 5) == moved
+    assert (current == 5) == (moved is Shared.TAKEN)
     assert current == await current_usage(tier)
 
 
@@ -306,7 +306,7 @@ async def test_usage_of_a_balance_moves(tier: RedisTier) -> None:
         CUSTOMER, UsageUpdate(currency_id="tokens", current=5, updated_at_ms=NOW_MS + 1)
     )
 
-    assert moved
+    assert Shared.TAKEN is moved
     assert entity(credit(current=5, usage_at_ms=NOW_MS + 1)) == await taken(tier, CUSTOMER)
 
 
@@ -335,14 +335,14 @@ async def test_usage_without_a_period_keeps_the_one_in_the_usage_key(
 async def test_usage_that_others_always_forestall_is_written_as_the_newest(
     tier: RedisTier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_module, "replace_usage", lambda *_, **__: False)
+    monkeypatch.setattr(redis_writing, "replace_usage", lambda *_, **__: False)
     await put(tier, CUSTOMER, entity(metered(current=3)))
 
     newer = await tier.apply_usage(CUSTOMER, usage_update(current=5, at_ms=NOW_MS + 1))
     older = await tier.apply_usage(CUSTOMER, usage_update(current=4, at_ms=NOW_MS - 1))
 
-    assert newer
-    assert not older
+    assert Shared.TAKEN is newer
+    assert Shared.OVERTAKEN is older
     assert 5 == await current_usage(tier)
 
 
@@ -355,7 +355,7 @@ async def test_usage_of_an_entity_that_is_not_cached_is_dropped(
 
     moved = await tier.apply_usage(CUSTOMER, usage_update(current=5))
 
-    assert not moved
+    assert Shared.MISSING is moved
     assert json.loads(redis.text(f"{ENTITY}:f_seats") or "")["currentUsage"] == 3
 
 
@@ -366,7 +366,7 @@ async def test_usage_of_a_meter_that_the_entity_has_not_is_dropped(
 
     moved = await tier.apply_usage(CUSTOMER, usage_update(feature_id="seats"))
 
-    assert not moved
+    assert Shared.OVERTAKEN is moved
     assert f"{ENTITY}:f_seats" not in redis.texts()
 
 
@@ -377,7 +377,7 @@ async def test_usage_replaces_junk_in_its_key(redis: RedisServer, tier: RedisTie
 
     moved = await tier.apply_usage(CUSTOMER, usage_update(current=5))
 
-    assert moved
+    assert Shared.TAKEN is moved
     assert 5 == await current_usage(tier)
 
 
@@ -390,7 +390,7 @@ async def test_usage_of_an_entity_that_is_junk_is_dropped_and_counted(
 
     moved = await tier.apply_usage(CUSTOMER, usage_update())
 
-    assert not moved
+    assert Shared.MISSING is moved
     assert REGISTRY.get_sample_value("sidecar_cache_junk_total", {"tier": "redis"}) == before + 1
 
 

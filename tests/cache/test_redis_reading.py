@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from entitlements.cache.redis import RedisTier
-from entitlements.cache.tiers import Miss
+from entitlements.cache.tiers import Miss, Shared
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entitlement import (
     Feature,
@@ -253,7 +253,7 @@ async def test_an_update_of_a_usage_that_is_gone_starts_from_the_map(
 
     moved = await tier.apply_usage(CUSTOMER, usage_update(current=5))
 
-    assert moved
+    assert Shared.TAKEN is moved
     assert json.loads(redis.text(f"{ENTITY}:f_seats") or "") == {
         "currentUsage": 5,
         "usagePeriodStart": NOW_MS - 1000,

@@ -9,7 +9,7 @@ import pytest
 
 from entitlements.cache.memory import MemoryTier
 from entitlements.cache.redis import RedisTier
-from entitlements.cache.tiers import Miss, Tiers
+from entitlements.cache.tiers import Miss, Shared, Tiers
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import EntityKey, UsageUpdate
 from entitlements.domain.entity_history import NoHistory, Origin
@@ -30,9 +30,10 @@ class ScriptedShared:
     def __init__(self) -> None:
         self.held: dict[EntityKey, CachedEntity] = {}
         self.moves: list[UsageUpdate] = []
-        self.answers_usage = False
+        self.outcome = Shared.MISSING
         self.meanwhile: Callable[[], object] = lambda: None
         self.reads = 0
+        self.stored = Shared.TAKEN
 
     async def get(self, key: EntityKey) -> CachedEntity | Miss:
         self.reads += 1
@@ -41,12 +42,13 @@ class ScriptedShared:
         self.meanwhile()
         return found
 
-    async def store(self, key: EntityKey, cached: CachedEntity, *, claim: FetchClaim | None = None) -> None:
+    async def store(self, key: EntityKey, cached: CachedEntity, *, claim: FetchClaim | None = None) -> Shared:
         self.held[key] = cached
+        return self.stored
 
-    async def apply_usage(self, key: EntityKey, update: UsageUpdate) -> bool:
+    async def apply_usage(self, key: EntityKey, update: UsageUpdate) -> Shared:
         self.moves.append(update)
-        return self.answers_usage
+        return self.outcome
 
     async def drop(self, key: EntityKey) -> None:
         self.held.pop(key, None)
@@ -165,24 +167,21 @@ async def test_usage_received_during_a_read_of_the_shared_tier_keeps_it_out_of_m
     await asyncio.sleep(0)
     await asyncio.sleep(0)
 
-    await tiers.apply_usage(CUSTOMER, usage_update(), already_shared=True)
+    await tiers.apply_usage(CUSTOMER, usage_update(), only_here=True)
     found = await reader
 
     assert found == _found(cached(entity(metered(current=3))), Source.REDIS)
     assert tiers.get(CUSTOMER) is None
 
 
-async def test_what_another_process_shared_is_not_written_again(shared: ScriptedShared) -> None:
+async def test_an_estimate_is_not_written_for_others(shared: ScriptedShared) -> None:
     tiers = Tiers(a_memory(), shared)
-    shared.held[CUSTOMER] = cached(entity(credit()))
+    await tiers.store(CUSTOMER, cached(entity(metered())))
 
-    await tiers.store(CUSTOMER, cached(entity(metered())), already_shared=True)
-    await tiers.apply_usage(CUSTOMER, usage_update(), already_shared=True)
-    await tiers.drop(CUSTOMER, already_shared=True)
+    await tiers.apply_usage(CUSTOMER, usage_update(), only_here=True)
 
-    assert {CUSTOMER: cached(entity(credit()))} == shared.held
+    assert {CUSTOMER: cached(entity(metered()))} == shared.held
     assert [] == shared.moves
-    assert tiers.get(CUSTOMER) is None
 
 
 async def test_what_is_in_doubt_is_kept_from_others(shared: ScriptedShared) -> None:
@@ -242,16 +241,19 @@ async def test_a_write_goes_through_merged(shared: ScriptedShared) -> None:
     assert {CUSTOMER: cached(expected)} == shared.held
 
 
-@pytest.mark.parametrize("moved_there", [True, False])
+@pytest.mark.parametrize(
+    ("outcome", "has_moved"),
+    [(Shared.TAKEN, True), (Shared.OVERTAKEN, False), (Shared.MISSING, False)],
+)
 async def test_usage_moves_in_the_shared_tier_also_when_memory_does_not_hold_it(
-    shared: ScriptedShared, moved_there: bool
+    shared: ScriptedShared, outcome: Shared, has_moved: bool
 ) -> None:
-    shared.answers_usage = moved_there
+    shared.outcome = outcome
     tiers = Tiers(a_memory(), shared)
 
     moved = await tiers.apply_usage(CUSTOMER, usage_update())
 
-    assert moved_there == moved
+    assert has_moved == moved
     assert [usage_update()] == shared.moves
 
 
@@ -293,3 +295,102 @@ class NotedHistory(NoHistory):
         _, before, after, origin = reported
         assert isinstance(origin, Origin)
         self._noted.append((before, after, origin))
+
+
+async def test_what_is_named_is_looked_at_again_once(shared: ScriptedShared) -> None:
+    tiers = Tiers(a_memory(), shared)
+    await tiers.store(CUSTOMER, cached(entity(metered(current=3))))
+    shared.held[CUSTOMER] = cached(entity(metered(current=5, usage_at_ms=NOW_MS + 1)))
+
+    tiers.name(CUSTOMER)
+    named = tiers.get(CUSTOMER)
+    await tiers.find_shared(CUSTOMER)
+    looked_at = tiers.get(CUSTOMER)
+
+    assert named is not None
+    assert looked_at is not None
+    assert (True, False) == (named.is_named, looked_at.is_named)
+    assert entity(metered(current=5, usage_at_ms=NOW_MS + 1)) == looked_at.entity
+
+
+async def test_what_is_named_while_it_is_read_is_looked_at_once_more(shared: ScriptedShared) -> None:
+    """The read may be older than what was named."""
+    tiers = Tiers(a_memory(), shared)
+    shared.held[CUSTOMER] = cached(entity(metered()))
+    shared.meanwhile = lambda: tiers.name(CUSTOMER)
+
+    held_before = tiers.holds(CUSTOMER)
+    reader = asyncio.create_task(tiers.find(CUSTOMER))
+    await asyncio.sleep(0)
+    held_while_it_is_read = tiers.holds(CUSTOMER)
+    await reader
+
+    held = tiers.get(CUSTOMER)
+    assert held is not None
+    assert held.is_named
+    assert (False, True) == (held_before, held_while_it_is_read)
+
+
+async def test_what_is_not_held_is_not_named(shared: ScriptedShared) -> None:
+    tiers = Tiers(a_memory(), shared)
+
+    tiers.name(CUSTOMER)
+
+    assert tiers.get(CUSTOMER) is None
+
+
+@pytest.mark.parametrize(
+    ("outcome", "is_named", "is_missing"),
+    [(Shared.TAKEN, False, False), (Shared.OVERTAKEN, True, False), (Shared.MISSING, False, True)],
+)
+@pytest.mark.parametrize("is_usage", [True, False])
+async def test_what_the_shared_tier_made_of_a_write_is_known(
+    shared: ScriptedShared, outcome: Shared, is_named: bool, is_missing: bool, is_usage: bool
+) -> None:
+    """Where it knows something newer that is looked at; where it has nothing, nobody names its changes."""
+    tiers = Tiers(a_memory(), shared)
+    shared.stored = shared.outcome = outcome
+    if is_usage:
+        shared.stored = Shared.TAKEN
+    await tiers.store(CUSTOMER, cached(entity(metered())))
+    if is_usage:
+        await tiers.apply_usage(CUSTOMER, usage_update())
+
+    held = tiers.get(CUSTOMER)
+
+    assert held is not None
+    assert (is_named, is_missing) == (held.is_named, held.is_missing)
+
+
+async def test_what_was_removed_from_the_shared_tier_is_missing_there(shared: ScriptedShared) -> None:
+    tiers = Tiers(a_memory(), shared)
+    await tiers.store(CUSTOMER, cached(entity(metered())))
+    del shared.held[CUSTOMER]
+    tiers.name(CUSTOMER)
+
+    found = await tiers.find_shared(CUSTOMER)
+
+    held = tiers.get(CUSTOMER)
+    assert found is None
+    assert held is not None
+    assert (False, True) == (held.is_named, held.is_missing)
+
+
+async def test_an_answer_of_the_cloud_that_was_asked_since_needs_no_look(shared: ScriptedShared) -> None:
+    now = 500.0
+    tiers = Tiers(a_memory(), shared, monotonic=lambda: now)
+    await tiers.store(CUSTOMER, cached(entity(metered()), confirmed_at=400))
+    now = 501.0
+    tiers.name(CUSTOMER)
+
+    before = await tiers.store(CUSTOMER, cached(entity(metered()), confirmed_at=NEVER))
+    since = await tiers.store(CUSTOMER, cached(entity(metered()), confirmed_at=502))
+
+    assert (True, False) == (before.is_named, since.is_named)
+
+
+async def test_resources_that_are_held_are_known_of_their_customer() -> None:
+    tiers = Tiers(a_memory())
+    await tiers.store(EntityKey("a", "b"), cached(entity(metered())))
+
+    assert (True, False) == (tiers.holds_resources_of("a"), tiers.holds_resources_of("b"))

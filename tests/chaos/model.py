@@ -1,10 +1,11 @@
 """A model of the whole cache: what a process may answer, whatever happens to its tiers and its feed.
 
-Two processes share a real Redis. One follows the feed and writes Redis, the other learns of the same changes
-from it. The model knows every version that the cloud ever had, and what each process has learned.
+Two processes share a real Redis. One follows the feed and writes Redis, which names to the other what changed
+there. The model knows every version that the cloud ever had, and what each process has learned.
 """
 
 import asyncio
+import math
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from random import Random
@@ -20,13 +21,14 @@ from entitlements.domain.entity import Entity, EntityKey, UsageUpdate
 from entitlements.domain.errors import Unreachable
 from entitlements.domain.events import EntitlementsChanged, FeedEvent, UsageChanged
 from entitlements.domain.freshness import EntityState
+from entitlements.domain.membership import LeaderState, LeaseStatus, Membership, Role
 from entitlements.domain.override import NO_OVERRIDES
 from entitlements.domain.ports import Source
 from entitlements.fallbacks import ConfiguredRules
 from entitlements.service.change_notifier import ChangeNotifier
 from entitlements.service.circuits import Circuits
-from entitlements.service.completeness import FeedTrust
 from entitlements.service.feed_applier import FeedApplier
+from entitlements.service.feed_trust import FeedTrust
 from entitlements.service.fetcher import EntityFetcher
 from entitlements.service.reader import EntitlementReader
 from entitlements.service.revalidator import Revalidator
@@ -134,7 +136,13 @@ class Process:
         """A new process: nothing in memory, nothing followed."""
         clock = self.cloud.clock
         self.memory = MemoryTier(max_size_bytes=MEMORY_BYTES)
-        self.store = Tiers(self.memory, self.shared)
+        self.feed_trust = FeedTrust(
+            max_unverified_seconds=MAX_UNVERIFIED_SECONDS,
+            clock=clock,
+            role=Role.FOLLOWER,
+            dropped_writes=lambda: self.shared.dropped_writes,
+        )
+        self.store = Tiers(self.memory, self.shared, vouch=self.feed_trust.vouch, monotonic=clock.monotonic)
         self.fetcher = EntityFetcher(
             sources=[self.cloud],
             circuits=Circuits([self.cloud.source], clock=clock),
@@ -150,20 +158,19 @@ class Process:
             refreshes_per_second=1_000_000,
             background=Background(clock.monotonic),
         )
-        feed_trust = FeedTrust(max_unverified_seconds=MAX_UNVERIFIED_SECONDS)
         self.feed_applier = FeedApplier(
             changes=ChangeNotifier(),
             store=self.store,
             fetcher=self.fetcher,
             revalidator=self.revalidator,
             clock=clock,
-            feed_trust=feed_trust,
+            feed_trust=self.feed_trust,
         )
         self.reader = EntitlementReader(
             store=self.store,
             fetcher=self.fetcher,
             revalidator=self.revalidator,
-            feed=feed_trust,
+            feed=self.feed_trust,
             rules=ConfiguredRules({}),
             overrides=NO_OVERRIDES,
             stale_bounds=StaleBounds(rules=ConfiguredRules({}), max_stale_seconds=None),
@@ -180,14 +187,41 @@ class Process:
         await self.fetcher.stop()
 
     async def apply(self, event: FeedEvent) -> None:
-        """Send it one change, in whatever order."""
-        await self.feed_applier.apply(event, already_shared=not self.leads)
+        """Send it one change, in whatever order; who follows through Redis hears what was named there."""
         key = cast("EntitlementsChanged | UsageChanged", event).key
+        if not self.leads:
+            self._name(key, is_whole=isinstance(event, EntitlementsChanged))
+            return
+        await self.feed_applier.apply(event)
         number, used = _cause_of(event)
         before = self.seen.get(key, Version(0, 0, 0.0))
         if isinstance(event, UsageChanged):
             used = used if self.memory.peek(key) is not None else 0
         self.seen[key] = Version(max(before.number, number), max(before.used, used), 0.0)
+
+    def lead(self) -> None:
+        """It has the lease and its feed is up."""
+        self.feed_trust.move(Membership.hearing)
+        self.feed_trust.move(
+            lambda member, now: member.leased(LeaseStatus.OURS, now=now, held_until=math.inf)
+        )
+        self.feed_applier.followed()
+        self.followed_since = self.cloud.clock.seconds
+
+    def follow(self, leader: "Process") -> None:
+        """It reads what the lease of the leader says."""
+        epoch, now = leader.feed_trust.membership.epoch, self.cloud.clock.seconds
+        state = LeaderState(token=str(id(leader.memory)), epoch=epoch, complete_since=epoch, renewed_at=now)
+        if not self.feed_trust.membership.is_hearing:
+            self.feed_trust.move(Membership.hearing)
+        self.feed_trust.move(lambda member, now: member.leased(LeaseStatus.OTHERS, now=now, leader=state))
+        self.followed_since = None if epoch is None else now
+        self.lost_at = now if epoch is None else self.lost_at
+
+    def _name(self, key: EntityKey, *, is_whole: bool) -> None:
+        self.store.name(key)
+        for resource in self.store.resources_of(key.customer_id) if is_whole else ():
+            self.store.name(resource)
 
     async def read(self, key: EntityKey) -> tuple[Version | None, EntityState | None]:
         """What it answers of this key, and how sure it is; None for a fallback."""
@@ -221,7 +255,9 @@ def _cause_of(event: FeedEvent) -> tuple[int, int]:
 
 def floor_of(cloud: Cloud, key: EntityKey, process: Process, others: list[FeedEvent]) -> Version:
     """The oldest that a fresh answer may be: what is on its way to the process may be missing in it."""
-    if process.followed_since is None:
+    held = process.memory.peek(key)
+    is_unheard = not process.leads and held is not None and held.is_missing
+    if process.followed_since is None or is_unheard:
         moment = max(process.lost_at, cloud.clock.seconds - MAX_UNVERIFIED_SECONDS)
         return cloud.at(key, moment)
     floor = cloud.now(key)

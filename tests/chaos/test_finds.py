@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from entitlements.cache.snapshot_file import entity_of
-from entitlements.cache.tiers import Miss
+from entitlements.cache.tiers import Miss, Shared
 from entitlements.domain.entity import EntityKey, UsageUpdate
 from entitlements.domain.errors import Garbled, InvalidRequest, Rejected
 from entitlements.domain.evaluation import evaluate_list
@@ -79,7 +79,7 @@ async def test_a_customer_is_never_answered_what_another_has_in_redis(key: Entit
             await tier.drop(key)
 
             assert Miss.ABSENT is await taken(tier, key)
-            assert not await tier.apply_usage(key, UsageUpdate(feature_id="m", current=1))
+            assert Shared.MISSING is await tier.apply_usage(key, UsageUpdate(feature_id="m", current=1))
             assert before == server.texts()
             for each in rightful:
                 assert an_entity(a_boolean_feature(repr(each))) == await taken(tier, each)

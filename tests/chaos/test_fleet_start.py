@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,8 @@ async def fleet(redis: RedisServer, emulator: Emulator, tmp_path: Path) -> Async
             assert built.redis is not None
             stack.push_async_callback(built.http_client.aclose)
             stack.push_async_callback(built.background.stop)
-            await stack.enter_async_context(built.redis.running(built.background))
+            assert built.invalidation is not None
+            await stack.enter_async_context(built.redis.running(built.background, built.invalidation))
             fleet.append(built)
         yield fleet
 
@@ -127,6 +129,10 @@ async def test_each_customer_is_fetched_once_or_twice_and_within_the_budget(
     assert len(at_ms) >= min(CUSTOMERS, pace.burst)
 
 
+def _instead(new: CachedEntity, _: CachedEntity | None) -> CachedEntity:
+    return new
+
+
 HERD = 26
 """So many re-checks are watched."""
 
@@ -142,7 +148,7 @@ async def test_what_is_suspect_everywhere_at_once_is_no_herd(
     for sidecar in fleet:
         for customer in customers:
             held = CachedEntity(entity=known, confirmed_at=sidecar.clock.monotonic() - 10)
-            await sidecar.store.store(EntityKey(customer), held, already_shared=True)
+            sidecar.memory.update(EntityKey(customer), partial(_instead, held))
         sidecar.feed_applier.missed("an outage")
     async with AsyncExitStack() as stack:
         for sidecar in fleet:

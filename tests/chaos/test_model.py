@@ -18,6 +18,7 @@ from entitlements.cache.redis import RedisTier
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.events import EntitlementsChanged, FeedEvent
 from entitlements.domain.freshness import EntityState
+from entitlements.domain.membership import Membership
 from entitlements.redis.keys import KeySpace
 from tests.chaos.hostile import SCALE, SEED, tries
 from tests.chaos.model import KEYS, TTL_SECONDS, Cloud, Process, finished, floor_of
@@ -68,8 +69,8 @@ class CacheMachine(RuleBasedStateMachine):
         """The feed comes up; nothing of before is reported."""
         for process in self.processes:
             process.pending.clear()
-            process.feed_applier.followed()
-            process.followed_since = self.clock.seconds
+        self.leader.lead()
+        self.processes[1].follow(self.leader)
 
     @rule()
     @precondition(lambda self: self.leader.followed_since is not None)
@@ -77,8 +78,9 @@ class CacheMachine(RuleBasedStateMachine):
         """The feed goes down; what was on its way is lost."""
         for process in self.processes:
             process.pending.clear()
-            process.feed_applier.lost()
             process.followed_since, process.lost_at = None, self.clock.seconds
+        self.leader.feed_applier.lost()
+        self.processes[1].follow(self.leader)
 
     @rule(key=keys, used=st.booleans())
     def change(self, key: EntityKey, used: bool) -> None:
@@ -165,16 +167,12 @@ class CacheMachine(RuleBasedStateMachine):
         pending = list(process.pending)
         finished(self.loop, process.end())
         finished(self.loop, process.start())
+        if process.leads and follows:  # what the old leader did not apply, nobody will: all begin anew
+            self.follow()
+            return
+        self.processes[1].follow(self.leader)
         if follows:
-            process.feed_applier.followed()
-            process.followed_since = self.clock.seconds
-            if process.leads:  # what the old leader did not apply, nobody will: all begin anew
-                for each in self.processes:
-                    each.pending.clear()
-                    each.feed_applier.followed()
-                    each.followed_since = self.clock.seconds
-            else:
-                process.pending.extend(pending)
+            process.pending.extend(pending)
 
     @rule(place=places, key=keys)
     def evict(self, place: int, key: EntityKey) -> None:
@@ -183,8 +181,10 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule()
     def empty_redis(self) -> None:
-        """FLUSHALL."""
+        """FLUSHALL, which Redis tells."""
         self.server.command("FLUSHALL")
+        for process in self.processes:
+            process.feed_trust.move(Membership.emptied)
 
     @rule(is_up=st.booleans())
     def turn_cloud(self, is_up: bool) -> None:
@@ -195,6 +195,7 @@ class CacheMachine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         """Time passes, for Redis too: its keys live so much shorter."""
         self.clock.advance(seconds)
+        self.processes[1].follow(self.leader)  # as it does every second
         for name in self.server.command("KEYS", "*"):
             left_ms = self.server.command("PTTL", name) - round(seconds * 1000)
             self.server.command("PEXPIRE", name, max(1, left_ms))

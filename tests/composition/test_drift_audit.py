@@ -14,6 +14,7 @@ from entitlements.composition import Sidecar, build
 from entitlements.composition.optional_states import DRIFT_REPORTED_SECONDS
 from entitlements.config import load
 from entitlements.domain.entity import EntityKey
+from entitlements.domain.membership import LeaseStatus, Membership
 from entitlements.redis.address import RedisAddress, cache_settings
 from entitlements.service.drift_audit import DriftAudit, Outcome
 from tests.cloud_states import boolean_state, metered_state
@@ -40,6 +41,7 @@ async def building(emulator: Emulator, tmp_path: Path) -> AsyncIterator[Build]:
             stack.push_async_callback(built.background.stop)
             if built.redis is not None:
                 stack.push_async_callback(asyncio.to_thread, built.redis.connection.stop)
+            built.feed_trust.move(_alone)
             built.feed_applier.followed()
             await built.fetcher.fetch(KEY)
             assert built.drift_audit is not None
@@ -47,6 +49,10 @@ async def building(emulator: Emulator, tmp_path: Path) -> AsyncIterator[Build]:
             return built, built.drift_audit
 
         yield make
+
+
+def _alone(member: Membership, now: float) -> Membership:
+    return member.leased(LeaseStatus.UNKNOWN, now=now)
 
 
 async def no_time(_seconds: float) -> None:

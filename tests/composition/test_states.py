@@ -15,6 +15,7 @@ from entitlements.domain.difference import Constancy, Difference
 from entitlements.domain.entity_history import Origin
 from entitlements.domain.errors import KeyRefused, OutboxUnavailable, Unreachable, Untrusted
 from entitlements.domain.freshness import Trust
+from entitlements.domain.membership import Role
 from entitlements.domain.outbox import OutboxState
 from entitlements.domain.ports import Source
 from entitlements.redis.address import RedisAddress, cache_settings
@@ -22,7 +23,6 @@ from entitlements.redis.durability import Durability
 from entitlements.redis.examination import Examination
 from entitlements.service.key_check import KeyVerdict
 from entitlements.service.shadow_ledger import FAILURES_UNTIL_AWAY, ComparedRead
-from entitlements.service.sharing import Role
 from entitlements.upstream.feed import FeedPhase, FeedState
 from entitlements.upstream.feed_protocol import Problem
 from tests.builders import A_KEY

@@ -1,9 +1,13 @@
 """Fresh, suspect, stale."""
 
+import math
+from dataclasses import replace
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import Entity
 from entitlements.domain.freshness import (
     NEVER,
@@ -18,6 +22,11 @@ from tests.builders import a_boolean_feature, a_cached_entity, a_credit, an_enti
 
 UNFOLLOWED = Trust(max_unverified_seconds=60)
 FOLLOWED = UNFOLLOWED.followed(100)
+
+
+def _is_fresh(trust: Trust, confirmed_at: float, now: float) -> bool:
+    return now <= trust.fresh_until(CachedEntity(entity=Entity(), confirmed_at=confirmed_at))
+
 
 gaps = st.lists(
     st.tuples(st.sampled_from(["followed", "lost", "doubted"]), st.floats(0.001, 100)), max_size=12
@@ -36,10 +45,6 @@ def _after(trust: Trust, changes: list[tuple[str, float]], *, now: float) -> tup
             case _:
                 trust = trust.doubted(now)
     return trust, now
-
-
-def _is_fresh(trust: Trust, confirmed_at: float, now: float) -> bool:
-    return now <= trust.fresh_until(confirmed_at)
 
 
 def test_trust_begins_unfollowed() -> None:
@@ -197,3 +202,51 @@ def test_fresh_until(
     may_be_fresh = (trust.following or age_seconds <= 60) and (is_known or age_seconds <= 5)
     assert may_be_fresh is is_fresh_later
     assert (now + later <= fresh_until(cached, trust=trust)) is is_fresh_later
+
+
+HEARD = Trust(max_unverified_seconds=60, following=True, since=100, heard_since=100, through_redis=True)
+LOOKED_AT = CachedEntity(entity=an_entity(a_boolean_feature("f")), confirmed_at=150, looked_at=150)
+
+
+@pytest.mark.parametrize(
+    ("cached", "must_look", "is_fresh"),
+    [
+        (LOOKED_AT, False, True),
+        (replace(LOOKED_AT, named_at=151), True, False),
+        (replace(LOOKED_AT, named_at=149), False, True),
+        (replace(LOOKED_AT, looked_at=99, confirmed_at=99), True, False),
+        (replace(LOOKED_AT, looked_at=None), True, True),
+        (replace(LOOKED_AT, is_missing=True), False, True),
+        (replace(LOOKED_AT, is_missing=True, named_at=149), False, False),
+    ],
+    ids=[
+        "as there",
+        "named",
+        "named before",
+        "before a gap",
+        "never looked at",
+        "not there",
+        "removed there",
+    ],
+)
+def test_what_redis_names_is_looked_at_before_it_answers(
+    cached: CachedEntity, must_look: bool, is_fresh: bool
+) -> None:
+    """And what nobody names any more, since Redis lost it, is not relied on for long."""
+    assert must_look == HEARD.must_look(cached, 160)
+    assert is_fresh == (160 <= HEARD.fresh_until(cached))
+
+
+def test_what_redis_does_not_hold_is_relied_on_by_its_age() -> None:
+    """A follower hears of changes in Redis alone; who follows the feed itself hears of them all."""
+    missing = replace(LOOKED_AT, is_missing=True)
+
+    assert 210 == HEARD.fresh_until(missing)
+    assert math.inf == replace(HEARD, through_redis=False).fresh_until(missing)
+    assert 210 == fresh_until(missing, trust=HEARD)
+
+
+def test_where_redis_names_nothing_it_is_looked_at_there_by_its_age() -> None:
+    deaf = replace(HEARD, following=False)
+
+    assert [False, True] == [deaf.must_look(LOOKED_AT, 210), deaf.must_look(LOOKED_AT, 210.5)]

@@ -1,24 +1,16 @@
 """The way of a frame from the socket to the tiers: numbered, bounded, and never lost in silence."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from channels.layers import get_channel_layer
 
 from emulator.server import Emulator
-from entitlements import consumers, frame_channel
-from entitlements.background import Background
-from entitlements.consumers import FeedGroup, FeedTask
+from entitlements import frame_channel
 from entitlements.domain.freshness import Trust
 from entitlements.frame_channel import FEED_CHANNEL, MAX_FRAMES_UNDER_WAY, FrameChannel
-from entitlements.redis.address import RedisAddress, channel_layer_settings
-from tests.fakes import FakeClock
 from tests.harness import environment_for, spawned
-from tests.redis_server import RedisServer
 
 
 class ScriptedFeedApplier:
@@ -44,17 +36,9 @@ def feed_applier() -> ScriptedFeedApplier:
 
 
 @pytest.fixture
-def states() -> list[str]:
-    return []
-
-
-@pytest.fixture
-async def frames(feed_applier: ScriptedFeedApplier, states: list[str]) -> FrameChannel:
-    async def publish_state() -> None:
-        states.append("announced")
-
+async def frames(feed_applier: ScriptedFeedApplier) -> FrameChannel:
     await get_channel_layer().flush()
-    return FrameChannel(feed_applier, publish_state=publish_state)  # type: ignore[arg-type]
+    return FrameChannel(feed_applier)  # type: ignore[arg-type]
 
 
 async def test_frames_arrive_in_order_with_their_numbers(frames: FrameChannel) -> None:
@@ -143,107 +127,11 @@ async def test_few_large_frames_fill_it_as_many_small_ones_do(
     assert [] == feed_applier.calls
 
 
-async def test_the_feeds_state_is_passed_on(
-    frames: FrameChannel, feed_applier: ScriptedFeedApplier, states: list[str]
-) -> None:
-    """Other processes must not learn of a gap later than this one."""
+async def test_the_feeds_state_is_passed_on(frames: FrameChannel, feed_applier: ScriptedFeedApplier) -> None:
     await frames.followed()
     await frames.lost("lost")
 
     assert ["followed", "lost"] == feed_applier.calls
-    assert ["announced", "announced"] == states
-
-
-class ReluctantFeed:
-    """Does not end when it is cancelled, but when it is let go."""
-
-    def __init__(self) -> None:
-        self.began = asyncio.Event()
-        self.let_go = asyncio.Event()
-        self.ended = asyncio.Event()
-
-    async def run(self) -> None:
-        self.began.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            await self.let_go.wait()
-            self.ended.set()
-
-
-def a_sidecar(feed: ReluctantFeed, feed_applier: ScriptedFeedApplier) -> SimpleNamespace:
-    background = Background(FakeClock().monotonic)
-    return SimpleNamespace(open_feed=lambda _: feed, feed_applier=feed_applier, background=background)
-
-
-async def test_a_feed_that_does_not_close_is_not_relied_on(
-    feed_applier: ScriptedFeedApplier, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While it closes nobody reads what it sends: what is cached must not pass for fresh meanwhile."""
-    monkeypatch.setattr(consumers, "CLOSING_SECONDS", 0.05)
-    feed = ReluctantFeed()
-    sidecar = a_sidecar(feed, feed_applier)
-    task = FeedTask(sidecar, listener=SimpleNamespace())  # type: ignore[arg-type]
-    task.start()
-    await feed.began.wait()
-
-    stopping = asyncio.create_task(task.stop())
-    await asyncio.sleep(0)
-    calls_at_once = list(feed_applier.calls)
-    await stopping
-    feed.let_go.set()
-    await feed.ended.wait()
-
-    assert ["lost"] == calls_at_once
-    assert "did not close in time" in caplog.text
-
-
-async def test_a_feed_that_was_stopped_can_be_started_again(feed_applier: ScriptedFeedApplier) -> None:
-    feed = ReluctantFeed()
-    feed.let_go.set()
-    task = FeedTask(a_sidecar(feed, feed_applier), SimpleNamespace())  # type: ignore[arg-type]
-    await task.stop()
-    for _ in range(2):
-        task.start()
-        await feed.began.wait()
-        await task.stop()
-        await feed.ended.wait()
-        feed.began.clear()
-        feed.ended.clear()
-
-    assert {"lost"} == set(feed_applier.calls)
-
-
-@pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture
-def group(settings: Any, redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> FeedGroup:
-    """A process of one Redis prefix, which would wait for its leader for ever."""
-    layer = channel_layer_settings(RedisAddress(host="127.0.0.1", port=redis.port), prefix="p:sidecar:")
-    settings.CHANNEL_LAYERS = {**settings.CHANNEL_LAYERS, "shared": layer}
-    monkeypatch.setattr(consumers, "SILENCE_SECONDS", 1000)
-    connection = SimpleNamespace(resets=0)
-    return FeedGroup(SimpleNamespace(), SimpleNamespace(connection=connection), SimpleNamespace())  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("first", range(0, 60, 10))
-async def test_a_follower_that_is_stopped_as_it_starts_ends_at_once(group: FeedGroup, first: int) -> None:
-    """At whatever step: libraries swallow a cancellation while they dial or subscribe."""
-    for turns in range(first, first + 10):
-        following = asyncio.create_task(group.receive())
-        for _ in range(turns):
-            await asyncio.sleep(0.0002)
-
-        following.cancel()
-        _, late = await asyncio.wait({following}, timeout=5)
-        following.cancel()
-        await asyncio.wait({following})
-
-        assert not late, turns
 
 
 async def test_channels_own_worker_command_runs_the_consumer(emulator: Emulator, tmp_path: Path) -> None:

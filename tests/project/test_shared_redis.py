@@ -142,6 +142,54 @@ async def test_an_event_reaches_both_soon(emulator: Emulator, two: list[Instance
     assert emulator.counters.fetches() == 2
 
 
+async def test_what_a_stranger_writes_is_answered_by_every_process(
+    emulator: Emulator, redis: RedisServer, two: list[Instance]
+) -> None:
+    """An official service wrote into Redis what each of them holds in memory; the cloud is not asked."""
+    clients = [client for _, client in two]
+    emulator.state.put("customer-1", metered_state(usage=4), push=False)
+    for client in clients:
+        assert await usage_of(client, "customer-1") == 4
+    fetches = emulator.counters.fetches()
+    usage = {"currentUsage": 9, "usagePeriodStart": None, "usagePeriodEnd": None}
+    stamp_ms = str(int(time.time() * 1000))
+
+    key = "production:c_customer-1:f_m"
+    redis.command("MSET", key, json.dumps(usage), f"{key}#timestamp", stamp_ms)
+
+    async def is_known() -> bool:
+        return [await usage_of(client, "customer-1") for client in clients] == [9, 9]
+
+    await eventually(is_known)
+    assert fetches == emulator.counters.fetches()
+
+
+async def test_a_leader_that_was_stopped_writes_nothing_older_and_does_not_lead_any_more(
+    emulator: Emulator, two: list[Instance]
+) -> None:
+    """What waited in its socket meanwhile is older than what the others wrote."""
+    (first, one), (second, other) = two
+    emulator.state.put("customer-1", boolean_state(), push=False)
+    os.kill(first.process.pid, signal.SIGSTOP)
+    try:
+        denied = boolean_state(granted=False, updated_at="2026-07-01T00:00:00.000Z")
+        emulator.state.put("customer-1", denied)  # waits in the socket of the first
+        granted = boolean_state(updated_at="2026-07-01T00:00:01.000Z")
+        emulator.state.put("customer-1", granted, push=False)
+        await eventually(lambda: _leads_and_follows(second))
+        assert await is_granted(other, "customer-1")
+    finally:
+        os.kill(first.process.pid, signal.SIGCONT)
+
+    await first.printed("feed role changed role=follower was=leader")
+    await first.following()
+
+    assert ["follower", "leader"] == [await _role(first), await _role(second)]
+    assert [True, True] == [await is_granted(client, "customer-1") for client in (one, other)]
+    assert await second.metric("sidecar_feed_lease_held") == 1
+    assert await first.metric("sidecar_feed_lease_held") == 0
+
+
 async def test_concurrent_first_calls_to_two_instances_are_one_fetch(
     emulator: Emulator, two: list[Instance]
 ) -> None:
@@ -395,7 +443,7 @@ async def test_a_dead_subscription_is_made_anew(
 
         line.forget()
 
-        await hearer.printed("leader is silent")
+        await hearer.printed("redis does not name what changes")
         await hearer.following()
         assert "follower" == await _role(hearer)
         emulator.state.put("customer-1", boolean_state(updated_at="2026-06-01T00:00:01.000Z"), push=False)

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from emulator.server import Emulator
-from entitlements import consumers
+from entitlements import consumers, feed_group
 from entitlements.composition import Sidecar, build
 from entitlements.config import load
-from entitlements.redis.address import RedisAddress, cache_settings, channel_layer_settings
+from entitlements.domain.membership import Role
+from entitlements.redis.address import RedisAddress, cache_settings
 from entitlements.service.key_check import KeyVerdict
-from entitlements.service.sharing import Role
 from sidecar_project import serving
 from sidecar_project.last_resort import LastResort
 from tests.eventually import eventually
@@ -29,8 +29,8 @@ OURS = tuple(str(ROOT / package) + os.sep for package in ("entitlements", "grpc_
 ENGINE = str(ROOT / "grpc_service" / "engines") + os.sep
 """Its calls are the engine's own: it counts them, ends them, and answers what goes wrong in them."""
 EXPECTED = {
-    "circuits", "count-tasks", "drift-audit", "fallback-rules", "feed", "feed-beat", "feed-following",
-    "feed-lease", "health", "history",
+    "circuits", "count-tasks", "drift-audit", "fallback-rules", "feed", "feed-lease",
+    "health", "history",
     "key-check", "metrics", "outbox", "overrides", "rechecks", "redis-examination", "snapshot", "worker",
 }  # fmt: skip
 
@@ -70,8 +70,6 @@ def fleet(settings: Any, server: RedisServer, emulator: Emulator, tmp_path: Path
     address = RedisAddress(host="127.0.0.1", port=server.port)
     settings.REDIS_ADDRESS = address
     settings.CACHES = {**settings.CACHES, "redis": cache_settings(address)}
-    layers = {"shared": channel_layer_settings(address, prefix="p:sidecar:")}
-    settings.CHANNEL_LAYERS = {**settings.CHANNEL_LAYERS, **layers}
     settings.DATA_DIR = tmp_path
     variables = {"REDIS_ENVIRONMENT_PREFIX": "p", "REDIS_PORT": str(server.port)}
     snapshot = {"SIDECAR_SNAPSHOT_FILE": str(tmp_path / "snapshot"), "SIDECAR_DRAIN_SECONDS": "0"}
@@ -96,36 +94,26 @@ async def test_every_task_has_a_parent(fleet: Sidecar, monkeypatch: pytest.Monke
     assert EXPECTED == names
 
 
-NONSENSE = (b"\xc1", b"\x93\x01", b"\x81\x90\x01", b"\x81\xa6sender\x01", b"")
-"""No message of a channel layer, for one reason each; and one that is one, but no word of ours."""
-
-
 @pytest.mark.django_db(transaction=True)
 async def test_tasks_go_on_past_nonsense_in_redis(
     fleet: Sidecar, server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is counted and reported; no task ends, and the sidecar leads again once the lease can be had."""
     monkeypatch.setattr(consumers, "sidecar", lambda: fleet)
-    monkeypatch.setattr(consumers, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(feed_group, "RENEW_SECONDS", 0.05)
     redis = fleet.redis
     assert redis is not None
     async with serving_here(fleet), asyncio.timeout(25):
         await _leads(fleet, is_leading=True)
-        await eventually(lambda: server.command("PUBSUB", "CHANNELS", "p:sidecar:*"))
-        for channel in server.command("PUBSUB", "CHANNELS", "p:sidecar:*"):
-            for message in NONSENSE:
-                server.command("PUBLISH", channel, message)
-        await eventually(lambda: fleet.background.states["feed-following"].skipped)
+        server.command("SET", b"p:c_\xff", "{}")  # no customer has such a name
         server.command("DEL", redis.keys.feed_lease)
         server.command("RPUSH", redis.keys.feed_lease, "nonsense")
         await _leads(fleet, is_leading=False)
         server.command("DEL", redis.keys.feed_lease)
         await _leads(fleet, is_leading=True)
         states = fleet.background.states
-        parts = fleet.health.parts()
 
     assert {} == {name: state.failures for name, state in states.items() if state.failures}
-    assert parts["background"]["problem"] == "skipping"
 
 
 @pytest.mark.django_db(transaction=True)
@@ -137,19 +125,20 @@ async def test_the_line_of_the_start_names_the_commands_that_are_refused(
 ) -> None:
     """So does the page; and calls are answered all the same."""
     monkeypatch.setattr(consumers, "sidecar", lambda: fleet)
-    server.command("ACL", "SETUSER", "default", "-eval", "-psubscribe", "-subscribe")
+    server.command("ACL", "SETUSER", "default", "-eval", "-psubscribe", "-subscribe", "-client|tracking")
     async with serving_here(fleet):
         part = fleet.health.parts()["redis"]
     line = next(text for text in caplog.messages if text.startswith("listening: "))
 
     assert f"Redis localhost port {server.port}; its user may not EVAL: nothing is read" in line
     assert "; its user may not SUBSCRIBE: " in line
+    assert "; its user may not CLIENT TRACKING: " in line
     assert "lacking_rights" == part["problem"]
-    assert ["EVAL", "SUBSCRIBE"] == part["refused_commands"]
+    assert ["EVAL", "CLIENT TRACKING", "SUBSCRIBE"] == part["refused_commands"]
 
 
 async def _leads(built: Sidecar, *, is_leading: bool) -> None:
-    await eventually(lambda: (built.sharing.role is Role.LEADER) is is_leading)
+    await eventually(lambda: (built.feed_trust.membership.role is Role.LEADER) is is_leading)
 
 
 def _is_ours(task: "asyncio.Task[Any]") -> bool:

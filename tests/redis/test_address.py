@@ -2,8 +2,7 @@
 
 from django_redis.cache import RedisCache
 
-from entitlements.redis.address import RedisAddress, Topology, cache_settings, channel_layer_settings
-from entitlements.redis.any_node import AnyNodeTlsConnection
+from entitlements.redis.address import RedisAddress, Topology, cache_settings
 from entitlements.redis.credentials import Credentials
 from tests.redis_server import RedisServer
 
@@ -28,18 +27,6 @@ def test_the_settings_of_tls_and_ipv6() -> None:
     assert settings["OPTIONS"]["CONNECTION_POOL_KWARGS"]["ssl_ca_certs"] == "ca.pem"
 
 
-def test_the_channel_layer_reaches_the_same_redis_under_its_prefix() -> None:
-    settings = channel_layer_settings(
-        RedisAddress(host="redis.example", db=2, credentials=Credentials(password="p")),
-        prefix="production:sidecar:",
-    )
-
-    (host,) = settings["CONFIG"]["hosts"]
-    assert "redis://redis.example:6379/2" == host["address"]
-    assert ("p",) == host["credential_provider"].get_credentials()
-    assert "production:sidecar:" == settings["CONFIG"]["prefix"]
-
-
 def test_a_cluster_and_sentinels_have_their_own_factories() -> None:
     cluster = RedisAddress(
         host="h", nodes=(("a", 1), ("b", 2)), tls=True, credentials=Credentials(password="p")
@@ -50,13 +37,6 @@ def test_a_cluster_and_sentinels_have_their_own_factories() -> None:
     assert Topology.SENTINEL == sentinel.topology
     assert cache_settings(cluster)["OPTIONS"]["CONNECTION_FACTORY"].endswith(".ClusterFactory")
     assert cache_settings(sentinel)["OPTIONS"]["CONNECTION_FACTORY"].endswith(".SentinelFactory")
-    (cluster_host,) = channel_layer_settings(cluster, prefix="p")["CONFIG"]["hosts"]
-    assert cluster.nodes == cluster_host["nodes"]
-    assert AnyNodeTlsConnection == cluster_host["connection_class"]
-    assert cluster_host["ssl_check_hostname"] is True
-    (sentinel_host,) = channel_layer_settings(sentinel, prefix="p")["CONFIG"]["hosts"]
-    expected = {"master_name": "m", "sentinels": sentinel.sentinels, "db": 2}
-    assert expected == {name: sentinel_host[name] for name in expected}
 
 
 def test_an_address_hides_its_credentials() -> None:

@@ -5,21 +5,20 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from entitlements.cache.redis import RedisTier
-from entitlements.cache.tiers import Miss
+from entitlements.cache.tiers import Miss, Shared
 from entitlements.domain.entity import Entity, EntityKey
+from entitlements.domain.membership import LeaseStatus
 from entitlements.domain.ports import FetchLockOutcome
-from entitlements.redis import any_node
-from entitlements.redis.address import RedisAddress, channel_layer_settings
+from entitlements.redis.address import RedisAddress
 from entitlements.redis.connection import UNAVAILABLE, RedisConnection
 from entitlements.redis.credentials import Credentials
 from entitlements.redis.examination import examine
 from entitlements.redis.fetch_lock import FetchLock
-from entitlements.redis.lease import Lease, LeaseStatus
+from entitlements.redis.lease import Lease
 from entitlements.redis.notifications import Notifications
 from entitlements.redis.shared_records import SharedRecords
 from tests.cache.samples import CUSTOMER, NOW_MS, RESOURCE, credit, entity, metered, usage_update
@@ -83,7 +82,7 @@ async def test_usage_moves_and_what_is_dropped_is_gone(tier: RedisTier) -> None:
     for key in KEYS[:10]:
         await put(tier, key, entity(metered(current=1)))
 
-        assert await tier.apply_usage(key, usage_update(current=5, at_ms=NOW_MS + 1))
+        assert Shared.TAKEN is await tier.apply_usage(key, usage_update(current=5, at_ms=NOW_MS + 1))
         found = await taken(tier, key)
         assert isinstance(found, Entity)
         assert 5 == found.features["seats"].usage.current  # type: ignore[union-attr]
@@ -158,34 +157,6 @@ async def test_a_cluster_that_allows_all_is_reported_as_well(connection: RedisCo
     assert found is not UNAVAILABLE
     assert () == found.refused
     assert not found.is_cluster
-
-
-async def test_the_channel_layer_outlives_the_node_that_it_spoke_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Any node passes on what is published at any other; the first that is named is asked first here."""
-    monkeypatch.setattr(any_node, "random", SimpleNamespace(sample=lambda nodes, _: list(nodes)))
-    with ClusterFleet(tmp_path, replicas=False) as fleet:
-        await _send_and_receive(fleet)
-
-
-async def _send_and_receive(own_cluster: ClusterFleet) -> None:
-    from channels_redis.pubsub import RedisPubSubChannelLayer  # noqa: PLC0415 - as Django does
-
-    address = replace(cluster_address(own_cluster), nodes=own_cluster.addresses)
-    config = channel_layer_settings(address, prefix="p:")["CONFIG"]
-    for lost in (None, own_cluster.servers[0]):
-        if lost is not None:
-            lost.stop()
-        sender, receiver = RedisPubSubChannelLayer(**config), RedisPubSubChannelLayer(**config)
-        channel = await receiver.new_channel()
-        await receiver.group_add("feed", channel)
-
-        await sender.group_send("feed", {"type": "word"})
-
-        assert {"type": "word"} == await asyncio.wait_for(receiver.receive(channel), 5)
-        await sender.flush()
-        await receiver.flush()
 
 
 async def test_what_is_no_cluster_is_reported_as_such(redis: RedisServer) -> None:

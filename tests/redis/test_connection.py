@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from entitlements.cache.redis import RedisTier
-from entitlements.cache.tiers import Miss
+from entitlements.cache.tiers import Miss, Shared
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import Entity
 from entitlements.json_fields import Malformed
@@ -61,7 +61,7 @@ async def assert_out_of_order(tier: RedisTier) -> None:
     for call, expected in (
         (tier.get(CUSTOMER), Miss.UNAVAILABLE),
         (put(tier, CUSTOMER, entity(metered())), None),
-        (tier.apply_usage(CUSTOMER, usage_update()), False),
+        (tier.apply_usage(CUSTOMER, usage_update()), Shared.MISSING),
         (tier.drop(CUSTOMER), None),
     ):
         before, started_at = errors(), time.monotonic()
@@ -189,7 +189,7 @@ async def test_read_only_is_still_read(own_redis: RedisServer, own_tier: RedisTi
     moved = await own_tier.apply_usage(CUSTOMER, usage_update(current=9))
     await own_tier.drop(CUSTOMER)
 
-    assert not moved
+    assert Shared.MISSING is moved
     assert before + 3 == errors()
     assert entity(metered(current=3)) == await taken(own_tier, CUSTOMER)
     own_redis.command("REPLICAOF", "NO", "ONE")
@@ -206,11 +206,11 @@ async def test_out_of_memory_is_still_read(own_redis: RedisServer, own_tier: Red
     await put(own_tier, CUSTOMER, entity(metered(current=9)))
     moved = await own_tier.apply_usage(CUSTOMER, usage_update(current=9))
 
-    assert not moved
+    assert Shared.MISSING is moved
     assert before + 2 == errors()
     assert entity(metered(current=3)) == await taken(own_tier, CUSTOMER)
     own_redis.command("CONFIG", "SET", "maxmemory", "0")
-    assert await own_tier.apply_usage(CUSTOMER, usage_update(current=9))
+    assert Shared.TAKEN is await own_tier.apply_usage(CUSTOMER, usage_update(current=9))
 
 
 async def test_refusals_are_logged_by_code_and_once_a_minute(

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from entitlements.domain.membership import LeaseStatus
 from entitlements.redis.connection import UNAVAILABLE
 from entitlements.redis.examination import NEEDED, SPARED, Examination, examine, outbox_probes
-from entitlements.redis.lease import Lease, LeaseStatus
+from entitlements.redis.lease import Lease
 from tests.cache.samples import CUSTOMER, entity, metered
 from tests.fakes import FakeClock
 from tests.redis.parts import KEYS, a_connection, a_tier, put, stopping, taken
@@ -48,7 +49,11 @@ async def test_a_redis_that_allows_all_is_known_by_its_kind(
 
 @pytest.mark.parametrize("command", [*NEEDED, *SPARED])
 async def test_each_command_that_is_refused_is_named(redis: RedisServer, command: str) -> None:
-    refused = ("-subscribe", "-psubscribe") if command == "SUBSCRIBE" else (f"-{command.lower()}",)
+    refused = (
+        ("-subscribe", "-psubscribe")
+        if command == "SUBSCRIBE"
+        else (f"-{command.lower().replace(' ', '|')}",)
+    )
     found = await examined(redis, rules=refused)
 
     assert (command,) == found.refused

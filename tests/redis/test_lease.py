@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from entitlements.domain.membership import LeaderState, LeaseStatus
 from entitlements.redis.connection import RedisConnection
-from entitlements.redis.lease import LEASE_SECONDS, RENEW_SECONDS, Lease, LeaseState, LeaseStatus
+from entitlements.redis.lease import LEASE_SECONDS, RENEW_SECONDS, Lease, LeaseState
 from tests.cache.samples import NOW_MS
 from tests.redis.parts import KEYS, ShiftedClock, a_connection
 from tests.redis_server import RedisServer
@@ -148,29 +149,84 @@ async def test_it_shows_people_who_holds_it_and_since_when(
     process: MakeLease, clock: ShiftedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = process("host-1/17"), process("other")
-    nobody = await other.state()
     await one.try_hold()
     monkeypatch.setattr(clock, "now_ms", lambda: NOW_MS + 1500)
-    await one.try_hold()
+    ours, others = await one.ask(), await other.ask()
 
-    assert nobody is None
-    assert LeaseState(holder="host-1/17", age_seconds=1.5) == await other.state()
+    assert LeaseState(holder="host-1/17", age_seconds=1.5) == ours.state == others.state
 
 
-@pytest.mark.parametrize("junk", ["junk", "{}", '{"holder": 5}'])
+@pytest.mark.parametrize("junk", ["junk", "{}", "[]", '{"holder": 5}', '{"holder": "x", "token": 5}'])
 async def test_junk_in_its_place_is_another_holder_without_a_name(
     own_redis: RedisServer, process: MakeLease, junk: str
 ) -> None:
     own_redis.command("SET", KEYS.feed_lease, junk, "PX", 1000)
     lease = process("one")
 
-    assert await lease.try_hold() is LeaseStatus.OTHERS
-    assert await lease.state() is None
+    reading = await lease.ask()
+
+    assert LeaseStatus.OTHERS is reading.status
+    assert (None, None) == (reading.leader, reading.state)
 
 
 async def test_without_redis_nobody_is_known_to_hold_it(own_redis: RedisServer, process: MakeLease) -> None:
     lease = process("one")
     own_redis.stop()
 
-    assert await lease.try_hold() is LeaseStatus.UNKNOWN
-    assert await lease.state() is None
+    reading = await lease.ask()
+
+    assert (LeaseStatus.UNKNOWN, None, None) == (reading.status, reading.leader, reading.state)
+
+
+async def _leader(lease: Lease) -> LeaderState:
+    leader = (await lease.ask()).leader
+    assert leader is not None
+    return leader
+
+
+async def test_it_tells_those_who_follow_since_when_every_change_is_in_redis(
+    process: MakeLease, clock: ShiftedClock
+) -> None:
+    """By their own clocks: no two processes have the same."""
+    one, other = process("one"), process("other")
+    epoch = clock.monotonic() - 30
+    await one.ask(epoch)
+
+    leader = await _leader(other)
+
+    assert epoch == leader.epoch
+    assert leader.complete_since == pytest.approx(epoch, abs=0.5)
+    assert leader.renewed_at == pytest.approx(clock.monotonic(), abs=0.5)
+
+
+async def test_a_holder_that_misses_changes_says_so(process: MakeLease) -> None:
+    one, other = process("one"), process("other")
+    await one.ask(1.0)
+    first = await _leader(other)
+    await one.ask(None)
+    second = await _leader(other)
+
+    assert (1.0, None, None) == (first.epoch, second.epoch, second.complete_since)
+    assert first.token == second.token
+
+
+async def test_each_turn_as_the_holder_has_its_own_token(process: MakeLease) -> None:
+    one, other = process("one"), process("other")
+    await one.ask()
+    first = await _leader(other)
+    await one.release()
+    await one.ask()
+
+    assert first.token != (await _leader(other)).token
+
+
+async def test_a_holder_that_does_not_renew_it_is_known_for_that(
+    own_redis: RedisServer, process: MakeLease, clock: ShiftedClock
+) -> None:
+    one, other = process("one"), process("other")
+    await one.ask()
+    own_redis.command("PEXPIRE", KEYS.feed_lease, 2000)
+
+    leader = await _leader(other)
+
+    assert leader.renewed_at == pytest.approx(clock.monotonic() - 4, abs=0.5)

@@ -11,13 +11,12 @@ import pytest
 import redis as redis_py
 
 from entitlements.redis.connection import Client
+from entitlements.redis.lease_scripts import hold_lease, release_lease
 from entitlements.redis.scripts import (
     Release,
     Settled,
     Write,
-    delete_if_own,
     redis_ms,
-    renew_if_own,
     replace_usage,
     write_newest,
 )
@@ -230,19 +229,44 @@ def test_a_resource_knows_its_customer_s_timestamp_and_one_without_is_stamped_un
     assert metadata == held(client, "r:metadata")[0]
 
 
-@pytest.mark.parametrize(("value", "is_own"), [("token", True), ("other", False), (None, False)])
-def test_only_ones_own_is_deleted_and_renewed(client: Client, value: str | None, is_own: bool) -> None:
-    if value is not None:
-        client.set("lock", value, px=1000)
+LEASES = {
+    "ours": (b'{"token":"ours","more":1}', True),
+    "another's": (b'{"token":"theirs"}', False),
+    "no token": (b"{}", False),
+    "no object": (b"5", False),
+    "no JSON": (b"ours", False),
+}
 
-    renewed = renew_if_own(client, "lock", b"token", milliseconds=60_000)
-    is_longer = client.pttl("lock") > 1000  # type: ignore[operator]
-    deleted = delete_if_own(client, "lock", b"token")
 
-    assert is_own == renewed
-    assert is_own == is_longer
-    assert is_own == deleted
-    assert (value is not None and not is_own) == bool(client.exists("lock"))
+@pytest.mark.parametrize(("value", "is_own"), LEASES.values(), ids=LEASES)
+def test_a_lease_is_renewed_and_released_by_its_token(client: Client, value: bytes, is_own: bool) -> None:
+    client.set("lease", value, px=1000)
+
+    held = hold_lease(
+        client, "lease", token="ours", head=b'{"token":"ours"}', kept_ms=5000, milliseconds=60_000
+    )
+    is_longer = client.pttl("lease") > 1000  # type: ignore[operator]
+    released = release_lease(client, "lease", "ours")
+
+    assert (is_own, is_own, is_own) == (held.is_own, is_longer, released)
+    expected = f'{{"token":"ours","completeSince":{held.now_ms - 5000}}}'.encode() if is_own else value
+    assert expected == held.value
+    assert (not is_own) == bool(client.exists("lease"))
+
+
+def test_a_lease_that_nobody_has_is_taken(client: Client) -> None:
+    held = hold_lease(client, "lease", token="ours", head=b'{"token":"ours"}', kept_ms=None, milliseconds=500)
+
+    assert (True, 500, b'{"token":"ours"}') == (held.is_own, held.lives_ms, held.value)
+
+
+def test_a_key_of_another_kind_is_no_lease(client: Client) -> None:
+    client.rpush("lease", "nonsense")
+
+    held = hold_lease(client, "lease", token="ours", head=b"{}", kept_ms=None, milliseconds=500)
+
+    assert (False, b"") == (held.is_own, held.value)
+    assert not release_lease(client, "lease", "ours")
 
 
 @pytest.mark.parametrize(("value", "is_own"), [("token", True), ("other", False), (None, False)])

@@ -1,18 +1,18 @@
 """A primary that Sentinels name: found, left when it is lost, and what is wrong reported as such."""
 
 import asyncio
-import gc
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from entitlements.cache.tiers import Miss
-from entitlements.redis.address import RedisAddress, channel_layer_settings
+from entitlements.domain.membership import LeaseStatus
+from entitlements.redis.address import RedisAddress
 from entitlements.redis.causes import Trouble
 from entitlements.redis.connection import UNAVAILABLE, RedisConnection
 from entitlements.redis.credentials import Credentials
-from entitlements.redis.lease import Lease, LeaseStatus
+from entitlements.redis.lease import Lease
 from entitlements.redis.notifications import Notifications
 from tests.cache.samples import CUSTOMER, entity, metered
 from tests.fakes import FakeClock
@@ -93,25 +93,6 @@ async def test_one_sentinel_of_three_is_enough(address: RedisAddress) -> None:
     dead = tuple(("127.0.0.1", free_port()) for _ in range(2))
     with stopping(connection_to(replace(address, sentinels=(*dead, address.sentinels[2])))) as connection:
         await until_written(connection, "found", "yes")
-
-
-@pytest.mark.filterwarnings("ignore")  # channels-redis leaves the connections to the Sentinels open
-async def test_the_channel_layer_finds_the_primary(address: RedisAddress) -> None:
-    """What one process sends, another receives."""
-    from channels_redis.pubsub import RedisPubSubChannelLayer  # noqa: PLC0415 - as Django does
-
-    config = channel_layer_settings(address, prefix="p:")["CONFIG"]
-    sender, receiver = RedisPubSubChannelLayer(**config), RedisPubSubChannelLayer(**config)
-    channel = await receiver.new_channel()
-    await receiver.group_add("feed", channel)
-
-    await sender.group_send("feed", {"type": "word"})
-
-    assert {"type": "word"} == await asyncio.wait_for(receiver.receive(channel), 5)
-    await sender.flush()
-    await receiver.flush()
-    del sender, receiver
-    gc.collect()
 
 
 async def test_a_lost_primary_is_left_for_the_new_one_under_load(

@@ -9,16 +9,17 @@ import pytest
 
 from entitlements.background import Background
 from entitlements.cache.memory import MemoryTier
-from entitlements.cache.tiers import Tiers
+from entitlements.cache.tiers import SharedTier, Tiers
 from entitlements.domain.entity import Entity
+from entitlements.domain.membership import Role
 from entitlements.domain.override import NO_OVERRIDES, Overrides
 from entitlements.domain.ports import Source
 from entitlements.fallbacks import ConfiguredRules
 from entitlements.service.cache_maintenance import CacheMaintenance
 from entitlements.service.change_notifier import ChangeNotifier
 from entitlements.service.circuits import Circuits
-from entitlements.service.completeness import FeedTrust
 from entitlements.service.feed_applier import FeedApplier
+from entitlements.service.feed_trust import FeedTrust
 from entitlements.service.fetcher import EntityFetcher
 from entitlements.service.reader import EntitlementReader
 from entitlements.service.response_cache import ResponseCache
@@ -47,6 +48,7 @@ class House:
     circuits: Circuits
     revalidator: Revalidator
     feed_applier: FeedApplier
+    feed_trust: FeedTrust
     reader: EntitlementReader
     response_cache: ResponseCache
     usage_reporter: UsageReporter
@@ -59,11 +61,17 @@ def build_house(
     rules: ConfiguredRules | None = None,
     overrides: Overrides = NO_OVERRIDES,
     max_stale_seconds: float | None = None,
+    shared: SharedTier | None = None,
 ) -> House:
     clock = FakeClock()
     memory = MemoryTier(max_size_bytes=10_000_000)
     changes = ChangeNotifier()
-    store = Tiers(memory, listener=changes)
+    feed_trust = FeedTrust(
+        max_unverified_seconds=60,
+        clock=clock,
+        role=Role.STANDALONE if shared is None else Role.FOLLOWER,
+    )
+    store = Tiers(memory, shared, vouch=feed_trust.vouch, listener=changes, monotonic=clock.monotonic)
     edge = ScriptedSource(answer=Entity())
     api = ScriptedSource(answer=Entity(), source=Source.API)
     sink = ScriptedSink()
@@ -78,7 +86,6 @@ def build_house(
         refreshes_per_second=100_000,
         background=Background(clock.monotonic),
     )
-    feed_trust = FeedTrust(max_unverified_seconds=60)
     feed_applier = FeedApplier(
         changes=changes,
         store=store,
@@ -112,6 +119,7 @@ def build_house(
         circuits=circuits,
         revalidator=revalidator,
         feed_applier=feed_applier,
+        feed_trust=feed_trust,
         reader=reader,
         response_cache=ResponseCache(replies=memory, feed=feed_trust, overrides=overrides, clock=clock),
         usage_reporter=usage_reporter,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from entitlements.cache.memory import MemoryTier
-from entitlements.cache.tiers import Miss, Tiers
+from entitlements.cache.tiers import Miss, Shared, Tiers
 from entitlements.correlation import CALL_PEER
 from entitlements.domain.breaker import FAILURES_TO_OPEN, FIRST_PAUSE_SECONDS, BreakerState
 from entitlements.domain.cached_entity import CachedEntity
@@ -385,11 +385,11 @@ class WhatAnotherFetched:
     async def get(self, _key: EntityKey) -> CachedEntity | Miss:
         return self.found
 
-    async def store(self, key: EntityKey, cached: CachedEntity, *, claim: FetchClaim | None = None) -> None:
-        pass
+    async def store(self, key: EntityKey, cached: CachedEntity, *, claim: FetchClaim | None = None) -> Shared:
+        return Shared.TAKEN
 
-    async def apply_usage(self, key: EntityKey, update: UsageUpdate) -> bool:
-        return False
+    async def apply_usage(self, key: EntityKey, update: UsageUpdate) -> Shared:
+        return Shared.OVERTAKEN
 
     async def drop(self, key: EntityKey) -> None:
         pass

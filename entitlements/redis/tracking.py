@@ -1,0 +1,275 @@
+"""What Redis names as changed, by whomever: CLIENT TRACKING in broadcasting mode, one connection a primary.
+
+A name is all that is sent of a change, so a process pays for what it holds and not for what happens.
+"""
+
+import asyncio
+import enum
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from selectors import EVENT_READ, DefaultSelector
+from typing import Any, Protocol
+
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisClusterException, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from entitlements import metrics
+from entitlements.domain.entity import EntityKey
+from entitlements.domain.membership import SILENCE_SECONDS
+from entitlements.redis.connection import RedisConnection
+from entitlements.redis.keys import Change, KeySpace, raw
+from entitlements.redis.nodes import name_again, node_names, primary_named
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.25
+"""So long `stop` waits at most for the thread to notice."""
+PAUSE_SECONDS = 1.0
+"""Between two attempts to be told."""
+REFUSED_PAUSE_SECONDS = 30.0
+"""The same where Redis refused it: a right is given by people."""
+PING_SECONDS = 1.0
+"""So often it is seen whether a connection still lives, which is closed when it is silent for long."""
+GATHER_SECONDS = 0.02
+"""What changes meanwhile is read together: a thousand changes a second wake the thread fifty times."""
+
+
+class TrackingState(enum.Enum):
+    """Whether Redis names what changes; the values are shown in `/readyz?verbose`."""
+
+    ON = "on"
+    """All primaries do."""
+    LOST = "lost"
+    """One is not connected: what is held is suspect until it is again."""
+    REFUSED = "refused"
+    """Not allowed, or not known there: what is held is re-checked by age."""
+
+
+class TrackingListener(Protocol):
+    """Who learns of it, on the event loop, but for `wants`."""
+
+    def wants(self, change: Change) -> bool:
+        """False where it is all the same to this process; asked on the thread that reads."""
+        ...
+
+    def changed(self, changes: Sequence[Change]) -> None:
+        """These were written or removed, in this order."""
+        ...
+
+    def lease_changed(self) -> None:
+        """Who leads, or what they say, is another than before."""
+        ...
+
+    def hearing(self) -> None:
+        """From now on every change is named."""
+        ...
+
+    def deaf(self) -> None:
+        """From now on some are not."""
+        ...
+
+    def emptied(self) -> None:
+        """All keys are gone."""
+        ...
+
+
+class KeyTracking:
+    """Reads names on a thread of its own, which is ended by `stop`."""
+
+    def __init__(
+        self, connection: RedisConnection, *, keys: KeySpace, monotonic: Callable[[], float]
+    ) -> None:
+        self.state = TrackingState.LOST
+        self._monotonic = monotonic
+        self._connection = connection
+        self._keys = keys
+        self._lease = raw(keys.feed_lease)
+        self._customers = keys.customers
+        self._listener: TrackingListener
+        self._loop: asyncio.AbstractEventLoop
+        self._thread: threading.Thread | None = None
+        self._stopped = threading.Event()
+        self._lines: dict[str, _Line] = {}
+
+    def start(self, listener: TrackingListener) -> None:
+        """Begins, now or as soon as Redis answers; called on the event loop of the listener."""
+        self._listener, self._loop = listener, asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._follow, name="redis-tracking", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends it; can be called twice."""
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _follow(self) -> None:
+        while not self._stopped.is_set():
+            state = self._followed_until_reset()
+            self._close(*list(self._lines))
+            self._move(state)
+            if not self._stopped.is_set():
+                metrics.REDIS_CLIENT_ERRORS.inc()
+                is_refused = state is TrackingState.REFUSED
+                self._stopped.wait(REFUSED_PAUSE_SECONDS if is_refused else PAUSE_SECONDS)
+
+    def _followed_until_reset(self) -> TrackingState:
+        """Why nothing is named any more."""
+        try:
+            self._follow_until_reset()
+        except RedisConnectionError:  # a NoPermissionError is none, whatever else is refused as one logs in
+            return TrackingState.LOST
+        except ResponseError:  # no right, or a Redis that knows neither RESP3 nor tracking
+            return TrackingState.REFUSED
+        except (RedisError, RedisClusterException, OSError):  # the connection says so in the log
+            return TrackingState.LOST
+        except Exception:  # redis-py fails in many ways where a connection breaks
+            logger.warning("what changes in redis cannot be followed for a moment", exc_info=True)
+        return TrackingState.LOST
+
+    def _follow_until_reset(self) -> None:
+        """Reads until another Redis may stand behind the name."""
+        client, resets = self._connection.client, self._connection.resets
+        tried_at = float("-inf")
+        while not self._stopped.is_set() and resets == self._connection.resets:
+            names = node_names(client)
+            self._close(*(self._lines.keys() - names))
+            if names != self._lines.keys():
+                if self.state is TrackingState.ON:  # what is named until all are there is missed
+                    self._move(TrackingState.LOST)
+                if self._monotonic() - tried_at >= PAUSE_SECONDS:
+                    tried_at = self._monotonic()
+                    self._open_missing(client, names)
+            if names == self._lines.keys():
+                self._move(TrackingState.ON)
+            self._read()
+
+    def _open_missing(self, client: Redis, names: frozenset[str]) -> None:
+        for name in names - self._lines.keys():
+            try:
+                node = primary_named(client, name)
+                if node is not None:
+                    self._lines[name] = self._line_to(node)
+            except (RedisConnectionError, RedisTimeoutError, OSError):
+                if len(names) == 1:
+                    raise
+                name_again(client)  # of a Cluster the others go on; another may have its keys by now
+
+    def _line_to(self, node: Redis) -> "_Line":
+        return _Line(node, prefixes=(self._customers, self._lease), monotonic=self._monotonic)
+
+    def _read(self) -> None:
+        with DefaultSelector() as selector:
+            for line in self._lines.values():
+                selector.register(line.socket, EVENT_READ)
+            has_arrived = bool(selector.select(POLL_SECONDS))
+        named: list[list[bytes] | None] = []
+        for name, line in list(self._lines.items()):
+            try:
+                named += line.read()
+                line.ping()
+            except (RedisError, OSError):
+                self._close(name)
+        if named:
+            self._hand_on(named)
+        if has_arrived:
+            self._stopped.wait(GATHER_SECONDS)
+
+    def _hand_on(self, named: Sequence[list[bytes] | None]) -> None:
+        listener = self._listener
+        changes: list[Change] = []
+        seen = 0
+        for names in named:
+            if names is None:
+                self._call(listener.emptied)
+            elif names[0] == self._lease:  # it is named apart, as its prefix is another
+                self._call(listener.lease_changed)
+            else:
+                seen += len(names)
+                changes += self._wanted(names, listener)
+        metrics.REDIS_NAMED_KEYS.inc(seen)
+        if changes:
+            self._call(listener.changed, changes)
+
+    def _wanted(self, names: Sequence[bytes], listener: TrackingListener) -> list[Change]:
+        """What is of interest of all that changed in one turn of Redis' loop, each entity once."""
+        wanted: dict[EntityKey, bool] = {}
+        before, known = b"", len(self._customers)
+        for name in names:
+            if name.endswith(b"#timestamp") and name[:-10] == before:  # Redis names them in their order
+                continue
+            before = name
+            change = self._keys.change_of(name[known:])
+            if change is not None and listener.wants(change):
+                wanted[change.key] = change.is_whole or wanted.get(change.key, False)
+        return [Change(key, is_whole) for key, is_whole in wanted.items()]
+
+    def _move(self, state: TrackingState) -> None:
+        if state is self.state:
+            return
+        self.state = state
+        self._call(self._listener.hearing if state is TrackingState.ON else self._listener.deaf)
+
+    def _call(self, work: Callable[..., None], *arguments: object) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(work, *arguments)
+
+    def _close(self, *names: str) -> None:
+        for name in names:
+            self._lines.pop(name).close()
+
+
+class _Line:
+    """One connection by which a primary names what changes."""
+
+    def __init__(self, client: Redis, *, prefixes: Sequence[bytes], monotonic: Callable[[], float]) -> None:
+        """Connects; raises RedisError where that is refused."""
+        self._monotonic = monotonic
+        pool: Any = client.connection_pool
+        options = {**pool.connection_kwargs, "protocol": 3, "maint_notifications_config": None}
+        self._connection = pool.connection_class(**options)
+        self._named: list[list[bytes] | None] = []
+        self._pinged_at = self._answered_at = self._monotonic()
+        try:
+            self._connection.connect()
+            self._connection._get_parser().set_invalidation_push_handler(self._note)
+            words = [word for prefix in prefixes for word in ("PREFIX", prefix)]
+            self._connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", *words)
+            self._connection.read_response()
+        except BaseException:
+            self._connection.disconnect()
+            raise
+
+    @property
+    def socket(self) -> Any:
+        """To wait for."""
+        return self._connection._get_socket()
+
+    def read(self) -> list[list[bytes] | None]:
+        """The names that arrived, as Redis sent them together; None: all keys are gone."""
+        while self._connection.can_read(0):
+            if self._connection.read_response(push_request=True) is not None:
+                self._answered_at = self._monotonic()
+        named, self._named = self._named, []
+        return named
+
+    def ping(self) -> None:
+        """Asks for a sign of life now and then; raises TimeoutError where there is none."""
+        now = self._monotonic()
+        if now - self._pinged_at < PING_SECONDS:
+            return
+        if now - self._answered_at > SILENCE_SECONDS:
+            raise TimeoutError
+        self._pinged_at = now
+        self._connection.send_command("PING", check_health=False)
+
+    def close(self) -> None:
+        """Ends it."""
+        self._connection.disconnect()
+
+    def _note(self, message: Sequence[Any]) -> None:
+        self._named.append(message[1])

@@ -1,0 +1,113 @@
+"""What is done when Redis names keys that somebody changed: what is held of them is looked at again there."""
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from typing import Protocol
+
+from entitlements import metrics
+from entitlements.background import Background
+from entitlements.domain.entity import EntityKey
+from entitlements.domain.membership import Membership, Role
+from entitlements.redis.keys import Change
+from entitlements.redis.own_writes import OwnWrites
+from entitlements.service.change_notifier import ChangeNotifier
+from entitlements.service.feed_applier import FeedApplier
+from entitlements.service.feed_trust import FeedTrust
+
+logger = logging.getLogger(__name__)
+
+CATCH_UP_TASK = "late-changes"
+
+
+class NamedStore(Protocol):
+    """The tiers, as far as names are of interest to them."""
+
+    def holds(self, key: EntityKey) -> bool:
+        """True where memory holds it or will in a moment; asked from any thread."""
+        ...
+
+    def holds_resources_of(self, customer_id: str) -> bool:
+        """True where memory holds some; asked from any thread."""
+        ...
+
+    def resources_of(self, customer_id: str) -> Sequence[EntityKey]:
+        """The resources of a customer that memory holds."""
+        ...
+
+    def name(self, key: EntityKey) -> None:
+        """Has it looked at again on its next use."""
+        ...
+
+
+class Invalidation:
+    """A `TrackingListener`: passes on what others changed, and what became of the way to hear of it."""
+
+    def __init__(
+        self,
+        *,
+        store: NamedStore,
+        own_writes: OwnWrites,
+        changes: ChangeNotifier,
+        feed_applier: FeedApplier,
+        feed_trust: FeedTrust,
+        background: Background,
+    ) -> None:
+        self._store = store
+        self._own_writes = own_writes
+        self._changes = changes
+        self._feed_applier = feed_applier
+        self._feed_trust = feed_trust
+        self._background = background
+
+    def wants(self, change: Change) -> bool:
+        """See TrackingListener: nearly all are of customers that are not held, and must cost nothing."""
+        key = change.key
+        return (
+            self._store.holds(key)
+            or key in self._own_writes
+            or self._feed_applier.is_waiting_for(key)
+            or self._changes.is_watched(key.customer_id)
+            or (change.is_whole and self._store.holds_resources_of(key.customer_id))
+        )
+
+    def changed(self, changes: Sequence[Change]) -> None:
+        """See TrackingListener."""
+        for change in changes:
+            if self._own_writes.has_named(change.key):
+                metrics.REDIS_NAMED_ENTITIES.labels("own").inc()
+            else:
+                metrics.REDIS_NAMED_ENTITIES.labels("others").inc()
+                self._look_again(change)
+
+    def lease_changed(self) -> None:
+        """See TrackingListener; the leader's own renewals are named as well."""
+        if self._feed_trust.membership.role is not Role.LEADER:
+            self._feed_trust.lease_wanted.set()
+
+    def hearing(self) -> None:
+        """See TrackingListener."""
+        metrics.REDIS_TRACKING.set(1)
+        self._feed_trust.move(Membership.hearing)
+        self._changes.all_changed()
+
+    def deaf(self) -> None:
+        """See TrackingListener."""
+        metrics.REDIS_TRACKING.set(0)
+        logger.warning("redis does not name what changes; what is cached is looked at again, or by its age")
+        self._feed_trust.move(Membership.deaf)
+
+    def emptied(self) -> None:
+        """See TrackingListener."""
+        self._feed_trust.move(Membership.emptied)
+        self._changes.all_changed()
+
+    def _look_again(self, change: Change) -> None:
+        key = change.key
+        self._store.name(key)
+        self._changes.changed(key)
+        if change.is_whole:  # a resource's entitlements depend on its customer's (contract/redis.md, Rules)
+            for resource in self._store.resources_of(key.customer_id):
+                self._store.name(resource)
+        if self._feed_applier.is_waiting_for(key):
+            self._background.once(CATCH_UP_TASK, partial(self._feed_applier.catch_up, key))
