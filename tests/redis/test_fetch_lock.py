@@ -75,7 +75,7 @@ async def test_who_comes_when_it_is_fetched_already_is_reported_so(
 async def test_the_others_wait_until_it_is_done(
     own_redis: RedisServer, process: MakeLock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its message ends that: they do not look by themselves here."""
+    """Its message ends that: who looked would find a lock here, and wait on."""
     monkeypatch.setattr(fetch_lock, "LOOK_SECONDS", 2 * CALL_SECONDS)
     holder, other = process(hold_seconds=2 * CALL_SECONDS), process()
     held = await holder.claim(CUSTOMER, wait_seconds=5)
@@ -85,10 +85,12 @@ async def test_the_others_wait_until_it_is_done(
     waited = not waiting.done()
 
     await holder.done(held)
+    given_back = own_redis.text(LOCK) is None
+    own_redis.command("SET", LOCK, "the next one's")
 
     assert waited
+    assert given_back
     assert FetchClaim(key=CUSTOMER, turn=FetchLockOutcome.FETCHED_ELSEWHERE) == await waiting
-    assert own_redis.text(LOCK) is None
 
 
 @pytest.mark.parametrize(
