@@ -82,3 +82,10 @@ def test_its_terms_are_those_that_were_given() -> None:
 
     assert {"has_access": True, "limit": 0.0, "ends_ms": granted.ends_ms} == terms_of(granted)
     assert {"has_access": False, "ends_ms": denied.ends_ms} == terms_of(denied)
+
+
+@pytest.mark.parametrize(("left_ms", "expected"), [(None, 3_600_000), (1_000, 1_000), (7_200_000, 3_600_000)])
+def test_it_lasts_no_longer_than_was_noted_and_never_longer_than_it_was_made_for(
+    left_ms: int | None, expected: int
+) -> None:
+    assert expected == replace(an_override(lasts_ms=3_600_000), left_ms=left_ms).longest_left_ms

@@ -330,3 +330,18 @@ def test_a_payload_at_the_limit_of_depth_does_not_raise(type_: str) -> None:
         frame = f'{{"type": "{type_}", "id": "9", "payload": {"[" * depth}{"]" * depth}}}'
         events = a_followed_protocol().receive(frame)
         assert events in ([], [Skipped()])
+
+
+def test_what_is_doubted_is_followed_again_when_the_last_ping_is_answered() -> None:
+    """What the server sent before that pong is still to come."""
+    protocol = a_followed_protocol()
+    for _ in range(2):
+        protocol.ping()
+    protocol.doubt()
+    doubted = (protocol.is_followed, protocol.pings_under_way)
+
+    first, second = received(protocol, type="pong"), received(protocol, type="pong")
+
+    assert (False, 2) == doubted
+    assert ([], [Followed()]) == (first, second)
+    assert (True, 0) == (protocol.is_followed, protocol.pings_under_way)
