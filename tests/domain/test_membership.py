@@ -35,7 +35,9 @@ def _at(confirmed_at: float, looked_at: float | None = None) -> CachedEntity:
 def test_who_hears_of_a_leader_that_follows_misses_nothing() -> None:
     trust = FOLLOWER.trust
 
-    assert (True, True, 100) == (trust.following, trust.through_redis, trust.since)
+    assert trust.following
+    assert trust.through_redis
+    assert 100 == trust.since
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,9 @@ def test_another_turn_of_a_leader_is_a_gap(later: LeaderState) -> None:
     now = 101.0
     member = FOLLOWER.leased(LeaseStatus.OTHERS, now=now, leader=replace(later, renewed_at=now))
 
-    assert (True, now, now) == (member.trust.following, member.trust.since, member.trust.heard_since)
+    assert member.trust.following
+    assert now == member.trust.since
+    assert now == member.trust.heard_since
     assert member.trust.must_look(_at(100, 100), now)
 
 
@@ -73,7 +77,8 @@ def test_the_same_turn_of_a_leader_is_none() -> None:
 def test_a_leader_that_cannot_be_relied_on_is_not(leader: LeaderState | None) -> None:
     member = FOLLOWER.leased(LeaseStatus.OTHERS, now=104, leader=leader)
 
-    assert (False, None) == (member.trust.following, member.complete_since(104))
+    assert not member.trust.following
+    assert member.complete_since(104) is None
 
 
 def test_a_leader_falls_silent_between_two_looks() -> None:
@@ -85,38 +90,47 @@ def test_who_is_deaf_follows_nobody_until_it_hears_again() -> None:
     deaf = FOLLOWER.deaf(101)
     heard = deaf.hearing(102)
 
-    assert (False, True) == (deaf.trust.following, heard.trust.following)
-    assert (102, 102) == (heard.trust.since, heard.trust.heard_since)
+    assert not deaf.trust.following
+    assert heard.trust.following
+    assert 102 == heard.trust.since
+    assert 102 == heard.trust.heard_since
 
 
 def test_a_redis_that_was_emptied_is_a_gap_for_who_follows_through_it() -> None:
     """Who leads knows what changes; what it wrote before is there no more."""
     follower, leader, deaf = FOLLOWER.emptied(101), LEADER.emptied(101), FOLLOWER.deaf(101).emptied(102)
 
-    assert (101, True) == (follower.trust.since, follower.trust.following)
-    assert (100, 101) == (leader.trust.since, leader.complete_since(102))
+    assert 101 == follower.trust.since
+    assert follower.trust.following
+    assert 100 == leader.trust.since
+    assert 101 == leader.complete_since(102)
     assert not deaf.trust.following
 
 
 def test_a_leader_vouches_for_what_was_confirmed_since_all_is_written() -> None:
-    assert (105, 99) == (LEADER.vouch(100, 105), LEADER.vouch(99, 105))
+    assert 105 == LEADER.vouch(100, 105)
+    assert 99 == LEADER.vouch(99, 105)
 
 
 def test_a_write_that_redis_did_not_take_ends_the_vouching_for_what_was_before() -> None:
     member = LEADER.write_dropped(103)
 
-    assert (104, 102, 103) == (member.vouch(103, 104), member.vouch(102, 104), member.epoch)
+    assert 104 == member.vouch(103, 104)
+    assert 102 == member.vouch(102, 104)
+    assert 103 == member.epoch
 
 
 def test_who_stands_alone_vouches_for_nothing() -> None:
     member = START.leased(LeaseStatus.UNKNOWN, now=100).followed(100)
 
-    assert (Role.STANDALONE, 100) == (member.role, member.vouch(100, 105))
+    assert Role.STANDALONE == member.role
+    assert 100 == member.vouch(100, 105)
 
 
 def test_losing_redis_while_leading_is_no_gap() -> None:
     """The feed goes on: what is in memory stays fresh."""
-    assert (Role.STANDALONE, LEADER.trust) == (ALONE.role, ALONE.trust)
+    assert Role.STANDALONE == ALONE.role
+    assert LEADER.trust == ALONE.trust
 
 
 def test_what_redis_missed_while_it_was_away_is_not_vouched_for() -> None:
@@ -130,7 +144,9 @@ def test_what_redis_missed_while_it_was_away_is_not_vouched_for() -> None:
 def test_giving_the_feed_up_is_a_gap(before: Membership) -> None:
     member = before.leased(LeaseStatus.OTHERS, now=107, leader=replace(LED, renewed_at=107))
 
-    assert (False, 107, True) == (member.trust.following, member.trust.since, member.trust.through_redis)
+    assert not member.trust.following
+    assert 107 == member.trust.since
+    assert member.trust.through_redis
 
 
 def test_what_a_feed_brings_is_applied_by_who_follows_it_without_a_break() -> None:
@@ -154,12 +170,15 @@ def test_a_lease_that_was_taken_anew_is_a_gap() -> None:
     """This process was stopped: another may have led meanwhile."""
     member = LEADER.leased(LeaseStatus.OURS, now=130, held_until=136)
 
-    assert (Role.LEADER, False, 130) == (member.role, member.trust.following, member.trust.since)
+    assert Role.LEADER == member.role
+    assert not member.trust.following
+    assert 130 == member.trust.since
     assert member.complete_since(131) is None
 
 
 def test_its_own_feed_says_nothing_to_who_follows_through_redis() -> None:
-    assert (FOLLOWER, FOLLOWER) == (FOLLOWER.lost(101), FOLLOWER.followed(101))
+    assert FOLLOWER == FOLLOWER.lost(101)
+    assert FOLLOWER == FOLLOWER.followed(101)
 
 
 def test_what_a_process_missed_itself_it_doubts() -> None:

@@ -213,7 +213,8 @@ async def test_frames_of_a_leader_that_was_stopped_are_not_applied_where_another
     was_leading = process.trust.membership.is_leading(process.clock.monotonic())
 
     assert await process.group.applicable_at() is None
-    assert (False, Role.FOLLOWER) == (was_leading, process.trust.membership.role)
+    assert not was_leading
+    assert Role.FOLLOWER == process.trust.membership.role
     assert ["opened", "closed"] == process.feed.told
 
 
@@ -261,5 +262,6 @@ async def test_a_leader_that_falls_silent_is_told_once(
     for _ in range(2):
         await process.group._ask()
 
-    assert (True, False) == (was_following, process.trust.trust.following)
+    assert was_following
+    assert not process.trust.trust.following
     assert 1 == caplog.text.count("leader is silent")

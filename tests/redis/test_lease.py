@@ -153,7 +153,9 @@ async def test_it_shows_people_who_holds_it_and_since_when(
     monkeypatch.setattr(clock, "now_ms", lambda: NOW_MS + 1500)
     ours, others = await one.ask(), await other.ask()
 
-    assert LeaseState(holder="host-1/17", age_seconds=1.5) == ours.state == others.state
+    expected = LeaseState(holder="host-1/17", age_seconds=1.5)
+    assert expected == ours.state
+    assert expected == others.state
 
 
 @pytest.mark.parametrize("junk", ["junk", "{}", "[]", '{"holder": 5}', '{"holder": "x", "token": 5}'])
@@ -166,7 +168,8 @@ async def test_junk_in_its_place_is_another_holder_without_a_name(
     reading = await lease.ask()
 
     assert LeaseStatus.OTHERS is reading.status
-    assert (None, None) == (reading.leader, reading.state)
+    assert reading.leader is None
+    assert reading.state is None
 
 
 async def test_without_redis_nobody_is_known_to_hold_it(own_redis: RedisServer, process: MakeLease) -> None:
@@ -175,7 +178,9 @@ async def test_without_redis_nobody_is_known_to_hold_it(own_redis: RedisServer, 
 
     reading = await lease.ask()
 
-    assert (LeaseStatus.UNKNOWN, None, None) == (reading.status, reading.leader, reading.state)
+    assert LeaseStatus.UNKNOWN == reading.status
+    assert reading.leader is None
+    assert reading.state is None
 
 
 async def _leader(lease: Lease) -> LeaderState:
@@ -206,7 +211,9 @@ async def test_a_holder_that_misses_changes_says_so(process: MakeLease) -> None:
     await one.ask(None)
     second = await _leader(other)
 
-    assert (1.0, None, None) == (first.epoch, second.epoch, second.complete_since)
+    assert 1.0 == first.epoch
+    assert second.epoch is None
+    assert second.complete_since is None
     assert first.token == second.token
 
 

@@ -248,7 +248,9 @@ def test_a_lease_is_renewed_and_released_by_its_token(client: Client, value: byt
     is_longer = client.pttl("lease") > 1000  # type: ignore[operator]
     released = release_lease(client, "lease", "ours")
 
-    assert (is_own, is_own, is_own) == (held.is_own, is_longer, released)
+    assert is_own == held.is_own
+    assert is_own == is_longer
+    assert is_own == released
     expected = f'{{"token":"ours","completeSince":{held.now_ms - 5000}}}'.encode() if is_own else value
     assert expected == held.value
     assert (not is_own) == bool(client.exists("lease"))
@@ -257,7 +259,9 @@ def test_a_lease_is_renewed_and_released_by_its_token(client: Client, value: byt
 def test_a_lease_that_nobody_has_is_taken(client: Client) -> None:
     held = hold_lease(client, "lease", token="ours", head=b'{"token":"ours"}', kept_ms=None, milliseconds=500)
 
-    assert (True, 500, b'{"token":"ours"}') == (held.is_own, held.lives_ms, held.value)
+    assert held.is_own
+    assert 500 == held.lives_ms
+    assert b'{"token":"ours"}' == held.value
 
 
 def test_a_key_of_another_kind_is_no_lease(client: Client) -> None:
@@ -265,7 +269,8 @@ def test_a_key_of_another_kind_is_no_lease(client: Client) -> None:
 
     held = hold_lease(client, "lease", token="ours", head=b"{}", kept_ms=None, milliseconds=500)
 
-    assert (False, b"") == (held.is_own, held.value)
+    assert not held.is_own
+    assert b"" == held.value
     assert not release_lease(client, "lease", "ours")
 
 
