@@ -343,5 +343,7 @@ def test_what_is_doubted_is_followed_again_when_the_last_ping_is_answered() -> N
     first, second = received(protocol, type="pong"), received(protocol, type="pong")
 
     assert (False, 2) == doubted
-    assert ([], [Followed()]) == (first, second)
-    assert (True, 0) == (protocol.is_followed, protocol.pings_under_way)
+    assert [] == first
+    assert [Followed()] == second
+    assert protocol.is_followed
+    assert 0 == protocol.pings_under_way
