@@ -16,6 +16,11 @@ class _Measured(NamedTuple):
     at: float
 
 
+class _Reckoned(NamedTuple):
+    moment: float
+    redis_ms: int
+
+
 class TwoClocks:
     """The difference of Redis' clock and ours, by the quickest answer of late.
 
@@ -29,6 +34,8 @@ class TwoClocks:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._measured: _Measured | None = None
+        self._latest: _Reckoned | None = None
+        """Of all moments that were asked about, the latest."""
 
     def now(self) -> float:
         """Our own clock, monotonic seconds."""
@@ -55,8 +62,17 @@ class TwoClocks:
 
     def as_redis_ms(self, moment: float) -> int:
         """A moment of ours (monotonic seconds) by Redis' clock; 0 before anything was measured."""
-        measured = self._measured
-        return 0 if measured is None else max(0, round(moment * 1000 + measured.difference_ms))
+        measured, latest = self._measured, self._latest
+        if measured is None:
+            return 0
+        reckoned = max(0, round(moment * 1000 + measured.difference_ms))
+        if latest is not None and moment < latest.moment:
+            return min(reckoned, latest.redis_ms)
+        # The first measurement may be a slow one, as at a start: a better one after it must not make what
+        # is written next look older than what was written before.
+        in_order = reckoned if latest is None else max(reckoned, latest.redis_ms)
+        self._latest = _Reckoned(moment, in_order)
+        return in_order
 
     def _take(self, new: _Measured) -> bool:
         held = self._measured
@@ -67,5 +83,5 @@ class TwoClocks:
         apart_seconds = abs(new.difference_ms - held.difference_ms) / 1000
         if apart_seconds <= new.took_seconds + held.took_seconds:
             return False
-        self._measured = new  # another Redis, or its clock was set
+        self._measured, self._latest = new, None  # another Redis, or its clock was set
         return True

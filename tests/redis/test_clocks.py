@@ -62,6 +62,26 @@ def test_a_slow_answer_does_not_move_the_order_of_writes(
     assert reported_first + 1 == clocks.as_redis_ms(first + 0.001)
 
 
+@pytest.mark.parametrize(("there_seconds", "back_seconds"), [(0.0, 0.5), (0.5, 0.0), (0.02, 0.0)])
+def test_a_better_measurement_does_not_move_the_order_of_writes(
+    redis: SlowRedis, there_seconds: float, back_seconds: float
+) -> None:
+    """The first one is slow where the processor is busy, as at a start; two writes a millisecond apart."""
+    clocks = TwoClocks(redis.clock.monotonic)
+    redis.there_seconds, redis.back_seconds = there_seconds, back_seconds
+    measured(clocks, redis)
+    first = redis.clock.monotonic()
+    reckoned_first = clocks.as_redis_ms(first)
+
+    redis.there_seconds = redis.back_seconds = 0.0
+    measured(clocks, redis)
+
+    assert clocks.as_redis_ms(first - 0.001) <= reckoned_first
+    assert clocks.as_redis_ms(first + 0.001) >= reckoned_first
+    a_second_later = round((first + 1) * 1000) + redis.ahead_ms
+    assert clocks.as_redis_ms(first + 1) == a_second_later
+
+
 def test_a_clock_that_was_set_is_noticed(redis: SlowRedis) -> None:
     """As after a fail-over, also where the answer is slower than the best one."""
     clocks = TwoClocks(redis.clock.monotonic)
