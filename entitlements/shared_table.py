@@ -157,7 +157,8 @@ class SharedTable(Generic[Record]):
             return self._table.rows(self.skip)
         except DatabaseError:
             metrics.DATABASE_ERRORS.inc()
-            self._log.warning("reading", "the %s of the database cannot be read", self._task)
+            name = self._task.replace("-", " ")
+            self._log.warning("reading", "the %s of the database cannot be read", name)
             connections.close_all()
             return None
 
