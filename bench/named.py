@@ -19,7 +19,7 @@ class Follower:
     """Holds others than those that change."""
 
     def __init__(self) -> None:
-        self.is_hearing = asyncio.Event()
+        self.is_tracking = asyncio.Event()
 
     def wants(self, change: Change) -> bool:
         return change.key in HELD
@@ -29,10 +29,10 @@ class Follower:
 
     def lease_changed(self) -> None: ...
 
-    def hearing(self) -> None:
-        self.is_hearing.set()
+    def tracking_began(self) -> None:
+        self.is_tracking.set()
 
-    def deaf(self) -> None: ...
+    def tracking_ended(self) -> None: ...
 
     def emptied(self) -> None: ...
 
@@ -60,7 +60,7 @@ async def main(a_second: int, seconds: int) -> None:
         connection, follower = a_connection(redis.url), Follower()
         tracking = KeyTracking(connection, keys=KEYS, monotonic=ShiftedClock().monotonic)
         tracking.start(follower)
-        await follower.is_hearing.wait()
+        await follower.is_tracking.wait()
         clock = ShiftedClock()
         began, used = clock.monotonic(), time.process_time()
         await write(redis, a_second=a_second, seconds=seconds)

@@ -18,7 +18,7 @@ from entitlements.shared_table import Skip
 MAX_RULES = 5000
 """Number of rules that are followed, the last changed first; and of deletions."""
 DELETED_FOR_MS = 90 * 24 * 3_600_000
-"""A deletion is told for so long: a pod that was away for longer brings its rule back."""
+"""A deletion is kept for this time: a pod that was away for longer brings its rule back."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -74,13 +74,13 @@ class FallbackTable:
         fields = {"changed": record.changed_us, "active": record.is_active, "rule": rule}
         return json.dumps(fields).encode()
 
-    def decoded(self, id_: str, told: bytes) -> RuleVersion:
+    def decoded(self, id_: str, received: bytes) -> RuleVersion:
         """Of such JSON.
 
         Raises:
             Malformed: it is no rule that a person could have set.
         """
-        fields = parsed(told, "fallback rule")
+        fields = parsed(received, "fallback rule")
         changed_us, rule = fields.number("changed"), fields.raw_object("rule")
         if changed_us is None or not 0 < changed_us < _us(datetime.max.replace(tzinfo=UTC)):
             where = "fallback rule.changed"
@@ -100,14 +100,14 @@ class FallbackTable:
             value=value,
         )
 
-    def merged(self, held: RuleVersion | None, told: RuleVersion) -> RuleVersion:
+    def merged(self, held: RuleVersion | None, received: RuleVersion) -> RuleVersion:
         """The later change; of two at once, in two pods, the same in both."""
         if held is None:
-            return told
-        return max(held, told, key=lambda each: (each.changed_us, self.encoded(each)))
+            return received
+        return max(held, received, key=lambda each: (each.changed_us, self.encoded(each)))
 
     def is_past(self, record: RuleVersion) -> bool:
-        """A rule stands until it is deleted; that is told for its time."""
+        """A rule stands until it is deleted; that is kept for its time."""
         age_us = self._clock.now_ms() * 1000 - record.changed_us
         return record.value is None and age_us > DELETED_FOR_MS * 1000
 

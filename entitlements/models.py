@@ -92,7 +92,7 @@ class FallbackRule(models.Model):
         return self.feature_id
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Saves it as the newest version of what is told of its feature."""
+        """Saves it as the newest version of the rule of its feature."""
         held = FallbackRule.objects.filter(pk=self.pk).exclude(feature_id=self.feature_id)
         renamed = list(held.values_list("feature_id", flat=True))
         self.updated_at = newer_than_all_of(self.feature_id, *renamed)

@@ -36,11 +36,11 @@ class SharedBy(Enum):
     REDIS = "redis"
     """Each pod has a database of its own, and all of them one Redis."""
     POD = "pod"
-    """By nothing: another pod does not hear of it."""
+    """By nothing: another pod does not learn of it."""
 
 
 class Table(Protocol[Record]):
-    """One kind of record: how it is kept here, how others are told, and which of two versions holds."""
+    """One kind of record: how it is kept here, how others learn of it, and which of two versions holds."""
 
     def rows(self, skip: Skip) -> dict[str, Record]:
         """What the database holds, by id."""
@@ -54,7 +54,7 @@ class Table(Protocol[Record]):
         """For other processes."""
         ...
 
-    def decoded(self, id_: str, told: bytes) -> Record:
+    def decoded(self, id_: str, received: bytes) -> Record:
         """Of another process.
 
         Raises:
@@ -62,12 +62,12 @@ class Table(Protocol[Record]):
         """
         ...
 
-    def merged(self, held: Record | None, told: Record) -> Record:
+    def merged(self, held: Record | None, received: Record) -> Record:
         """Which of two versions holds; the same, whoever of the two asks."""
         ...
 
     def is_past(self, record: Record) -> bool:
-        """True when nobody needs to be told of it any more."""
+        """True when nobody needs to know of it any more."""
         ...
 
 
@@ -171,10 +171,10 @@ class SharedTable(Generic[Record]):
 
     async def _exchange(self, known: dict[str, Record]) -> list[Record]:
         """Brings what this process and the others know to one; returns what the database must take over."""
-        told = None if self._shared is None else await self._shared.read()
-        if self._shared is None or told is None:
+        received = None if self._shared is None else await self._shared.read()
+        if self._shared is None or received is None:
             return []
-        shared = self._read(told)
+        shared = self._read(received)
         learned = []
         for id_, record in shared.items():
             held = known.get(id_)
@@ -191,9 +191,9 @@ class SharedTable(Generic[Record]):
         await self._shared.write(unshared, removed=past)
         return learned
 
-    def _read(self, told: Mapping[str, bytes]) -> dict[str, Record]:
+    def _read(self, received: Mapping[str, bytes]) -> dict[str, Record]:
         before, self._decoded = self._decoded, {}
-        for id_, text in told.items():
+        for id_, text in received.items():
             earlier = before.get(id_)
             if earlier is not None and earlier[0] == text:
                 self._decoded[id_] = earlier

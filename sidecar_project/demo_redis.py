@@ -116,11 +116,11 @@ async def _until(node: Redis, command: str, wanted: str) -> None:
         await asyncio.sleep(POLL_SECONDS)
 
 
-def _text(told: object) -> str:
+def _text(answer: object) -> str:
     """An answer as redis-py may have read it: into a dict, or True for PONG."""
-    if isinstance(told, dict):
-        return "\n".join(f"{name}:{value}" for name, value in told.items())
-    return "PONG" if told is True else str(told)
+    if isinstance(answer, dict):
+        return "\n".join(f"{name}:{value}" for name, value in answer.items())
+    return "PONG" if answer is True else str(answer)
 
 
 def _free_ports() -> list[int]:

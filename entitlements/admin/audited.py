@@ -31,7 +31,7 @@ class Audited:
     """The word that its acts begin with."""
 
     def save_model(self, request: HttpRequest, obj: Model, form: "ModelForm[Any]", change: Any) -> None:
-        """Saves, and tells what that changed."""
+        """Saves, and records what that changed."""
         old = type(obj)._default_manager.filter(pk=obj.pk).first() if change else None
         before = {} if old is None else model_to_dict(old)
         super().save_model(request, obj, form, change)  # type: ignore[misc]  # the ModelAdmin's
@@ -55,13 +55,13 @@ class Audited:
         return HttpResponseRedirect(f"{trail}?{urlencode({'q': str(obj)})}")
 
     def delete_model(self, request: HttpRequest, obj: Model) -> None:
-        """Deletes, and tells what was there."""
+        """Deletes, and records what was there."""
         before = model_to_dict(obj)
         super().delete_model(request, obj)  # type: ignore[misc]  # the ModelAdmin's
         record(request, Change(f"{self.audited_as}.delete", str(obj), before=before))
 
     def delete_queryset(self, request: HttpRequest, queryset: "QuerySet[Any]") -> None:
-        """Deletes several, each told."""
+        """Deletes several, each recorded."""
         gone = [(str(each), model_to_dict(each)) for each in queryset]
         super().delete_queryset(request, queryset)  # type: ignore[misc]  # the ModelAdmin's
         for subject, before in gone:

@@ -79,8 +79,8 @@ def _act(request: HttpRequest, parts: OutboxParts) -> HttpResponse | None:
         which = ", ".join(ids) if not is_all else _EVERYTHING if waiting else "all"
         _log(request, f"{_ACTS[act]}: {done.count} ({which})", ids, _NOUNS[waiting])
         record(request, Change(f"outbox.{act}", which, after={"count": done.count, "what": _NOUNS[waiting]}))
-        told = became.sentences(hindrance(parts)) if became else []
-        messages.success(request, " ".join([f"{_ACTS[act]}: {done.count}.", *told]))
+        outcome = became.sentences(hindrance(parts)) if became else []
+        messages.success(request, " ".join([f"{_ACTS[act]}: {done.count}.", *outcome]))
     if done.kept:
         return site.render(request, ASK, asked_again | {"title": "Replay dead letters", "kept": done.kept})
     return HttpResponseRedirect(request.path)

@@ -23,16 +23,16 @@ class Outcome(NamedTuple):
 
     def sentences(self, hindrance: str | None) -> list[str]:
         """What the visitor reads; `hindrance` is why what waits does."""
-        told = [f"Delivered: {self.delivered}."] if self.delivered else []
+        sentences = [f"Delivered: {self.delivered}."] if self.delivered else []
         if self.refused:
-            told.append(
+            sentences.append(
                 f"Refused again: {len(self.refused)} ({'; '.join(sorted(set(self.refused.values())))})."
             )
         if self.waiting:
-            told.append(
+            sentences.append(
                 f"Still waiting: {self.waiting}. {hindrance or 'The next delivery takes them along.'}"
             )
-        return told
+        return sentences
 
 
 async def keys_of_letters(store: Outbox, ids: Sequence[str] | None) -> frozenset[str]:

@@ -161,12 +161,12 @@ def _figure(key: str, value: float) -> str:
 
 def _tasks(tasks: Mapping[str, object]) -> str:
     """How many run, and which did not do all the time."""
-    told = {name: task for name, task in tasks.items() if isinstance(task, Mapping)}
-    running = sum(bool(task["running"]) for task in told.values())
+    states = {name: task for name, task in tasks.items() if isinstance(task, Mapping)}
+    running = sum(bool(task["running"]) for task in states.values())
     troubled = [
         f"{name}: ended {task['failures']} times ({task['last_failure'] or 'by itself'}), "
         f"left out {task['skipped']}"
-        for name, task in told.items()
+        for name, task in states.items()
         if task["failures"] or task["skipped"]
     ]
-    return "; ".join([f"{running} of {len(told)} run", *troubled])
+    return "; ".join([f"{running} of {len(states)} run", *troubled])

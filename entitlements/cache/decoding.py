@@ -112,9 +112,9 @@ def _feature_entry(terms: Fields, usage: Fields) -> FeatureEntitlement | None:
 
 
 def _feature(fields: Fields) -> Feature | None:
-    told = fields.raw(_FEATURE_FIELDS)
+    raw_feature = fields.raw(_FEATURE_FIELDS)
     try:
-        known = _features_known.get(told)
+        known = _features_known.get(raw_feature)
     except TypeError:  # something in it is a list or an object
         return _new_feature(fields)
     if known is None:
@@ -122,7 +122,7 @@ def _feature(fields: Fields) -> Feature | None:
         if known is not None:
             if len(_features_known) >= MAX_FEATURES_KNOWN:
                 _features_known.clear()
-            _features_known[told] = known
+            _features_known[raw_feature] = known
     return known
 
 

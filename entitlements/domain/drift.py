@@ -33,8 +33,8 @@ class Drift(enum.Enum):
 def drift_between(held: Entity, cloud: Entity, *, now_ms: int) -> list[Difference]:
     """Every difference of two states of one entity.
 
-    Usage that we estimate is not compared, nor is that of a period which is over: the cloud counts anew then,
-    and tells nobody.
+    Usage that we estimate is not compared, nor is that of a period which is over: the cloud counts anew then
+    without an event.
 
     Args:
         held: ours.

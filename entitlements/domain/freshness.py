@@ -42,7 +42,7 @@ class Trust:
     """Nothing confirmed before this moment is fresh: the last connect, loss, gap or mass change."""
     max_unverified_seconds: float
     """Unfollowed, what was confirmed longer ago is suspect (SIDECAR_MAX_UNVERIFIED_SECONDS)."""
-    heard_since: float = NEVER
+    tracked_since: float = NEVER
     """Since when Redis names whatever others change there; what was looked at before is looked at again."""
     through_redis: bool = False
     """True where changes are known by what Redis names alone, as another process follows the feed."""
@@ -78,7 +78,7 @@ class Trust:
         if cached.is_named:
             return True
         looked_at = NEVER if cached.looked_at is None else cached.looked_at
-        if looked_at < self.heard_since:
+        if looked_at < self.tracked_since:
             return True
         is_unheard = self.through_redis and not self.following
         return is_unheard and now - max(looked_at, cached.confirmed_at) > self.max_unverified_seconds

@@ -72,7 +72,7 @@ class Membership:
     """True until this process's feed is up again: what came before may be older than others' changes."""
     leader: LeaderState | None = None
     """Of a follower: what was last read of who leads."""
-    is_hearing: bool = False
+    is_tracking: bool = False
     """True while Redis names every change to this process."""
     written_since: float = NEVER
     """Of a leader: since when Redis took every write."""
@@ -98,19 +98,19 @@ class Membership:
         """Something was missed here, or everything changed at once."""
         return replace(self, trust=self.trust.doubted(now))
 
-    def hearing(self, now: float) -> "Membership":
+    def tracking_began(self, now: float) -> "Membership":
         """Redis names every change from now on; what it named before may have been missed."""
-        heard = replace(self, is_hearing=True, trust=replace(self.trust, heard_since=now))
-        return heard._gap(now)._judged(now) if self._is_follower else heard
+        tracking = replace(self, is_tracking=True, trust=replace(self.trust, tracked_since=now))
+        return tracking._gap(now)._judged(now) if self._is_follower else tracking
 
-    def deaf(self, now: float) -> "Membership":
+    def tracking_ended(self, now: float) -> "Membership":
         """Redis names nothing, or not all, from now on."""
-        return replace(self, is_hearing=False)._judged(now)
+        return replace(self, is_tracking=False)._judged(now)
 
     def emptied(self, now: float) -> "Membership":
         """All keys were removed from Redis at once."""
         if self._is_follower:
-            return self.hearing(now) if self.is_hearing else self
+            return self.tracking_began(now) if self.is_tracking else self
         return replace(self, written_since=now)
 
     def write_dropped(self, now: float) -> "Membership":
@@ -184,17 +184,17 @@ class Membership:
         """Of a follower: whether it misses nothing."""
         if not self._is_follower:
             return self
-        if not (self.is_hearing and self._is_led(now)):
+        if not (self.is_tracking and self._is_led(now)):
             return self._gap(now) if self.trust.following else self
         return self if self.trust.following else replace(self, trust=replace(self.trust, following=True))
 
     def _gap(self, now: float, *, through_redis: bool | None = None) -> "Membership":
-        """Nothing that is held is relied on; where Redis is heard, that is looked at first."""
+        """Nothing that is held is relied on; where Redis is tracked, that is looked at first."""
         trust = replace(
             self.trust,
             following=False,
             since=now,
-            heard_since=now if self.is_hearing else self.trust.heard_since,
+            tracked_since=now if self.is_tracking else self.trust.tracked_since,
             through_redis=self.trust.through_redis if through_redis is None else through_redis,
         )
         return replace(self, trust=trust)

@@ -70,14 +70,14 @@ def subject_of(override: Override) -> str:
 
 def terms_of(override: Override) -> dict[str, object]:
     """Its answer and its bounds, by name."""
-    told = {
+    known = {
         "has_access": override.has_access,
         "limit": override.usage_limit,
         "value": override.value,
         "values": override.enum_values,
         "ends_ms": override.ends_ms,
     }
-    return {name: each for name, each in told.items() if each is not None}
+    return {name: each for name, each in known.items() if each is not None}
 
 
 def fault_of(override: Override) -> str | None:

@@ -159,8 +159,8 @@ class StoredOverrides:
         is_credit = override.currency_id is not None
         element = f"currency {override.currency_id}" if is_credit else f"feature {override.feature_id}"
         verdict = "granted" if override.has_access else "denied"
-        told = f"{verdict} by {override.author}: {override.reason}"
-        change = (None, told) if ended_by is None else (told, f"ended by {ended_by}")
+        described = f"{verdict} by {override.author}: {override.reason}"
+        change = (None, described) if ended_by is None else (described, f"ended by {ended_by}")
         self._history.note_differences(
             override.key, [Difference("override", element, *change)], Origin.OVERRIDE
         )

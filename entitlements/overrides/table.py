@@ -35,13 +35,13 @@ class OverrideTable:
         """As JSON."""
         return record_of(record)
 
-    def decoded(self, id_: str, told: bytes) -> Override:
+    def decoded(self, id_: str, received: bytes) -> Override:
         """Of such JSON."""
-        return override_from(id_, told)
+        return override_from(id_, received)
 
-    def merged(self, held: Override | None, told: Override) -> Override:
+    def merged(self, held: Override | None, received: Override) -> Override:
         """What one of the two knows as ended has ended."""
-        return merged(held, told)
+        return merged(held, received)
 
     def is_past(self, record: Override) -> bool:
         """A day after its time nobody takes it for running."""

@@ -270,8 +270,8 @@ class Claimed(NamedTuple):
 
 def claim_lock(client: Client, lock: str, token: bytes, *, entity_key: str, milliseconds: int) -> Claimed:
     """Takes the lock unless somebody has it, and looks in the same step whether the entity is there."""
-    told = run_script(client, _CLAIM, [raw(lock), raw(entity_key)], [token, milliseconds])
-    return Claimed(*map(bool, told))
+    claimed = run_script(client, _CLAIM, [raw(lock), raw(entity_key)], [token, milliseconds])
+    return Claimed(*map(bool, claimed))
 
 
 def give_back(client: Client, release: Release) -> None:

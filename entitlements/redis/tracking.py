@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.25
 """So long `stop` waits at most for the thread to notice."""
 PAUSE_SECONDS = 1.0
-"""Between two attempts to be told."""
+"""Between two attempts to subscribe."""
 REFUSED_PAUSE_SECONDS = 30.0
 """The same where Redis refused it: a right is given by people."""
 PING_SECONDS = 1.0
@@ -63,11 +63,11 @@ class TrackingListener(Protocol):
         """Who leads, or what they say, is another than before."""
         ...
 
-    def hearing(self) -> None:
+    def tracking_began(self) -> None:
         """From now on every change is named."""
         ...
 
-    def deaf(self) -> None:
+    def tracking_ended(self) -> None:
         """From now on some are not."""
         ...
 
@@ -212,7 +212,9 @@ class KeyTracking:
         if state is self.state:
             return
         self.state = state
-        self._call(self._listener.hearing if state is TrackingState.ON else self._listener.deaf)
+        self._call(
+            self._listener.tracking_began if state is TrackingState.ON else self._listener.tracking_ended
+        )
 
     def _call(self, work: Callable[..., None], *arguments: object) -> None:
         if not self._loop.is_closed():

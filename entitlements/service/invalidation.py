@@ -41,7 +41,7 @@ class NamedStore(Protocol):
 
 
 class Invalidation:
-    """A `TrackingListener`: passes on what others changed, and what became of the way to hear of it."""
+    """A `TrackingListener`: passes on what others changed, and whether that is announced."""
 
     def __init__(
         self,
@@ -85,17 +85,17 @@ class Invalidation:
         if self._feed_trust.membership.role is not Role.LEADER:
             self._feed_trust.lease_wanted.set()
 
-    def hearing(self) -> None:
+    def tracking_began(self) -> None:
         """See TrackingListener."""
         metrics.REDIS_TRACKING.set(1)
-        self._feed_trust.move(Membership.hearing)
+        self._feed_trust.move(Membership.tracking_began)
         self._changes.all_changed()
 
-    def deaf(self) -> None:
+    def tracking_ended(self) -> None:
         """See TrackingListener."""
         metrics.REDIS_TRACKING.set(0)
         logger.warning("redis does not name what changes; what is cached is looked at again, or by its age")
-        self._feed_trust.move(Membership.deaf)
+        self._feed_trust.move(Membership.tracking_ended)
 
     def emptied(self) -> None:
         """See TrackingListener."""

@@ -201,7 +201,7 @@ class Process:
 
     def lead(self) -> None:
         """It has the lease and its feed is up."""
-        self.feed_trust.move(Membership.hearing)
+        self.feed_trust.move(Membership.tracking_began)
         self.feed_trust.move(
             lambda member, now: member.leased(LeaseStatus.OURS, now=now, held_until=math.inf)
         )
@@ -212,8 +212,8 @@ class Process:
         """It reads what the lease of the leader says."""
         epoch, now = leader.feed_trust.membership.epoch, self.cloud.clock.seconds
         state = LeaderState(token=str(id(leader.memory)), epoch=epoch, complete_since=epoch, renewed_at=now)
-        if not self.feed_trust.membership.is_hearing:
-            self.feed_trust.move(Membership.hearing)
+        if not self.feed_trust.membership.is_tracking:
+            self.feed_trust.move(Membership.tracking_began)
         self.feed_trust.move(lambda member, now: member.leased(LeaseStatus.OTHERS, now=now, leader=state))
         self.followed_since = None if epoch is None else now
         self.lost_at = now if epoch is None else self.lost_at

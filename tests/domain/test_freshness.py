@@ -204,7 +204,7 @@ def test_fresh_until(
     assert (now + later <= fresh_until(cached, trust=trust)) is is_fresh_later
 
 
-HEARD = Trust(max_unverified_seconds=60, following=True, since=100, heard_since=100, through_redis=True)
+HEARD = Trust(max_unverified_seconds=60, following=True, since=100, tracked_since=100, through_redis=True)
 LOOKED_AT = CachedEntity(entity=an_entity(a_boolean_feature("f")), confirmed_at=150, looked_at=150)
 
 

@@ -21,7 +21,7 @@ LEASE_SECONDS = 6.0
 TRUST = Trust(max_unverified_seconds=60)
 LED = LeaderState(token="one", epoch=10, complete_since=50, renewed_at=100)
 START = Membership(trust=TRUST, role=Role.FOLLOWER)
-FOLLOWER = START.hearing(99).leased(LeaseStatus.OTHERS, now=100, leader=LED)
+FOLLOWER = START.tracking_began(99).leased(LeaseStatus.OTHERS, now=100, leader=LED)
 LEADER = START.leased(LeaseStatus.OURS, now=100, held_until=106).followed(100)
 
 ALONE = LEADER.leased(LeaseStatus.OURS, now=103, held_until=106).leased(LeaseStatus.UNKNOWN, now=106)
@@ -55,7 +55,7 @@ def test_another_turn_of_a_leader_is_a_gap(later: LeaderState) -> None:
 
     assert member.trust.following
     assert now == member.trust.since
-    assert now == member.trust.heard_since
+    assert now == member.trust.tracked_since
     assert member.trust.must_look(_at(100, 100), now)
 
 
@@ -87,24 +87,28 @@ def test_a_leader_falls_silent_between_two_looks() -> None:
 
 
 def test_who_is_deaf_follows_nobody_until_it_hears_again() -> None:
-    deaf = FOLLOWER.deaf(101)
-    heard = deaf.hearing(102)
+    untracked = FOLLOWER.tracking_ended(101)
+    tracked = untracked.tracking_began(102)
 
-    assert not deaf.trust.following
-    assert heard.trust.following
-    assert 102 == heard.trust.since
-    assert 102 == heard.trust.heard_since
+    assert not untracked.trust.following
+    assert tracked.trust.following
+    assert 102 == tracked.trust.since
+    assert 102 == tracked.trust.tracked_since
 
 
 def test_a_redis_that_was_emptied_is_a_gap_for_who_follows_through_it() -> None:
     """Who leads knows what changes; what it wrote before is there no more."""
-    follower, leader, deaf = FOLLOWER.emptied(101), LEADER.emptied(101), FOLLOWER.deaf(101).emptied(102)
+    follower, leader, untracked = (
+        FOLLOWER.emptied(101),
+        LEADER.emptied(101),
+        FOLLOWER.tracking_ended(101).emptied(102),
+    )
 
     assert 101 == follower.trust.since
     assert follower.trust.following
     assert 100 == leader.trust.since
     assert 101 == leader.complete_since(102)
-    assert not deaf.trust.following
+    assert not untracked.trust.following
 
 
 def test_a_leader_vouches_for_what_was_confirmed_since_all_is_written() -> None:
@@ -231,7 +235,16 @@ class World:
         )
 
 
-OTHER_STEPS = ("redis", "followed", "lost", "doubted", "hearing", "deaf", "emptied", "dropped")
+OTHER_STEPS = (
+    "redis",
+    "followed",
+    "lost",
+    "doubted",
+    "tracking_began",
+    "tracking_ended",
+    "emptied",
+    "dropped",
+)
 steps = st.lists(
     st.tuples(
         st.one_of(st.just("ask"), st.just("wait"), st.sampled_from(OTHER_STEPS)),
@@ -255,7 +268,7 @@ def test_at_most_one_leads_whatever_happens(taken: list[tuple[str, int, float]])
         after = world.members[index]
         _assert_sound(after, world.now)
         if before.trust.following and after.trust.following and after.trust.through_redis:
-            assert after.is_hearing
+            assert after.is_tracking
             assert before.trust.through_redis or after.trust.since > before.trust.since
 
 
@@ -282,7 +295,7 @@ def _assert_sound(member: Membership, now: float) -> None:
         assert member.trust.following
         assert since >= member.trust.since
     if member.role is Role.FOLLOWER and member.trust.following:
-        assert member.is_hearing
+        assert member.is_tracking
         assert member.leader is not None
     assert member.trust.since <= now
-    assert member.trust.heard_since <= now
+    assert member.trust.tracked_since <= now

@@ -249,7 +249,7 @@ async def test_a_leader_that_falls_silent_is_told_once(
     process: Group, caplog: pytest.LogCaptureFixture
 ) -> None:
     process.lease.status = LeaseStatus.OTHERS
-    process.trust.move(Membership.hearing)
+    process.trust.move(Membership.tracking_began)
     await process.group._ask()
     was_following = process.trust.trust.following
     asked = process.lease.ask

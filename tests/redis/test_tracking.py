@@ -33,33 +33,33 @@ class Listener:
     """Notes what it is told; a test waits for it."""
 
     def __init__(self, *, wanted: Callable[[Change], bool] = lambda _: True) -> None:
-        self.told: list[object] = []
+        self.calls: list[object] = []
         self._wanted = wanted
 
     def wants(self, change: Change) -> bool:
         return self._wanted(change)
 
     def changed(self, changes: Sequence[Change]) -> None:
-        self.told += changes
+        self.calls += changes
 
     def lease_changed(self) -> None:
-        self.told.append("lease")
+        self.calls.append("lease")
 
-    def hearing(self) -> None:
-        self.told.append("hearing")
+    def tracking_began(self) -> None:
+        self.calls.append("tracking")
 
-    def deaf(self) -> None:
-        self.told.append("deaf")
+    def tracking_ended(self) -> None:
+        self.calls.append("not tracking")
 
     def emptied(self) -> None:
-        self.told.append("emptied")
+        self.calls.append("emptied")
 
     async def learned(self, *expected: object) -> None:
         """Returns once these were told, and nothing beside; then they are forgotten."""
         async with asyncio.timeout(60):
-            while len(self.told) < len(expected):  # noqa: ASYNC110 - it is told from another thread
+            while len(self.calls) < len(expected):  # noqa: ASYNC110 - it is told from another thread
                 await asyncio.sleep(0.01)
-        told, self.told = self.told, []
+        told, self.calls = self.calls, []
         assert list(expected) == told
 
 
@@ -91,7 +91,7 @@ async def test_what_a_stranger_writes_is_named(redis: RedisServer, connection: R
     """Each entity once for all that changed of it in one turn of Redis' loop, whichever keys those were."""
     listener = Listener()
     async with tracked(connection, listener) as tracking:
-        await listener.learned("hearing")
+        await listener.learned("tracking")
         assert tracking.state is TrackingState.ON
         redis.command("MSET", "production:c_a:f_m", "{}", "production:c_a:f_m#timestamp", "1")
         await listener.learned(Change(A, is_whole=False))
@@ -110,7 +110,7 @@ async def test_what_is_of_no_interest_costs_the_listener_nothing(
     """Neither another prefix, nor names of ours that are no customer's, nor customers that are not held."""
     listener = Listener(wanted=lambda change: change.key == B)
     async with tracked(connection, listener):
-        await listener.learned("hearing")
+        await listener.learned("tracking")
         redis.command(
             "MSET", "production:c_a", "{}", "elsewhere:c_b", "{}", "production:sidecar:outbox", "{}"
         )
@@ -123,7 +123,7 @@ async def test_what_is_of_no_interest_costs_the_listener_nothing(
 async def test_a_key_that_expires_is_named(redis: RedisServer, connection: RedisConnection) -> None:
     listener = Listener()
     async with tracked(connection, listener):
-        await listener.learned("hearing")
+        await listener.learned("tracking")
         redis.command("SET", "production:c_a", "{}", "PX", "50")
 
         await listener.learned(Change(A, is_whole=True), Change(A, is_whole=True))
@@ -132,7 +132,7 @@ async def test_a_key_that_expires_is_named(redis: RedisServer, connection: Redis
 async def test_a_redis_that_is_emptied_says_so(redis: RedisServer, connection: RedisConnection) -> None:
     listener = Listener()
     async with tracked(connection, listener):
-        await listener.learned("hearing")
+        await listener.learned("tracking")
         redis.command("FLUSHALL")
 
         await listener.learned("emptied")
@@ -143,12 +143,12 @@ async def test_a_redis_that_goes_and_comes_is_a_gap(
 ) -> None:
     listener = Listener()
     async with tracked(own_connection, listener) as tracking:
-        await listener.learned("hearing")
+        await listener.learned("tracking")
         own_redis.stop()
-        await listener.learned("deaf")
+        await listener.learned("not tracking")
         assert tracking.state is TrackingState.LOST
         own_redis.start()
-        await listener.learned("hearing")
+        await listener.learned("tracking")
         own_redis.command("SET", "production:c_a", "{}")
         await listener.learned(Change(A, is_whole=True))
 
@@ -160,9 +160,9 @@ async def test_a_dead_connection_is_noticed(own_redis: RedisServer, monkeypatch:
     async with TcpProxy(own_redis.port) as line:
         with stopping(a_connection(f"redis://127.0.0.1:{line.port}/0")) as connection:
             async with tracked(connection, listener):
-                await listener.learned("hearing")
+                await listener.learned("tracking")
                 line.forget()
-                await listener.learned("deaf", "hearing")
+                await listener.learned("not tracking", "tracking")
 
 
 async def test_where_it_is_refused_that_is_told(
@@ -172,10 +172,10 @@ async def test_where_it_is_refused_that_is_told(
     own_redis.command("ACL", "SETUSER", "default", "-client|tracking")
     listener = Listener()
     async with tracked(own_connection, listener) as tracking:
-        await listener.learned("deaf")
+        await listener.learned("not tracking")
         refused = tracking.state
         own_redis.command("ACL", "SETUSER", "default", "+client|tracking")
-        await listener.learned("hearing")
+        await listener.learned("tracking")
 
         assert TrackingState.REFUSED == refused
         assert TrackingState.ON == tracking.state
@@ -186,9 +186,9 @@ async def test_another_redis_behind_the_name_is_a_gap(
 ) -> None:
     listener = Listener()
     async with tracked(connection, listener):
-        await listener.learned("hearing")
+        await listener.learned("tracking")
         connection._reset()
-        await listener.learned("deaf", "hearing")
+        await listener.learned("not tracking", "tracking")
 
 
 async def test_every_primary_of_a_cluster_names_its_own(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ async def test_every_primary_of_a_cluster_names_its_own(tmp_path: Path) -> None:
     listener = Listener()
     with ClusterFleet(tmp_path) as fleet, stopping(connection_to(cluster_address(fleet))) as connection:
         async with tracked(connection, listener, keys=CLUSTER_KEYS):
-            await listener.learned("hearing")
+            await listener.learned("tracking")
             client = fleet.client()
             names = [EntityKey(f"customer-{number}") for number in range(12)]
             for key in names:
@@ -204,9 +204,9 @@ async def test_every_primary_of_a_cluster_names_its_own(tmp_path: Path) -> None:
                 await listener.learned(Change(key, is_whole=True))
             lost = fleet.primary_of(CLUSTER_KEYS.entity(names[0]))
             lost.stop()
-            await listener.learned("deaf")
+            await listener.learned("not tracking")
             await asyncio.to_thread(fleet.failed_over, lost)
-            await listener.learned("hearing")
+            await listener.learned("tracking")
             client.set(CLUSTER_KEYS.entity(names[0]), "{}")
             await listener.learned(Change(names[0], is_whole=True))
 
@@ -217,12 +217,12 @@ async def test_the_primary_that_the_sentinels_name_is_followed(tmp_path: Path) -
         address = RedisAddress(host="", sentinels=fleet.addresses, sentinel_master=MASTER)
         with stopping(connection_to(address)) as connection:
             async with tracked(connection, listener):
-                await listener.learned("hearing")
+                await listener.learned("tracking")
                 lost = fleet.primary
                 lost.stop()
-                await listener.learned("deaf")
+                await listener.learned("not tracking")
                 new = await asyncio.to_thread(fleet.failed_over, lost)
-                await listener.learned("hearing")
+                await listener.learned("tracking")
                 new.command("SET", "production:c_a", "{}")
                 await listener.learned(Change(A, is_whole=True))
 
@@ -241,7 +241,7 @@ async def test_changes_of_customers_that_are_not_held_cost_few_bytes(
     answers_bytes = _bytes_of_events(redis)
     listener = Listener(wanted=lambda change: change.key == A)
     async with tracked(connection, listener):
-        await listener.learned("hearing")
+        await listener.learned("tracking")
         bytes_with_names = _bytes_of_events(redis)
         redis.command("SET", "production:c_a", "{}")
         await listener.learned(Change(A, is_whole=True))

@@ -101,7 +101,7 @@ async def process() -> AsyncIterator[Process]:
         await stack.enter_async_context(house.revalidator)
         stack.push_async_callback(house.fetcher.stop)
         stack.push_async_callback(background.stop)
-        invalidation.hearing()
+        invalidation.tracking_began()
         house.edge.answer = _entity(4)
         yield Process(house, shared, own, house.feed_trust, background, invalidation)
 
@@ -213,8 +213,8 @@ async def test_after_a_gap_redis_is_asked_first(process: Process, gap: str) -> N
     if gap == "emptied":
         process.invalidation.emptied()
     else:
-        process.invalidation.deaf()
-        process.invalidation.hearing()
+        process.invalidation.tracking_ended()
+        process.invalidation.tracking_began()
     process.follows()
 
     assert (4, "redis") == await process.usage()
@@ -225,7 +225,7 @@ async def test_after_a_gap_redis_is_asked_first(process: Process, gap: str) -> N
 async def test_who_is_deaf_looks_by_age(process: Process) -> None:
     process.follows()
     await process.usage()
-    process.invalidation.deaf()
+    process.invalidation.tracking_ended()
     process.house.clock.advance(61)
     process.follows()
 
