@@ -101,12 +101,12 @@ class AuditEntryAdmin(ModelAdmin):
     @admin.display(description="before", empty_value="-")
     def was(self, entry: AuditEntry) -> str | None:
         """The fields that changed, as they were."""
-        return json.dumps(entry.before, ensure_ascii=False) if entry.before else None
+        return _fields(entry.before)
 
     @admin.display(description="after", empty_value="-")
     def became(self, entry: AuditEntry) -> str | None:
         """The same, as they are."""
-        return json.dumps(entry.after, ensure_ascii=False) if entry.after else None
+        return _fields(entry.after)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Nobody: entries are written by acts."""
@@ -119,3 +119,14 @@ class AuditEntryAdmin(ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: AuditEntry | None = None) -> bool:
         """Nobody."""
         return False
+
+
+def _fields(values: dict[str, Any] | None) -> str | None:
+    """By name; text as it is, all else as JSON has it."""
+    if not values:
+        return None
+    shown = {
+        name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for name, value in values.items()
+    }
+    return "; ".join(f"{name}: {value}" for name, value in shown.items())

@@ -45,6 +45,12 @@ class Audited:
         )
         record(request, audited)
 
+    def log_addition(self, *_: Any) -> Any:
+        """Nothing: the audit trail has it, and Django's own log would only grow."""
+
+    log_change: Any = log_addition
+    log_deletions: Any = log_addition
+
     def history_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
         """What was changed of it, by whom and from what to what: the audit trail, for who may see that."""
         obj: Model | None = self.get_object(request, unquote(object_id))  # type: ignore[attr-defined]  # the ModelAdmin's

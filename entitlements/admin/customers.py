@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 
 from asgiref.sync import async_to_sync
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -285,12 +284,5 @@ def _selected(request: HttpRequest) -> list[EntityKey]:
 
 def _log(request: HttpRequest, outcome: acting.Outcome) -> None:
     for key, message in outcome.messages.items():
-        about = message if key.resource_id is None else f"{message} (resource {key.resource_id})"
-        LogEntry.objects.log_actions(
-            user_id=request.user.pk or 0,
-            queryset=[CachedCustomer(id=key.customer_id)],
-            action_flag=CHANGE,
-            change_message=about,
-        )
         subject = " / ".join(each for each in key if each)
         record(request, Change(f"cache.{outcome.act}", subject, after={"outcome": message}))

@@ -17,7 +17,7 @@ from entitlements.admin.rows import RowsAdmin
 from entitlements.admin.site import site
 from entitlements.audit import Change
 from entitlements.composition import sidecar
-from entitlements.composition.shared_tables import told_of_sharing
+from entitlements.composition.shared_tables import sharing_context
 from entitlements.domain.fallback import FallbackOrigin, FallbackValue
 from entitlements.models import FallbackRule
 
@@ -180,7 +180,7 @@ class FallbackRuleAdmin(Audited, RowsAdmin):
         context = {
             "in_force": in_force[:SHOWN],
             "hidden": max(len(in_force) - SHOWN, 0),
-            **told_of_sharing(sidecar().redis),
+            **sharing_context(sidecar().redis),
         }
         response: HttpResponse = super().changelist_view(request, {**context, **(extra_context or {})})
         return response
@@ -191,7 +191,6 @@ class FallbackRuleAdmin(Audited, RowsAdmin):
         for rule in changed:
             rule.is_active = is_active
             rule.save(update_fields=["is_active", "updated_at"])
-            self.log_change(request, rule, given)
             before, after = {"is_active": not is_active}, {"is_active": is_active}
             record(request, Change("fallback.change", rule.feature_id, before=before, after=after))
         self.message_user(request, f"{given} Rules changed: {len(changed)}.")

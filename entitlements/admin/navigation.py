@@ -64,7 +64,6 @@ _GROUPS: list[tuple[str, list[Place]]] = [
                 "entitlements_auditentry_changelist",
                 "entitlements.view_auditentry",
             ),
-            Place("Activity", "history", "admin_logentry_changelist", "admin.view_logentry"),
         ],
     ),
 ]

@@ -8,8 +8,6 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.contrib import messages
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
@@ -24,7 +22,6 @@ from entitlements.domain.errors import OutboxUnavailable
 from entitlements.domain.outbox import DeadLetter, Outbox, OutboxState, Replayed
 from entitlements.domain.outbox import OutboxEntry as Entry
 from entitlements.domain.usage import UsageEvent
-from entitlements.models import OutboxEntry
 from entitlements.service.figures import date_from_ms, duration_from_ms, size_from_bytes
 from entitlements.service.wording import CAUSES
 
@@ -77,7 +74,6 @@ def _act(request: HttpRequest, parts: OutboxParts) -> HttpResponse | None:
         return HttpResponseRedirect(request.path)
     if done.count or not done.kept:
         which = ", ".join(ids) if not is_all else _EVERYTHING if waiting else "all"
-        _log(request, f"{_ACTS[act]}: {done.count} ({which})", ids, _NOUNS[waiting])
         record(request, Change(f"outbox.{act}", which, after={"count": done.count, "what": _NOUNS[waiting]}))
         outcome = became.sentences(hindrance(parts)) if became else []
         messages.success(request, " ".join([f"{_ACTS[act]}: {done.count}.", *outcome]))
@@ -108,17 +104,6 @@ def hindrance(parts: OutboxParts) -> str | None:
     cause = CAUSES.get(delay.cause, delay.cause.replace("_", " "))
     return (
         f"The cloud did not take the last delivery: {cause}. The next try is in {duration_from_ms(left_ms)}."
-    )
-
-
-def _log(request: HttpRequest, message: str, ids: Sequence[str], noun: str) -> None:
-    LogEntry.objects.create(
-        user_id=str(request.user.pk),
-        content_type=ContentType.objects.get_for_model(OutboxEntry),
-        object_id=ids[0] if len(ids) == 1 else "",
-        object_repr=noun,
-        action_flag=CHANGE,
-        change_message=message,
     )
 
 

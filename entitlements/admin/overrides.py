@@ -15,7 +15,7 @@ from entitlements.admin.comma_values import CommaValues
 from entitlements.admin.site import site
 from entitlements.audit import Change
 from entitlements.composition import Sidecar, sidecar
-from entitlements.composition.shared_tables import told_of_sharing
+from entitlements.composition.shared_tables import sharing_context
 from entitlements.domain.decision import Query
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.override import MAX_REASON_LENGTH, Override, subject_of, terms_of
@@ -101,7 +101,7 @@ def overrides(request: HttpRequest) -> HttpResponse:
             if each.id in running
         ],
         "ended": [_row(each, now_ms) for each in rows if each.id not in running],
-        **told_of_sharing(built.redis),
+        **sharing_context(built.redis),
     }
     return site.render(request, "entitlements/overrides.html", context)
 

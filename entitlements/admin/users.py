@@ -1,15 +1,13 @@
-"""Who may come in, and what was done by whom."""
+"""Who may come in."""
 
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.models import LogEntry
 from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
 from django.http import HttpRequest, HttpResponse
-from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from entitlements.admin.audited import Audited, record
@@ -49,51 +47,3 @@ class SidecarGroupAdmin(Audited, GroupAdmin, RowsAdmin):  # type: ignore[misc]  
     """Groups; `viewers` may look and explain, and change nothing."""
 
     audited_as = "group"
-
-
-@admin.register(LogEntry, site=site)
-class ActivityAdmin(ModelAdmin):
-    """What was done in these pages: looked at, never changed."""
-
-    list_display: ClassVar = ["when", "who", "about", "kind", "action"]
-    list_display_links: ClassVar = None
-    list_select_related: ClassVar = ["user", "content_type"]
-    list_per_page = 50
-    search_fields: ClassVar = ["object_repr", "user__username"]
-
-    @admin.display(description="when", ordering="action_time")
-    def when(self, entry: LogEntry) -> str:
-        """To the second."""
-        return f"{entry.action_time:%Y-%m-%d %H:%M:%S} UTC"
-
-    @admin.display(description="who", ordering="user")
-    def who(self, entry: LogEntry) -> str:
-        """Whoever was logged in."""
-        return entry.user.get_username()
-
-    @admin.display(description="about", ordering="object_repr")
-    def about(self, entry: LogEntry) -> str:
-        """What it is called."""
-        return entry.object_repr
-
-    @admin.display(description="which is a", ordering="content_type")
-    def kind(self, entry: LogEntry) -> str:
-        """Rule, user, customer and so on."""
-        return "" if entry.content_type is None else entry.content_type.name
-
-    @admin.display(description="what")
-    def action(self, entry: LogEntry) -> str:
-        """What was done, as Django says it."""
-        return entry.get_change_message() or entry.get_action_flag_display()
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody: entries are written by actions."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: LogEntry | None = None) -> bool:
-        """Nobody."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: LogEntry | None = None) -> bool:
-        """Nobody."""
-        return False

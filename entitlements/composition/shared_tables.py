@@ -16,7 +16,7 @@ def shared_by(redis: SharedRedis | None) -> SharedBy:
     return SharedBy.POD if redis is None else SharedBy.REDIS
 
 
-def told_of_sharing(redis: SharedRedis | None) -> dict[str, object]:
+def sharing_context(redis: SharedRedis | None) -> dict[str, object]:
     """What a page says of it."""
     by = shared_by(redis)
     is_silent = redis is not None and by is SharedBy.REDIS and not redis.connection.is_answering

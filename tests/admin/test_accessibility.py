@@ -40,7 +40,6 @@ PAGES = {
     "users": "/admin/auth/user/",
     "groups": "/admin/auth/group/",
     "audit": "/admin/entitlements/auditentry/",
-    "activity": "/admin/admin/logentry/",
 }
 SCREENSHOTS = os.environ.get("TEST_SCREENSHOTS")
 """A folder: pictures of all pages go there, for people to look at."""

@@ -65,9 +65,9 @@ async def test_a_customer_is_found_looked_at_refreshed_and_evicted(
     await expect(page.get_by_text("1 entry evicted.")).to_be_visible()
     await expect(page.get_by_text("is not cached here")).to_be_visible()
     await expect(changes.first).to_contain_text("evicted by a person")
-    await visitor.open("/admin/admin/logentry/")
+    await visitor.open("/admin/entitlements/auditentry/")
     await expect(page.get_by_role("row", name="customer-x")).to_have_count(2)
-    await expect(page.get_by_role("row", name="Evicted.")).to_contain_text("on-call")
+    await expect(page.get_by_role("row", name="cache.evict")).to_contain_text("on-call")
 
 
 async def test_no_name_of_the_cloud_becomes_markup(

@@ -80,9 +80,9 @@ async def test_an_edited_fallback_answers_within_a_second(
         await expect(page.get_by_text("Rules changed: 1").first).to_be_visible()
         await _becomes(client, granted=granted)
 
-    await visitor.open("/admin/admin/logentry/")
+    await visitor.open("/admin/entitlements/auditentry/")
     text = await visitor.text()
-    for reported in ("Added.", "Switched off.", "Put in force."):
+    for reported in ("fallback.add", "is_active: false", "is_active: true"):
         assert reported in text
 
 
