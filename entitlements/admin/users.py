@@ -17,14 +17,27 @@ from entitlements.audit import Change
 from entitlements.composition.shared_tables import is_one_database
 
 
+class _SaysWhose:
+    """Mixed into a ModelAdmin, before it."""
+
+    list_before_template = "entitlements/kept_in.html"
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The list, and whose it is."""
+        context = {"is_one_database": is_one_database(), **(extra_context or {})}
+        response: HttpResponse = super().changelist_view(request, context)  # type: ignore[misc]  # the ModelAdmin's
+        return response
+
+
 @admin.register(User, site=site)
-class SidecarUserAdmin(Audited, UserAdmin, RowsAdmin):  # type: ignore[type-arg]
+class SidecarUserAdmin(_SaysWhose, Audited, UserAdmin, RowsAdmin):  # type: ignore[type-arg]
     audited_as = "user"
 
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
-    list_before_template = "entitlements/kept_in.html"
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002 - Django's
         """Another's password; changed, that stands in the audit trail."""
@@ -33,17 +46,9 @@ class SidecarUserAdmin(Audited, UserAdmin, RowsAdmin):  # type: ignore[type-arg]
             record(request, Change("user.password", str(self.get_object(request, unquote(id)))))
         return response
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """The list, and whose it is."""
-        context = {"is_one_database": is_one_database(), **(extra_context or {})}
-        response: HttpResponse = super().changelist_view(request, context)
-        return response
-
 
 @admin.register(Group, site=site)
-class SidecarGroupAdmin(Audited, GroupAdmin, RowsAdmin):  # type: ignore[misc]  # the same method, annotated otherwise
+class SidecarGroupAdmin(_SaysWhose, Audited, GroupAdmin, RowsAdmin):  # type: ignore[misc]  # the same method, annotated otherwise
     """Groups; `viewers` may look and explain, and change nothing."""
 
     audited_as = "group"

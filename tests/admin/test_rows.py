@@ -38,6 +38,12 @@ def test_lists_speak_of_what_is_in_them(on_call: DjangoClient) -> None:
     assert "/admin/entitlements/auditentry/?q=sso" == history["Location"]
 
 
+@pytest.mark.parametrize("place", ["auth/user", "auth/group", "entitlements/auditentry"])
+def test_lists_of_people_say_whose_they_are(on_call: DjangoClient, place: str) -> None:
+    """Without a database for all pods, each has its own."""
+    assert "This pod's own" in on_call.get(f"/admin/{place}/").content.decode()
+
+
 @pytest.mark.parametrize(
     ("path", "status", "reported"),
     [
