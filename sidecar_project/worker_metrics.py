@@ -18,7 +18,7 @@ FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 PLACE_VARIABLE = "PROMETHEUS_MULTIPROC_PLACE"
 """Ours: the number of a worker's place; two living processes never have the same."""
 
-KINDS = ("counter", "histogram", "gauge_livemax", "gauge_livesum", "gauge_mostrecent")
+KINDS = ("counter", "histogram", "gauge_livemax", "gauge_livemin", "gauge_livesum", "gauge_mostrecent")
 """The files of one place: a kind of metric each, and of gauges a way to add them up."""
 ROOM_BYTES = 256 * 1024
 """For each of them; the largest holds 40 kB, and grows only with the features in fallback rules."""

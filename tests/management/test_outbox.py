@@ -8,6 +8,7 @@ from pathlib import Path
 from emulator.server import Emulator
 from entitlements.domain.outbox import TOO_OLD
 from grpc_service.generated import sidecar_pb2 as pb
+from tests.eventually import eventually
 from tests.harness import client_of, environment_for, running_sidecar, spawned
 
 REQUEST = pb.ReportEventsRequest(
@@ -58,7 +59,12 @@ async def test_refused_event_is_listed_replayed_and_discarded(emulator: Emulator
         emulator.faults.set("graphql", "down")
         await client.ReportEvents(REQUEST, timeout=15)
         assert "discarded: 2" in await _said(environment, "discard", "--all", "--waiting")
-        assert 0 == (await sidecar.parts())["outbox"]["waiting"]
+
+        async def nothing_waits() -> bool:
+            parts = await sidecar.parts()
+            return bool(parts["outbox"]["waiting"] == 0)
+
+        await eventually(nothing_waits)
 
 
 def make_too_old(folder: Path) -> None:

@@ -61,7 +61,7 @@ async def test_redis_is_there_when_its_prefix_is(tmp_path: Path) -> None:
     with_prefix = await printed(expression, tmp_path, REDIS_ENVIRONMENT_PREFIX="p")
 
     assert "['default'] ['default']" == without
-    assert "['default', 'redis'] ['default', 'shared']" == with_prefix
+    assert "['default', 'redis'] ['default']" == with_prefix
 
 
 async def test_debug_is_off_and_cookies_are_secure(tmp_path: Path) -> None:
