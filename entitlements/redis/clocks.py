@@ -9,6 +9,11 @@ from entitlements.redis.scripts import redis_ms
 TRUSTED_SECONDS = 60.0
 """A measurement that took longer replaces a quicker one when that is as old: the two clocks drift."""
 
+RESOLUTION_SECONDS = 0.001
+"""Redis says its time in whole milliseconds: of two quick answers one may look so much off."""
+MAX_DRIFT = 0.0005
+"""Seconds a second: a clock that is set right by and by (NTP) runs no faster."""
+
 
 class _Measured(NamedTuple):
     difference_ms: float
@@ -81,7 +86,8 @@ class TwoClocks:
         if held is None:
             return False
         apart_seconds = abs(new.difference_ms - held.difference_ms) / 1000
-        if apart_seconds <= new.took_seconds + held.took_seconds:
+        drifted_seconds = (new.at - held.at) * MAX_DRIFT
+        if apart_seconds <= new.took_seconds + held.took_seconds + RESOLUTION_SECONDS + drifted_seconds:
             return False
         self._measured, self._latest = new, None  # another Redis, or its clock was set
         return True

@@ -22,7 +22,7 @@ class SlowRedis:
     def evalsha(self, *_: object) -> tuple[int, int]:
         self.asked += 1
         self.clock.advance(self.there_seconds)
-        now_ms = round(self.clock.monotonic() * 1000) + self.ahead_ms
+        now_ms = int(self.clock.monotonic() * 1000 + self.ahead_ms)
         self.clock.advance(self.back_seconds)
         return now_ms // 1000, now_ms % 1000 * 1000
 
@@ -32,9 +32,9 @@ def redis() -> SlowRedis:
     return SlowRedis(FakeClock())
 
 
-def measured(clocks: TwoClocks, redis: SlowRedis) -> None:
+def measured(clocks: TwoClocks, redis: SlowRedis) -> bool:
     asked_at = redis.clock.monotonic()
-    clocks.measured(redis_ms(cast("Client", redis), "a"), since=asked_at)
+    return clocks.measured(redis_ms(cast("Client", redis), "a"), since=asked_at)
 
 
 def test_a_moment_is_taken_by_redis_clock(redis: SlowRedis) -> None:
@@ -92,6 +92,33 @@ def test_a_clock_that_was_set_is_noticed(redis: SlowRedis) -> None:
 
     moment = redis.clock.monotonic()
     assert pytest.approx(moment * 1000 - 7000, abs=10) == clocks.as_redis_ms(moment)
+
+
+@pytest.mark.parametrize("step_seconds", [0.0003, 0.0007, 0.0009])
+def test_quick_answers_look_like_no_clock_that_was_set(redis: SlowRedis, step_seconds: float) -> None:
+    """Each would have its write repeated. Redis' time is cut to a millisecond, and they take less."""
+    clocks = TwoClocks(redis.clock.monotonic)
+    redis.there_seconds = redis.back_seconds = 0.0001
+    measured(clocks, redis)
+
+    was_set = []
+    for _ in range(20):
+        redis.clock.advance(step_seconds)
+        was_set.append(measured(clocks, redis))
+
+    assert not any(was_set)
+
+
+@pytest.mark.parametrize("drift", [0.0004, -0.0004])
+def test_a_clock_that_is_set_right_by_and_by_looks_like_none_that_was_set(
+    redis: SlowRedis, drift: float
+) -> None:
+    clocks = TwoClocks(redis.clock.monotonic)
+    measured(clocks, redis)
+    redis.clock.advance(TRUSTED_SECONDS - 1)
+    redis.ahead_ms += round(TRUSTED_SECONDS * 1000 * drift)
+
+    assert not measured(clocks, redis)
 
 
 def test_redis_is_asked_for_its_time_only_where_nothing_said_it_of_late(redis: SlowRedis) -> None:
