@@ -91,6 +91,7 @@ class Bed:
 async def bare(name: str, reply: bytes) -> AsyncIterator[Server]:
     """A bare server on the servers' processor."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         port = listener.getsockname()[1]
         words = [word.format(fd=listener.fileno(), port=port) for word in BARE[name][1:]]
         inherited: Sequence[int] = (listener.fileno(),)

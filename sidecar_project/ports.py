@@ -26,13 +26,17 @@ def listen(host: str, port: int, *, shares_port: bool = False) -> Sequence[socke
     """
 
     def opened(address: str, port: int) -> socket.socket:
-        return socket.create_server(
+        listener = socket.create_server(
             (address, port),
             family=family_of(address),
             backlog=HTTP_BACKLOG,
             reuse_port=shares_port,
             dualstack_ipv6=address == "::",
         )
+        # Connections inherit it. asyncio leaves it out for sockets that it did not make, and an answer whose
+        # head and body are two writes then waits 40 ms for the client's delayed acknowledgement.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
 
     return _at_each_address(host, port, opened)
 

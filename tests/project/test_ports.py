@@ -1,5 +1,6 @@
 """What an address serves: every listener the same, `localhost` and everybody's address both families."""
 
+import asyncio
 import socket
 import subprocess
 import sys
@@ -172,3 +173,28 @@ def test_a_kernel_without_ipv6_serves_ipv4(monkeypatch: pytest.MonkeyPatch) -> N
 
     with closed_afterwards(listen("::", 0)) as port:
         assert ["127.0.0.1"] == reached(port)
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("127.0.0.1", "127.0.0.1"), pytest.param("::", "::1", marks=needs_ipv6), ("0.0.0.0", "127.0.0.1")],  # noqa: S104
+)
+async def test_an_answer_waits_for_no_acknowledgement(host: str, address: str) -> None:
+    """Its head and its body are two writes: with Nagle's algorithm the second waited 40 ms."""
+    listeners = listen(host, 0)
+    with closed_afterwards(listeners) as port:
+        accepted: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
+
+        async def served(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            accepted.set_result(writer)
+
+        servers = [await asyncio.start_server(served, sock=each) for each in listeners]
+        _, client = await asyncio.open_connection(address, port)
+        writer = await accepted
+        no_delay = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        client.close()
+        writer.close()
+        for server in servers:
+            server.close()
+
+    assert no_delay
