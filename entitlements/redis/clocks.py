@@ -40,7 +40,7 @@ class TwoClocks:
         self._monotonic = monotonic
         self._measured: _Measured | None = None
         self._latest: _Reckoned | None = None
-        """Of all moments that were asked about, the latest."""
+        """Of all moments since when something is known, the latest."""
 
     def now(self) -> float:
         """Our own clock, monotonic seconds."""
@@ -53,7 +53,7 @@ class TwoClocks:
         if measured is None or now - measured.at > TRUSTED_SECONDS:
             self.measured(redis_ms(client, key), since=now)
             now = self._monotonic()
-        return self.as_redis_ms(now)
+        return self._reckoned(now)
 
     def measured(self, now_ms: int, *, since: float) -> bool:
         """Takes what an answer just said of Redis' clock; True where that is another than it was.
@@ -66,11 +66,8 @@ class TwoClocks:
         return self._take(_Measured(now_ms - (since + after) * 500, after - since, after))
 
     def as_redis_ms(self, moment: float) -> int:
-        """A moment of ours (monotonic seconds) by Redis' clock; 0 before anything was measured."""
-        measured, latest = self._measured, self._latest
-        if measured is None:
-            return 0
-        reckoned = max(0, round(moment * 1000 + measured.difference_ms))
+        """Since when something is known (monotonic seconds) by Redis' clock; 0 before any measurement."""
+        reckoned, latest = self._reckoned(moment), self._latest
         if latest is not None and moment < latest.moment:
             return min(reckoned, latest.redis_ms)
         # The first measurement may be a slow one, as at a start: a better one after it must not make what
@@ -78,6 +75,10 @@ class TwoClocks:
         in_order = reckoned if latest is None else max(reckoned, latest.redis_ms)
         self._latest = _Reckoned(moment, in_order)
         return in_order
+
+    def _reckoned(self, moment: float) -> int:
+        measured = self._measured
+        return 0 if measured is None else max(0, round(moment * 1000 + measured.difference_ms))
 
     def _take(self, new: _Measured) -> bool:
         held = self._measured

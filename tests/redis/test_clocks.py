@@ -82,6 +82,23 @@ def test_a_better_measurement_does_not_move_the_order_of_writes(
     assert clocks.as_redis_ms(first + 1) == a_second_later
 
 
+def test_when_a_write_is_sent_does_not_move_the_order_of_what_is_known(redis: SlowRedis) -> None:
+    """Each write asks for both: the moment that it is sent is later than the one since when it is known."""
+    clocks, client = TwoClocks(redis.clock.monotonic), cast("Client", redis)
+    redis.there_seconds, redis.back_seconds = 0.5, 0.0
+    first = redis.clock.monotonic()
+    clocks.redis_ms(client, "a")
+    reckoned_first = clocks.as_redis_ms(first)
+    redis.there_seconds = redis.back_seconds = 0.0
+    measured(clocks, redis)
+
+    second = redis.clock.monotonic() - 0.499
+    clocks.redis_ms(client, "a")
+
+    assert second > first
+    assert clocks.as_redis_ms(second) >= reckoned_first
+
+
 def test_a_clock_that_was_set_is_noticed(redis: SlowRedis) -> None:
     """As after a fail-over, also where the answer is slower than the best one."""
     clocks = TwoClocks(redis.clock.monotonic)
