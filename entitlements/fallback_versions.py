@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from entitlements.config.fallback_rules import parse_fallback_rules, rule_document
@@ -13,6 +12,7 @@ from entitlements.domain.fallback import FallbackValue
 from entitlements.domain.ports import Clock
 from entitlements.json_fields import Malformed, parsed
 from entitlements.models import DeletedFallbackRule, FallbackRule
+from entitlements.parsed_rows import ParsedRows
 from entitlements.shared_table import Skip
 
 MAX_RULES = 5000
@@ -40,6 +40,7 @@ class FallbackTable:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._rules = ParsedRows(_version_of)
 
     def rows(self, skip: Skip) -> dict[str, RuleVersion]:
         """The rules, and which were deleted lately."""
@@ -47,17 +48,13 @@ class FallbackTable:
         stored = {
             each.feature_id: RuleVersion(feature_id=each.feature_id, changed_us=_us(each.at)) for each in gone
         }
-        for rule in FallbackRule.objects.order_by("-updated_at")[:MAX_RULES]:
-            try:
-                stored[rule.feature_id] = RuleVersion(
-                    feature_id=rule.feature_id,
-                    changed_us=_us(rule.updated_at),
-                    is_active=rule.is_active,
-                    value=rule.as_value(),
-                )
-            except ValidationError as error:
-                stored.pop(rule.feature_id, None)
-                skip(rule.feature_id, f"{', '.join(sorted(error.message_dict))} cannot be used")
+
+        def skipped(rule: FallbackRule, cause: str) -> None:
+            stored.pop(rule.feature_id, None)
+            skip(rule.feature_id, cause)
+
+        rules = FallbackRule.objects.order_by("-updated_at")[:MAX_RULES]
+        stored.update({each.feature_id: each for each in self._rules.look(rules, skipped)})
         return stored
 
     def take_over(self, learned: Sequence[RuleVersion]) -> None:
@@ -110,6 +107,15 @@ class FallbackTable:
         """A rule stands until it is deleted; that is kept for its time."""
         age_us = self._clock.now_ms() * 1000 - record.changed_us
         return record.value is None and age_us > DELETED_FOR_MS * 1000
+
+
+def _version_of(rule: FallbackRule) -> RuleVersion:
+    return RuleVersion(
+        feature_id=rule.feature_id,
+        changed_us=_us(rule.updated_at),
+        is_active=rule.is_active,
+        value=rule.as_value(),
+    )
 
 
 def _take_over(version: RuleVersion) -> None:

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 
 from entitlements.domain.override import Override, fault_of
 from entitlements.models import EntitlementOverride
@@ -55,10 +55,10 @@ def end(id_: str, *, by: str, now_ms: int) -> Override | None:
     return EntitlementOverride.objects.get(pk=id_).as_override()
 
 
-def rows(*, now_ms: int, limit: int = MAX_READ) -> list[EntitlementOverride]:
+def rows(*, now_ms: int, limit: int = MAX_READ) -> "QuerySet[EntitlementOverride]":
     """What runs or ended lately, the newest first."""
     is_recent = Q(ended_ms=None) | Q(ends_ms__gt=now_ms - FOLLOWED_AFTER_MS)
-    return list(EntitlementOverride.objects.filter(is_recent).order_by("-begins_ms")[:limit])
+    return EntitlementOverride.objects.filter(is_recent).order_by("-begins_ms")[:limit]
 
 
 def history(*, limit: int) -> list[EntitlementOverride]:

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from django.core.exceptions import ValidationError
-
 from entitlements.domain.override import Override
 from entitlements.domain.ports import Clock
+from entitlements.override_row import EntitlementOverride
 from entitlements.overrides import ledger
 from entitlements.overrides.codec import merged, override_from, record_of
+from entitlements.parsed_rows import ParsedRows
 from entitlements.shared_table import Skip
 
 
@@ -16,16 +16,12 @@ class OverrideTable:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._rows = ParsedRows(EntitlementOverride.as_override)
 
     def rows(self, skip: Skip) -> dict[str, Override]:
         """What runs or ended lately."""
-        stored = {}
-        for row in ledger.rows(now_ms=self._clock.now_ms()):
-            try:
-                stored[row.id] = row.as_override()
-            except ValidationError as error:
-                skip(row.id, f"{', '.join(sorted(error.message_dict))} cannot be used")
-        return stored
+        rows = ledger.rows(now_ms=self._clock.now_ms())
+        return {each.id: each for each in self._rows.look(rows, lambda row, cause: skip(row.id, cause))}
 
     def take_over(self, learned: Sequence[Override]) -> None:
         """Keeps what others announced."""
