@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 from django.contrib import admin
 from django.contrib.admin import SimpleListFilter
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
+from entitlements.admin.rows import SaysWhose
 from entitlements.admin.site import site
 from entitlements.composition import sidecar
-from entitlements.composition.shared_tables import is_one_database
 from entitlements.models import AuditEntry
 from entitlements.overrides.duration import duration_ms
 from entitlements.service.figures import date_from_ms
@@ -74,24 +74,15 @@ class Period(SimpleListFilter):
 
 
 @admin.register(AuditEntry, site=site)
-class AuditEntryAdmin(ModelAdmin):
+class AuditEntryAdmin(SaysWhose, ModelAdmin):
     """Who did what, when, from where, and why; commands too."""
 
     list_display: ClassVar = ["when", "who", "act", "subject", "was", "became", "reason", "whence"]
     list_display_links: ClassVar = None
     list_filter: ClassVar = [Kind, "act", Person, Period]
-    list_before_template = "entitlements/kept_in.html"
     list_per_page = 50
     search_fields: ClassVar = ["who", "subject", "reason", "whence"]
     ordering: ClassVar = ["-pk"]
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """The list, and whose it is."""
-        context = {"is_one_database": is_one_database(), **(extra_context or {})}
-        response: HttpResponse = super().changelist_view(request, context)
-        return response
 
     @admin.display(description="when", ordering="at_ms")
     def when(self, entry: AuditEntry) -> str:

@@ -34,7 +34,7 @@ _HERE = {
     "The admin (Shadow) shows": "Shadow shows",
 }
 """What is said to who has a shell alone, and how it is said on a page."""
-_TOLD = frozenset({"meaning", "problem", "last_problem"})
+_SHOWN_APART = frozenset({"meaning", "problem", "last_problem"})
 
 
 class Row(NamedTuple):
@@ -106,7 +106,7 @@ def _last_error(state: State, now_ms: int) -> Row | None:
 
 def _rows(state: State, now_ms: int) -> Iterator[Row]:
     for key, value in state.items():
-        if key in _TOLD:
+        if key in _SHOWN_APART:
             continue
         name = _LABELS.get(key, re.sub(r"_(ms|seconds|bytes)$", "", key).replace("_", " "))
         moment_ms = _moment_ms(key, value)

@@ -1,7 +1,6 @@
 """Who may come in."""
 
 from http import HTTPStatus
-from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
@@ -11,28 +10,13 @@ from django.http import HttpRequest, HttpResponse
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from entitlements.admin.audited import Audited, record
-from entitlements.admin.rows import RowsAdmin
+from entitlements.admin.rows import RowsAdmin, SaysWhose
 from entitlements.admin.site import site
 from entitlements.audit import Change
-from entitlements.composition.shared_tables import is_one_database
-
-
-class _SaysWhose:
-    """Mixed into a ModelAdmin, before it."""
-
-    list_before_template = "entitlements/kept_in.html"
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """The list, and whose it is."""
-        context = {"is_one_database": is_one_database(), **(extra_context or {})}
-        response: HttpResponse = super().changelist_view(request, context)  # type: ignore[misc]  # the ModelAdmin's
-        return response
 
 
 @admin.register(User, site=site)
-class SidecarUserAdmin(_SaysWhose, Audited, UserAdmin, RowsAdmin):  # type: ignore[type-arg]
+class SidecarUserAdmin(SaysWhose, Audited, UserAdmin, RowsAdmin):  # type: ignore[type-arg]
     audited_as = "user"
 
     form = UserChangeForm
@@ -48,7 +32,7 @@ class SidecarUserAdmin(_SaysWhose, Audited, UserAdmin, RowsAdmin):  # type: igno
 
 
 @admin.register(Group, site=site)
-class SidecarGroupAdmin(_SaysWhose, Audited, GroupAdmin, RowsAdmin):  # type: ignore[misc]  # the same method, annotated otherwise
+class SidecarGroupAdmin(SaysWhose, Audited, GroupAdmin, RowsAdmin):  # type: ignore[misc]  # the same method, annotated otherwise
     """Groups; `viewers` may look and explain, and change nothing."""
 
     audited_as = "group"

@@ -1,10 +1,13 @@
 """By what the processes of a deployment share what people set: one database, else one Redis, else nothing."""
 
+from collections.abc import Callable
+
 from django.db import connection
 
 from entitlements import fallbacks
 from entitlements.composition.shared_redis import SharedRedis
 from entitlements.overrides import following
+from entitlements.redis.keys import KeySpace
 from entitlements.redis.shared_records import SharedRecords
 from entitlements.shared_table import SharedBy
 
@@ -25,20 +28,22 @@ def sharing_context(redis: SharedRedis | None) -> dict[str, object]:
 
 def shared_rules(redis: SharedRedis | None) -> SharedRecords | None:
     """The fallback rules of pods with databases of their own."""
-    if redis is None or is_one_database():
-        return None
-    name, ttl_seconds = redis.keys.fallback_rules, fallbacks.SHARED_SECONDS
-    return SharedRecords(redis.connection, name=name, ttl_seconds=ttl_seconds)
+    return _records(redis, lambda keys: keys.fallback_rules, ttl_seconds=fallbacks.SHARED_SECONDS)
 
 
 def shared_overrides(redis: SharedRedis | None) -> SharedRecords | None:
     """The overrides of such pods."""
-    if redis is None or is_one_database():
-        return None
-    name, ttl_seconds = redis.keys.overrides, following.SHARED_SECONDS
-    return SharedRecords(redis.connection, name=name, ttl_seconds=ttl_seconds)
+    return _records(redis, lambda keys: keys.overrides, ttl_seconds=following.SHARED_SECONDS)
 
 
 def is_one_database() -> bool:
     """A file is a pod's own, also where several pods run."""
     return connection.vendor != "sqlite"
+
+
+def _records(
+    redis: SharedRedis | None, name_of: Callable[[KeySpace], str], *, ttl_seconds: int
+) -> SharedRecords | None:
+    if redis is None or is_one_database():
+        return None
+    return SharedRecords(redis.connection, name=name_of(redis.keys), ttl_seconds=ttl_seconds)

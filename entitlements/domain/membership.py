@@ -169,8 +169,9 @@ class Membership:
 
     def _is_led(self, now: float) -> bool:
         leader = self.leader
-        is_well = leader is not None and leader.epoch is not None
-        return is_well and leader is not None and now - leader.renewed_at <= SILENCE_SECONDS
+        if leader is None or leader.epoch is None:
+            return False
+        return now - leader.renewed_at <= SILENCE_SECONDS
 
     def _as_follower(self, leader: LeaderState | None, *, before: "Membership", now: float) -> "Membership":
         asked = replace(self, leader=leader)
