@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import threading
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -18,6 +17,7 @@ from entitlements import metrics
 from entitlements.redis.connection import RedisConnection
 from entitlements.redis.keys import raw
 from entitlements.redis.nodes import primaries
+from entitlements.redis.stoppable_thread import StoppableThread
 
 logger = logging.getLogger(__name__)
 
@@ -34,22 +34,17 @@ class Notifications:
         self._connection = connection
         self._pattern = pattern
         self._waiting: defaultdict[str, list[asyncio.Future[bytes]]] = defaultdict(list)
-        self._thread: threading.Thread | None = None
+        self._thread = StoppableThread("redis-notifications", self._listen)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopped = threading.Event()
 
     def start(self) -> None:
         """Subscribes, now or as soon as Redis answers; called on the event loop that waits."""
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._listen, name="redis-notifications", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Ends the subscription; can be called twice."""
-        self._stopped.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        self._thread.stop()
 
     @contextlib.contextmanager
     def listening(self, channel: str) -> Iterator["asyncio.Future[bytes]"]:
@@ -65,7 +60,7 @@ class Notifications:
                 del self._waiting[channel]
 
     def _listen(self) -> None:
-        while not self._stopped.is_set():
+        while not self._thread.is_stopped:
             try:
                 # In a Cluster each node passes on what is published on any; another one after each loss.
                 node = random.choice(primaries(self._connection.client))  # noqa: S311 - no secret
@@ -81,12 +76,12 @@ class Notifications:
 
     def _pause(self) -> None:
         metrics.REDIS_CLIENT_ERRORS.inc()
-        self._stopped.wait(PAUSE_SECONDS)
+        self._thread.pause(PAUSE_SECONDS)
 
     def _hand_on(self, pubsub: PubSub) -> None:
         """Hands messages on until it is stopped, or another Redis may stand behind the name."""
         resets = self._connection.resets
-        while not self._stopped.is_set() and resets == self._connection.resets:
+        while not self._thread.is_stopped and resets == self._connection.resets:
             message = pubsub.get_message(timeout=POLL_SECONDS)
             if message is not None and self._loop is not None:
                 channel = message["channel"].decode("utf-8", "surrogatepass")

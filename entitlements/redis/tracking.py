@@ -6,7 +6,6 @@ A name is all that is sent of a change, so a process pays for what it holds and 
 import asyncio
 import enum
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from selectors import EVENT_READ, DefaultSelector
 from typing import Any, Protocol
@@ -22,6 +21,7 @@ from entitlements.domain.membership import SILENCE_SECONDS
 from entitlements.redis.connection import RedisConnection
 from entitlements.redis.keys import Change, KeySpace, raw
 from entitlements.redis.nodes import name_again, node_names, primary_named
+from entitlements.redis.stoppable_thread import StoppableThread
 
 logger = logging.getLogger(__name__)
 
@@ -90,32 +90,27 @@ class KeyTracking:
         self._customers = keys.customers
         self._listener: TrackingListener
         self._loop: asyncio.AbstractEventLoop
-        self._thread: threading.Thread | None = None
-        self._stopped = threading.Event()
+        self._thread = StoppableThread("redis-tracking", self._follow)
         self._lines: dict[str, _Line] = {}
 
     def start(self, listener: TrackingListener) -> None:
         """Begins, now or as soon as Redis answers; called on the event loop of the listener."""
         self._listener, self._loop = listener, asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._follow, name="redis-tracking", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Ends it; can be called twice."""
-        self._stopped.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        self._thread.stop()
 
     def _follow(self) -> None:
-        while not self._stopped.is_set():
+        while not self._thread.is_stopped:
             state = self._followed_until_reset()
             self._close(*list(self._lines))
             self._move(state)
-            if not self._stopped.is_set():
+            if not self._thread.is_stopped:
                 metrics.REDIS_CLIENT_ERRORS.inc()
                 is_refused = state is TrackingState.REFUSED
-                self._stopped.wait(REFUSED_PAUSE_SECONDS if is_refused else PAUSE_SECONDS)
+                self._thread.pause(REFUSED_PAUSE_SECONDS if is_refused else PAUSE_SECONDS)
 
     def _followed_until_reset(self) -> TrackingState:
         """Why nothing is named any more."""
@@ -135,7 +130,7 @@ class KeyTracking:
         """Reads until another Redis may stand behind the name."""
         client, resets = self._connection.client, self._connection.resets
         tried_at = float("-inf")
-        while not self._stopped.is_set() and resets == self._connection.resets:
+        while not self._thread.is_stopped and resets == self._connection.resets:
             names = node_names(client)
             self._close(*(self._lines.keys() - names))
             if names != self._lines.keys():
@@ -177,7 +172,7 @@ class KeyTracking:
         if named:
             self._hand_on(named)
         if has_arrived:
-            self._stopped.wait(GATHER_SECONDS)
+            self._thread.pause(GATHER_SECONDS)
 
     def _hand_on(self, named: Sequence[list[bytes] | None]) -> None:
         listener = self._listener

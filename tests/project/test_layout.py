@@ -56,6 +56,7 @@ ELSEWHERE = {
     "entitlements/redis/lease_scripts.py": "tests/redis/test_scripts.py",
     "entitlements/redis/nodes.py": "tests/redis/test_cluster.py",
     "entitlements/redis/scanning.py": "tests/redis/test_cluster.py",
+    "entitlements/redis/stoppable_thread.py": "tests/redis/test_notifications.py",
     "entitlements/outbox/redis_scripts.py": "tests/outbox/test_redis_stream.py",
     "grpc_service/causes.py": "tests/grpc_service/test_call_limiter.py",
     "grpc_service/apps.py": "tests/grpc_service/test_server.py",
