@@ -9,18 +9,15 @@ import argparse
 import asyncio
 import signal
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from bench.http_api import CONNECT
+from bench.http_api import CONNECT, sidecar_with_http
 from bench.load import LoadFailed, repeated, tool
-from bench.scenarios import Sidecar, boolean
-from bench.servers import LOAD_CORE, on_core, running
-from emulator.server import Emulator
+from bench.scenarios import boolean
 
 CONNECTIONS = 64
 GOOD = b'{"customerId": "customer-demo", "featureId": "feature-sso"}'
@@ -71,16 +68,7 @@ async def under(flood: Flood, port: int, folder: Path) -> AsyncIterator[None]:
 
 async def measured(names: Sequence[str], *, rounds: int, seconds: int) -> Mapping[str, tuple[float, float]]:
     """Hits a second alone and beside each flood."""
-    async with AsyncExitStack() as stack:
-        stack.enter_context(on_core(LOAD_CORE))
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        emulator = await stack.enter_async_context(Emulator())
-        settings = {"SIDECAR_HTTP_PORT": "0"}
-        server = await stack.enter_async_context(
-            running(Sidecar(settings=settings), emulator, folder, engine=None)
-        )
-        if server.sidecar is None:
-            raise LoadFailed("the sidecar does not run")
+    async with sidecar_with_http() as (server, api_port, folder):
 
         async def hits() -> float:
             load = await repeated(
@@ -93,7 +81,7 @@ async def measured(names: Sequence[str], *, rounds: int, seconds: int) -> Mappin
         for _ in range(rounds):
             for name in names:
                 alone = await hits()
-                async with under(FLOODS[name], server.sidecar.api_port, folder):
+                async with under(FLOODS[name], api_port, folder):
                     found[name].append((alone, await hits()))
     return {
         name: (median(alone for alone, _ in pairs), median(beside for _, beside in pairs))

@@ -152,19 +152,26 @@ async def _measure(bed: Bed, *, seconds: int, folder: Path) -> tuple[float, floa
     return load.per_second, spent / load.requests * 1e6, load.p99_us
 
 
-async def measured(names: Sequence[str], *, rounds: int, seconds: int) -> Mapping[str, list[float]]:
-    """Medians of each, by name."""
+@asynccontextmanager
+async def sidecar_with_http() -> AsyncIterator[tuple[Server, int, Path]]:
+    """A sidecar on its processor, its SIDECAR_HTTP_PORT, and a folder; what is started within is the load."""
     async with AsyncExitStack() as stack:
         stack.enter_context(on_core(LOAD_CORE))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         emulator = await stack.enter_async_context(Emulator())
         settings = {"SIDECAR_HTTP_PORT": "0"}
-        sidecar = await stack.enter_async_context(
+        server = await stack.enter_async_context(
             running(Sidecar(settings=settings), emulator, folder, engine=None)
         )
-        if sidecar.sidecar is None:
+        if server.sidecar is None:
             raise LoadFailed("the sidecar does not run")
-        port = sidecar.sidecar.api_port
+        yield server, server.sidecar.api_port, folder
+
+
+async def measured(names: Sequence[str], *, rounds: int, seconds: int) -> Mapping[str, list[float]]:
+    """Medians of each, by name."""
+    async with AsyncExitStack() as stack:
+        sidecar, port, folder = await stack.enter_async_context(sidecar_with_http())
         asked = {each.name: each for each in requests()}
         replies = {name: await _reply(port, each) for name, each in asked.items()}
         single = asked["ofrep-single"]

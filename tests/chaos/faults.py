@@ -13,6 +13,7 @@ from tests.chaos.proxy import TcpProxy
 from tests.chaos.records import Run
 from tests.chaos.stores import ONE_SERVER, REPLICAS, SLOTS
 from tests.chaos.worlds import MANY_WORKERS
+from tests.redis_server import RedisServer
 
 Targets = Sequence[str]
 Act = Callable[[Machine, Run, Targets], AbstractAsyncContextManager[None]]
@@ -245,8 +246,12 @@ FAULTS: tuple[FaultKind, ...] = (
     *_kinds(
         "redis",
         {
-            "primary killed": redis_faults.primary_killed,
-            "primary frozen": redis_faults.primary_frozen,
+            "primary killed": partial(
+                redis_faults.primary_lost, lose=RedisServer.stop, bring_back=RedisServer.start
+            ),
+            "primary frozen": partial(
+                redis_faults.primary_lost, lose=RedisServer.pause, bring_back=RedisServer.resume
+            ),
             "replica promoted": redis_faults.replica_promoted,
         },
         most_targets=0,

@@ -1,12 +1,13 @@
 """What can be done to the Redis of a machine."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from tests.chaos.machine import Machine
 from tests.chaos.records import Run
 from tests.chaos.stores import Cluster, rejoined
+from tests.redis_server import RedisServer
 
 Targets = Sequence[str]
 
@@ -57,33 +58,27 @@ async def redis_commanded(
 
 
 @asynccontextmanager
-async def primary_killed(machine: Machine, run: Run, _targets: Targets) -> AsyncIterator[None]:
-    """What it took last, and its replica did not get, goes with it; it comes back as a replica."""
+async def primary_lost(
+    machine: Machine,
+    run: Run,
+    _targets: Targets,
+    *,
+    lose: Callable[[RedisServer], None],
+    bring_back: Callable[[RedisServer], None],
+) -> AsyncIterator[None]:
+    """Another takes its place, and what only it had goes with it; it comes back as a replica.
+
+    Killed, it is gone; frozen, it goes on as if nothing had been, until it is told.
+    """
     async with machine.fleet_turn:
         arrived = await machine.cloud.counted(run)
         lost = await asyncio.to_thread(lambda: machine.store.primary)
-        await asyncio.to_thread(lost.stop)
+        await asyncio.to_thread(lose, lost)
         try:
             await asyncio.to_thread(machine.store.failed_over, lost)
             yield
         finally:
-            await asyncio.to_thread(lost.start)
-            await asyncio.to_thread(rejoined, lost)
-            _give_up(run, arrived)
-
-
-@asynccontextmanager
-async def primary_frozen(machine: Machine, run: Run, _targets: Targets) -> AsyncIterator[None]:
-    """Another takes its place; it goes on as if nothing had been, until it is told."""
-    async with machine.fleet_turn:
-        arrived = await machine.cloud.counted(run)
-        lost = await asyncio.to_thread(lambda: machine.store.primary)
-        lost.pause()
-        try:
-            await asyncio.to_thread(machine.store.failed_over, lost)
-            yield
-        finally:
-            lost.resume()
+            await asyncio.to_thread(bring_back, lost)
             await asyncio.to_thread(rejoined, lost)
             _give_up(run, arrived)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn, Protocol, Self
+from typing import Generic, NoReturn, Protocol, Self, TypeVar
 
 from tests.redis_fleet import MASTER, ClusterFleet, SentinelFleet, info, until
 from tests.redis_server import RedisServer
@@ -11,6 +11,9 @@ PREFIX = "weather"
 MOVED_SLOTS = 24
 ONE_SERVER, REPLICAS, SLOTS = "one server", "replicas", "slots"
 """What a fault may need of a Redis."""
+
+
+Fleet = TypeVar("Fleet", bound=SentinelFleet | ClusterFleet)
 
 
 class Store(Protocol):
@@ -98,13 +101,11 @@ class OneServer:
         raise NotImplementedError
 
 
-class Sentinels:
-    """A primary, a replica and three Sentinels."""
+class _Replicated(Generic[Fleet]):
+    """Several servers, of which one takes another's place."""
 
-    offers = frozenset({REPLICAS})
-
-    def __init__(self, folder: Path, _port: int) -> None:
-        self._fleet = SentinelFleet(folder)
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
 
     def __enter__(self) -> Self:
         self._fleet.__enter__()
@@ -116,6 +117,18 @@ class Sentinels:
     @property
     def servers(self) -> Sequence[RedisServer]:
         return self._fleet.servers
+
+    def failed_over(self, lost: RedisServer) -> None:
+        self._fleet.failed_over(lost)
+
+
+class Sentinels(_Replicated[SentinelFleet]):
+    """A primary, a replica and three Sentinels."""
+
+    offers = frozenset({REPLICAS})
+
+    def __init__(self, folder: Path, _port: int) -> None:
+        super().__init__(SentinelFleet(folder))
 
     @property
     def ports(self) -> frozenset[int]:
@@ -135,16 +148,13 @@ class Sentinels:
     def empty(self) -> None:
         self.primary.command("FLUSHALL")
 
-    def failed_over(self, lost: RedisServer) -> None:
-        self._fleet.failed_over(lost)
-
     def promote(self) -> None:
         lost = self.primary
         until(lambda: bool(self._fleet.sentinels[-1].command("SENTINEL", "FAILOVER", MASTER)))
         self.failed_over(lost)
 
 
-class Cluster:
+class Cluster(_Replicated[ClusterFleet]):
     """Three primaries with a replica each."""
 
     offers = frozenset({REPLICAS, SLOTS})
@@ -152,18 +162,7 @@ class Cluster:
     def __init__(self, folder: Path, _port: int) -> None:
         nodes = folder / "nodes"
         nodes.mkdir(parents=True)
-        self._fleet = ClusterFleet(nodes)
-
-    def __enter__(self) -> Self:
-        self._fleet.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._fleet.__exit__()
-
-    @property
-    def servers(self) -> Sequence[RedisServer]:
-        return self._fleet.servers
+        super().__init__(ClusterFleet(nodes))
 
     @property
     def ports(self) -> frozenset[int]:
@@ -183,9 +182,6 @@ class Cluster:
 
     def empty(self) -> None:
         self._fleet.empty()
-
-    def failed_over(self, lost: RedisServer) -> None:
-        self._fleet.failed_over(lost)
 
     def promote(self) -> None:
         replica = next(each for each in self.servers if "role:slave" in info(each))
