@@ -78,14 +78,8 @@ class EntitlementReader:
         if invalid is not None:
             trail.note(Rule.QUESTION, AccessDeniedReason.UNKNOWN, invalid)
             return self._check_by_fallback(query, cause=self._note_invalid(invalid), trail=trail)
-        cached = self._store.get(query.key)
-        if cached is None:
-            return None
-        seen = self._seen(Lookup(key=query.key, cached=cached, source=Source.MEMORY))
-        if seen.trust.must_look(cached, seen.now) or self._must_be_recalculated(seen, query):
-            return seen.known
-        metrics.CACHE_HITS_AT_ONCE.count()
-        return self._decided(query, seen, trail=trail)
+        seen = self._held(query.key, query)
+        return self._decided(query, seen, trail=trail) if isinstance(seen, Seen) else seen
 
     async def check_later(self, query: Query, held: Lookup | None, *, trail: Trail = NO_TRAIL) -> Answer:
         """The decision where `check_held` had none but this."""
@@ -112,14 +106,8 @@ class EntitlementReader:
         """The list as far as memory knows it; else what `list_later` needs, as `check_held`."""
         if not key.customer_id:
             return self._list_by_fallback(key, cause=self._note_invalid("customer_id"))
-        cached = self._store.get(key)
-        if cached is None:
-            return None
-        seen = self._seen(Lookup(key=key, cached=cached, source=Source.MEMORY))
-        if seen.trust.must_look(cached, seen.now) or self._must_be_recalculated(seen, None):
-            return seen.known
-        metrics.CACHE_HITS_AT_ONCE.count()
-        return self._listed(seen)
+        seen = self._held(key, None)
+        return self._listed(seen) if isinstance(seen, Seen) else seen
 
     async def list_later(self, key: EntityKey, held: Lookup | None) -> ListAnswer:
         """The list where `list_held` had none but this."""
@@ -127,6 +115,17 @@ class EntitlementReader:
         if isinstance(seen, NotFetched):
             return self._list_by_fallback(key, cause=seen.error.outcome)
         return self._listed(seen)
+
+    def _held(self, key: EntityKey, query: Query | None) -> Seen | Lookup | None:
+        """What can be answered from memory alone; else what memory holds, if anything."""
+        cached = self._store.get(key)
+        if cached is None:
+            return None
+        seen = self._seen(Lookup(key=key, cached=cached, source=Source.MEMORY))
+        if seen.trust.must_look(cached, seen.now) or self._must_be_recalculated(seen, query):
+            return seen.known
+        metrics.CACHE_HITS_AT_ONCE.count()
+        return seen
 
     def _seen(self, known: Lookup) -> Seen:
         """What is known, as of one moment: all that this read says of time is about it."""
