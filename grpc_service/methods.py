@@ -69,6 +69,24 @@ def on_loop(answer: Answer) -> Begin:
     return lambda request: Later(answer=partial(answer, request))
 
 
+def observed(begin: Begin, note: Callable[[bytes, Reply], None]) -> Begin:
+    """The same, of which each request that had a reply is noted, from whatever thread it was answered on."""
+
+    async def answer(later: Later, request: bytes, call: Call) -> Reply:
+        reply = await later.answer(call)
+        note(request, reply)
+        return reply
+
+    def observing(request: bytes) -> Reply | Later:
+        begun = begin(request)
+        if isinstance(begun, Later):
+            return Later(answer=partial(answer, begun, request))
+        note(request, begun)
+        return begun
+
+    return observing
+
+
 async def answered(method: UnaryMethod, request: bytes, call: Call) -> Reply:
     """The reply, at once or later; for what stands around a method and wants to see every call."""
     begun = method.begin(request)

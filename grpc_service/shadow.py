@@ -20,7 +20,7 @@ from entitlements.service.shadow_ledger import ComparedRead, ShadowLedger
 from grpc_service.client import SidecarClient, knew
 from grpc_service.comparison import Outcome, compare
 from grpc_service.ids import shown_id
-from grpc_service.methods import Call, Later, Refused, Reply, UnaryMethod, answered
+from grpc_service.methods import Call, Refused, Reply, UnaryMethod, answered, observed
 from grpc_service.reads import READS
 
 MAX_WAITING = 64
@@ -87,23 +87,13 @@ class Shadow:
         name = method.path.rpartition("/")[2]
         if name not in READS:
             return method
-        begin, draw, sample, offer = method.begin, self._draw, self._sample, self._offer
+        draw, sample, offer = self._draw, self._sample, self._offer
 
-        async def answer(later: Later, request: bytes, call: Call) -> Reply:
-            reply = await later.answer(call)
+        def note(request: bytes, reply: Reply) -> None:
             if draw() < sample:
                 offer(method, name, request, reply)
-            return reply
 
-        def sampled(request: bytes) -> Reply | Later:
-            begun = begin(request)
-            if isinstance(begun, Later):
-                return Later(answer=partial(answer, begun, request))
-            if draw() < sample:
-                offer(method, name, request, begun)
-            return begun
-
-        return UnaryMethod(path=method.path, begin=sampled)
+        return UnaryMethod(path=method.path, begin=observed(method.begin, note))
 
     async def run(self) -> None:
         """Compares what was sampled, until it is cancelled."""

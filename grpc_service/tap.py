@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 
 from entitlements.service.recorder import Offer
-from grpc_service.methods import Begin, Call, Later, Reply, UnaryMethod
+from grpc_service.methods import Begin, UnaryMethod, observed
 from grpc_service.reads import READS
 
 
@@ -26,16 +25,4 @@ def tapped(methods: Sequence[UnaryMethod], offer: Offer) -> Iterator[None]:
 
 
 def _offering(begin: Begin, name: str, offer: Offer) -> Begin:
-    async def answer(later: Later, request: bytes, call: Call) -> Reply:
-        reply = await later.answer(call)
-        offer(name, request, reply[0])
-        return reply
-
-    def offered(request: bytes) -> Reply | Later:
-        begun = begin(request)
-        if isinstance(begun, Later):
-            return Later(answer=partial(answer, begun, request))
-        offer(name, request, begun[0])
-        return begun
-
-    return offered
+    return observed(begin, lambda request, reply: offer(name, request, reply[0]))
