@@ -67,6 +67,7 @@ OTHERS: dict[str, Any] = {
     ],
     "STATIC_URL": _STATIC_URL,
     "LOGIN_URL": LOGIN_PATH,
+    "LOGIN_REDIRECT_URL": "/admin/",
     "AUTHENTICATION_BACKENDS": [
         "axes.backends.AxesStandaloneBackend",
         "django.contrib.auth.backends.ModelBackend",

@@ -19,6 +19,7 @@ START_LOGGER = "sidecar_project.start"
 _LEVELS = {"error": "ERROR", "warn": "WARNING", "info": "INFO", "debug": "DEBUG"}
 _CHATTY_LIBRARIES = (
     "autobahn",
+    "axes",
     "httpx",
     "httpcore",
     "hpack",

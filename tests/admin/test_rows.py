@@ -1,10 +1,14 @@
 """Lists and pages in the sidecar's own words, at this process's own pages."""
 
+import re
+from http import HTTPStatus
+
 import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client as DjangoClient
 
 from entitlements.models import FallbackRule
+from tests.admin.visitor import PASSWORD
 
 WORDS_OF_DJANGO = ("Object repr", "Select record", "Not Found", "Forbidden", "Server Error", "yielded into")
 
@@ -82,3 +86,16 @@ def test_a_defect_has_a_page_of_its_own(on_call: DjangoClient, monkeypatch: pyte
 
 def _permission(name: str) -> list[Permission]:
     return list(Permission.objects.filter(codename=name))
+
+
+def test_who_logs_in_at_the_page_itself_comes_to_the_overview(db: None) -> None:
+    """Not sent there from another: Django's own default is a page that is not here."""
+    User.objects.create_superuser("on-call", password=PASSWORD)
+    client = DjangoClient()
+
+    page = client.get("/admin/login/").content.decode()
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page))
+    answer = client.post("/admin/login/", fields | {"username": "on-call", "password": PASSWORD})
+
+    assert answer.status_code == HTTPStatus.FOUND
+    assert answer["Location"] == "/admin/"

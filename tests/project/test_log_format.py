@@ -119,6 +119,7 @@ def test_libraries_are_quiet_until_debug(level: str, root: str, chatty: str) -> 
 
     assert root == config["root"]["level"]
     assert chatty == config["loggers"]["httpx"]["level"]
+    assert chatty == config["loggers"]["axes"]["level"]
 
 
 def test_one_handler_prints_everything_once() -> None:
