@@ -1,6 +1,7 @@
 """The emulator and the sidecar together, on a laptop: no account, no key, no Redis."""
 
 import asyncio
+import json
 import os
 import secrets
 import signal
@@ -25,8 +26,6 @@ POLL_SECONDS = 0.1
 PASSWORD_BYTES = 9
 STOP_TIMEOUT_SECONDS = 20.0
 """A sidecar that has not drained by then is killed."""
-ADDRESS_FILE_NAME = "grpc-address"
-"""Where `manage.py ask` finds the demo, in its folder."""
 ADMIN_USERNAME = "demo"
 PASSWORD_FILE_NAME = "admin-password"  # noqa: S105 - the name of a file
 """Holds what was made up for this folder's user of the admin; the invitation shows it."""
@@ -74,16 +73,15 @@ async def _run(folder: Path, emulator: Emulator) -> int:
         sidecar = await asyncio.create_subprocess_exec(
             sys.executable, *settings.PROGRAM, "runsidecar", env=environment
         )
-        address_file = folder / ADDRESS_FILE_NAME
         try:
             ended = awaited(sidecar.wait(), name="sidecar")
             if await is_up(environment, ended):
-                address_file.write_text(address_of(environment))
+                settings.DEMO_RUNNING_FILE.write_text(running(environment))
                 _invite(emulator, environment)
             stopping = awaited(stopped.wait(), name="stop")
             await asyncio.wait([ended, stopping], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            forget(address_file, environment)
+            forget(environment)
             await stop(sidecar, STOP_TIMEOUT_SECONDS)
     return 0 if stopped.is_set() else sidecar.returncode or 0
 
@@ -108,10 +106,16 @@ def environment_of(emulator: Emulator, folder: Path) -> dict[str, str]:
     }
 
 
-def forget(address_file: Path, environment: Mapping[str, str]) -> None:
-    """Takes the address away where it is ours: another demo of this folder may have written its own since."""
-    if address_file.exists() and address_file.read_text() == address_of(environment):
-        address_file.unlink(missing_ok=True)
+def running(environment: Mapping[str, str]) -> str:
+    """What commands must know of a demo with this sidecar."""
+    return json.dumps({"address": address_of(environment), "data_dir": environment["SIDECAR_DATA_DIR"]})
+
+
+def forget(environment: Mapping[str, str]) -> None:
+    """Commands find it no more; where another demo of this folder has written its own since, that stays."""
+    running_file: Path = settings.DEMO_RUNNING_FILE
+    if running_file.exists() and running_file.read_text() == running(environment):
+        running_file.unlink(missing_ok=True)
 
 
 def address_of(environment: Mapping[str, str]) -> str:

@@ -12,7 +12,6 @@ from emulator.server import Emulator
 from entitlements.background import awaited, ended
 from sidecar_project import demo_redis
 from sidecar_project.demo import (
-    ADDRESS_FILE_NAME,
     STOP_TIMEOUT_SECONDS,
     address_of,
     asked_to_stop,
@@ -20,6 +19,7 @@ from sidecar_project.demo import (
     environment_of,
     forget,
     is_up,
+    running,
     started,
 )
 from sidecar_project.emulating import HIGHEST_PORT
@@ -59,7 +59,7 @@ async def _run(folder: Path, emulator: Emulator, redis_program: str) -> int:
         inviting = awaited(_invite_once(up, emulator, environments, redis_ports, folder), name="invite")
         await asyncio.wait([*ends, stopping], return_when=asyncio.FIRST_COMPLETED)
         await ended(inviting, *up)
-        forget(folder / ADDRESS_FILE_NAME, environments[0])
+        forget(environments[0])
         for each in sidecars:  # all at once: each takes its time to drain
             if each.returncode is None:
                 each.terminate()
@@ -135,7 +135,7 @@ async def _invite_once(
     """Once all are ready."""
     if not all(await asyncio.gather(*up)):
         return
-    (folder / ADDRESS_FILE_NAME).write_text(address_of(environments[0]))
+    settings.DEMO_RUNNING_FILE.write_text(running(environments[0]))
     health = f"http://127.0.0.1:{environments[0]['METRICS_PORT']}/readyz?verbose"
     addresses = [address_of(each) for each in environments]
     asks = "\n".join(

@@ -4,6 +4,7 @@ An unusable environment does not keep `manage.py` from helping people: SIDECAR_P
 and `runsidecar` refuses to start with it.
 """
 
+import json
 import os
 import re
 import secrets
@@ -38,6 +39,8 @@ IS_CHECKOUT = (BASE_DIR / "manage.py").exists()
 HOME_DIR = BASE_DIR if IS_CHECKOUT else state_home(os.environ) / "stigg-sidecar"
 """What relative paths are relative to: the checkout, or a folder of the user's where it is installed."""
 DEMO_DIR = HOME_DIR / ".demo"
+DEMO_RUNNING_FILE = DEMO_DIR / "running.json"
+"""Where commands find the demo while it runs."""
 COMMAND = ".venv/bin/python manage.py" if IS_CHECKOUT else "stigg-sidecar"
 """How a person calls it, for invitations."""
 PROGRAM = (str(BASE_DIR / "manage.py"),) if IS_CHECKOUT else ("-m", "sidecar_project.command")
@@ -80,11 +83,30 @@ def _usable(problems: tuple[str, ...]) -> LoadedConfig:
 
 SIDECAR, SIDECAR_PROBLEMS = _load()
 _config = SIDECAR.config
-DATA_DIR = (
-    _config.sidecar_data_dir
-    if _config.sidecar_data_dir.is_absolute()
-    else HOME_DIR / _config.sidecar_data_dir
-)
+_CONFIGURING = {"SERVER_API_KEY", "SERVER_API_KEY_FILE", "OFFLINE", "SIDECAR_DATA_DIR"}
+"""With one of these a command is about a sidecar of the user's own."""
+
+
+def _running_demo() -> dict[str, str]:
+    """Where the demo that runs answers gRPC, and its data folder; nothing where none does."""
+    try:
+        running: dict[str, str] = json.loads(DEMO_RUNNING_FILE.read_text())
+    except (OSError, ValueError):
+        return {}
+    return running
+
+
+_DEMO = _running_demo()
+
+
+def _data_dir(config: SidecarConfig) -> Path:
+    """As configured; while the demo runs its folder, for commands that nothing configures."""
+    if _DEMO and not _CONFIGURING & os.environ.keys():
+        return Path(_DEMO["data_dir"])
+    return HOME_DIR / config.sidecar_data_dir  # which is an absolute one, where that is
+
+
+DATA_DIR = _data_dir(_config)
 
 
 TRACES_WANTED = is_wanted(os.environ)
@@ -161,10 +183,7 @@ def _ask_address() -> str:
     """Where `manage.py ask` asks: the running demo, unless GRPC_PORT says otherwise."""
     if "GRPC_PORT" in os.environ:  # asking needs no key, without which the configuration is unusable
         return f"127.0.0.1:{os.environ['GRPC_PORT']}"
-    try:
-        return (DEMO_DIR / "grpc-address").read_text().strip()
-    except OSError:
-        return f"127.0.0.1:{_config.grpc_port}"
+    return _DEMO.get("address", f"127.0.0.1:{_config.grpc_port}")
 
 
 SIDECAR_ASK_ADDRESS = _ask_address()

@@ -16,6 +16,12 @@ import pytest
 from tests.harness import ROOT, SidecarProcess, http_client
 from tests.redis_server import free_port
 
+FIND_IT = [
+    ("explain", "customer-demo", "feature-api-calls"),
+    ("cache", "get", "customer-demo"),
+    ("outbox", "list"),
+]
+"""Some commands of docs/commands.md; each has a way of its own to what it is about."""
 pytestmark = pytest.mark.timeout(180)
 
 
@@ -51,9 +57,10 @@ async def test_demo_ask_and_admin(program: Path, tmp_path: Path) -> None:
     try:
         await demo.printed("stigg-sidecar ask customer-demo feature-api-calls")
         (admin,) = re.findall(r"(http://\S+/admin/) as", await demo.printed("/admin/ as demo, password "))
-        ask = await _started(program, "ask", tmp_path, "customer-demo", "feature-api-calls", **ports)
-        code = await ask.process.wait()
-        await ask.stop()
+        ask = await _done(program, tmp_path, "ask", "customer-demo", "feature-api-calls")
+        found = {words: await _done(program, tmp_path, *words) for words in FIND_IT}
+        explain, *_ = FIND_IT
+        elsewhere = await _done(program, tmp_path, *explain, SIDECAR_DATA_DIR=str(tmp_path / "own"))
         async with http_client() as browser:
             page = await browser.get(f"{admin}login/")
             (style,) = re.findall(r'href="(/static/entitlements/admin\.css)"', page.text)
@@ -61,8 +68,13 @@ async def test_demo_ask_and_admin(program: Path, tmp_path: Path) -> None:
     finally:
         ended = await demo.stop(signal.SIGINT)
 
-    assert 0 == code
+    assert 0 == ask.process.returncode
+    for words, command in found.items():
+        assert command.process.returncode == 0, f"{words}: {command.output}"
+    assert f"no sidecar answers at {tmp_path}/own" in elsewhere.output
     assert 0 == ended
+    afterwards = await _done(program, tmp_path, *explain)
+    assert "no sidecar answers at" in afterwards.output
     assert "used: 420 of 1,000 calls" in ask.output
     assert 200 == page.status_code
     assert 200 == styled.status_code
@@ -77,6 +89,15 @@ def test_run_is_runsidecar_and_says_what_is_missing(program: Path, tmp_path: Pat
     assert 0 != done.returncode
     assert "SERVER_API_KEY is not set" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+async def _done(program: Path, home: Path, *words: str, **variables: str) -> SidecarProcess:
+    """A command in another terminal, where nothing else is set, after its end."""
+    command, *arguments = words
+    process = await _started(program, command, home, *arguments, **variables)
+    await process.process.wait()
+    await process.stop()
+    return process
 
 
 async def _started(
