@@ -18,7 +18,8 @@ logger = logging.getLogger(__name__)
 STEM = "control"
 SOCKET_NAME = f"{STEM}.sock"
 MAX_HOST_CHARACTERS = 40
-"""The path of a socket has 108 at most."""
+MAX_ADDRESS_BYTES = 103
+"""What every kernel takes as the path of a socket; Linux takes 107."""
 
 
 def name_of(http_port: int) -> str:
@@ -30,6 +31,23 @@ def name_of(http_port: int) -> str:
 def paths(folder: Path, name: str) -> tuple[Path, ...]:
     """Where the commands of a sidecar ask, the likelier first."""
     return folder / f"{STEM}-{name}.sock", folder / SOCKET_NAME
+
+
+@contextmanager
+def address_of(path: Path) -> Iterator[str]:
+    """While entered, what a socket can be bound or connected to: a folder may lie deeper than that takes.
+
+    Raises:
+        OSError: there is no such folder, or no such way to it on this system.
+    """
+    if len(os.fsencode(path)) <= MAX_ADDRESS_BYTES:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 @contextmanager
@@ -83,7 +101,8 @@ def _bound(path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX) as listener:
         before = os.umask(0o177)
         try:
-            listener.bind(str(path))
+            with address_of(path) as address:
+                listener.bind(address)
         finally:
             os.umask(before)
         try:

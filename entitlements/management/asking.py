@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from entitlements.composition import data_dir, metrics_port
-from entitlements.control_socket import name_of, paths
+from entitlements.control_socket import address_of, name_of, paths
 from entitlements.management.printing import EXIT_NOT_ASKED
 
 ANSWER_SECONDS = 60.0
@@ -49,6 +49,7 @@ def _connect(connection: socket.socket, candidates: Sequence[Path]) -> None:
     """To the sidecar of this METRICS_PORT where it has a socket of its own, else to the folder's first."""
     *others, last = candidates
     for path in others:
-        with suppress(OSError):
-            return connection.connect(str(path))
-    return connection.connect(str(last))
+        with suppress(OSError), address_of(path) as address:
+            return connection.connect(address)
+    with address_of(last) as address:
+        return connection.connect(address)

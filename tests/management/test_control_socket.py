@@ -36,6 +36,18 @@ async def test_two_sidecars_on_one_folder_keep_a_socket_each(tmp_path: Path) -> 
     assert "another sidecar" not in first.output
 
 
+@pytest.mark.parametrize("depth", [90, 180, 900])
+async def test_a_data_folder_may_lie_deep(tmp_path: Path, depth: int) -> None:
+    """The path of a socket has a hundred bytes or so: commands found nobody."""
+    folder = tmp_path.joinpath(*["d" * 29] * (depth // 30))
+    folder.mkdir(parents=True)
+
+    async with running_sidecar(None, folder, OFFLINE="1", METRICS_PORT=str(free_port())) as sidecar:
+        answered = await _asked(folder, METRICS_PORT=str(sidecar.http_port))
+
+    assert sidecar.process.pid == answered
+
+
 def test_a_socket_that_is_bound_and_does_not_listen_yet_is_not_taken(tmp_path: Path) -> None:
     """It looked dead to whoever asked it, and was unlinked: its commands failed from then on."""
     with listening(tmp_path, "first.1") as first, listening(tmp_path, "second.2") as second:
