@@ -1,6 +1,7 @@
 """What an address serves: every listener the same, `localhost` and everybody's address both families."""
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -96,10 +97,18 @@ def test_a_port_taken_for_one_family_is_taken(opens: Any) -> None:
     """And the other is let go of."""
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
         port = taken.getsockname()[1]
+        before = _sockets()
         with pytest.raises(PortUnavailable, match=f"cannot listen on localhost port {port}"):
             opens("localhost", port)
 
-        socket.create_server(("127.0.0.1", port)).close()
+        assert before == _sockets()
+
+
+def _sockets() -> set[str]:
+    """All that this process has open; another one may take the same number meanwhile."""
+    descriptors = Path("/proc/self/fd")
+    names = {os.readlink(each) for each in descriptors.iterdir() if each.is_symlink()}
+    return {name for name in names if name.startswith("socket:")}
 
 
 def test_a_name_that_nobody_knows_is_reported() -> None:

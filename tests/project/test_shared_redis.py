@@ -17,6 +17,7 @@ import pytest
 from emulator.server import Emulator
 from entitlements.redis.lease import LEASE_SECONDS, RENEW_SECONDS
 from entitlements.redis.patience import LEAST_SECONDS, MOST_SECONDS
+from entitlements.service.fetcher import TURN_SECONDS
 from grpc_service.generated import sidecar_pb2 as pb
 from tests.chaos.proxy import TcpProxy
 from tests.cloud_states import boolean_state, metered_state
@@ -36,6 +37,8 @@ from tests.redis_server import RedisServer
 pytestmark = pytest.mark.timeout(180)
 
 LEASE = "production:sidecar:feed-lease"
+UNJUDGED_ROUNDS = 20
+"""So many that one stays undisturbed on any machine."""
 Instance = tuple[SidecarProcess, Client]
 
 
@@ -194,16 +197,33 @@ async def test_a_leader_that_was_stopped_writes_nothing_older_and_does_not_lead_
 async def test_concurrent_first_calls_to_two_instances_are_one_fetch(
     emulator: Emulator, two: list[Instance]
 ) -> None:
-    """The second instance waits for the first one's fetch."""
-    emulator.state.put("customer-1", boolean_state(), push=False)
+    """The second instance waits for the first one's fetch.
+
+    On a busy machine it may lose patience with Redis, or with the first, and is right to fetch then: such a
+    round shows nothing, and there is another.
+    """
     emulator.faults.set("edge", "slow", delay_ms=300)
 
-    granted = await asyncio.gather(
-        *(is_granted(client, "customer-1") for _, client in two for _ in range(50))
-    )
+    for number in range(UNJUDGED_ROUNDS):
+        customer_id = f"customer-{number}"
+        emulator.state.put(customer_id, boolean_state(), push=False)
+        given_up, started = await _given_up(two), time.monotonic()
+        granted = await asyncio.gather(
+            *(is_granted(client, customer_id) for _, client in two for _ in range(50))
+        )
+        seconds = time.monotonic() - started
+        assert all(granted)
+        if seconds < TURN_SECONDS and given_up == await _given_up(two):
+            break
+    else:
+        pytest.fail(f"Redis, or a fetch, was given up in each of {UNJUDGED_ROUNDS} rounds")
 
-    assert all(granted)
-    assert emulator.counters.fetches() == 1
+    assert emulator.counters.fetches(customer_id) == 1
+
+
+async def _given_up(started: list[Instance]) -> list[float]:
+    """How many calls to Redis each of them has not waited for."""
+    return [await sidecar.metric("sidecar_redis_client_errors_total") for sidecar, _ in started]
 
 
 async def test_holder_killed_under_load(emulator: Emulator, two: list[Instance]) -> None:
