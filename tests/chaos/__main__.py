@@ -6,7 +6,10 @@ import contextlib
 import json
 import sys
 import tempfile
+import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -30,6 +33,15 @@ def seeds_of(text: str) -> Sequence[int]:
     return seeds
 
 
+@dataclass(slots=True, kw_only=True)
+class Blown:
+    """What became of the seeds."""
+
+    verdicts: list[Verdict] = field(default_factory=list)
+    not_run: dict[int, str] = field(default_factory=dict)
+    """By seed: why nothing can be said of it."""
+
+
 async def blow(
     seeds: Sequence[int],
     load: Load,
@@ -37,8 +49,8 @@ async def blow(
     *,
     world: str | None = None,
     stacks: Sequence[str] = (),
-) -> Sequence[Verdict]:
-    """Run the seeds, those of a world on one machine; a run after which it is not in order ends the world's.
+) -> Blown:
+    """Run the seeds, those of a world on one machine, as long as that is in order.
 
     Args:
         seeds: each chooses its script.
@@ -50,39 +62,49 @@ async def blow(
     by_world: dict[str, list[int]] = {}
     for seed in seeds:
         by_world.setdefault(world or world_of(seed), []).append(seed)
-    return [
-        verdict
-        for name, those in by_world.items()
-        for verdict in await _blow_in(
-            name,
-            {seed: chosen(seed, stacks) if stacks else None for seed in those},
-            load,
-            folder / name.replace(" ", "-"),
-        )
-    ]
+    blown = Blown()
+    for name, those in by_world.items():
+        clients = {seed: chosen(seed, stacks) if stacks else None for seed in those}
+        await _blow_in(name, clients, load, folder / name.replace(" ", "-"), blown)
+    return blown
 
 
 async def _blow_in(
-    name: str, seeds: Mapping[int, Beside | None], load: Load, folder: Path
-) -> Sequence[Verdict]:
-    verdicts: list[Verdict] = []
-    async with Machine(folder, WORLDS[name]) as machine:
-        for fault, why in machine.cannot.items():
-            _say(f"left out in the world {name}: {fault}: {why}")
+    name: str, seeds: Mapping[int, Beside | None], load: Load, folder: Path, blown: Blown
+) -> None:
+    """A seed whose machine does not start, or breaks by itself, was not run; the next has another machine."""
+    async with AsyncExitStack() as stack:
+        machine: Machine | None = None
         for seed, client in seeds.items():
-            weather = Weather(machine, seed, load, client)
-            weather.run.world = name
-            verdict = judge(await weather.blow())
-            verdicts.append(verdict)
-            _say(line_of(verdict))
-            for violation in {each.kind: each for each in reversed(verdict.violations)}.values():
-                times = verdict.counts[violation.kind]
-                _say(f"    {violation.at:6.2f} s {violation.kind} ({times}): {violation.words}")
-            if verdict.violations:
-                await _keep_what_they_say(machine, seed, folder.parent)
-            if verdict.run.heal_seconds is None:
-                break
-    return verdicts
+            is_in_order = False
+            try:
+                if machine is None:
+                    entered = Machine(folder / str(seed), WORLDS[name])
+                    machine = await stack.enter_async_context(entered)
+                    for fault, why in machine.cannot.items():
+                        _say(f"left out in the world {name}: {fault}: {why}")
+                weather = Weather(machine, seed, load, client)
+                weather.run.world = name
+                verdict = judge(await weather.blow())
+                blown.verdicts.append(verdict)
+                await _tell(verdict, machine, folder.parent)
+                is_in_order = verdict.run.heal_seconds is not None
+            except Exception as error:  # noqa: BLE001  of a hundred runs the others still count
+                blown.not_run[seed] = f"{name}: {error!r}"
+                _say(f"seed {seed}, {name}: NOT RUN\n{''.join(traceback.format_exception(error))}")
+            if not is_in_order:
+                await stack.aclose()
+                machine = None
+
+
+async def _tell(verdict: Verdict, machine: Machine, folder: Path) -> None:
+    """As soon as it is known, and with the logs of a guilty run."""
+    _say(line_of(verdict))
+    for violation in {each.kind: each for each in reversed(verdict.violations)}.values():
+        times = verdict.counts[violation.kind]
+        _say(f"    {violation.at:6.2f} s {violation.kind} ({times}): {violation.words}")
+    if verdict.violations:
+        await _keep_what_they_say(machine, verdict.run.seed, folder)
 
 
 async def _keep_what_they_say(machine: Machine, seed: int, folder: Path) -> None:
@@ -94,7 +116,7 @@ async def _keep_what_they_say(machine: Machine, seed: int, folder: Path) -> None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the command line, run, report; 0 when no run had a violation."""
+    """Read the command line, run, report; 0 when every seed was run without a violation."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seeds", default="1-5", help="which, as 7 or 1-20 or 3,5,8-10")
     parser.add_argument("--world", choices=WORLDS, help="of all seeds; left out: each chooses its own")
@@ -108,14 +130,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stacks, missing = asyncio.run(built())
         for stack, why in missing.items():
             _say(f"left out: clients of {stack}: {why}")
-        verdicts = asyncio.run(
-            blow(seeds_of(asked.seeds), load, Path(folder), world=asked.world, stacks=stacks)
-        )
+        blown = asyncio.run(blow(seeds_of(asked.seeds), load, Path(folder), world=asked.world, stacks=stacks))
         for kept in (*Path(folder).glob("log-*.txt"), *Path(folder).glob("parts-*.json")):
             (asked.report / kept.name).write_text(kept.read_text())
-    write_report(verdicts, asked.report)
-    _say(summary_of(verdicts) + f"\n{now() - began:.0f} s, report: {asked.report / 'index.html'}")
-    return 1 if any(verdict.violations for verdict in verdicts) else 0
+    write_report(blown.verdicts, asked.report)
+    _say(summary_of(blown.verdicts))
+    for seed, why in blown.not_run.items():
+        _say(f"not run: seed {seed}, {why}")
+    _say(f"{now() - began:.0f} s, report: {asked.report / 'index.html'}")
+    return 1 if blown.not_run or any(verdict.violations for verdict in blown.verdicts) else 0
 
 
 def _say(line: str) -> None:

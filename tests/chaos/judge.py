@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from tests.chaos.judged_bounds import bounds
+from tests.chaos.left_open import left_open
 from tests.chaos.machine import FETCH_BUDGET_SECONDS
 from tests.chaos.records import KILLS, Answer, Run, Version
 from tests.chaos.verdict import Kind, Verdict, Violation, starved, violation_of
@@ -22,8 +23,6 @@ BREATH_SECONDS = 0.5
 """An instance that goes on after a pause has to catch up for so long."""
 SHARED_AFTER_SECONDS = 1.0
 """What one worker fetched is in Redis for the others after this."""
-POOL = 8
-"""A busy process may have opened so many connections to the cloud or to Redis, and threads for them."""
 TASK_SLACK = 32
 """A worker's: one that found the disk full when it started is not counted until it starts again."""
 
@@ -190,16 +189,5 @@ def _end(run: Run) -> Iterator[Violation]:
     if run.tasks[1] > run.tasks[0] + TASK_SLACK:
         words = f"tasks: {run.tasks[0]:.0f} at the start, {run.tasks[1]:.0f} at the end"
         yield violation_of(run, Kind.LEAKED, run.ended, words)
-    first, last = run.resources[0], run.resources[-1]
-    pools = POOL * first.processes
-    for name, before, after, slack in (
-        ("processes", first.processes, last.processes, 0),
-        ("sockets of callers", first.client_sockets, last.client_sockets, 0),
-        ("sockets to the cloud", first.cloud_sockets, last.cloud_sockets, pools),
-        ("sockets to Redis", first.redis_sockets, last.redis_sockets, pools),
-        ("threads", first.threads, last.threads, pools),
-    ):
-        if after > before + slack:
-            yield violation_of(
-                run, Kind.LEAKED, run.ended, f"{name}: {before} at the start, {after} at the end"
-            )
+    for words in left_open(run.resources[0], run.resources[-1]):
+        yield violation_of(run, Kind.LEAKED, run.ended, words)

@@ -3,6 +3,7 @@
 import html
 from collections import Counter
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 
 import matplotlib as mpl
@@ -57,7 +58,7 @@ def summary_of(verdicts: Sequence[Verdict]) -> str:
     for verdict in verdicts:
         counts += verdict.counts
     clean = sum(not verdict.violations for verdict in verdicts)
-    heals = sorted(v.run.heal_seconds for v in verdicts if v.run.heal_seconds is not None)
+    heals = _heals(verdicts)
     healed = (
         f"healed after {heals[len(heals) // 2]:.1f} s (median), {heals[-1]:.1f} s (longest)" if heals else ""
     )
@@ -79,8 +80,8 @@ def summary_of(verdicts: Sequence[Verdict]) -> str:
 
 def _worlds(verdicts: Sequence[Verdict]) -> Sequence[str]:
     """Totals by world, as a table."""
-    lines = ["| world | runs | clean | answers | fallbacks | promised | faults | healed, longest |"]
-    lines.append("|---|---|---|---|---|---|---|---|")
+    heads = ("world", "runs", "clean", "answers", "fallbacks", "promised", "lost", "twice", "faults")
+    lines = [f"| {' | '.join(heads)} | healed, median | longest |", "|---" * (len(heads) + 2) + "|"]
     for world in dict.fromkeys(verdict.run.world for verdict in verdicts):
         those = [verdict for verdict in verdicts if verdict.run.world == world]
         sums = (
@@ -89,11 +90,19 @@ def _worlds(verdicts: Sequence[Verdict]) -> Sequence[str]:
             sum(len(verdict.run.answers) for verdict in those),
             sum(map(_fallbacks, those)),
             sum(map(_promised, those)),
+            sum(verdict.counts[Kind.LOST] for verdict in those),
+            sum(verdict.counts[Kind.TWICE] for verdict in those),
             sum(len(verdict.run.happened) for verdict in those),
         )
-        longest = max((verdict.run.heal_seconds or 0.0 for verdict in those), default=0.0)
-        lines.append(f"| {world} | {' | '.join(map(str, sums))} | {longest:.1f} s |")
+        heals = _heals(those) or [inf]
+        middle, longest = heals[len(heals) // 2], heals[-1]
+        lines.append(f"| {world} | {' | '.join(map(str, sums))} | {middle:.1f} s | {longest:.1f} s |")
     return lines
+
+
+def _heals(verdicts: Sequence[Verdict]) -> Sequence[float]:
+    """How long it took, in order; of those that healed at all."""
+    return sorted(v.run.heal_seconds for v in verdicts if v.run.heal_seconds is not None)
 
 
 def _clients(verdicts: Sequence[Verdict]) -> Sequence[str]:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 import grpc
 
+from entitlements.upstream.transport import KEPT_SECONDS
 from tests.chaos.beside import Beside, beside
 from tests.chaos.client import LINES_EACH, METHODS, Line, WeatherClient
 from tests.chaos.faults import absent
 from tests.chaos.forecast import Gust, forecast
+from tests.chaos.left_open import left_open
 from tests.chaos.machine import Machine
 from tests.chaos.records import Happened, Run, now
 
@@ -33,8 +35,8 @@ HEAL_SECONDS = 45.0
 """Everything is right again after this: the pause after a refused key (10 s) and the longest back-off."""
 FEED_STABLE_SECONDS = 10.0
 """A feed that is lost again before that is tried again ever more slowly: it would touch the next run."""
-SETTLE_SECONDS = 20.0
-"""What is left open for a moment is closed after this."""
+SETTLE_SECONDS = 2 * KEPT_SECONDS
+"""What is left open for a moment is closed after this; an idle connection to the cloud is kept no longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,8 +255,7 @@ class Weather:
         first, deadline = self.run.resources[0], now() + SETTLE_SECONDS
         while True:
             last, tasks = self._machine.measure(), await self._machine.tasks()
-            are_closed = last.client_sockets <= first.client_sockets and last.processes <= first.processes
-            if (are_closed and tasks <= tasks_before) or now() > deadline:
+            if (not left_open(first, last) and tasks <= tasks_before) or now() > deadline:
                 break
             await asyncio.sleep(0.25)
         self.run.resources.append(last)
