@@ -7,7 +7,7 @@ import shutil
 import struct
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ import psutil
 
 from tests.chaos.cloud import CloudProcess
 from tests.chaos.instance import Instance, Ports, quiet_port
+from tests.chaos.left_open import CLIENT, PEER, Connection, counted
 from tests.chaos.network import Namespace, a_namespace
 from tests.chaos.proxy import TcpProxy
 from tests.chaos.records import Resources
@@ -168,19 +169,16 @@ class Machine:
 
     def measure(self) -> Resources:
         """What all instances use at this moment."""
-        cloud_ports = {line.port for line in self.cloud_lines.values()}
-        redis_ports = {line.port for line in self.redis_lines.values()}
-        redis_ports |= self.store.ports
         processes = [each for instance in self.instances.values() for each in instance.processes()]
-        rss, fds, threads, sockets = [0], 0, 0, [0, 0, 0]
+        rss, fds, threads = [0], 0, 0
+        sockets: list[Connection] = []
         for process in processes:
             with contextlib.suppress(psutil.Error):
                 rss.append(process.memory_info().rss)
                 fds += process.num_fds()
                 threads += process.num_threads()
-                for connection in process.net_connections("inet"):
-                    port = getattr(connection.raddr, "port", 0)
-                    sockets[1 if port in cloud_ports else 2 if port in redis_ports else 0] += 1
+                sockets += process.net_connections("inet")
+        uses = counted(sockets, self._uses())
         return Resources(
             at=time.monotonic(),
             processes=len(processes),
@@ -188,7 +186,17 @@ class Machine:
             largest_rss_bytes=max(rss),
             fds=fds,
             threads=threads,
-            client_sockets=sockets[0],
-            cloud_sockets=sockets[1],
-            redis_sockets=sockets[2],
+            client_sockets=uses[CLIENT],
+            peer_sockets=uses[PEER],
+            cloud_sockets=uses["cloud"],
+            redis_sockets=uses["redis"],
         )
+
+    def _uses(self) -> Mapping[int, str]:
+        """What is behind a port."""
+        return {
+            **{line.port: "cloud" for line in self.cloud_lines.values()},
+            **{line.port: "redis" for line in self.redis_lines.values()},
+            **dict.fromkeys(self.store.ports, "redis"),
+            **{ports.grpc: PEER for ports in self.ports.values()},
+        }

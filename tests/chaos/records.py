@@ -183,6 +183,8 @@ class Resources:
     threads: int
     client_sockets: int
     """Listeners and connections of callers."""
+    peer_sockets: int
+    """Both ends of what one instance asks another."""
     cloud_sockets: int
     redis_sockets: int
 

@@ -60,6 +60,7 @@ def some_resources(**values: int) -> Resources:
         "fds": 1,
         "threads": 10,
         "client_sockets": 8,
+        "peer_sockets": 4,
         "cloud_sockets": 2,
         "redis_sockets": 4,
     }
@@ -273,6 +274,8 @@ def test_a_run_that_never_healed() -> None:
     [
         ({}, []),
         ({"client_sockets": 9}, [Kind.LEAKED]),
+        ({"peer_sockets": 4 + 6 * 2}, []),
+        ({"peer_sockets": 4 + 6 * 2 + 1}, [Kind.LEAKED]),
         ({"processes": 7}, [Kind.LEAKED]),
         ({"threads": 10 + 6 * 8}, []),
         ({"threads": 10 + 6 * 8 + 1}, [Kind.LEAKED]),
