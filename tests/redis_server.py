@@ -117,6 +117,12 @@ class RedisServer:
         """False before its start, and once it was killed."""
         return self._process is not None
 
+    @property
+    def pid(self) -> int:
+        """While it runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def _sentinel(self) -> list[str]:
         return [] if self._sentinel_file is None else [str(self._sentinel_file), "--sentinel"]
 

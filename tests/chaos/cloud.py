@@ -49,6 +49,12 @@ class CloudProcess:
         self._process.kill()
         await self._process.wait()
 
+    @property
+    def pid(self) -> int:
+        """While it runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def pause(self) -> None:
         """It keeps its connections and answers nothing."""
         assert self._process is not None

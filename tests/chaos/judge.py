@@ -2,12 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from math import inf
 
+from tests.chaos.client import TRIES, TRY_SECONDS
+from tests.chaos.faults import AFTERMATH_SECONDS
 from tests.chaos.judged_bounds import bounds
 from tests.chaos.left_open import left_open
 from tests.chaos.machine import FETCH_BUDGET_SECONDS
 from tests.chaos.records import KILLS, Answer, Run, Version
-from tests.chaos.verdict import Kind, Verdict, Violation, starved, violation_of
+from tests.chaos.verdict import Kind, Verdict, Violation, late, starved, violation_of
 
 FINE_SECONDS = 2.0
 """While nothing touches the feed, an answer marked fresh lags the cloud no more; mostly it is 20 ms."""
@@ -27,6 +30,7 @@ TASK_SLACK = 32
 """A worker's: one that found the disk full when it started is not counted until it starts again."""
 
 
+TOO_LATE = "DEADLINE_EXCEEDED"
 STATES = frozenset({"fresh", "suspect", "stale", "estimate"})
 
 
@@ -46,12 +50,22 @@ def judge(run: Run) -> Verdict:
 
 def _failed(run: Run) -> Iterator[Violation]:
     for read in run.failed_reads:
+        if _was_kept_waiting(run, read.started, read.ended, tries=TRIES):
+            continue
         words = f"{read.method} of {read.customer_id} was answered by nobody"
         yield violation_of(run, Kind.FAILED, read.started, words)
     for tried in run.failed_tries:
-        if not _is_excused(run, tried.instance, tried.started, tried.ended):
+        is_late = tried.status.startswith(TOO_LATE) and _was_kept_waiting(run, tried.started, tried.ended)
+        if not is_late and not _is_excused(run, tried.instance, tried.started, tried.ended):
             words = f"{tried.method} by {tried.line} ended with {tried.status}, and nothing was done to it"
             yield violation_of(run, Kind.FAILED, tried.started, words)
+
+
+def _was_kept_waiting(run: Run, began: float, ended: float, *, tries: int = 1) -> bool:
+    """True when it was given up for its time, and had less of that than it may need."""
+    given_seconds = tries * TRY_SECONDS
+    own_seconds = given_seconds - late(run, began, ended)
+    return ended - began >= given_seconds and own_seconds <= tries * SLOW_SECONDS
 
 
 def _is_excused(run: Run, instance: str, began: float, ended: float) -> bool:
@@ -67,7 +81,7 @@ def _is_excused(run: Run, instance: str, began: float, ended: float) -> bool:
 
 def _judged(run: Run, answer: Answer) -> Iterator[Violation]:
     who = f"{answer.method} of {answer.customer_id} by {answer.line}"
-    is_slow = answer.ended - answer.started > SLOW_SECONDS + starved(run)
+    is_slow = answer.ended - answer.started > SLOW_SECONDS + late(run, answer.started, answer.ended)
     if is_slow and not _is_excused(run, answer.instance, answer.started, answer.ended):
         yield violation_of(
             run, Kind.SLOW, answer.started, f"{who} took {answer.ended - answer.started:.1f} s"
@@ -90,10 +104,11 @@ def _judged(run: Run, answer: Answer) -> Iterator[Violation]:
     words = (
         f"{who}, {answer.source}, {answer.state}: outdated for {lag_seconds:.1f} s, {clear_seconds:.1f} clear"
     )
+    late_seconds = late(run, outdated_at, answer.started)
     bound_seconds = ROUGH_SECONDS if _is_announced_late(run, outdated_at, answer.started) else FINE_SECONDS
-    if answer.state in {"fresh", "estimate"} and lag_seconds > bound_seconds + starved(run):
+    if answer.state in {"fresh", "estimate"} and lag_seconds > bound_seconds + late_seconds:
         yield violation_of(run, Kind.WRONG, answer.started, words)
-    if clear_seconds > OLDEST_SECONDS + starved(run):
+    if clear_seconds > OLDEST_SECONDS + late_seconds:
         yield violation_of(run, Kind.OLD, answer.started, words)
 
 
@@ -141,18 +156,20 @@ def _needless_fallbacks(run: Run) -> Iterator[Violation]:
     known_by_line: dict[tuple[str, int, str], float] = {}
     known_by_anyone: dict[str, float] = {}
     redis_faults = [fault.began for fault in run.happened if fault.family in {"redis", "clock"}]
-    first_redis_fault = min(redis_faults, default=float("inf"))
+    first_redis_fault = min(redis_faults, default=inf)
     for answer in sorted(run.answers, key=lambda each: each.ended):
         place = (answer.line, answer.epoch, answer.customer_id)
         if not answer.is_fallback:
             known_by_line.setdefault(place, answer.ended)
             known_by_anyone.setdefault(answer.customer_id, answer.ended)
             continue
-        late, who = float("inf"), f"{answer.method} of {answer.customer_id} by {answer.line}"
-        if answer.epoch >= 0 and known_by_line.get(place, late) < answer.started:
+        who = f"{answer.method} of {answer.customer_id} by {answer.line}"
+        if answer.epoch >= 0 and known_by_line.get(place, inf) < answer.started:
             yield violation_of(run, Kind.FALLBACK, answer.started, f"{who}: its memory held it")
+        elif run.waits.was_busy(answer.started - AFTERMATH_SECONDS, answer.ended):
+            continue
         elif (
-            known_by_anyone.get(answer.customer_id, late) + SHARED_AFTER_SECONDS + starved(run)
+            known_by_anyone.get(answer.customer_id, inf) + SHARED_AFTER_SECONDS + starved(run)
             < answer.started
             and answer.ended < first_redis_fault
         ):

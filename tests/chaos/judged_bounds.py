@@ -4,8 +4,8 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from entitlements.domain.request_budget import BURST_SECONDS, MINUTE_SECONDS
-from tests.chaos.records import Happened, Run
-from tests.chaos.verdict import Kind, Violation, starved, violation_of
+from tests.chaos.records import Grant, Happened, OverrideSeen, Run
+from tests.chaos.verdict import Kind, Violation, late, violation_of
 
 OVERRIDE_SECONDS = 1.0
 """An override has ended on every process after this."""
@@ -31,13 +31,17 @@ def bounds(run: Run) -> Iterator[Violation]:
 
 
 def _overrides(run: Run) -> Iterator[Violation]:
-    slack_seconds = OVERRIDE_SECONDS + starved(run)
     for seen in run.overrides_seen:
         begun = [grant for grant in run.grants if grant.began <= seen.ended]
-        if seen.is_granted and all(seen.started > grant.ends_by + slack_seconds for grant in begun):
+        if seen.is_granted and all(_outlived(run, grant, seen) for grant in begun):
             late = seen.started - max((grant.ends_by for grant in begun), default=run.began)
             words = f"{seen.instance} granted by an override that had ended {late:.1f} s before"
             yield violation_of(run, Kind.OVERRIDDEN, seen.started, words)
+
+
+def _outlived(run: Run, grant: Grant, seen: OverrideSeen) -> bool:
+    late_seconds = late(run, grant.ends_by, seen.started)
+    return seen.started > grant.ends_by + OVERRIDE_SECONDS + late_seconds
 
 
 def _budget(run: Run) -> Iterator[Violation]:

@@ -7,7 +7,7 @@ import shutil
 import struct
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -166,6 +166,12 @@ class Machine:
         """How many tasks stand on all event loops, as counted within the last second."""
         await asyncio.sleep(TASKS_SECONDS)
         return sum([await instance.tasks() for instance in self.instances.values()])
+
+    def pids(self) -> Sequence[int]:
+        """Of all that takes part: the clients, the sidecars, their Redis and their cloud."""
+        sidecars = [each.pid for instance in self.instances.values() for each in instance.processes()]
+        redis = [each.pid for each in self.store.servers if each.is_running]
+        return [os.getpid(), self.cloud.pid, *redis, *sidecars]
 
     def measure(self) -> Resources:
         """What all instances use at this moment."""

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 
+from tests.chaos.waiting import Waits
+
 KILLS = frozenset({"sidecar killed", "worker killed", "sidecar paused", "worker paused", "leader paused"})
 """Faults under which an instance cannot be expected to answer; rolling is not one of them."""
 
@@ -223,6 +225,8 @@ class Run:
     """By metered customer: the usage that was answered in the end, and the cloud's own."""
     starved_seconds: float = 0.0
     """The client's own timer was late by so much at worst: the computer had no time for it."""
+    waits: Waits = field(default_factory=Waits)
+    """How long the processes of the storm waited for a processor, from its beginning until all had healed."""
     load: float = 0.0
     """Of the whole computer, as it stood at the end: how many waited for each processor."""
     deaths: list[str] = field(default_factory=list)

@@ -38,7 +38,8 @@ def line_of(verdict: Verdict) -> str:
         f"{len(run.failed_tries)} turned elsewhere, "
         f"{_promised(verdict)} of {len(run.writes)} writes promised, "
         f"healed after {healed}, "
-        f"timer late by {run.starved_seconds:.2f} s, load {run.load:.0f} a processor, "
+        f"timer late by {run.starved_seconds:.2f} s, waited {_waited(verdict):.0%}, "
+        f"load {run.load:.0f} a processor, "
         f"peak {_peak_mb(verdict)} MB; {faults}{_beside(verdict)}"
     )
 
@@ -211,6 +212,12 @@ def _given_up(verdict: Verdict) -> int:
         write.status == "OK" and write.is_given_up and identity not in run.counted
         for identity, write in run.writes.items()
     )
+
+
+def _waited(verdict: Verdict) -> float:
+    """The part of the time in which something that was needed waited for a processor."""
+    spans = verdict.run.waits.spans
+    return sum(span.seconds for span in spans) / max(1e-9, sum(span.ended - span.began for span in spans))
 
 
 def _peak_mb(verdict: Verdict) -> int:

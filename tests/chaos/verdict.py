@@ -69,3 +69,8 @@ def violation_of(run: Run, kind: Kind, at: float, words: str) -> Violation:
 def starved(run: Run) -> float:
     """What a busy computer adds to every bound of time."""
     return STARVED_TIMES * run.starved_seconds
+
+
+def late(run: Run, began: float, ended: float) -> float:
+    """What a busy computer adds to a bound of that time: what was waited in it for a processor, too."""
+    return max(starved(run), run.waits.within(began, ended))

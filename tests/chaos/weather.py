@@ -18,6 +18,7 @@ from tests.chaos.forecast import Gust, forecast
 from tests.chaos.left_open import left_open
 from tests.chaos.machine import Machine
 from tests.chaos.records import Happened, Run, now
+from tests.chaos.waiting import Look
 
 CUSTOMERS = 20
 UNSEEN = 5
@@ -33,6 +34,8 @@ WRITE_SECONDS = 0.15
 SAMPLE_SECONDS = 0.5
 HEAL_SECONDS = 45.0
 """Everything is right again after this: the pause after a refused key (10 s) and the longest back-off."""
+LONGEST_WAIT_SECONDS = 240.0
+"""What is waited for a processor does not count as healing; nobody waits for ever, though."""
 FEED_STABLE_SECONDS = 10.0
 """A feed that is lost again before that is tried again ever more slowly: it would touch the next run."""
 SETTLE_SECONDS = 2 * KEPT_SECONDS
@@ -175,11 +178,14 @@ class Weather:
             await asyncio.sleep(WRITE_SECONDS)
 
     async def _sample_for_ever(self) -> None:
+        look = Look()
         while True:
             due = now() + SAMPLE_SECONDS
             await asyncio.sleep(SAMPLE_SECONDS)
             self.run.starved_seconds = max(self.run.starved_seconds, now() - due)
             self.run.resources.append(self._machine.measure())
+            if (wait := look.again(self._machine.pids(), at=now())) is not None:
+                self.run.waits.spans.append(wait)
 
     def _keep(
         self, work: Coroutine[None, None, object], where: set[asyncio.Task[object]]
@@ -193,13 +199,14 @@ class Weather:
         """Waits until all lines show the truth, all writes have arrived, all workers learn of changes."""
         healing_since = max((fault.ended for fault in self.run.happened), default=now())
         slowest = max((fault.aftermath_seconds for fault in self.run.happened), default=0.0)
-        deadline = now() + HEAL_SECONDS + slowest
+        began = now()
         while True:
             self.run.unhealed = await self._what_is_wrong(client)
             if not self.run.unhealed:
                 self.run.heal_seconds = now() - healing_since
                 return
-            if now() > deadline:
+            waited_seconds = min(self.run.waits.within(began, now()), LONGEST_WAIT_SECONDS)
+            if now() - began > HEAL_SECONDS + slowest + waited_seconds:
                 return
             await asyncio.sleep(0.1)
 
