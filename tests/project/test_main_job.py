@@ -13,7 +13,8 @@ import pytest
 
 from emulator.server import Emulator
 from grpc_service.generated import sidecar_pb2 as pb
-from tests.cloud_states import boolean_state, metered_state
+from grpc_service.generated.sidecar_pb2_grpc import SidecarServiceStub
+from tests.cloud_states import boolean_state, metered_state, wide_state
 from tests.harness import (
     Client,
     SidecarProcess,
@@ -27,6 +28,10 @@ from tests.harness import (
     until_answered,
     usage_of,
 )
+
+MANY_FEATURES = 12_000
+DEFAULT_BOUND_OF_CLIENTS = 4 * 1024 * 1024
+"""gRPC's own, of what a client receives."""
 
 
 async def test_thousand_customers_asked_twice_are_thousand_fetches(
@@ -43,6 +48,30 @@ async def test_thousand_customers_asked_twice_are_thousand_fetches(
             assert all(granted)
 
     assert emulator.counters.fetches() == 1000
+
+
+async def test_a_customer_of_twelve_thousand_features_is_a_customer(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """Asked three times its size opened both circuits; and a list of more than 4 MiB could not be sent."""
+    state = wide_state(MANY_FEATURES, 1, updated_at="2026-06-01T00:00:00.000Z")
+    for each in state["entitlementsV2"]:
+        each["feature"]["refId"] += "x" * 360
+    emulator.state.put("wide", state, push=False)
+    emulator.state.put("customer-1", boolean_state(), push=False)
+    options = [("grpc.max_receive_message_length", -1)]  # clients have bounds of their own
+    async with (
+        running_sidecar(emulator, tmp_path, SIDECAR_FETCH_BUDGET_SECONDS="60") as sidecar,
+        grpc.aio.insecure_channel(sidecar.address, options=options) as channel,
+    ):
+        client: Client = SidecarServiceStub(channel)
+        listed = await client.GetEntitlements(pb.GetEntitlementsRequest(customer_id="wide"), timeout=60)
+        circuits = (await sidecar.parts())["upstream"]["circuits"]
+        assert await is_granted(client, "customer-1")
+
+    assert MANY_FEATURES == len(listed.entitlements)
+    assert listed.ByteSize() > DEFAULT_BOUND_OF_CLIENTS
+    assert {"edge": "closed", "api": "closed"} == circuits
 
 
 async def test_two_hundred_first_calls_for_one_customer_are_one_fetch(
