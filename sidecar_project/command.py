@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 REPORT_PROBLEMS_THEMSELVES = ("runsidecar", "doctor", "check", "help")
@@ -11,12 +12,13 @@ SHORT = {
     "demo-fleet": ("runsidecar", "--demo-fleet"),
 }
 """Shorter names of what an installation is asked for."""
+SETTINGS_VARIABLE = "DJANGO_SETTINGS_MODULE"
 
 
 def main() -> None:
     """Runs the command that the arguments name, and exits."""
     os.umask(0o077)  # what is written (database, outbox, snapshot) is nobody else's to read
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sidecar_project.settings")
+    _choose_settings()
     name, *arguments = sys.argv
     if arguments:
         arguments = [*SHORT.get(arguments[0], (arguments[0],)), *arguments[1:]]
@@ -29,6 +31,22 @@ def main() -> None:
     if arguments:
         _print_problems(arguments[0])
     execute_from_command_line([Path(name).name, *arguments])
+
+
+def _choose_settings() -> None:
+    """Ours, unless others are named that are here; an application's are not, whose variables we may share."""
+    named = os.environ.get(SETTINGS_VARIABLE)
+    if named and not _is_here(named):
+        sys.stderr.write(f"warning: {SETTINGS_VARIABLE} is ignored: there is no {named} here\n")
+        named = None
+    os.environ[SETTINGS_VARIABLE] = named or "sidecar_project.settings"
+
+
+def _is_here(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):  # of a package that is not here, or no name of a module
+        return False
 
 
 def _print_problems(command: str) -> None:

@@ -20,13 +20,14 @@ from pydantic import SecretStr
 from entitlements.config import InvalidConfig, LoadedConfig, SidecarConfig, load
 from entitlements.redis.address import RedisAddress, cache_settings
 from entitlements.redis.credentials import Credentials
-from entitlements.upstream.library_variables import examine
+from entitlements.upstream.library_variables import examine, without_choices
 from sidecar_project import admin_settings
 from sidecar_project.log_format import logging_config
 from sidecar_project.tracing_wanted import is_wanted
 from sidecar_project.worker_metrics import count_by_place
 
 count_by_place(os.environ)
+_IGNORED = without_choices(os.environ)
 
 
 def state_home(environment: Mapping[str, str]) -> Path:
@@ -67,7 +68,7 @@ def _load() -> tuple[LoadedConfig, tuple[str, ...]]:
     except InvalidConfig as invalid:
         return _usable(invalid.problems), invalid.problems
     examined = examine(os.environ, urls=loaded.config.cloud_urls)
-    return replace(loaded, warnings=(*loaded.warnings, *examined.warnings)), examined.problems
+    return replace(loaded, warnings=(*loaded.warnings, *examined.warnings, *_IGNORED)), examined.problems
 
 
 def _usable(problems: tuple[str, ...]) -> LoadedConfig:

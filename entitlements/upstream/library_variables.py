@@ -4,7 +4,7 @@ A library that cannot use one ends the process with a traceback, or does somethi
 is reported by its name: as a problem where it keeps the cloud from being asked, else as what is ignored.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import NamedTuple
 
 from entitlements.upstream import trust
@@ -26,6 +26,9 @@ _NUMBERS: Mapping[str, Callable[[str], float]] = {
 """What the libraries of WebSocket and HTTP make of them while they are imported."""
 _POLLERS = {"all", "epoll1", "poll"}
 """Ways of gRPC's core to wait for sockets; the process is aborted where it is given no other."""
+
+_CHOICES = ("PSYCOPG_IMPL", "PSYCOPG_WAIT_FUNC", "USE_ASYNCIO", "USE_TWISTED")
+"""Each has a library load another part of itself, and ends the start where that is not here, or not used."""
 
 
 class Examined(NamedTuple):
@@ -55,6 +58,15 @@ def examine(environment: Mapping[str, str], *, urls: Mapping[str, str]) -> Exami
     else:
         warnings += trust.problems(environment)
     return Examined(problems=tuple(problems), warnings=(*warnings, *trust.oddities(environment)))
+
+
+def without_choices(environment: MutableMapping[str, str]) -> tuple[str, ...]:
+    """Takes out what would choose parts of libraries, before they are loaded; one sentence for each."""
+    return tuple(
+        f"{name} is ignored: which part of a library is loaded is not to be chosen"
+        for name in _CHOICES
+        if environment.pop(name, None)
+    )
 
 
 def _no_numbers(environment: Mapping[str, str]) -> Iterator[str]:

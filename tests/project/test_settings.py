@@ -12,7 +12,7 @@ from django.db.utils import ConnectionHandler
 from emulator.server import Emulator
 from sidecar_project import settings
 from tests.cloud_states import boolean_state
-from tests.harness import check, client_of, environment_for, running_sidecar
+from tests.harness import check, client_of, environment_for, running_sidecar, spawned
 from tests.management.command_runs import run
 
 
@@ -132,6 +132,31 @@ async def test_what_is_not_needed_keeps_nobody_from_starting(emulator: Emulator,
     assert "SSL_CERT_FILE is '/missing'" in sidecar.output
     assert 0 == asked.code, asked.output + examined.output
     assert 0 == examined.code, asked.output + examined.output
+
+
+POSTGRES = {"DATABASE_URL": "postgres://nobody@127.0.0.1:9/none"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "others"),
+    [
+        ("USE_ASYNCIO", "1", {}),
+        ("PSYCOPG_IMPL", "junk", POSTGRES),
+        ("PSYCOPG_WAIT_FUNC", "junk", POSTGRES),
+        ("DJANGO_SETTINGS_MODULE", "shop.settings", {}),
+    ],
+)
+async def test_what_would_choose_parts_of_a_library_is_ignored(
+    tmp_path: Path, name: str, value: str, others: dict[str, str]
+) -> None:
+    """Each ended the start in a traceback; the last is an application's own, which shares its variables."""
+    environment = environment_for(None, tmp_path, OFFLINE="1", **{name: value}, **others)
+
+    async with spawned(environment, prefix=("env",)) as sidecar:  # an interpreter that reads it at load
+        await sidecar.started()
+
+    assert f"{name} is ignored" in sidecar.output
+    assert "Traceback" not in sidecar.output
 
 
 async def test_replicas_sign_with_the_key_they_are_given(tmp_path: Path) -> None:
