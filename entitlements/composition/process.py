@@ -143,6 +143,7 @@ class Sidecar:
             clock=self.clock,
             random=self.random,
             network=self.http_client.network,
+            answered=partial(self.circuits.answered, Source.API),
             timings=FeedTimings(
                 ping_seconds=self.config.sidecar_feed_ping_seconds,
                 idle_seconds=self.config.sidecar_feed_idle_timeout_seconds,

@@ -4,6 +4,7 @@ import asyncio
 import enum
 import logging
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from random import Random
@@ -94,7 +95,10 @@ class Feed:
         random: Random,
         timings: FeedTimings,
         network: Network,
+        answered: Callable[[], None] = lambda: None,
     ) -> None:
+        self._answered = answered
+        """Called when the cloud has taken the subscriptions: it is there, whatever else fails."""
         self._state = FeedState()
         self._last_event_ms: int | None = None
         self._url = f"{url}/graphql"
@@ -178,6 +182,7 @@ class Feed:
         level = logging.INFO if self._state.problem is None else logging.WARNING
         logger.log(level, "the live feed is followed")
         self._enter(FeedPhase.FOLLOWING, problem=None)
+        self._answered()
         await self._listener.followed()
 
     async def delivered(self, event: Delivered) -> None:

@@ -11,13 +11,16 @@ from entitlements.composition import build
 from entitlements.composition.meanings import MEANINGS
 from entitlements.composition.states import _feed_problem
 from entitlements.config import load
+from entitlements.domain.breaker import FAILURES_TO_OPEN
 from entitlements.domain.difference import Constancy, Difference
+from entitlements.domain.entity import EntityKey
 from entitlements.domain.entity_history import Origin
 from entitlements.domain.errors import KeyRefused, OutboxUnavailable, Unreachable, Untrusted
 from entitlements.domain.freshness import Trust
 from entitlements.domain.membership import Role
 from entitlements.domain.outbox import OutboxState
 from entitlements.domain.ports import Source
+from entitlements.frame_channel import FrameChannel
 from entitlements.redis.address import RedisAddress, cache_settings
 from entitlements.redis.durability import Durability
 from entitlements.redis.examination import Examination
@@ -102,6 +105,19 @@ def test_how_the_feed_fails_is_reported(
     assert problem == _feed_problem(state, follows=True, trust=trust, receives=receives)
     assert None is _feed_problem(state, follows=False, trust=trust, receives=receives)
     assert problem is None or problem in MEANINGS["feed"]
+
+
+async def test_a_feed_that_is_followed_shows_that_the_api_is_there(built: Any) -> None:
+    """Page and readiness said for a quarter of an hour that one way to the cloud does not answer."""
+    for number in range(FAILURES_TO_OPEN):
+        built.circuits.failed(Source.API, Unreachable("api"), key=EntityKey(str(number)))
+    before = parts(built)["upstream"]["circuits"]
+    feed = built.open_feed(FrameChannel(built.feed_applier))
+
+    await feed.followed()
+
+    assert {"edge": "closed", "api": "open"} == before
+    assert {"edge": "closed", "api": "closed"} == parts(built)["upstream"]["circuits"]
 
 
 async def test_what_waits_in_the_outbox_is_reported(tmp_path: Path, settings: Any) -> None:
