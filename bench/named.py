@@ -1,40 +1,61 @@
 """What it costs a follower that other customers change: `python -m bench.named [a second] [seconds]`."""
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Sequence
 
-from entitlements.domain.entity import EntityKey
+import django
+
+from entitlements.background import Background
+from entitlements.domain.cached_entity import CachedEntity
+from entitlements.domain.entity import Entity, EntityKey
 from entitlements.redis.keys import Change, KeySpace
+from entitlements.redis.own_writes import OwnWrites
 from entitlements.redis.tracking import KeyTracking
+from entitlements.service.invalidation import Invalidation
 from tests.redis.parts import ShiftedClock, a_connection
 from tests.redis_server import RedisServer
 
 KEYS = KeySpace(prefix="production")
-HELD = frozenset(EntityKey(f"held-{number}") for number in range(10_000))
+HELD = 10_000
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")  # noqa: TID251 - before Django reads it
+django.setup()
+from tests.service.conftest import House, build_house  # noqa: E402 - its modules need Django
 
 
-class Follower:
+class Follower(Invalidation):
     """Holds others than those that change."""
 
-    def __init__(self) -> None:
+    def __init__(self, house: House) -> None:
+        super().__init__(
+            store=house.store,
+            own_writes=OwnWrites(house.clock.monotonic),
+            changes=house.changes,
+            feed_applier=house.feed_applier,
+            feed_trust=house.feed_trust,
+            background=Background(house.clock.monotonic),
+        )
         self.is_tracking = asyncio.Event()
-
-    def wants(self, change: Change) -> bool:
-        return change.key in HELD
 
     def changed(self, changes: Sequence[Change]) -> None:
         raise AssertionError(changes)
 
-    def lease_changed(self) -> None: ...
-
     def tracking_began(self) -> None:
+        super().tracking_began()
         self.is_tracking.set()
 
     def tracking_ended(self) -> None: ...
 
-    def emptied(self) -> None: ...
+
+async def follower() -> Follower:
+    """A process that holds its customers."""
+    house = build_house()
+    for number in range(HELD):
+        await house.store.store(EntityKey(f"held-{number}"), CachedEntity(entity=Entity(), confirmed_at=0))
+    return Follower(house)
 
 
 async def write(redis: RedisServer, *, a_second: int, seconds: int) -> None:
@@ -57,10 +78,10 @@ async def write(redis: RedisServer, *, a_second: int, seconds: int) -> None:
 async def main(a_second: int, seconds: int) -> None:
     """Prints the share of a processor."""
     with RedisServer() as redis:
-        connection, follower = a_connection(redis.url), Follower()
+        connection, listener = a_connection(redis.url), await follower()
         tracking = KeyTracking(connection, keys=KEYS, monotonic=ShiftedClock().monotonic)
-        tracking.start(follower)
-        await follower.is_tracking.wait()
+        tracking.start(listener)
+        await listener.is_tracking.wait()
         clock = ShiftedClock()
         began, used = clock.monotonic(), time.process_time()
         await write(redis, a_second=a_second, seconds=seconds)
@@ -72,7 +93,4 @@ async def main(a_second: int, seconds: int) -> None:
 
 
 if __name__ == "__main__":
-    from django.conf import settings  # noqa: TID251 - django-redis looks a default up there
-
-    settings.configure()
     asyncio.run(main(*(int(each) for each in (sys.argv[1:] or ("1000", "10")))))

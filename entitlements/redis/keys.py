@@ -112,10 +112,10 @@ class KeySpace:
             text = rest.removesuffix(b"#timestamp").decode("utf-8", "surrogatepass")
         except UnicodeDecodeError:  # no name of the layout ends in the middle of a character
             return None
-        entity, usage, _ = text.removesuffix(":metadata").partition(":f_")
+        entity, usage, _ = text.partition(":f_")
         if not usage:
-            entity, usage, _ = entity.partition(":credit_")
-        customer_id, separator, resource_id = entity.partition(f"{self._closing}:r_")
+            entity, usage, _ = text.removesuffix(":metadata").partition(":credit_")
+        customer_id, separator, resource_id = entity.partition("}:r_" if self.is_cluster else ":r_")
         if separator:
             return Change(EntityKey(customer_id, resource_id), is_whole=False)
         return Change(EntityKey(entity.removesuffix(self._closing)), is_whole=not usage)

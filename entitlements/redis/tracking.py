@@ -7,8 +7,8 @@ import asyncio
 import enum
 import logging
 from collections.abc import Callable, Sequence
-from selectors import EVENT_READ, DefaultSelector
-from typing import Any, Protocol
+from select import POLLIN, poll
+from typing import Protocol
 
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -17,11 +17,11 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from entitlements import metrics
 from entitlements.domain.entity import EntityKey
-from entitlements.domain.membership import SILENCE_SECONDS
 from entitlements.redis.connection import RedisConnection
 from entitlements.redis.keys import Change, KeySpace, raw
 from entitlements.redis.nodes import name_again, node_names, primary_named
 from entitlements.redis.stoppable_thread import StoppableThread
+from entitlements.redis.tracking_line import Names, TrackingLine
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +31,6 @@ PAUSE_SECONDS = 1.0
 """Between two attempts to subscribe."""
 REFUSED_PAUSE_SECONDS = 30.0
 """The same where Redis refused it: a right is given by people."""
-PING_SECONDS = 1.0
-"""So often it is seen whether a connection still lives, which is closed when it is silent for long."""
 GATHER_SECONDS = 0.02
 """What changes meanwhile is read together: a thousand changes a second wake the thread fifty times."""
 
@@ -91,7 +89,7 @@ class KeyTracking:
         self._listener: TrackingListener
         self._loop: asyncio.AbstractEventLoop
         self._thread = StoppableThread("redis-tracking", self._follow)
-        self._lines: dict[str, _Line] = {}
+        self._lines: dict[str, TrackingLine] = {}
 
     def start(self, listener: TrackingListener) -> None:
         """Begins, now or as soon as Redis answers; called on the event loop of the listener."""
@@ -154,15 +152,16 @@ class KeyTracking:
                     raise
                 name_again(client)  # of a Cluster the others go on; another may have its keys by now
 
-    def _line_to(self, node: Redis) -> "_Line":
-        return _Line(node, prefixes=(self._customers, self._lease), monotonic=self._monotonic)
+    def _line_to(self, node: Redis) -> TrackingLine:
+        return TrackingLine(node, prefixes=(self._customers, self._lease), monotonic=self._monotonic)
 
     def _read(self) -> None:
-        with DefaultSelector() as selector:
-            for line in self._lines.values():
-                selector.register(line.socket, EVENT_READ)
-            has_arrived = bool(selector.select(POLL_SECONDS))
-        named: list[list[bytes] | None] = []
+        is_behind = any(line.is_behind for line in self._lines.values())
+        arrivals = poll()
+        for line in self._lines.values():
+            arrivals.register(line.socket, POLLIN)
+        has_arrived = bool(arrivals.poll(0 if is_behind else POLL_SECONDS * 1000))
+        named: list[Names | None] = []
         for name, line in list(self._lines.items()):
             try:
                 named += line.read()
@@ -171,10 +170,10 @@ class KeyTracking:
                 self._close(name)
         if named:
             self._hand_on(named)
-        if has_arrived:
+        if has_arrived and not is_behind:
             self._thread.pause(GATHER_SECONDS)
 
-    def _hand_on(self, named: Sequence[list[bytes] | None]) -> None:
+    def _hand_on(self, named: Sequence[Names | None]) -> None:
         listener = self._listener
         changes: list[Change] = []
         seen = 0
@@ -190,7 +189,7 @@ class KeyTracking:
         if changes:
             self._call(listener.changed, changes)
 
-    def _wanted(self, names: Sequence[bytes], listener: TrackingListener) -> list[Change]:
+    def _wanted(self, names: Names, listener: TrackingListener) -> list[Change]:
         """What is of interest of all that changed in one turn of Redis' loop, each entity once."""
         wanted: dict[EntityKey, bool] = {}
         before, known = b"", len(self._customers)
@@ -218,55 +217,3 @@ class KeyTracking:
     def _close(self, *names: str) -> None:
         for name in names:
             self._lines.pop(name).close()
-
-
-class _Line:
-    """One connection by which a primary names what changes."""
-
-    def __init__(self, client: Redis, *, prefixes: Sequence[bytes], monotonic: Callable[[], float]) -> None:
-        """Connects; raises RedisError where that is refused."""
-        self._monotonic = monotonic
-        pool: Any = client.connection_pool
-        options = {**pool.connection_kwargs, "protocol": 3, "maint_notifications_config": None}
-        self._connection = pool.connection_class(**options)
-        self._named: list[list[bytes] | None] = []
-        self._pinged_at = self._answered_at = self._monotonic()
-        try:
-            self._connection.connect()
-            self._connection._get_parser().set_invalidation_push_handler(self._note)
-            words = [word for prefix in prefixes for word in ("PREFIX", prefix)]
-            self._connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", *words)
-            self._connection.read_response()
-        except BaseException:
-            self._connection.disconnect()
-            raise
-
-    @property
-    def socket(self) -> Any:
-        """To wait for."""
-        return self._connection._get_socket()
-
-    def read(self) -> list[list[bytes] | None]:
-        """The names that arrived, as Redis sent them together; None: all keys are gone."""
-        while self._connection.can_read(0):
-            if self._connection.read_response(push_request=True) is not None:
-                self._answered_at = self._monotonic()
-        named, self._named = self._named, []
-        return named
-
-    def ping(self) -> None:
-        """Asks for a sign of life now and then; raises TimeoutError where there is none."""
-        now = self._monotonic()
-        if now - self._pinged_at < PING_SECONDS:
-            return
-        if now - self._answered_at > SILENCE_SECONDS:
-            raise TimeoutError
-        self._pinged_at = now
-        self._connection.send_command("PING", check_health=False)
-
-    def close(self) -> None:
-        """Ends it."""
-        self._connection.disconnect()
-
-    def _note(self, message: Sequence[Any]) -> None:
-        self._named.append(message[1])

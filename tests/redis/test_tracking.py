@@ -9,6 +9,7 @@ import pytest
 
 from entitlements.domain.entity import EntityKey
 from entitlements.redis import tracking as tracking_module
+from entitlements.redis import tracking_line
 from entitlements.redis.address import RedisAddress
 from entitlements.redis.connection import RedisConnection
 from entitlements.redis.keys import Change, KeySpace
@@ -155,7 +156,7 @@ async def test_a_redis_that_goes_and_comes_is_a_gap(
 
 async def test_a_dead_connection_is_noticed(own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing ends it; but what is asked by it is not answered."""
-    monkeypatch.setattr(tracking_module, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(tracking_line, "PING_SECONDS", 0.05)
     listener = Listener()
     async with TcpProxy(own_redis.port) as line:
         with stopping(a_connection(f"redis://127.0.0.1:{line.port}/0")) as connection:
