@@ -24,6 +24,8 @@ class Gateway:
     took: list[Any] = field(default_factory=list)
     requests: int = 0
     status: int | None = None
+    left_out: int = 0
+    """Of a bulk so many measurements are missing in the answer."""
 
     async def answer(self, request: web.Request) -> web.Response:
         self.requests += 1
@@ -35,7 +37,7 @@ class Gateway:
             return web.json_response({"data": {"reportEvent": None}})
         usages = body["variables"]["input"]["usages"]
         self.took += usages
-        return web.json_response({"data": {"reportUsageBulk": [{"id": "m"} for _ in usages]}})
+        return web.json_response({"data": {"reportUsageBulk": [{"id": "m"} for _ in usages[self.left_out :]]}})
 
 
 @pytest.fixture
@@ -79,6 +81,17 @@ async def test_reports_too_large_for_one_request_arrive_in_several(
 
     assert 100 == len(receipts)
     assert 100 == len(gateway.took)
+
+
+@pytest.mark.parametrize("left_out", [1, 3, 4])
+async def test_a_bulk_that_is_answered_short_is_not_taken_for_delivered(
+    gateway: Gateway, bounded: GraphqlApi, left_out: int
+) -> None:
+    """Nobody knows whose measurements are missing: all are sent again, by their keys."""
+    gateway.left_out = left_out
+
+    with pytest.raises(Garbled, match="another number of measurements"):
+        await bounded.report_usage_bulk([a_report("m")] * 4, budget_seconds=60)
 
 
 async def test_an_event_too_large_alone_is_refused_by_its_size(bounded: GraphqlApi) -> None:
