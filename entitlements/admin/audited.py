@@ -31,16 +31,21 @@ class Audited:
     """The word that its acts begin with."""
 
     def save_model(self, request: HttpRequest, obj: Model, form: "ModelForm[Any]", change: Any) -> None:
-        """Saves, and records what that changed."""
+        """Saves; what an object is related to, such as the groups of a user, is saved after it."""
         old = type(obj)._default_manager.filter(pk=obj.pk).first() if change else None
-        before = {} if old is None else model_to_dict(old)
+        form.before_save = None if old is None else model_to_dict(old)  # type: ignore[attr-defined]
         super().save_model(request, obj, form, change)  # type: ignore[misc]  # the ModelAdmin's
-        after = model_to_dict(obj)
-        names = [name for name in after if old is None or before.get(name) != after[name]]
+
+    def save_related(self, request: HttpRequest, form: "ModelForm[Any]", formsets: Any, change: Any) -> None:
+        """Saves the rest, and records what all of it changed."""
+        super().save_related(request, form, formsets, change)  # type: ignore[misc]  # the ModelAdmin's
+        before: dict[str, Any] | None = form.before_save  # type: ignore[attr-defined]
+        after = model_to_dict(form.instance)
+        names = [name for name in after if before is None or before.get(name) != after[name]]
         audited = Change(
             f"{self.audited_as}.{'change' if change else 'add'}",
-            str(obj),
-            before=None if old is None else {name: before.get(name) for name in names},
+            str(form.instance),
+            before=None if before is None else {name: before.get(name) for name in names},
             after={name: after[name] for name in names},
         )
         record(request, audited)
