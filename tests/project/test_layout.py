@@ -9,7 +9,6 @@ from tests.harness import ROOT
 
 ELSEWHERE = {
     # These decide nothing of their own, or are shown by tests that are about more than one module.
-    "entitlements/admin/audited.py": "tests/admin/test_audit_trail.py",
     "entitlements/service/history_document.py": "tests/service/test_entity_history.py",
     "entitlements/fallback_versions.py": "tests/doors/test_stored_rules.py",
     "entitlements/model_fields.py": "tests/doors/test_stored_rules.py",
