@@ -100,8 +100,14 @@ class RedisServer:
 
     def command(self, *words: str | bytes | int) -> Any:  # noqa: ANN401, RUF100  whatever Redis answers
         """What it answers to one command, on a connection of its own."""
-        with contextlib.closing(self._client()) as client:
+        with contextlib.closing(self.client()) as client:
             return client.execute_command(*words)
+
+    def client(self) -> "redis.Redis":
+        """One that keeps its connection, until it is closed."""
+        return redis.Redis(
+            host="127.0.0.1", port=self.port, password=self.password, retry=Retry(NoBackoff(), 0)
+        )
 
     def text(self, key: str) -> str | None:
         """What `redis-cli GET` shows."""
@@ -133,11 +139,6 @@ class RedisServer:
         if self._process is None:
             raise RuntimeError("redis-server is not running")
         self._process.send_signal(number)
-
-    def _client(self) -> "redis.Redis":
-        return redis.Redis(
-            host="127.0.0.1", port=self.port, password=self.password, retry=Retry(NoBackoff(), 0)
-        )
 
     def _answers(self) -> bool:
         if self._tls:  # whether it wants to see a certificate is the test's matter

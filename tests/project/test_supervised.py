@@ -65,7 +65,7 @@ def server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def fleet(settings: Any, server: RedisServer, emulator: Emulator, tmp_path: Path) -> Sidecar:
+def fleet(settings: Any, server: RedisServer, emulator: Emulator, tmp_path: Path, unhurried: None) -> Sidecar:
     """A sidecar's parts with everything that there is: Redis, feed, outbox, snapshot, charts."""
     address = RedisAddress(host="127.0.0.1", port=server.port)
     settings.REDIS_ADDRESS = address
@@ -83,9 +83,8 @@ async def test_every_task_has_a_parent(fleet: Sidecar, monkeypatch: pytest.Monke
     monkeypatch.setattr(consumers, "sidecar", lambda: fleet)
     before = asyncio.all_tasks()
     async with serving_here(fleet):
-        async with asyncio.timeout(20):
-            await eventually(lambda: fleet.feed_applier.trust.following)
-            await eventually(lambda: fleet.key_check.verdict is KeyVerdict.VALID)
+        await eventually(lambda: fleet.feed_applier.trust.following)
+        await eventually(lambda: fleet.key_check.verdict is KeyVerdict.VALID)
         tasks = asyncio.all_tasks() - before
         strangers = sorted(task.get_name() for task in tasks if _is_ours(task) and not _is_known(fleet, task))
         names = set(fleet.background.states)
@@ -103,7 +102,7 @@ async def test_tasks_go_on_past_nonsense_in_redis(
     monkeypatch.setattr(feed_group, "RENEW_SECONDS", 0.05)
     redis = fleet.redis
     assert redis is not None
-    async with serving_here(fleet), asyncio.timeout(25):
+    async with serving_here(fleet):
         await _leads(fleet, is_leading=True)
         server.command("SET", b"p:c_\xff", "{}")  # no customer has such a name
         server.command("DEL", redis.keys.feed_lease)

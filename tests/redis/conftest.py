@@ -29,8 +29,8 @@ def redis(shared_redis: RedisServer, unhurried: None) -> RedisServer:
 
 
 @pytest.fixture
-def own_redis() -> Iterator[RedisServer]:
-    """A Redis that a test may kill."""
+def own_redis(unhurried: None) -> Iterator[RedisServer]:
+    """A Redis that a test may kill; one that it stops in its tracks is given up soon within `hurried`."""
     with RedisServer() as server:
         yield server
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+import pytest
 from django_redis.cache import RedisCache
 from django_redis.pool import ConnectionFactory
 
@@ -12,10 +13,12 @@ from entitlements.cache.redis import RedisTier
 from entitlements.cache.tiers import Miss
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import Entity, EntityKey
+from entitlements.redis import patience
 from entitlements.redis.address import RedisAddress, cache_settings
 from entitlements.redis.connection import RedisConnection
 from entitlements.redis.credentials import Credentials
 from entitlements.redis.keys import KeySpace
+from entitlements.redis.patience import LEAST_SECONDS, MOST_SECONDS
 from tests.cache.samples import NOW_MS
 from tests.redis_fleet import ClusterFleet
 
@@ -60,6 +63,15 @@ def connection_to(address: RedisAddress, *, clock: ShiftedClock | None = None) -
     settings = cache_settings(address)
     ConnectionFactory._pools.clear()  # type: ignore[misc]  # it shares them by URL, whatever the options are
     return RedisConnection(RedisCache(settings.pop("LOCATION"), settings), clock=clock or ShiftedClock())
+
+
+@contextmanager
+def hurried() -> Iterator[None]:
+    """Calls are waited for as long as they are in service, where tests wait longer (`unhurried`)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(patience, "LEAST_SECONDS", LEAST_SECONDS)
+        patch.setattr(patience, "MOST_SECONDS", MOST_SECONDS)
+        yield
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from entitlements.redis.address import RedisAddress, cache_settings
 from entitlements.redis.causes import TIMED_OUT, Trouble
 from entitlements.redis.connection import UNAVAILABLE, RedisConnection
 from entitlements.redis.credentials import Credentials
+from tests.eventually import MOST_SECONDS
 from tests.redis.parts import a_connection, connection_to, stopping
 from tests.redis_server import RedisServer, free_port
 
@@ -70,7 +71,7 @@ async def answered(address: RedisAddress) -> str | None:
 
 async def _reported(connection: RedisConnection) -> str | None:
     """On a busy machine a handshake takes longer than a call may; the next one may be in time."""
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(MOST_SECONDS):
         while await connection.run(lambda client: client.ping()) is UNAVAILABLE:
             await asyncio.sleep(0.01)
             if connection.cause not in {None, TIMED_OUT}:

@@ -23,6 +23,7 @@ from entitlements.redis.notifications import Notifications
 from entitlements.redis.shared_records import SharedRecords
 from tests.cache.samples import CUSTOMER, NOW_MS, RESOURCE, credit, entity, metered, usage_update
 from tests.chaos.proxy import TcpProxy
+from tests.eventually import MOST_SECONDS
 from tests.fakes import FakeClock
 from tests.redis.parts import CLUSTER_KEYS, a_tier, cluster_address, connection_to, put, stopping, taken
 from tests.redis_fleet import ClusterFleet
@@ -53,7 +54,7 @@ def own_cluster(tmp_path: Path) -> Iterator[ClusterFleet]:
 
 async def answering(connection: RedisConnection) -> None:
     """On a busy machine to dial takes longer than a call may."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(MOST_SECONDS):
         while await connection.run(lambda client: client.get("a")) is UNAVAILABLE:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -246,7 +247,7 @@ async def test_a_primary_that_dies_is_followed_by_its_replica(own_cluster: Clust
         others = [key for key in KEYS if key not in theirs]
         still = [await taken(tier, key) for key in others[:10]]
         await asyncio.to_thread(own_cluster.failed_over, lost)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(MOST_SECONDS):
             while await taken(tier, theirs[0]) is Miss.UNAVAILABLE:  # noqa: ASYNC110 - nobody announces it
                 await asyncio.sleep(0.05)
         after = [await taken(tier, key) for key in theirs]

@@ -9,8 +9,8 @@ import pytest
 from entitlements.redis import connection as connection_module
 from entitlements.redis.connection import UNAVAILABLE, Client, RedisConnection
 from entitlements.redis.notifications import Notifications
-from entitlements.redis.patience import MOST_SECONDS
 from tests.chaos.proxy import TcpProxy
+from tests.eventually import MOST_SECONDS, eventually
 from tests.redis.parts import ShiftedClock, a_connection, stopping
 from tests.redis_server import RedisServer
 
@@ -49,9 +49,11 @@ def read(client: Client) -> object:
 
 async def written(connection: RedisConnection) -> None:
     """Returns once a write is taken; nothing is restarted for it."""
-    async with asyncio.timeout(10):
-        while await connection.run(write) is UNAVAILABLE:  # noqa: ASYNC110 - a state
-            await asyncio.sleep(0.01)
+
+    async def is_taken() -> bool:
+        return await connection.run(write) is not UNAVAILABLE
+
+    await eventually(is_taken)
 
 
 def replica_of(new: RedisServer, old: RedisServer) -> None:
@@ -132,7 +134,7 @@ async def test_what_is_published_is_received_from_the_new_one(
     notifications = Notifications(connection, pattern="p:*")
     notifications.start()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(MOST_SECONDS):
             await _subscribed(old)
             await connection.run(write)
             old.command("CONFIG", "SET", "min-replicas-to-write", "1")
@@ -147,8 +149,7 @@ async def test_what_is_published_is_received_from_the_new_one(
 
 
 async def _subscribed(server: RedisServer) -> None:
-    while not server.command("PUBSUB", "NUMPAT"):  # noqa: ASYNC110 - a state
-        await asyncio.sleep(0.01)
+    await eventually(lambda: server.command("PUBSUB", "NUMPAT"))
 
 
 async def test_a_redis_that_stays_a_replica_is_not_dialled_at_each_write(

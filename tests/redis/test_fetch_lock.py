@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from entitlements.domain.ports import FetchClaim, FetchLockOutcome
-from entitlements.redis import fetch_lock, patience
+from entitlements.redis import fetch_lock
 from entitlements.redis.connection import RedisConnection
 from entitlements.redis.fetch_lock import FetchLock
 from entitlements.redis.notifications import Notifications
 from tests.cache.samples import CUSTOMER, RESOURCE
+from tests.eventually import MOST_SECONDS, eventually
 from tests.harness import CALL_SECONDS
-from tests.redis.parts import KEYS, ShiftedClock, a_connection
+from tests.redis.parts import KEYS, ShiftedClock, a_connection, hurried
 from tests.redis.test_notifications import subscribed
 from tests.redis_server import RedisServer
 
@@ -24,7 +25,7 @@ MakeLock = Callable[..., FetchLock]
 
 
 @pytest.fixture
-async def process(own_redis: RedisServer, unhurried: None) -> AsyncIterator[MakeLock]:
+async def process(own_redis: RedisServer) -> AsyncIterator[MakeLock]:
     """Makes the lock of one more process."""
     listeners: list[Notifications] = []
     connections: list[RedisConnection] = []
@@ -48,12 +49,27 @@ async def process(own_redis: RedisServer, unhurried: None) -> AsyncIterator[Make
         connection.stop()
 
 
+async def claimed(redis: RedisServer, count: int) -> None:
+    """Returns once so many have asked for the lock."""
+    await eventually(lambda: _calls(redis, "cmdstat_set") >= count)
+
+
+async def looked(redis: RedisServer) -> None:
+    """Returns once somebody who waits has looked whether the lock still stands."""
+    await eventually(lambda: _calls(redis, "cmdstat_exists") > _calls(redis, "cmdstat_set"))
+
+
+def _calls(redis: RedisServer, command: str) -> int:
+    statistics = redis.command("INFO", "commandstats")
+    return int(statistics[command]["calls"]) if command in statistics else 0
+
+
 async def test_the_first_one_takes_the_contracts_lock(own_redis: RedisServer, process: MakeLock) -> None:
-    claim = await process(hold_seconds=5).claim(CUSTOMER, wait_seconds=1)
+    claim = await process(hold_seconds=600).claim(CUSTOMER, wait_seconds=1)
 
     assert claim.turn is FetchLockOutcome.ACQUIRED
     assert claim.token.decode() == own_redis.text(LOCK)
-    assert 4000 < own_redis.command("PTTL", LOCK) <= 5000
+    assert 500_000 < own_redis.command("PTTL", LOCK) <= 600_000
 
 
 async def test_who_comes_when_it_is_fetched_already_is_reported_so(
@@ -81,6 +97,7 @@ async def test_the_others_wait_until_it_is_done(
     held = await holder.claim(CUSTOMER, wait_seconds=5)
     await subscribed(own_redis)
     waiting = asyncio.create_task(other.claim(CUSTOMER, wait_seconds=CALL_SECONDS))
+    await claimed(own_redis, 2)
     await asyncio.sleep(0.1)
     waited = not waiting.done()
 
@@ -112,8 +129,8 @@ async def test_what_another_program_sends_is_understood(
     own_redis.command("SET", LOCK, "another program's")
     lock = process()
     await subscribed(own_redis)
-    waiting = asyncio.create_task(lock.claim(CUSTOMER, wait_seconds=5))
-    await asyncio.sleep(0.1)
+    waiting = asyncio.create_task(lock.claim(CUSTOMER, wait_seconds=CALL_SECONDS))
+    await claimed(own_redis, 2)
 
     own_redis.command("PUBLISH", CHANNEL, message)
 
@@ -131,7 +148,7 @@ async def test_the_others_are_sent_the_contracts_message(
     with lock._notifications.listening(CHANNEL) as announced:
         await lock.done(claim, error=error)
 
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(CALL_SECONDS):
             assert message == await announced
 
 
@@ -139,19 +156,23 @@ async def test_a_lost_message_costs_little(own_redis: RedisServer, process: Make
     holder, deaf = process(), process(listens=False)
     held = await holder.claim(CUSTOMER, wait_seconds=5)
     waiting = asyncio.create_task(deaf.claim(CUSTOMER, wait_seconds=CALL_SECONDS))
-    await asyncio.sleep(0.1)
+    await looked(own_redis)
 
     await holder.done(held)
 
     assert (await waiting).turn is FetchLockOutcome.FETCHED_ELSEWHERE  # it looked, before its bound
 
 
-async def test_a_holder_that_died_holds_nobody_up_for_long(process: MakeLock) -> None:
-    await process(hold_seconds=0.3).claim(CUSTOMER, wait_seconds=1)
+async def test_a_holder_that_died_holds_nobody_up_for_long(own_redis: RedisServer, process: MakeLock) -> None:
+    """Its lock runs out by itself, which is noticed."""
+    await process(hold_seconds=2 * CALL_SECONDS).claim(CUSTOMER, wait_seconds=1)
     other = process()
+    waiting = asyncio.create_task(other.claim(CUSTOMER, wait_seconds=CALL_SECONDS))
+    await looked(own_redis)
 
-    first = await other.claim(CUSTOMER, wait_seconds=5)
-    second = await other.claim(CUSTOMER, wait_seconds=5)
+    own_redis.command("PEXPIRE", LOCK, 1)
+    first = await waiting
+    second = await other.claim(CUSTOMER, wait_seconds=CALL_SECONDS)
 
     assert FetchLockOutcome.FETCHED_ELSEWHERE == first.turn
     assert FetchLockOutcome.ACQUIRED == second.turn
@@ -181,13 +202,13 @@ async def test_without_redis_everybody_fetches_alone(own_redis: RedisServer, pro
 async def test_a_redis_that_dies_while_one_waits_ends_the_wait(
     own_redis: RedisServer, process: MakeLock
 ) -> None:
-    await process().claim(CUSTOMER, wait_seconds=1)
-    waiting = asyncio.create_task(process().claim(CUSTOMER, wait_seconds=5))
-    await asyncio.sleep(0.1)
+    await process(hold_seconds=2 * MOST_SECONDS).claim(CUSTOMER, wait_seconds=1)
+    waiting = asyncio.create_task(process().claim(CUSTOMER, wait_seconds=2 * MOST_SECONDS))
+    await looked(own_redis)
 
     own_redis.stop()
 
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(MOST_SECONDS):
         assert (await waiting).turn is FetchLockOutcome.UNCOORDINATED
 
 
@@ -204,13 +225,12 @@ async def test_a_lock_that_another_took_meanwhile_is_left_to_it(
 
 
 async def test_a_lock_that_was_taken_without_an_answer_is_given_back(
-    own_redis: RedisServer, process: MakeLock, monkeypatch: pytest.MonkeyPatch
+    own_redis: RedisServer, process: MakeLock
 ) -> None:
     """Redis took the command and was too slow to say so: the others need not wait until the lock ends."""
     lock = process()
     own_redis.pause()
-    with monkeypatch.context() as hurried:
-        hurried.setattr(patience, "MOST_SECONDS", 0.2)
+    with hurried():
         claim = await lock.claim(CUSTOMER, wait_seconds=1)
     own_redis.resume()
     own_redis.command("SET", LOCK, claim.token)
@@ -235,10 +255,10 @@ async def test_of_many_one_fetches(own_redis: RedisServer, process: MakeLock) ->
 
     async def miss(lock: FetchLock) -> FetchLockOutcome:
         nonlocal fetches
-        claim = await lock.claim(CUSTOMER, wait_seconds=5)
+        claim = await lock.claim(CUSTOMER, wait_seconds=CALL_SECONDS)
         if claim.turn is FetchLockOutcome.ACQUIRED:
             fetches += 1
-            await asyncio.sleep(0.2)
+            await claimed(own_redis, len(locks))
             await lock.done(claim)
         return claim.turn
 

@@ -8,15 +8,15 @@ import pytest
 from entitlements.redis import notifications as notifications_module
 from entitlements.redis.connection import RedisConnection
 from entitlements.redis.notifications import Notifications
+from tests.eventually import eventually
+from tests.harness import CALL_SECONDS
 from tests.redis.parts import a_connection
 from tests.redis_server import RedisServer
 
 
 async def subscribed(redis: RedisServer) -> None:
     """Waits until somebody listens."""
-    async with asyncio.timeout(5):
-        while not redis.command("PUBSUB", "NUMPAT"):  # noqa: ASYNC110  it happens in another process
-            await asyncio.sleep(0.01)
+    await eventually(lambda: redis.command("PUBSUB", "NUMPAT"))
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ async def test_a_message_reaches_all_who_wait_on_its_channel(
         redis.command("PUBLISH", "news:a", "1")
         redis.command("PUBLISH", "news:a", "2")
 
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(CALL_SECONDS):
             assert await first == b"1"
             assert await second == b"1"
 
@@ -48,7 +48,7 @@ async def test_a_message_on_another_channel_reaches_nobody(
         redis.command("PUBLISH", "other:a", "1")
         redis.command("PUBLISH", "news:a", "2")
 
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(CALL_SECONDS):
             assert await announced == b"2"
 
 
@@ -78,7 +78,7 @@ async def test_a_redis_that_comes_back_is_listened_to_again(
     await subscribed(own_redis)
     with notifications.listening("news:a") as announced:
         own_redis.command("PUBLISH", "news:a", "1")
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(CALL_SECONDS):
             assert await announced == b"1"
 
     notifications.stop()

@@ -15,6 +15,7 @@ from entitlements.redis.credentials import Credentials
 from entitlements.redis.lease import Lease
 from entitlements.redis.notifications import Notifications
 from tests.cache.samples import CUSTOMER, entity, metered
+from tests.eventually import MOST_SECONDS
 from tests.fakes import FakeClock
 from tests.redis.parts import KEYS, a_tier, connection_to, put, stopping, taken
 from tests.redis_fleet import MASTER, SentinelFleet, until
@@ -41,7 +42,7 @@ def address(fleet: SentinelFleet) -> RedisAddress:
 
 
 async def until_written(connection: RedisConnection, key: str, value: str) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(MOST_SECONDS):
         while await connection.run(lambda client: client.set(key, value)) is UNAVAILABLE:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
@@ -49,7 +50,7 @@ async def until_written(connection: RedisConnection, key: str, value: str) -> No
 async def cause_of(address: RedisAddress) -> tuple[Trouble, str]:
     """Why it does not answer, once that is known."""
     with stopping(connection_to(address)) as connection:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(MOST_SECONDS):
             while await connection.run(lambda client: client.ping()) is UNAVAILABLE:
                 await asyncio.sleep(0.01)
                 if connection.cause is not None and "in time" not in connection.cause.text:
@@ -120,7 +121,7 @@ async def test_a_lost_primary_is_left_for_the_new_one_under_load(
         await asyncio.to_thread(until, lambda: bool(new.command("PUBSUB", "NUMPAT")))
         with notifications.listening("p:done") as cause_found:
             new.command("PUBLISH", "p:done", "heard")
-            assert b"heard" == await asyncio.wait_for(cause_found, 5)
+            assert b"heard" == await asyncio.wait_for(cause_found, MOST_SECONDS)
         assert not asking.done()
         asking.cancel()
         await asyncio.to_thread(notifications.stop)

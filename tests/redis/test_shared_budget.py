@@ -63,17 +63,24 @@ async def test_all_together_never_take_more_in_a_minute(
     assert 0.95 * 600 <= used <= 600 + (really - 1) / PACE.interval_seconds + 1
 
 
+def _come_since(began_at: float, pace: Pace = PACE) -> float:
+    """At most so many requests have come into the budget meanwhile."""
+    return (time.monotonic() - began_at) / pace.interval_seconds + 1
+
+
 async def test_what_is_left_is_the_same_for_all(budgets: list[SharedBudget]) -> None:
     first, second = budgets[:2]
+    began_at = time.monotonic()
     assert await first.take(5) == Taken(tokens=5, remaining=PACE.burst - 5)
     seen = await second.take(0)
     assert seen is not None
-    assert seen.remaining == pytest.approx(PACE.burst - 5, abs=1)
+    assert 0 <= seen.remaining - (PACE.burst - 5) <= _come_since(began_at)
 
 
 async def test_a_pause_is_everybodys_and_ends_slowly(
     budgets: list[SharedBudget], connection: RedisConnection
 ) -> None:
+    began_at = time.monotonic()
     await budgets[0].close(10)
     await budgets[1].close(50)
 
@@ -82,7 +89,7 @@ async def test_a_pause_is_everybodys_and_ends_slowly(
         assert 0 == each.remaining
         assert 0 < each.closed_seconds <= 10
     pass_time(connection, 12)
-    assert 2 <= sum(each.tokens for each in await taken_by_all(budgets)) <= 8
+    assert 2 <= sum(each.tokens for each in await taken_by_all(budgets)) <= 7 + _come_since(began_at)
     pass_time(connection, 70)
     assert sum(each.tokens for each in await taken_by_all(budgets)) >= PACE.burst
 
@@ -136,7 +143,7 @@ async def test_in_a_cluster_it_is_one_for_all_and_moves_with_its_slot(cluster: C
         finally:
             await asyncio.to_thread(cluster.move_slot, target, source, slot)
 
-    assert pace.burst <= used <= pace.burst + (time.monotonic() - began_at) / pace.interval_seconds + 1
+    assert pace.burst <= used <= pace.burst + _come_since(began_at, pace)
 
 
 def test_in_a_cluster_its_key_has_a_tag_of_its_own() -> None:
