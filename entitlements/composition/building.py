@@ -22,7 +22,7 @@ from entitlements.composition.shared_tables import shared_overrides, shared_rule
 from entitlements.composition.states import add_parts
 from entitlements.config import LoadedConfig, SidecarConfig
 from entitlements.domain.membership import Role
-from entitlements.domain.override import NO_OVERRIDES
+from entitlements.domain.overrides import NO_OVERRIDES
 from entitlements.domain.ports import Clock, ReportSink
 from entitlements.fallbacks import StoredRules
 from entitlements.overrides.following import StoredOverrides

@@ -26,6 +26,11 @@ class Query:
     fallback: FallbackValue | None = None
     """The call's own fallback."""
 
+    @property
+    def target(self) -> tuple[EntityKey, str, str | None]:
+        """What it is about, as an override has it."""
+        return self.key, self.feature_id, self.currency_id
+
 
 class NoEntitlement(enum.Enum):
     """There is an answer from the cloud, and it does not hold what was asked for."""

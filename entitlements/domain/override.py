@@ -1,15 +1,10 @@
 """Overrides: what a person has answered instead of the cloud's answer, for a bounded time."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
 
 from entitlements.domain.bounds import INT32_MAX, INT32_MIN
 from entitlements.domain.entity import EntityKey
-
-if TYPE_CHECKING:
-    from entitlements.domain.decision import Query
 
 MAX_DURATION_MS = 7 * 24 * 3_600_000
 """No override lasts longer."""
@@ -51,10 +46,6 @@ class Override:
         """It lasts no longer than this, whatever the wall clock says."""
         lasts_ms = self.ends_ms - self.begins_ms
         return lasts_ms if self.left_ms is None else min(lasts_ms, self.left_ms)
-
-    def is_about(self, query: "Query") -> bool:
-        """True when it answers this query of its customer or resource."""
-        return self.feature_id == query.feature_id and self.currency_id == query.currency_id
 
     @property
     def target(self) -> tuple[EntityKey, str, str | None]:
@@ -127,30 +118,3 @@ def _fault_of_numbers(override: Override) -> str | None:
     if values is not None and not (0 < len(values) <= MAX_TEXTS and all(values)):
         return f"values must be 1 to {MAX_TEXTS} texts that are not empty"
     return None
-
-
-class Overrides(Protocol):
-    """The overrides in force; every method answers at once and from any thread."""
-
-    def of(self, key: EntityKey) -> Sequence[Override]:
-        """Those of one customer or resource."""
-        ...
-
-    def find(self, query: "Query") -> Override | None:
-        """The one that answers this query."""
-        ...
-
-
-class NoOverrides:
-    """None is ever in force (SIDECAR_OVERRIDES is off)."""
-
-    def of(self, _: EntityKey) -> Sequence[Override]:
-        """None."""
-        return ()
-
-    def find(self, _: "Query") -> Override | None:
-        """None."""
-        return None
-
-
-NO_OVERRIDES = NoOverrides()

@@ -87,7 +87,7 @@ class StoredOverrides:
         """The one in force that answers this query."""
         if not self._by_key:
             return None
-        return next((each for each in self.of(query.key) if each.is_about(query)), None)
+        return next((each for each in self.of(query.key) if each.target == query.target), None)
 
     def in_force(self) -> list[Override]:
         """All of them, the oldest first."""

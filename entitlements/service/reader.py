@@ -18,7 +18,8 @@ from entitlements.domain.evaluation import (
     needs_recalculation,
 )
 from entitlements.domain.freshness import EntityState, state_of
-from entitlements.domain.override import Override, Overrides
+from entitlements.domain.override import Override
+from entitlements.domain.overrides import Overrides
 from entitlements.domain.overriding import NOTHING_KNOWN, decide_by_override, overridden_list
 from entitlements.domain.ports import Clock, EntityStore, FallbackRules, Lookup, Source, Trusted
 from entitlements.domain.reason import AccessDeniedReason

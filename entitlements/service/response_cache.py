@@ -4,7 +4,7 @@ from entitlements import metrics
 from entitlements.domain.cached_response import CachedResponse, ResponseKey
 from entitlements.domain.evaluation import next_boundary_ms
 from entitlements.domain.freshness import EntityState, fresh_until
-from entitlements.domain.override import Overrides
+from entitlements.domain.overrides import Overrides
 from entitlements.domain.ports import Clock, ResponseStore, Trusted
 from entitlements.service.answers import Answer, ListAnswer
 

@@ -22,7 +22,7 @@ from entitlements.domain.errors import Unreachable
 from entitlements.domain.events import EntitlementsChanged, FeedEvent, UsageChanged
 from entitlements.domain.freshness import EntityState
 from entitlements.domain.membership import LeaderState, LeaseStatus, Membership, Role
-from entitlements.domain.override import NO_OVERRIDES
+from entitlements.domain.overrides import NO_OVERRIDES
 from entitlements.domain.ports import Source
 from entitlements.fallbacks import ConfiguredRules
 from entitlements.service.change_notifier import ChangeNotifier

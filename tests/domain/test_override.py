@@ -9,7 +9,6 @@ from entitlements.domain.entity import EntityKey
 from entitlements.domain.override import (
     MAX_DURATION_MS,
     MAX_REASON_LENGTH,
-    NO_OVERRIDES,
     Override,
     fault_of,
     subject_of,
@@ -60,13 +59,8 @@ def test_what_cannot_is_named_by_its_field(words: str) -> None:
 def test_it_is_about_one_feature_or_one_currency() -> None:
     override = an_override("f")
 
-    assert [True, False] == [override.is_about(a_query(each)) for each in ("f", "g")]
+    assert [True, False] == [override.target == a_query(each).target for each in ("f", "g")]
     assert (A_KEY, "f", None) == override.target
-
-
-def test_none_is_in_force_where_there_are_none() -> None:
-    assert () == NO_OVERRIDES.of(A_KEY)
-    assert NO_OVERRIDES.find(a_query()) is None
 
 
 def test_it_is_named_by_whom_and_what_it_is_about() -> None:

@@ -12,7 +12,7 @@ from entitlements.cache.memory import MemoryTier
 from entitlements.cache.tiers import SharedTier, Tiers
 from entitlements.domain.entity import Entity
 from entitlements.domain.membership import Role
-from entitlements.domain.override import NO_OVERRIDES, Overrides
+from entitlements.domain.overrides import NO_OVERRIDES, Overrides
 from entitlements.domain.ports import Source
 from entitlements.fallbacks import ConfiguredRules
 from entitlements.service.cache_maintenance import CacheMaintenance
