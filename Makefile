@@ -21,11 +21,10 @@ demo-fleet: demo-venv ## the same with three sidecars and a Redis Cluster of thr
 	@$(BIN)/python manage.py runsidecar --demo-fleet
 
 # What is compiled of the tests is kept, also where the environment says otherwise: it is a quarter of a start.
-# Of the development mode all but the checks of malloc, which take an eighth of the time.
-PYTEST := PYTHONDONTWRITEBYTECODE= PYTHONMALLOC=pymalloc $(BIN)/python -X dev -m pytest --durations 20
-# One more than there are processors, since a third of the time is waiting. `-X dev` is not passed on by itself.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --durations 20
+# One more than there are processors, since a third of the time is waiting.
 AT_A_TIME := $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
-SIDE_BY_SIDE := --dist worksteal --tx '$(AT_A_TIME)*popen//python=$(BIN)/python -X dev'
+SIDE_BY_SIDE := --numprocesses $(AT_A_TIME) --dist worksteal
 PURE := tests/domain tests/service tests/config tests/composition tests/doors tests/wire tests/upstream tests/emulator tests/outbox
 STORMS := tests/chaos tests/bench tests/documentation/test_commands.py tests/deploy/test_image.py
 UNMEASURED := tests/documentation/test_commands.py tests/deploy/test_image.py \
@@ -55,9 +54,10 @@ COVERING := tests/domain tests/service tests/upstream/test_feed_protocol.py \
 	tests/grpc_service/test_record.py tests/http_service/test_watch.py tests/composition/test_rotation.py
 COVERED_WHOLLY := 'entitlements/domain/*,entitlements/upstream/feed_protocol.py'
 COVERED_NEARLY := 'entitlements/service/*,grpc_service/errors.py,grpc_service/translation/*'
+# In Python's development mode, which watches the loop, but for the checks of malloc: all tests in it take a quarter longer.
 covered: dev-venv ## hold the coverage of what decides: a wrong branch there is a wrong answer
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest --quiet --numprocesses auto --dist worksteal $(COVERING)
+	@PYTHONDEVMODE=1 PYTHONMALLOC=pymalloc $(BIN)/coverage run -m pytest --quiet --numprocesses auto --dist worksteal $(COVERING)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --fail-under=100 --include=$(COVERED_WHOLLY)
 	@$(BIN)/coverage report --fail-under=95 --include=$(COVERED_NEARLY)
