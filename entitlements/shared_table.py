@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from enum import Enum
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from django.db import DatabaseError, connections
 
@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.25
 """What changes here is announced to others so much later; they learn of it after as much again."""
+
+ANSWER_SECONDS = 5.0
+"""A database that has not answered by then stands still: it is not asked again before it goes on."""
 
 Record = TypeVar("Record")
 Skip = Callable[[str, str], None]
@@ -104,6 +107,8 @@ class SharedTable(Generic[Record]):
         self.is_readable = True
         """False while the database cannot be read."""
         self._thread: ThreadPoolExecutor | None = None
+        self._late: asyncio.Future[Any] | None = None
+        """A call that the database did not answer in time."""
         self._background: Background | None = None
 
     @asynccontextmanager
@@ -119,13 +124,14 @@ class SharedTable(Generic[Record]):
                 await refresh()
 
         # One thread of its own: it keeps its connection, and a slow database delays nothing else.
-        with ThreadPoolExecutor(1, self._task) as self._thread:
+        self._thread = ThreadPoolExecutor(1, self._task)
+        try:
             await refresh()
-            try:
-                async with background.kept(self._task, poll):
-                    yield
-            finally:
-                await self._on_thread(connections.close_all)  # that thread's own
+            async with background.kept(self._task, poll):
+                yield
+        finally:
+            await self._on_thread(connections.close_all)  # that thread's own
+            self._thread.shutdown(wait=not self._stands_still())
 
     async def look(self) -> Mapping[str, Record]:
         """All that is known by now, here and elsewhere; the two are brought to one."""
@@ -148,8 +154,25 @@ class SharedTable(Generic[Record]):
         if self._background is not None:
             self._background.skip(self._task, id_, cause)
 
-    async def _on_thread(self, work: Callable[[], _Answer]) -> _Answer:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    async def _on_thread(self, work: Callable[[], _Answer]) -> _Answer | None:
+        """None while the database stands still: what waits for it must not hold up what others announce."""
+        if self._stands_still():
+            return None
+        call = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        done, _ = await asyncio.wait({call}, timeout=ANSWER_SECONDS)
+        if done:
+            return call.result()
+        metrics.DATABASE_ERRORS.inc()
+        self._log.warning("late", "the database of the %s does not answer", self._name)
+        self._late = call
+        return None
+
+    def _stands_still(self) -> bool:
+        return self._late is not None and not self._late.done()
+
+    @property
+    def _name(self) -> str:
+        return self._task.replace("-", " ")
 
     def _stored(self) -> dict[str, Record] | None:
         """What the database holds; None where it cannot be read."""
@@ -157,8 +180,7 @@ class SharedTable(Generic[Record]):
             return self._table.rows(self.skip)
         except DatabaseError:
             metrics.DATABASE_ERRORS.inc()
-            name = self._task.replace("-", " ")
-            self._log.warning("reading", "the %s of the database cannot be read", name)
+            self._log.warning("reading", "the %s of the database cannot be read", self._name)
             connections.close_all()
             return None
 

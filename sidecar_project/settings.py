@@ -54,6 +54,8 @@ DATABASE_FILE_NAME = "sidecar.sqlite3"
 POSTGRES_ENGINE = "django.db.backends.postgresql"
 DATABASE_CONNECT_SECONDS = 5
 """A database that says nothing for longer is away; libpq would wait for minutes, and the start with it."""
+DATABASE_SILENT_SECONDS = 10
+"""A connection on which nothing is acknowledged for longer is dead; the kernel would try for 15 minutes."""
 SQLITE_ENGINE = "django.db.backends.sqlite3"
 SQLITE_BUSY_SECONDS = 5
 """A writer waits so long for another."""
@@ -162,7 +164,13 @@ def _redis_address(config: SidecarConfig) -> RedisAddress:
 
 
 _DATABASE_OPTIONS: dict[str, dict[str, Any]] = {
-    POSTGRES_ENGINE: {"connect_timeout": DATABASE_CONNECT_SECONDS},
+    POSTGRES_ENGINE: {
+        "connect_timeout": DATABASE_CONNECT_SECONDS,
+        "tcp_user_timeout": DATABASE_SILENT_SECONDS * 1000,
+        "keepalives_idle": DATABASE_SILENT_SECONDS,
+        "keepalives_interval": DATABASE_SILENT_SECONDS // 2,
+        "keepalives_count": 2,
+    },
     # A transaction that reads first and writes then finds "database is locked" at once where another wrote
     # in between, whatever the timeout: SQLite could only let both wait for ever. So each has its turn first.
     SQLITE_ENGINE: {"transaction_mode": "IMMEDIATE", "timeout": SQLITE_BUSY_SECONDS},

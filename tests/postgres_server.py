@@ -6,6 +6,8 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,6 +21,12 @@ START_SECONDS = 20.0
 
 def _binaries() -> Path | None:
     return max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
+
+
+def _signal(processes: Iterable[int], number: signal.Signals) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
 
 
 class PostgresServer:
@@ -59,6 +67,17 @@ class PostgresServer:
         self._server.send_signal(signal.SIGINT)
         self._server.wait()
         shutil.rmtree(self._folder)
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """While entered, no process of its runs: connections stay open, and nobody answers."""
+        own = Path(f"/proc/{self._server.pid}/task/{self._server.pid}/children").read_text().split()
+        processes = [self._server.pid, *map(int, own)]
+        _signal(processes, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            _signal(processes, signal.SIGCONT)
 
     def _run(self, program: Path, *arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603 - its own programs

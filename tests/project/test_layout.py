@@ -13,7 +13,6 @@ ELSEWHERE = {
     "entitlements/fallback_versions.py": "tests/doors/test_stored_rules.py",
     "entitlements/model_fields.py": "tests/doors/test_stored_rules.py",
     "entitlements/override_row.py": "tests/doors/test_overrides.py",
-    "entitlements/shared_table.py": "tests/doors/test_stored_rules.py",
     "entitlements/admin/navigation.py": "tests/admin/test_site.py",
     "entitlements/admin/urls.py": "tests/admin/test_site.py",
     "entitlements/admin/users.py": "tests/admin/test_access.py",

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sidecar_project.admin_settings import LOGIN_PATH
+from tests.eventually import eventually
 from tests.harness import SidecarProcess, check, client_of, environment_for, http_client, running_sidecar
 from tests.management.command_runs import run
 from tests.postgres_server import PostgresServer
@@ -87,6 +88,31 @@ async def test_a_rule_that_is_set_at_one_replica_answers_at_the_other(
     assert ["fallback.import"] == [each["act"] for each in listed.as_json]
     assert {"taken_over": 1, "f": '{"hasAccess": true}'} == listed.as_json[0]["after"]
     assert {"f": "null"} == listed.as_json[0]["before"]
+
+
+async def test_one_that_stands_still_is_reported_and_heals(postgres: PostgresServer, tmp_path: Path) -> None:
+    """What was read last stays in force, checks and the end do not wait, and all is well when it goes on."""
+
+    async def is_unreadable() -> bool:
+        return bool((await a.parts())["database"]["problem"] == "unreadable")
+
+    async def is_well() -> bool:
+        return (await a.parts())["database"]["problem"] is None
+
+    variables = {"OFFLINE": "1", "DATABASE_URL": postgres.url}
+    async with (
+        running_sidecar(None, tmp_path / "a", **variables) as a,
+        running_sidecar(None, tmp_path / "b", **variables) as b,
+        client_of(a) as client,
+    ):
+        with postgres.standing_still():
+            await eventually(is_unreadable)
+            answer = await check(client, "c")
+            ended = await b.stop()
+        await eventually(is_well)
+
+    assert answer.is_fallback
+    assert 0 == ended
 
 
 async def test_replicas_make_the_tables_at_once(postgres: PostgresServer, tmp_path: Path) -> None:
