@@ -20,7 +20,7 @@ from tests.chaos.machine import Machine
 from tests.chaos.records import now
 from tests.chaos.report import line_of, summary_of, write_report
 from tests.chaos.verdict import Verdict
-from tests.chaos.weather import Load, Weather
+from tests.chaos.weather import Load, TooBusy, Weather
 from tests.chaos.worlds import WORLDS, world_of
 
 
@@ -89,6 +89,9 @@ async def _blow_in(
                 blown.verdicts.append(verdict)
                 await _tell(verdict, machine, folder.parent)
                 is_in_order = verdict.run.heal_seconds is not None
+            except TooBusy as error:
+                blown.not_run[seed] = f"{name}: {error}"
+                _say(f"seed {seed}, {name}: NOT JUDGED: {error}")
             except Exception as error:  # noqa: BLE001  of a hundred runs the others still count
                 blown.not_run[seed] = f"{name}: {error!r}"
                 _say(f"seed {seed}, {name}: NOT RUN\n{''.join(traceback.format_exception(error))}")

@@ -34,7 +34,9 @@ WRITE_SECONDS = 0.15
 SAMPLE_SECONDS = 0.5
 HEAL_SECONDS = 45.0
 """Everything is right again after this: the pause after a refused key (10 s) and the longest back-off."""
-LONGEST_WAIT_SECONDS = 240.0
+LOOK_SECONDS = 0.1
+"""Between two looks, or as long as one took: who looks must not be what is waited for."""
+LONGEST_WAIT_SECONDS = 60.0
 """What is waited for a processor does not count as healing; nobody waits for ever, though."""
 FEED_STABLE_SECONDS = 10.0
 """A feed that is lost again before that is tried again ever more slowly: it would touch the next run."""
@@ -48,6 +50,19 @@ class Load:
 
     seconds: float = 8.0
     reads_per_second: float = 80.0
+
+
+class TooBusy(Exception):
+    """The computer had no time for a run: nothing can be said of it."""
+
+    def __init__(self, took_seconds: float, waited_seconds: float, unhealed: str) -> None:
+        super().__init__(took_seconds, waited_seconds, unhealed)
+
+    def __str__(self) -> str:
+        took_seconds, waited_seconds, unhealed = self.args
+        return (
+            f"of {took_seconds:.0f} s of healing {waited_seconds:.0f} were waited for a processor; {unhealed}"
+        )
 
 
 class Weather:
@@ -201,14 +216,18 @@ class Weather:
         slowest = max((fault.aftermath_seconds for fault in self.run.happened), default=0.0)
         began = now()
         while True:
+            looked_at = now()
             self.run.unhealed = await self._what_is_wrong(client)
             if not self.run.unhealed:
                 self.run.heal_seconds = now() - healing_since
                 return
-            waited_seconds = min(self.run.waits.within(began, now()), LONGEST_WAIT_SECONDS)
-            if now() - began > HEAL_SECONDS + slowest + waited_seconds:
+            took_seconds = now() - began
+            waited_seconds = self.run.waits.within(began, now())
+            if took_seconds > HEAL_SECONDS + slowest + min(waited_seconds, LONGEST_WAIT_SECONDS):
+                if waited_seconds > LONGEST_WAIT_SECONDS:
+                    raise TooBusy(took_seconds, waited_seconds, self.run.unhealed)
                 return
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(max(LOOK_SECONDS, now() - looked_at))
 
     async def _what_is_wrong(self, client: WeatherClient) -> str:
         try:
