@@ -243,6 +243,4 @@ def _pairs(answer: list[bytes]) -> dict[str, str]:
 
 def port_with_bus() -> int:
     """A free port beside which the bus of a Cluster has one, too."""
-    while (port := free_port()) + BUS_OFFSET > LAST_PORT:
-        pass
-    return port
+    return free_port(last=LAST_PORT - BUS_OFFSET)

@@ -141,11 +141,12 @@ class RedisServer:
         self._process.send_signal(number)
 
     def _answers(self) -> bool:
+        """True once it is this very process: another may have taken the port while nobody had it."""
         if self._tls:  # whether it wants to see a certificate is the test's matter
             with socket.socket() as probe:
                 return probe.connect_ex(("127.0.0.1", self.port)) == 0
         try:
-            return self.command("PING") is not None
+            return bool(self.command("INFO", "server")["process_id"] == self.pid)
         except redis.RedisError:
             return False
 
@@ -177,14 +178,14 @@ def _version(path: str) -> str:
     return f"{kind.lower()}-{rest.partition('v=')[2].partition(' ')[0]}"
 
 
-def free_port() -> int:
-    """A port that nobody has, and that nobody gets by chance before it is used.
+def free_port(*, last: int = LAST_PORT) -> int:
+    """A port up to `last` that nobody has, and that nobody gets by chance before it is used.
 
     The kernel hands out those above 32767 to every connection, of other tests too; each process of tests
     begins elsewhere below.
     """
     while True:
-        port = FIRST_PORT + next(_numbers) % (LAST_PORT - FIRST_PORT)
+        port = FIRST_PORT + next(_numbers) % (last - FIRST_PORT)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
