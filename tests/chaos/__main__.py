@@ -107,11 +107,14 @@ async def _tell(verdict: Verdict, machine: Machine, folder: Path) -> None:
         times = verdict.counts[violation.kind]
         _say(f"    {violation.at:6.2f} s {violation.kind} ({times}): {violation.words}")
     if verdict.violations:
-        await _keep_what_they_say(machine, verdict.run.seed, folder)
+        await _keep_what_they_say(machine, verdict, folder)
 
 
-async def _keep_what_they_say(machine: Machine, seed: int, folder: Path) -> None:
-    """The logs, and the parts of every worker, as of a run with a violation."""
+async def _keep_what_they_say(machine: Machine, verdict: Verdict, folder: Path) -> None:
+    """The logs, the last words of who died, and the parts of every worker, as of a run with a violation."""
+    seed = verdict.run.seed
+    if verdict.run.deaths:
+        (folder / f"log-{seed}-deaths.txt").write_text("\n".join(verdict.run.deaths))
     for name, instance in machine.instances.items():
         (folder / f"log-{seed}-{name}.txt").write_text(instance.sidecar.output)
         with contextlib.suppress(httpx.HTTPError):
