@@ -1,6 +1,7 @@
 """Usage and events towards the cloud."""
 
 import uuid
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from entitlements.domain.decision import Query
 from entitlements.domain.entity import EntityKey, UsageUpdate
 from entitlements.domain.errors import InvalidRequest, Throttled, Unreachable
 from entitlements.domain.usage import MAX_EVENTS_PER_CALL, UsageEvent, UsageReceipt, UsageReport
+from entitlements.service import usage_reporter
 from tests.builders import a_metered_feature, a_usage, an_entity
 from tests.service.conftest import House
 
@@ -124,6 +126,48 @@ async def test_a_bare_event_is_stamped_and_named_before_the_first_attempt(house:
     assert named == sent[0]
     assert [house.clock.now_ms()] * 2 == [event.timestamp_ms for event in sent[1:]]
     assert 2 == len({uuid.UUID(event.idempotency_key) for event in sent[1:]})
+
+
+async def test_an_event_that_its_caller_sends_again_keeps_its_first_time(
+    house: House,
+) -> None:
+    """It had arrived, and only its answer was lost: with another time the cloud would count it twice."""
+    mine = UsageEvent(event_name="e", key=KEY, idempotency_key="mine")
+    dated = UsageEvent(event_name="e", key=KEY, idempotency_key="dated", timestamp_ms=7)
+    bare = UsageEvent(event_name="e", key=KEY, idempotency_key=" ")
+    house.sink.failure = Unreachable("api", "lost")
+    first_ms = house.clock.now_ms()
+    for _ in range(2):
+        with pytest.raises(Unreachable):
+            await house.usage_reporter.report_events([mine, dated, bare], budget_seconds=1)
+        house.clock.advance(1)
+    house.sink.failure = None
+
+    await house.usage_reporter.report_events(
+        [mine, dated, bare, replace(mine, event_name="f")], budget_seconds=1
+    )
+
+    now_ms = house.clock.now_ms()
+    assert [first_ms, 7, now_ms, now_ms] == [event.timestamp_ms for event in house.sink.batches[-1]]
+
+
+async def test_of_events_that_failed_the_newest_are_known_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the cloud is away, and however many are reported meanwhile."""
+    monkeypatch.setattr(usage_reporter, "MAX_FIRST_TRIES", 2)
+    events = [UsageEvent(event_name="e", key=KEY, idempotency_key=str(number)) for number in range(3)]
+    house.sink.failure = Unreachable("api", "lost")
+    first_ms = house.clock.now_ms()
+    with pytest.raises(Unreachable):
+        await house.usage_reporter.report_events(events, budget_seconds=1)
+    house.clock.advance(1)
+    house.sink.failure = None
+
+    await house.usage_reporter.report_events(events, budget_seconds=1)
+
+    now_ms = house.clock.now_ms()
+    assert [now_ms, first_ms, first_ms] == [event.timestamp_ms for event in house.sink.batches[-1]]
 
 
 async def test_unusable_event_is_not_sent(house: House) -> None:
