@@ -25,7 +25,10 @@ from tests.eventually import eventually
 from tests.harness import ROOT, environment_for
 from tests.redis_server import RedisServer
 
-OURS = tuple(str(ROOT / package) + os.sep for package in ("entitlements", "grpc_service", "sidecar_project"))
+OURS = tuple(
+    str(ROOT / package) + os.sep
+    for package in ("entitlements", "grpc_service", "http_service", "sidecar_project")
+)
 ENGINE = str(ROOT / "grpc_service" / "engines") + os.sep
 """Its calls are the engine's own: it counts them, ends them, and answers what goes wrong in them."""
 EXPECTED = {
@@ -73,7 +76,7 @@ def fleet(settings: Any, server: RedisServer, emulator: Emulator, tmp_path: Path
     settings.DATA_DIR = tmp_path
     variables = {"REDIS_ENVIRONMENT_PREFIX": "p", "REDIS_PORT": str(server.port)}
     snapshot = {"SIDECAR_SNAPSHOT_FILE": str(tmp_path / "snapshot"), "SIDECAR_DRAIN_SECONDS": "0"}
-    overrides = {"SIDECAR_AUDITS_PER_MINUTE": "6", "SIDECAR_OVERRIDES": "1"}
+    overrides = {"SIDECAR_AUDITS_PER_MINUTE": "6", "SIDECAR_OVERRIDES": "1", "SIDECAR_HTTP_PORT": "0"}
     return build(load(environment_for(emulator, tmp_path, **variables, **snapshot, **overrides)).config)
 
 
