@@ -3,17 +3,19 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 import requests
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.propagate import inject
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.trace import SpanKind, StatusCode, Tracer
 from requests.adapters import HTTPAdapter
 
 from entitlements import metrics
@@ -21,6 +23,7 @@ from entitlements.addresses import is_loopback
 from entitlements.clock import SystemClock
 from entitlements.composition import VERSION
 from entitlements.rate_limited_log import RateLimitedLog
+from entitlements.upstream.transport import CloudTransport, Headers, SpanOf
 from grpc_service.tracing import spans_around
 
 logger = logging.getLogger(__name__)
@@ -32,7 +35,7 @@ FLUSH_SECONDS = 2.0
 class Traces:
     """The traces of one process: of the calls it answers, and of the requests it sends."""
 
-    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+    def __init__(self, transport: CloudTransport) -> None:
         """Traces the transport's requests from now on."""
         ours = Resource({"service.name": "stigg-sidecar", "service.version": VERSION})
         self._provider = TracerProvider(
@@ -40,10 +43,9 @@ class Traces:
         )
         exporter = OTLPSpanExporter(session=session_that_knows_this_machine())
         self._provider.add_span_processor(BatchSpanProcessor(CountingExporter(exporter)))
-        # What is wrapped is the transport of the client that it is given.
-        client = httpx.AsyncClient(transport=transport, trust_env=False)
-        HTTPXClientInstrumentor.instrument_client(client, tracer_provider=self._provider)
-        self.around = spans_around(self._provider.get_tracer("stigg-sidecar", VERSION))
+        tracer = self._provider.get_tracer("stigg-sidecar", VERSION)
+        transport.span_of = spans_of_requests(tracer)
+        self.around = spans_around(tracer)
         """To be done around methods."""
 
     async def stop(self) -> None:
@@ -52,6 +54,34 @@ class Traces:
         flushing = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
         flushing.start()
         await asyncio.to_thread(flushing.join, FLUSH_SECONDS)
+
+
+def spans_of_requests(tracer: Tracer) -> SpanOf:
+    """Has a span made of every request, whose trace the cloud is told."""
+
+    @contextmanager
+    def span_of(method: str, url: str, headers: Headers) -> Iterator[Callable[[int], None]]:
+        with tracer.start_as_current_span(
+            method,
+            kind=SpanKind.CLIENT,
+            attributes={"http.method": method, "http.url": url},
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+
+            def note_status(status: int) -> None:
+                span.set_attribute("http.status_code", status)
+                if status >= HTTPStatus.BAD_REQUEST:
+                    span.set_status(StatusCode.ERROR)
+
+            inject(headers)
+            try:
+                yield note_status
+            except BaseException as error:
+                span.set_status(StatusCode.ERROR, type(error).__name__)
+                raise
+
+    return span_of
 
 
 def session_that_knows_this_machine() -> requests.Session:

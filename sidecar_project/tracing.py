@@ -5,8 +5,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-import httpx
-
+from entitlements.upstream.transport import CloudTransport
 from grpc_service.methods import Middleware
 
 logger = logging.getLogger(__name__)
@@ -15,7 +14,7 @@ _VARIABLE = re.compile("OTEL_[A-Z_]+")
 
 
 @asynccontextmanager
-async def traced(transport: httpx.AsyncBaseTransport, *, wanted: bool) -> AsyncIterator[Sequence[Middleware]]:
+async def traced(transport: CloudTransport, *, wanted: bool) -> AsyncIterator[Sequence[Middleware]]:
     """While entered, its requests are traced; gives what is to be done around methods."""
     if not wanted:
         yield ()

@@ -1,12 +1,13 @@
 """Status, body and exception → domain error; no foreign text but the API's own message enters."""
 
 import ssl
+from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 
-import httpx
+import aiohttp
 
 from entitlements.domain.errors import (
     Forbidden,
@@ -33,12 +34,10 @@ def error_of_exception(transport: str, exception: Exception) -> UpstreamError:
     refused = refused_certificate(exception)
     if refused is not None:
         return Untrusted(transport, f"shows a certificate that is not trusted ({refused.verify_message})")
-    if isinstance(exception, httpx.TimeoutException | TimeoutError):
+    if isinstance(exception, TimeoutError):
         return Unreachable(transport, "did not answer in time")
-    if isinstance(exception, httpx.TransportError | OSError):
+    if isinstance(exception, aiohttp.ClientError | OSError):
         return Unreachable(transport, "could not be reached")
-    if isinstance(exception, httpx.InvalidURL):
-        return Rejected(transport, message="an id is too long to be asked for")
     return Garbled(transport)
 
 
@@ -53,15 +52,16 @@ def refused_certificate(exception: BaseException) -> ssl.SSLCertVerificationErro
     return None
 
 
-def error_of_status(transport: str, response: httpx.Response, *, now_ms: int) -> UpstreamError | None:
+def error_of_status(
+    transport: str, status: int, headers: Mapping[str, str], *, now_ms: int
+) -> UpstreamError | None:
     """What an HTTP status means, or None when the body decides."""
-    status = response.status_code
     if status == HTTPStatus.UNAUTHORIZED:
         return KeyRefused(transport)
     if status == HTTPStatus.FORBIDDEN:
         return Forbidden(transport)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        retry_after = response.headers.get("Retry-After", "")
+        retry_after = headers.get("Retry-After", "")
         return Throttled(transport, retry_after_seconds(retry_after, now_ms=now_ms))
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Garbled(transport, f"answered with status {status}")

@@ -8,9 +8,9 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from http import HTTPStatus
 from itertools import count
 from math import inf
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
-import httpx
+import aiohttp
 
 from entitlements import metrics
 from entitlements.domain.errors import (
@@ -25,12 +25,12 @@ from entitlements.domain.errors import (
     UpstreamError,
 )
 from entitlements.domain.ports import Clock
-from entitlements.json_fields import decoded
+from entitlements.json_fields import decoded, written
 from entitlements.upstream.deadline import within
 from entitlements.upstream.errors import error_of_errors, error_of_exception, error_of_status
 from entitlements.upstream.json_values import JsonObject
 from entitlements.upstream.shares import Share
-from entitlements.upstream.transport import CloudTransport
+from entitlements.upstream.transport import NO_HEADERS, Answer, CloudTransport
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """A larger answer is abuse and is not read: 12,000 entitlements, which a customer may have, are 24 MB."""
@@ -46,15 +46,16 @@ FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 2.0
 """Between two attempts (contract/upstream.md: exponential up to 2 s)."""
 
+MAX_URL_CHARACTERS = 64 * 1024
+"""No server takes a longer one."""
+_FAILURES = (aiohttp.ClientError, OSError, TimeoutError)
+"""What the transport raises where there is no answer, or not all of it."""
+
 Result = TypeVar("Result")
 
 
 class Exchange:
-    """Sends requests of one kind over one transport and returns the `data` of their answers.
-
-    The transport is asked itself, without httpx's client before it: that keeps cookies and costs
-    170 µs a request.
-    """
+    """Sends requests of one kind over one transport and returns the `data` of their answers."""
 
     def __init__(
         self,
@@ -87,7 +88,7 @@ class Exchange:
         url: str,
         *,
         timeout_seconds: float,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
         body: object = None,
     ) -> JsonObject:
         """The `data` object of one answer.
@@ -98,7 +99,7 @@ class Exchange:
         started = time.perf_counter()
         outcome = "ok"
         try:
-            data = await self._send(method, url, timeout_seconds=timeout_seconds, headers=headers, json=body)
+            data = await self._send(method, url, headers, body, timeout_seconds=timeout_seconds)
         except UpstreamError as error:
             outcome = error.outcome
             _count(error)
@@ -116,15 +117,19 @@ class Exchange:
         async with self._share.slot(within_seconds=timeout_seconds):
             try:
                 async with asyncio.timeout(timeout_seconds):
-                    response = await self._http.handle_async_request(httpx.Request("GET", url))
-                    await response.aclose()
-            except (httpx.HTTPError, OSError, TimeoutError, httpx.InvalidURL) as exception:
+                    answer = await self._http.ask("GET", url)
+                    await answer.close()
+            except _FAILURES as exception:
                 raise error_of_exception(self.transport, exception) from exception
-        error = error_of_status(self.transport, response, now_ms=self._clock.now_ms())
-        if error is not None or not response.is_success:
-            raise error or Garbled(self.transport, f"answered with status {response.status_code}")
+        error = self._error_of(answer)
+        if error is not None or not answer.is_success:
+            raise error or Garbled(self.transport, f"answered with status {answer.status}")
 
-    async def _send(self, method: str, url: str, *, timeout_seconds: float, **content: Any) -> JsonObject:
+    async def _send(
+        self, method: str, url: str, headers: Mapping[str, str], body: object, *, timeout_seconds: float
+    ) -> JsonObject:
+        if len(url) > MAX_URL_CHARACTERS:
+            raise Rejected(self.transport, message="an id is too long to be asked for")
         loop = asyncio.get_running_loop()
         began_at = loop.time()
         reader = _Reading(self.transport, self._http.large)
@@ -132,45 +137,53 @@ class Exchange:
             waited_seconds = loop.time() - began_at
             try:
                 async with within(timeout_seconds - waited_seconds):
-                    return await self._ask(httpx.Request(method, url, **content), reader)
-            except (httpx.HTTPError, OSError, TimeoutError, httpx.InvalidURL, zlib.error) as exception:
+                    return await self._ask(method, url, headers, body, reader)
+            except (*_FAILURES, zlib.error) as exception:
                 was_late = waited_seconds > timeout_seconds * (1 - PUNCTUAL_SHARE)
                 if (was_late or reader.was_kept_waiting) and isinstance(exception, TimeoutError):
                     raise Busy(self.transport) from exception
                 raise error_of_exception(self.transport, exception) from exception
 
-    async def _ask(self, request: httpx.Request, reader: "_Reading") -> JsonObject:
-        response = await self._http.handle_async_request(request)
+    async def _ask(
+        self, method: str, url: str, headers: Mapping[str, str], body: object, reader: "_Reading"
+    ) -> JsonObject:
+        if body is None:
+            answer = await self._http.ask(method, url, headers=headers)
+        else:
+            headers = {"Content-Type": "application/json", **headers}
+            answer = await self._http.ask(method, url, headers=headers, body=written(body))
         try:
-            error = error_of_status(self.transport, response, now_ms=self._clock.now_ms())
+            error = self._error_of(answer)
             if error is not None:
                 raise error
-            return self._data_of(response, await reader.body_of(response))
+            return self._data_of(answer, await reader.body_of(answer))
         finally:
             reader.end()
-            await response.aclose()
+            await answer.close()
 
-    def _data_of(self, response: httpx.Response, body: bytearray) -> JsonObject:
+    def _error_of(self, answer: Answer) -> UpstreamError | None:
+        return error_of_status(self.transport, answer.status, answer.headers, now_ms=self._clock.now_ms())
+
+    def _data_of(self, answer: Answer, body: bytearray) -> JsonObject:
         try:
-            answer = decoded(body)
+            document = decoded(body)
         except (ValueError, RecursionError) as exception:
-            if response.status_code in STATUSES_OF_CONTENT:  # a gateway's page, not the API's JSON
-                raise self._refusal(response) from exception
+            if answer.status in STATUSES_OF_CONTENT:  # a gateway's page, not the API's JSON
+                raise self._refusal(answer.status) from exception
             raise Garbled(self.transport, "sent an answer that is not JSON") from exception
-        if not isinstance(answer, dict):
+        if not isinstance(document, dict):
             raise Garbled(self.transport)
-        error = error_of_errors(self.transport, answer.get("errors"))
+        error = error_of_errors(self.transport, document.get("errors"))
         if error is not None:
             raise error
-        data = answer.get("data")
-        if response.is_success and isinstance(data, dict):
+        data = document.get("data")
+        if answer.is_success and isinstance(data, dict):
             return data
-        if response.is_client_error:
-            raise self._refusal(response)
-        raise Garbled(self.transport, f"answered with status {response.status_code} and no data")
+        if HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise self._refusal(answer.status)
+        raise Garbled(self.transport, f"answered with status {answer.status} and no data")
 
-    def _refusal(self, response: httpx.Response) -> Rejected:
-        status = response.status_code
+    def _refusal(self, status: int) -> Rejected:
         is_about_content = status in STATUSES_OF_CONTENT
         refusal = RequestTooLarge if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else Rejected
         return refusal(
@@ -189,11 +202,11 @@ class _Reading:
         self.was_kept_waiting = False
         """Another's large answer was read while this one waited to become large."""
 
-    async def body_of(self, response: httpx.Response) -> bytearray:
+    async def body_of(self, answer: Answer) -> bytearray:
         """All of it, inflated; raises TooLarge."""
         body = self._body
-        inflater = self._inflater(response)
-        async for chunk in cast("httpx.AsyncByteStream", response.stream):
+        inflater = self._inflater(answer)
+        async for chunk in answer.chunks():
             for piece in (chunk,) if inflater is None else _inflated(inflater, chunk):
                 body += piece
                 if len(body) > MAX_BODY_BYTES:
@@ -211,12 +224,12 @@ class _Reading:
             self._is_large = False
             self._large.release()
 
-    def _inflater(self, response: httpx.Response) -> "zlib._Decompress | None":
+    def _inflater(self, answer: Answer) -> "zlib._Decompress | None":
         """What makes the body's bytes of those on the wire; None where they are the same.
 
-        Not httpx' own: of 64 kB it makes 64 MB before anybody can count them.
+        Not the library's own: of 64 kB it makes 64 MB before anybody can count them.
         """
-        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding == "identity":
             return None
         if encoding == "gzip":

@@ -1,10 +1,8 @@
-"""The connections to the cloud: httpx's surface, aiohttp beneath.
+"""The connections to the cloud, by aiohttp.
 
-httpcore, which httpx brings, walks its whole pool for every request (2,260 µs of processor time for each of
-32 at a time, against 240 of this) and loses a place of its pool for good where a request that waits for one
-is given up: after an outage every place was lost. Here nothing waits for a connection, so there is no place
-to lose; how many there are is bounded by those who ask (`shares.py`). Cookies are not kept and no redirect is
-followed: the key goes nowhere but where it was meant to.
+Nothing waits for a connection here, so there is no place to lose; how many there are is bounded by those who
+ask (`shares.py`). Cookies are not kept and no redirect is followed: the key goes nowhere but where it was
+meant to.
 """
 
 import asyncio
@@ -12,12 +10,15 @@ import logging
 import select
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from http import HTTPStatus
 from io import BytesIO
+from types import MappingProxyType
+from typing import Self, TypeAlias
 
 import aiohttp
-import httpx
 from aiohttp.client_reqrep import ClientRequest, ClientResponse
 from aiohttp.connector import Connection
 from aiohttp.payload import TOO_LARGE_BYTES_BODY
@@ -37,7 +38,7 @@ RENEW_SECONDS = 5.0
 """Where nothing at all was answered for so long, all that is kept for that host is made anew."""
 MAX_FIELD_BYTES = 32 * 1024
 """Of one header of an answer."""
-_UNCHANGING = (("Accept-Encoding", "gzip"),)
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 TURNS_TO_READ = 5
 """Of the loop: what is on a socket is read by then, and if it is TLS's end, the connection is closed."""
 MAX_SOILED = 8
@@ -87,6 +88,8 @@ class _Way:
     """What is kept for one scheme and host; replaced as a whole."""
 
     session: aiohttp.ClientSession
+    origin: str
+    """Of the URLs: scheme and host, as they are on the wire."""
     proxy: str | None
     """Looked up once: that reads addresses and networks, and the variables do not change."""
     users: int = 0
@@ -100,7 +103,48 @@ class _Way:
             await self.session.close()
 
 
-class CloudTransport(httpx.AsyncBaseTransport):
+class Answer:
+    """What came, with its body still to be read; it must be closed."""
+
+    def __init__(self, answer: ClientResponse, way: _Way) -> None:
+        self.status = answer.status
+        self.headers: Mapping[str, str] = answer.headers
+        """By their names in any case."""
+        self._answer = answer
+        self._way: _Way | None = way
+
+    @property
+    def is_success(self) -> bool:
+        """True for the 200s."""
+        return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The bytes of the body, as they are on the wire."""
+        return self._answer.content.iter_any()
+
+    async def close(self) -> None:
+        """Gives the connection back, or closes it where something of the answer was not read."""
+        way, self._way = self._way, None
+        if way is not None:
+            self._answer.release()
+            await way.leave()
+
+
+Headers: TypeAlias = dict[str, str]
+SpanOf: TypeAlias = Callable[[str, str, Headers], AbstractContextManager[Callable[[int], None]]]
+"""Stands around a request until its answer begins: gets method, URL and headers, to which it may add.
+
+What it gives is called with the answer's status."""
+
+
+def _unnoted(_: int) -> None:
+    """Nobody traces."""
+
+
+_UNTRACED = nullcontext(_unnoted)
+
+
+class CloudTransport:
     """Sends requests with the headers of their sender added: the key, and who asks."""
 
     def __init__(
@@ -114,58 +158,73 @@ class CloudTransport(httpx.AsyncBaseTransport):
         self.identity = identity
         self.large = asyncio.Semaphore(1)
         """Held by the one request of all whose answer is large."""
+        self.span_of: SpanOf = lambda *_: _UNTRACED
+        """Replaced where requests are traced."""
         self._monotonic = monotonic
-        self._ways: dict[bytes, _Way] = {}
+        self._ways: dict[str, _Way] = {}
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """See httpx; the request's time is bounded by its caller, that of connecting here."""
-        host = request.url.raw_scheme + b"://" + request.url.netloc
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def ask(
+        self, method: str, url: str, *, headers: Mapping[str, str] = NO_HEADERS, body: bytes | None = None
+    ) -> Answer:
+        """The beginning of an answer; its time is bounded by the caller, that of connecting here.
+
+        Raises:
+            aiohttp.ClientError: there is none.
+            OSError: neither.
+        """
+        scheme, _, rest = url.partition("://")
+        host, slash, path = rest.partition("/")
+        host = f"{scheme}://{host}"
         way = self._ways.get(host)
         if way is None:
-            way = self._ways[host] = self._new_way(str(request.url))
+            way = self._ways[host] = self._new_way(host)
         way.users += 1
+        # Not as the session's own: those would be sent to a proxy as well, the key among them.
+        sent = {"Accept-Encoding": "gzip", **self.identity.headers, **headers}
         try:
-            answer = await self._send(way, request)
+            with self.span_of(method, url, sent) as note_status:
+                answer = await self._send(way, method, f"{slash}{path}", sent, body)
+                note_status(answer.status)
         except BaseException as error:
             self._note_unanswered(host, way)
             await way.leave()
             if isinstance(error, ssl.SSLCertVerificationError):
                 self.network.trust.refresh()
-            if isinstance(error, aiohttp.ClientError | OSError | TimeoutError) or (
-                isinstance(error, RuntimeError) and way.session.closed
-            ):
-                raise _httpx_error(error, request) from error
+            if isinstance(error, RuntimeError) and way.session.closed:
+                raise aiohttp.ClientConnectionError from error
             raise
         way.unanswered_since = None
-        return httpx.Response(
-            answer.status,
-            headers=list(answer.raw_headers),
-            stream=_Body(answer, way, request),
-            request=request,
-        )
+        return Answer(answer, way)
 
-    async def _send(self, way: _Way, request: httpx.Request) -> ClientResponse:
-        url = str(request.url)
+    async def _send(
+        self, way: _Way, method: str, path: str, headers: Headers, body: bytes | None
+    ) -> ClientResponse:
         for left in range(MAX_SOILED, -1, -1):
             try:
                 return await way.session.request(
-                    request.method,
-                    URL(url, encoded=True),
-                    # Not as the session's own: those would be sent to a proxy as well, the key among them.
-                    headers=[*_UNCHANGING, *self.identity.headers.items(), *request.headers.multi_items()],
-                    data=_body(request.content),
+                    method,
+                    URL(way.origin + path, encoded=True),
+                    headers=headers,
+                    data=None if body is None else _body(body),
                     allow_redirects=False,
                     proxy=way.proxy,
-                    ssl=self.network.trust.context() if request.url.scheme == "https" else True,
+                    ssl=self.network.trust.context() if way.origin.startswith("https:") else True,
                 )
             except _SoiledConnection:
                 if left == 0:
                     raise
         raise AssertionError  # the last turn returns or raises
 
-    def _new_way(self, url: str) -> _Way:
+    def _new_way(self, host: str) -> _Way:
         return _Way(
-            proxy=self.network.proxies.proxy_of(url),
+            origin=str(URL(host)),
+            proxy=self.network.proxies.proxy_of(host),
             session=aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_SECONDS),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -177,7 +236,7 @@ class CloudTransport(httpx.AsyncBaseTransport):
             ),
         )
 
-    def _note_unanswered(self, host: bytes, way: _Way) -> None:
+    def _note_unanswered(self, host: str, way: _Way) -> None:
         """A request ended without an answer; where that is all that happens, the way may be what is wrong."""
         now = self._monotonic()
         if way.unanswered_since is None:
@@ -188,7 +247,7 @@ class CloudTransport(httpx.AsyncBaseTransport):
             metrics.UPSTREAM_RENEWALS.inc()
             logger.info(
                 "upstream connections are opened anew",
-                extra={"host": host.partition(b"://")[2].decode("ascii")},
+                extra={"host": host.partition("://")[2]},
             )
 
     async def aclose(self) -> None:
@@ -198,42 +257,6 @@ class CloudTransport(httpx.AsyncBaseTransport):
             await way.session.close()
 
 
-class _Body(httpx.AsyncByteStream):
-    """The bytes of an answer, as they are on the wire."""
-
-    def __init__(self, answer: ClientResponse, way: _Way, request: httpx.Request) -> None:
-        self._answer = answer
-        self._way: _Way | None = way
-        self._request = request
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            async for chunk in self._answer.content.iter_any():
-                yield chunk
-        except (aiohttp.ClientError, OSError) as error:
-            raise httpx.ReadError("", request=self._request) from error
-
-    async def aclose(self) -> None:
-        """Gives the connection back, or closes it where something of the answer was not read."""
-        way, self._way = self._way, None
-        if way is not None:
-            self._answer.release()
-            await way.leave()
-
-
-def _httpx_error(error: BaseException, request: httpx.Request) -> httpx.TransportError:
-    """The same in httpx's terms; the cause stays with it."""
-    if isinstance(error, aiohttp.ConnectionTimeoutError | TimeoutError):
-        return httpx.ConnectTimeout("", request=request)
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientProxyConnectionError):
-        return httpx.ConnectError("", request=request)
-    if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError | _SoiledConnection):
-        return httpx.RemoteProtocolError("", request=request)
-    return httpx.NetworkError("", request=request)
-
-
-def _body(content: bytes) -> bytes | BytesIO | None:
+def _body(content: bytes) -> bytes | BytesIO:
     """What aiohttp writes in pieces where it is large: at once it would keep the loop from others."""
-    if len(content) > TOO_LARGE_BYTES_BODY:
-        return BytesIO(content)
-    return content or None
+    return BytesIO(content) if len(content) > TOO_LARGE_BYTES_BODY else content

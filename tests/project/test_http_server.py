@@ -15,6 +15,7 @@ import django
 django.setup()
 import sidecar_project.serving
 unused = {"OpenSSL", "cffi", "cryptography.hazmat.bindings._rust", "rich", "pygments", "grpclib", "uvicorn"}
+unused |= {"httpx", "httpcore"}
 print(*sorted(unused & {name for name, module in sys.modules.items() if module is not None}))
 import OpenSSL, autobahn.twisted.wamp, rich, httpx  # whoever needs it later finds it
 assert autobahn.twisted.wamp.ApplicationSession.__module__ == "autobahn.twisted.wamp"

@@ -9,17 +9,23 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 
 from emulator.server import Emulator
 from grpc_service.generated import sidecar_pb2 as pb
-from sidecar_project.otlp import session_that_knows_this_machine
+from sidecar_project.otlp import session_that_knows_this_machine, spans_of_requests
 from sidecar_project.tracing import traced
 from sidecar_project.tracing_wanted import is_wanted
 from tests.cloud_states import boolean_state
 from tests.harness import ROOT, client_of, environment_for, is_granted, running_sidecar
+from tests.upstream.clouds import Cloud, an_answer
 from tests.upstream.parts import a_transport
 
 TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -103,11 +109,35 @@ async def test_a_call_is_a_span_of_its_callers_trace_and_so_are_its_requests(
     assert {TRACE_ID} == {span.trace_id.hex() for span in (miss, hit, fetch)}
     assert SPAN_ID == miss.parent_span_id.hex()
     assert "GET" == fetch.name
+    assert {
+        "http.method": "GET",
+        "http.url": f"{emulator.edge_url}/v1/c/customer-1/entitlements-state.json",
+        "http.status_code": 200,
+    } == attributes(fetch)
     assert "grpc" == attributes(miss)["rpc.system"]
     assert 0 == attributes(miss)["rpc.grpc.status_code"]
     assert ["edge", "memory"] == [attributes(span)["stigg.source"] for span in (miss, hit)]
     assert "mine" == collector.resources[0]["service.name"]
     assert emulator.api_key not in repr(collector.spans)
+
+
+async def test_the_cloud_is_told_the_trace_and_what_it_refuses_is_an_error() -> None:
+    """A request without an answer as well."""
+    exporting = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporting))
+    async with Cloud(lambda _: an_answer(b"", status="503 Down")).listening() as cloud, a_transport() as http:
+        http.span_of = spans_of_requests(provider.get_tracer("tests"))
+        await (await http.ask("GET", cloud.url)).close()
+        cloud.answers = lambda _: b"no http at all\r\n\r\n"
+        with pytest.raises(aiohttp.ClientError):
+            await http.ask("GET", cloud.url)
+
+    refused, failed = exporting.get_finished_spans()
+    assert f"traceparent: 00-{refused.context.trace_id:032x}-{refused.context.span_id:016x}-" in (
+        cloud.heads[0].decode()
+    )
+    assert [StatusCode.ERROR] * 2 == [span.status.status_code for span in (refused, failed)]
 
 
 async def test_a_failure_is_an_error_and_its_log_line_names_the_span(

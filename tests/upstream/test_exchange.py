@@ -17,7 +17,7 @@ from entitlements.domain.errors import (
     UpstreamError,
 )
 from entitlements.upstream import exchange
-from entitlements.upstream.exchange import Exchange, retrying
+from entitlements.upstream.exchange import MAX_URL_CHARACTERS, Exchange, retrying
 from entitlements.upstream.json_values import JsonObject
 from entitlements.upstream.transport import CloudTransport
 from tests.fakes import FakeClock
@@ -97,6 +97,13 @@ async def test_what_is_no_answer_is_an_error(
 ) -> None:
     with pytest.raises(error, match=sentence):
         await ask(answer)
+
+
+async def test_an_id_that_no_server_takes_is_rejected_without_being_sent(http: CloudTransport) -> None:
+    exchange = Exchange(http, transport="edge", clock=FakeClock(), share=a_share())
+
+    with pytest.raises(Rejected, match="an id is too long to be asked for"):
+        await exchange.data("GET", f"http://127.0.0.1:1/{'x' * MAX_URL_CHARACTERS}", timeout_seconds=5)
 
 
 async def test_an_answer_without_end_is_given_up(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from random import Random
 from urllib.parse import SplitResult, urlsplit
 
-import httpx
+import aiohttp
 
 from entitlements.background import awaited, ended
 from entitlements.composition import cloud_transport
@@ -101,10 +101,10 @@ async def _connection(http: CloudTransport, variable: str, parts: SplitResult, p
 async def _clock(http: CloudTransport, url: str, clock: Clock) -> Finding:
     try:
         async with asyncio.timeout(STEP_SECONDS):
-            response = await http.handle_async_request(httpx.Request("GET", url))
-        await response.aclose()
-        moment = parsedate_to_datetime(response.headers["Date"])
-    except (httpx.HTTPError, TimeoutError, KeyError, ValueError):
+            answer = await http.ask("GET", url)
+        await answer.close()
+        moment = parsedate_to_datetime(answer.headers["Date"])
+    except (aiohttp.ClientError, OSError, KeyError, ValueError):
         return skipped("clock", "the API sends no date")
     skew_seconds = clock.now_ms() / 1000 - moment.timestamp()
     if abs(skew_seconds) > MAX_SKEW_SECONDS:
