@@ -4,10 +4,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from asgiref.sync import async_to_sync
 from django.http import HttpRequest
 
 from entitlements.admin.history import HISTORY, RECENT_SECONDS, Point
-from entitlements.admin.parts import NOTHING, State, part, said_here
+from entitlements.admin.parts import NOTHING, State, ago, part, said_here
 from entitlements.composition import VERSION, Sidecar, sidecar
 from entitlements.domain.moments import moment_from_ms
 from entitlements.service.figures import duration_from_ms, size_from_bytes
@@ -36,6 +37,19 @@ class Figure(NamedTuple):
     detail: str
 
 
+class Process(NamedTuple):
+    """One of those that share a Redis."""
+
+    name: str
+    is_this: bool
+    role: str
+    version: str
+    uptime: str
+    entries: str
+    problems: str
+    seen: str
+
+
 def context(request: HttpRequest) -> dict[str, Any]:
     """What the page shows."""
     built = sidecar()
@@ -51,7 +65,8 @@ def context(request: HttpRequest) -> dict[str, Any]:
             part(name, state, now_ms=built.clock.now_ms(), may=request.user.has_perm)
             for name, state in parts.items()
         ],
-        "processes": _processes(built, parts),
+        "shares_redis": built.redis is not None,
+        "processes": _processes(built, built.clock.now_ms()),
         "reload_seconds": RELOAD_SECONDS,
         "counts_all_workers": HISTORY.counts_all_workers,
         "version": VERSION,
@@ -129,18 +144,27 @@ def _audited(built: Sidecar) -> tuple[str, str]:
     )
 
 
-def _processes(built: Sidecar, parts: _Parts) -> str:
-    """Who else is there, as far as it can be known: nobody keeps a list of pods."""
+def _processes(built: Sidecar, now_ms: int) -> list[Process] | None:
+    """All that share this one's Redis; None where that does not answer, or there is none."""
     if built.redis is None:
-        return "Without Redis no process knows of another: see each pod's own page."
-    redis = parts["redis"]
-    age = redis["feed_lease_age_seconds"]
-    renewed = "" if age is None else f", renewed {duration_from_ms(_number(age) * 1000)} ago"
-    return (
-        f"This one is {parts['feed']['role']}. The feed is followed for all processes of the prefix "
-        f"{built.config.redis_environment_prefix} by {redis['feed_lease_holder'] or 'nobody'}{renewed}. "
-        "The others are known to Prometheus (the metric sidecar_ready), and not to each other."
-    )
+        return None
+    heartbeats = async_to_sync(built.redis.heartbeats.read)()
+    if heartbeats is None:
+        return None
+    own = built.redis.heartbeats.process
+    return [
+        Process(
+            name=process,
+            is_this=process == own,
+            role=condition.role,
+            version=condition.version,
+            uptime=duration_from_ms(condition.up_seconds * 1000),
+            entries=f"{condition.entries:,}",
+            problems=", ".join(name.replace("_", " ") for name in condition.problems) or "none",
+            seen=ago(now_ms - round(age_seconds * 1000), now_ms=now_ms),
+        )
+        for process, age_seconds, condition in heartbeats
+    ]
 
 
 def _number(value: object) -> float:

@@ -9,7 +9,7 @@ from random import Random
 from django.conf import settings
 
 from entitlements.background import Background
-from entitlements.composition.shared_redis import SharedRedis, lease_holder
+from entitlements.composition.shared_redis import SharedRedis, this_process
 from entitlements.config import SidecarConfig
 from entitlements.domain.membership import LeaseStatus
 from entitlements.domain.outbox import Outbox, OutboxLimits
@@ -83,7 +83,7 @@ def outbox_parts(
     else:
         name = redis.keys.outbox
         store = RedisStreamOutbox(redis.connection, name=name, limits=limits, clock=clock)
-        lease = Lease(redis.connection, name=f"{name}:lease", holder=lease_holder(), clock=clock)
+        lease = Lease(redis.connection, name=f"{name}:lease", holder=this_process(), clock=clock)
 
     async def may_deliver() -> bool:
         return lease is None or await lease.try_hold() is LeaseStatus.OURS

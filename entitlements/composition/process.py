@@ -12,6 +12,7 @@ from entitlements.background import Background
 from entitlements.cache.memory import MemoryTier
 from entitlements.cache.snapshot import Snapshot
 from entitlements.cache.tiers import Tiers
+from entitlements.composition.cloud import VERSION
 from entitlements.composition.outbox import OutboxParts
 from entitlements.composition.shared_redis import SharedRedis
 from entitlements.config import SidecarConfig
@@ -19,6 +20,7 @@ from entitlements.deferred_metrics import settle_all
 from entitlements.domain.ports import Clock, FeedListener, Source
 from entitlements.fallbacks import StoredRules
 from entitlements.overrides.following import StoredOverrides
+from entitlements.redis.heartbeats import BEAT_SECONDS, Condition, Heartbeats
 from entitlements.service.cache_maintenance import CacheMaintenance
 from entitlements.service.change_notifier import ChangeNotifier
 from entitlements.service.circuits import Circuits, Probe
@@ -128,11 +130,32 @@ class Sidecar:
         }
         if self.secret_rotation.files:
             always["secrets"] = self.secret_rotation.run
+        if self.redis is not None:
+            always["heartbeat"] = partial(self._beat, self.redis.heartbeats)
         if self.drift_audit is not None:
             always["drift-audit"] = self.drift_audit.run
         if self.offline_file is None:
             return always
         return always | {"offline-file": partial(self.offline_file.follow, self.memory.clear)}
+
+    async def _beat(self, heartbeats: Heartbeats) -> None:
+        """Says how this process is while it runs; of those that were killed nothing is left by then."""
+        await heartbeats.read()
+        try:
+            while True:
+                await heartbeats.beat(self._condition())
+                await asyncio.sleep(BEAT_SECONDS)
+        finally:
+            await heartbeats.end()
+
+    def _condition(self) -> Condition:
+        return Condition(
+            version=VERSION,
+            role=self.feed_trust.membership.role.value,
+            up_seconds=self.health.uptime_seconds,
+            entries=self.memory.entries,
+            problems=[name for name, state in self.health.parts().items() if state["problem"]],
+        )
 
     def open_feed(self, listener: FeedListener) -> Feed:
         """The feed of this process, for its worker to run."""

@@ -21,6 +21,7 @@ from entitlements.redis.address import Topology
 from entitlements.redis.connection import UNAVAILABLE, RedisConnection
 from entitlements.redis.examination import Examination, examine
 from entitlements.redis.fetch_lock import FetchLock
+from entitlements.redis.heartbeats import Heartbeats
 from entitlements.redis.keys import KeySpace
 from entitlements.redis.lease import Lease, LeaseState
 from entitlements.redis.notifications import Notifications
@@ -57,6 +58,7 @@ class SharedRedis:
     edge_budget: SharedBudget
     audit_turns: SharedBudget | None
     """None where nothing is audited."""
+    heartbeats: Heartbeats
     lease_state: LeaseState | None = None
     """As it was seen last, for people."""
 
@@ -108,8 +110,8 @@ class SharedRedis:
             await self.examine()
 
 
-def lease_holder() -> str:
-    """This process, for people who look at a lease."""
+def this_process() -> str:
+    """What people know it by, among all that share a Redis."""
     return f"{socket.gethostname()}/{os.getpid()}"
 
 
@@ -145,5 +147,6 @@ def shared_redis(config: SidecarConfig, clock: Clock) -> SharedRedis | None:
         )
         if config.sidecar_audits_per_minute
         else None,
-        lease=Lease(connection, name=keys.feed_lease, holder=lease_holder(), clock=clock),
+        heartbeats=Heartbeats(connection, name=keys.heartbeats, process=this_process()),
+        lease=Lease(connection, name=keys.feed_lease, holder=this_process(), clock=clock),
     )

@@ -141,6 +141,11 @@ class KeySpace:
         return f"{self.prefix}:sidecar:fallback-rules"
 
     @property
+    def heartbeats(self) -> str:
+        """The hash of what each process says of itself; ours alone."""
+        return f"{self.prefix}:sidecar:heartbeats"
+
+    @property
     def edge_budget(self) -> str:
         """How much of the budget of requests to the Edge is used; ours alone."""
         return f"{self.prefix}:{self._together('sidecar:edge-budget')}"

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from django.test import Client as DjangoClient
@@ -12,6 +13,7 @@ from entitlements.admin.overview import problems
 from tests.admin.test_access import Session
 from tests.admin.visitor import PASSWORD, USERNAME
 from tests.cloud_states import boolean_state
+from tests.eventually import eventually
 from tests.harness import client_of, environment_for, is_granted, spawned
 from tests.redis_server import RedisServer
 
@@ -60,12 +62,23 @@ async def test_whichever_of_several_workers_answers_counts_all(emulator: Emulato
             async with asyncio.timeout(15):
                 while await _hit_rates(session) != {"99.7%"}:  # noqa: ASYNC110 - counts settle in a second
                     await asyncio.sleep(0.1)
+            await eventually(partial(_shows_two_roles, session))
             page = (await session.get("/admin/")).text
             listed = (await session.get("/admin/entitlements/cachedcustomer/")).text
+            await sidecar.stop()
+            left = redis.command("HLEN", "production:sidecar:heartbeats")
 
     assert "figures and charts count all of them" in page
+    assert page.count("(this one)") == 1
+    assert int(left) == 0
     assert "Several workers: this is Redis" in listed
     assert "customer-x" in listed
+
+
+async def _shows_two_roles(session: Session) -> bool:
+    """The list of processes, once the one that leads has said so."""
+    page = (await session.get("/admin/")).text
+    return sorted(re.findall(r'data-label="Role">(\w+)<', page)) == ["follower", "leader"]
 
 
 async def _hit_rates(session: Session) -> set[str]:
