@@ -9,7 +9,7 @@ import pytest
 from entitlements.domain.ports import FallbackRules
 from grpc_service.errors import PublicStatus
 from grpc_service.generated import sidecar_pb2 as pb
-from grpc_service.methods import Call, Refused, Reply, UnaryMethod, on_loop
+from grpc_service.methods import Call, Refused, Reply, UnaryMethod, answered, on_loop
 from grpc_service.reads import SERVICE
 from http_service.messages import Request, Response
 from http_service.ofrep import FLAGS, UNLIMITED, OfrepDoor
@@ -79,8 +79,8 @@ async def test_recorded_evaluation(vector: wire.Vector) -> None:
     options = asked.get("options", {})
     given = {
         "resourceId": asked.get("resource_id"),
-        "requestedUsage": options.get("requested_usage"),
-        "requestedValues": options.get("requested_values", []),
+        "requestedUsage": options.get("requestedUsage"),
+        "requestedValues": options.get("requestedValues", []),
     }
     if "fallback" in options or not asked.get("customer_id") or not asked.get("feature_id"):
         pytest.skip("OFREP has no fallback in a call, and no empty ids")
@@ -99,6 +99,84 @@ async def test_recorded_evaluation(vector: wire.Vector) -> None:
     assert 200 == status
     assert expected.get("hasAccess", False) == answer["metadata"]["hasAccess"]
     assert expected.get("isFallback", False) is (answer["reason"] == "DEFAULT")
+
+
+CHECKED = [
+    vector
+    for vector in wire.VECTORS
+    if all(cast("dict[str, Any]", vector["request"]).get(name) for name in ("customer_id", "feature_id"))
+]
+
+
+@pytest.mark.parametrize("vector", CHECKED, ids=[vector["name"] for vector in CHECKED])
+async def test_every_recorded_check_is_evaluated_as_v2_answers_it(vector: wire.Vector) -> None:
+    """Whatever method it was recorded of: one question, asked by gRPC's GetEntitlementV2 and by OFREP."""
+    asked = cast("dict[str, Any]", vector["request"])
+    options = asked.get("options", {})
+    methods = {each.path: each for each in servicer_of(vector).methods()}
+    message = pb.GetEntitlementV2Request(
+        customer_id=asked["customer_id"],
+        resource_id=asked.get("resource_id"),
+        feature_id=asked["feature_id"],
+        options=pb.GetEntitlementOptions(
+            requested_usage=options.get("requestedUsage"),
+            requested_values=options.get("requestedValues", []),
+        ),
+    )
+    method = methods[f"/{SERVICE}/GetEntitlementV2"]
+    reply, _ = await answered(method, message.SerializeToString(), Call(None, (), "peer"))
+    v2 = pb.GetEntitlementV2Response.FromString(reply).entitlement
+    rules = cast("FallbackRules", Rules(*vector.get("fallback", {})))
+    given = {
+        "targetingKey": asked["customer_id"],
+        "resourceId": asked.get("resource_id"),
+        "requestedUsage": options.get("requestedUsage"),
+        "requestedValues": options.get("requestedValues", []),
+    }
+
+    status, answer = said(
+        await OfrepDoor(methods.values(), rules=rules).answer(evaluate(asked["feature_id"], **given))
+    )
+
+    shown = {
+        "has_access": answer.get("metadata", {}).get("hasAccess", False),
+        "is_fallback": status == 404 or answer["reason"] == "DEFAULT",
+        "reason": answer.get("metadata", {}).get("accessDeniedReason"),
+    }
+    reason = pb.AccessDeniedReason.Name(v2.access_denied_reason).removeprefix("ACCESS_DENIED_REASON_")
+    expected = {
+        "has_access": v2.has_access,
+        "is_fallback": v2.is_fallback,
+        "reason": reason if status == 200 and v2.HasField("access_denied_reason") else None,
+    }
+    assert expected == shown
+
+
+LISTED = [vector for vector in wire.VECTORS if vector["request"]["method"] == "GetEntitlements"]
+
+
+@pytest.mark.parametrize("vector", LISTED, ids=[vector["name"] for vector in LISTED])
+async def test_every_recorded_list_is_evaluated_as_v2_lists_it(vector: wire.Vector) -> None:
+    asked = cast("dict[str, Any]", vector["request"])
+    if not asked.get("customer_id"):
+        pytest.skip("OFREP has no empty ids")
+    methods = {each.path: each for each in servicer_of(vector).methods()}
+    message = pb.GetEntitlementsStateV2Request(
+        customer_id=asked["customer_id"], resource_id=asked.get("resource_id")
+    )
+    method = methods[f"/{SERVICE}/GetEntitlementsStateV2"]
+    reply, _ = await answered(method, message.SerializeToString(), Call(None, (), "peer"))
+    listed = pb.GetEntitlementsStateV2Response.FromString(reply).entitlements
+    door = OfrepDoor(methods.values(), rules=cast("FallbackRules", Rules()))
+
+    request = evaluate("", targetingKey=asked["customer_id"], resourceId=asked.get("resource_id"))
+    _, answer = said(await door.answer(request))
+
+    assert [
+        (getattr(each, each.WhichOneof("entitlement") or "").feature.id, each.has_access)
+        for each in listed
+        if each.WhichOneof("entitlement") not in {None, "credit"}
+    ] == [(flag["key"], flag["metadata"]["hasAccess"]) for flag in answer["flags"]]
 
 
 FEATURE = pb.EntitlementFeature(id="f")

@@ -5,6 +5,9 @@ import json
 import shlex
 import shutil
 import signal
+import statistics
+import sys
+import time
 from asyncio.subprocess import PIPE
 from pathlib import Path
 
@@ -17,8 +20,8 @@ from openfeature.exception import ErrorCode
 from emulator.server import Emulator
 from grpc_service.reads import SERVICE
 from tests.cloud_states import boolean_state
-from tests.documentation.pages import PAGES, commands
-from tests.harness import client_of, http_client, is_granted, running_sidecar
+from tests.documentation.pages import PAGES, commands, fenced
+from tests.harness import ROOT, client_of, http_client, is_granted, running_sidecar
 
 DEMO = "127.0.0.1:8081"
 OK, UNAUTHORIZED = 200, 401
@@ -93,6 +96,36 @@ async def test_a_change_in_the_cloud_is_announced_to_who_watches(emulator: Emula
     assert [] == [line for line in rest if line]
 
 
+async def test_a_change_is_announced_soon(emulator: Emulator, tmp_path: Path) -> None:
+    """In the median: 200 ms where a check takes one."""
+    emulator.state.put("c", boolean_state(), push=False)
+    announced, checked = [], []
+    async with (
+        running_sidecar(emulator, tmp_path, SIDECAR_HTTP_PORT="0") as sidecar,
+        client_of(sidecar) as asked,
+        http_client(timeout=20) as client,
+    ):
+        await sidecar.following()
+        assert await is_granted(asked, "c")
+        url = f"http://127.0.0.1:{sidecar.api_port}/v1/watch?customer=c"
+        async with client.stream("GET", url) as response:
+            lines = response.aiter_lines()
+            while await anext(lines) != ": watching":
+                pass
+            for number in range(1, 21):
+                stamp = f"2026-06-01T00:00:{number:02}.000Z"
+                began = time.monotonic()
+                emulator.state.put("c", boolean_state(granted=number % 2 == 0, updated_at=stamp))
+                while not (await anext(lines)).startswith("data:"):
+                    pass
+                announced.append(time.monotonic() - began)
+                began = time.monotonic()
+                assert await is_granted(asked, "c") is (number % 2 == 0)
+                checked.append(time.monotonic() - began)
+
+    assert statistics.median(announced) < 200 * statistics.median(checked)
+
+
 async def test_a_rotated_token_is_asked_for_without_a_restart(emulator: Emulator, tmp_path: Path) -> None:
     token_file = tmp_path / "token"
     token_file.write_text("first-token-of-the-test")
@@ -142,6 +175,22 @@ async def test_curl_of_the_pages_is_answered(tmp_path: Path) -> None:
             assert (STILL_READING if goes_on else 0) == process.returncode, text
             assert b"" == trouble, text
             assert answer if goes_on else json.loads(answer), text
+
+
+async def test_the_python_of_the_page_runs(tmp_path: Path) -> None:
+    """As it is written, but for the port."""
+    (snippet,) = (text for word, text in fenced(ROOT / "docs/http.md") if word == "python")
+    async with (
+        Emulator() as emulator,
+        running_sidecar(emulator, tmp_path, SIDECAR_HTTP_PORT="0") as sidecar,
+    ):
+        program = snippet.replace(DEMO, f"127.0.0.1:{sidecar.api_port}")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, stdout=PIPE, stderr=PIPE
+        )
+        printed, trouble = await process.communicate()
+
+    assert b"True\n25\n" == printed, trouble.decode()
 
 
 def evaluated(url: str) -> dict[str, object]:
