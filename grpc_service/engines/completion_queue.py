@@ -67,7 +67,10 @@ class CompletionQueueEngine:
             end=lambda call, details: call.cancel(_RESOURCE_EXHAUSTED, details),
             on_ended=settings.on_ended,
         )
-        self._tick_at = 0.0
+        self._tick_at = (
+            0.0  # set whole, by the queue's thread at a tick and by the loop once it is too far away
+        )
+        self._looking: asyncio.TimerHandle | None = None
         self._queue = cygrpc.CompletionQueue()
         self._server = cygrpc.Server(tuple(settings.options), False)
         self._server.register_completion_queue(self._queue)
@@ -103,6 +106,7 @@ class CompletionQueueEngine:
             self._server.request_call(self._queue, self._queue, self._accept)
         self._awaited = CALLS_AWAITED
         self._thread.start()
+        self._look_at_clock()
 
     async def stop(self, *, grace_seconds: float) -> None:
         """Takes no new calls, lets those under way end within the grace period; may be called twice."""
@@ -111,6 +115,8 @@ class CompletionQueueEngine:
         if not self._is_stopping:
             self._is_stopping = True
             self._server.shutdown(self._queue, self._shut_down)
+        if self._looking is not None:
+            self._looking.cancel()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._ended.wait(), grace_seconds)
         if not self._ended.is_set():
@@ -142,6 +148,13 @@ class CompletionQueueEngine:
         """The time has come, and the queue is empty: what clients have sent so far was looked at."""
         self._tick_at = time.time() + TICK_SECONDS  # noqa: TID251 - the core's own clock
         self.places.tick()
+
+    def _look_at_clock(self) -> None:
+        """On the loop: once the machine's clock was set back, the next tick would be as far away as that."""
+        assert self._loop is not None  # noqa: S101 - `start` has set it
+        soon = time.time() + TICK_SECONDS  # noqa: TID251 - the core's own clock
+        self._tick_at = min(self._tick_at, soon)
+        self._looking = self._loop.call_later(TICK_SECONDS, self._look_at_clock)
 
     def _shut_down(self, _: Event) -> None:
         self._is_shut_down = True
