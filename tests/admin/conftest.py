@@ -12,7 +12,7 @@ from playwright.async_api import Browser, async_playwright
 from pytest_asyncio import is_async_test
 
 from emulator.server import Emulator
-from tests.admin.visitor import PASSWORD, QUICK_LOGINS, USERNAME, Visitor, visiting
+from tests.admin.visitor import ON_CALL, Visitor, visiting
 from tests.harness import Client, SidecarProcess, client_of, running_sidecar
 
 HERE = Path(__file__).parent
@@ -48,14 +48,6 @@ def on_call(db: None) -> DjangoClient:
     return client
 
 
-@pytest.fixture
-def password_file(tmp_path: Path) -> Path:
-    """For SIDECAR_ADMIN_PASSWORD_FILE."""
-    file = tmp_path / "admin-password"
-    file.write_text(PASSWORD)
-    return file
-
-
 @pytest_asyncio.fixture(loop_scope="session")
 async def emulator() -> AsyncIterator[Emulator]:
     """A Stigg cloud that knows nobody."""
@@ -64,16 +56,9 @@ async def emulator() -> AsyncIterator[Emulator]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def sidecar(emulator: Emulator, tmp_path: Path, password_file: Path) -> AsyncIterator[SidecarProcess]:
+async def sidecar(emulator: Emulator, tmp_path: Path) -> AsyncIterator[SidecarProcess]:
     """A sidecar with a user of the admin, following the emulator's feed."""
-    async with running_sidecar(
-        emulator,
-        tmp_path,
-        SIDECAR_OVERRIDES="1",
-        SIDECAR_ADMIN_USERNAME=USERNAME,
-        SIDECAR_ADMIN_PASSWORD_FILE=str(password_file),
-        **QUICK_LOGINS,
-    ) as sidecar:
+    async with running_sidecar(emulator, tmp_path, SIDECAR_OVERRIDES="1", **ON_CALL) as sidecar:
         await sidecar.following()
         yield sidecar
 
@@ -90,4 +75,45 @@ async def visitor(browser: Browser, sidecar: SidecarProcess) -> AsyncIterator[Vi
     """A person who has logged in; leaving fails on whatever their browser complained about."""
     async with visiting(browser, sidecar.http_port) as visitor:
         await visitor.log_in()
+        yield visitor
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def common_emulator() -> AsyncIterator[Emulator]:
+    """The same for all tests that only look; each has customers of its own, and none breaks it."""
+    async with Emulator(states={}) as emulator:
+        yield emulator
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def common_sidecar(
+    common_emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[SidecarProcess]:
+    """In front of it."""
+    async with running_sidecar(common_emulator, tmp_path_factory.mktemp("common"), **ON_CALL) as sidecar:
+        await sidecar.following()
+        yield sidecar
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def common_client(common_sidecar: SidecarProcess) -> AsyncIterator[Client]:
+    """A grpcio client of it."""
+    async with client_of(common_sidecar) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def common_login(browser: Browser, common_sidecar: SidecarProcess) -> dict[str, str]:
+    """The cookies of a person who has logged in there."""
+    async with visiting(browser, common_sidecar.http_port) as visitor:
+        await visitor.log_in()
+        return await visitor.cookies()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def common_visitor(
+    browser: Browser, common_sidecar: SidecarProcess, common_login: dict[str, str]
+) -> AsyncIterator[Visitor]:
+    """That person."""
+    async with visiting(browser, common_sidecar.http_port, cookies=common_login) as visitor:
         yield visitor

@@ -70,11 +70,15 @@ async def test_nobody_can_log_in_before_somebody_is_made(emulator: Emulator, tmp
     assert "0 users" in users
 
 
-async def test_the_password_is_the_one_in_the_file(
-    emulator: Emulator, tmp_path: Path, password_file: Path
-) -> None:
+async def test_the_password_is_the_one_in_the_file(emulator: Emulator, tmp_path: Path) -> None:
     """It is taken anew at each start, is never logged, and whoever lost the rights has them again."""
-    variables = {"SIDECAR_ADMIN_USERNAME": USERNAME, "SIDECAR_ADMIN_PASSWORD_FILE": str(password_file)}
+    password_file = tmp_path / "admin-password"
+    await asyncio.to_thread(password_file.write_text, PASSWORD)
+    variables = {
+        "SIDECAR_ADMIN_USERNAME": USERNAME,
+        "SIDECAR_ADMIN_PASSWORD_FILE": str(password_file),
+        **QUICK_LOGINS,
+    }
     async with running_sidecar(emulator, tmp_path, **variables) as sidecar:
         assert 302 == (await Session(sidecar).log_in()).status_code
     await asyncio.to_thread(password_file.write_text, "another horse battery staple\n")
@@ -98,8 +102,8 @@ async def test_guessing_is_stopped_also_for_the_right_password(sidecar: SidecarP
     assert 200 == other.status_code
 
 
-async def test_a_form_from_elsewhere_is_not_accepted(sidecar: SidecarProcess) -> None:
-    session = Session(sidecar)
+async def test_a_form_from_elsewhere_is_not_accepted(common_sidecar: SidecarProcess) -> None:
+    session = Session(common_sidecar)
     await session.get("/admin/login/")
     session.cookies.clear()
     answer = await session.post("/admin/login/", username=USERNAME, password=PASSWORD)

@@ -10,7 +10,7 @@ from playwright.async_api import expect
 
 from emulator.server import Emulator
 from tests.admin.test_access import ADD_VIEWER, Session, in_shell
-from tests.admin.visitor import QUICK_LOGINS, Visitor
+from tests.admin.visitor import ON_CALL, Visitor
 from tests.cloud_states import boolean_state, metered_state
 from tests.harness import Client, SidecarProcess, client_of, is_granted, running_sidecar, usage_of
 from tests.redis_server import RedisServer
@@ -124,9 +124,9 @@ async def test_a_viewer_sees_customers_and_may_not_act(
     ],
 )
 async def test_a_wrong_form_is_refused(
-    sidecar: SidecarProcess, path: str, fields: dict[str, str | list[str]]
+    common_sidecar: SidecarProcess, path: str, fields: dict[str, str | list[str]]
 ) -> None:
-    session = Session(sidecar)
+    session = Session(common_sidecar)
     await session.log_in()
     await session.get(PLACE)
 
@@ -150,15 +150,10 @@ async def test_a_cloud_that_is_away_takes_nothing_away(
     assert await is_granted(client, "customer-x")
 
 
-async def test_redis_is_shown_and_acted_upon(emulator: Emulator, tmp_path: Path, password_file: Path) -> None:
+async def test_redis_is_shown_and_acted_upon(emulator: Emulator, tmp_path: Path) -> None:
     """With Redis both tiers can be looked at, and evicting reaches both."""
     emulator.state.put("customer-x", boolean_state(), push=False)
-    variables = {
-        "SIDECAR_ADMIN_USERNAME": "on-call",
-        "SIDECAR_ADMIN_PASSWORD_FILE": str(password_file),
-        **QUICK_LOGINS,
-        "REDIS_ENVIRONMENT_PREFIX": "production",
-    }
+    variables = {"REDIS_ENVIRONMENT_PREFIX": "production", **ON_CALL}
     with RedisServer() as redis:
         async with running_sidecar(emulator, tmp_path, **variables, REDIS_PORT=str(redis.port)) as sidecar:
             async with client_of(sidecar) as client:

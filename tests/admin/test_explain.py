@@ -13,7 +13,7 @@ from entitlements.composition import sidecar
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.fallback import FallbackValue
-from tests.admin.visitor import QUICK_LOGINS, USERNAME, Visitor, visiting
+from tests.admin.visitor import ON_CALL, Visitor, visiting
 from tests.builders import a_boolean_feature, a_metered_feature, a_usage, an_entity
 from tests.cloud_states import boolean_state, metered_state
 from tests.harness import Client, SidecarProcess, client_of, running_sidecar, usage_of
@@ -28,6 +28,22 @@ HOSTILE = [
 ]
 
 
+@pytest.fixture
+def emulator(common_emulator: Emulator) -> Emulator:
+    """To look is all that these tests do: each customer is one test's."""
+    return common_emulator
+
+
+@pytest.fixture
+def client(common_client: Client) -> Client:
+    return common_client
+
+
+@pytest.fixture
+def visitor(common_visitor: Visitor) -> Visitor:
+    return common_visitor
+
+
 def explain_path(**asked: str) -> str:
     return f"/admin/explain/?{urlencode(asked)}"
 
@@ -36,14 +52,14 @@ async def test_a_denial_is_explained_from_the_overview(
     emulator: Emulator, visitor: Visitor, client: Client
 ) -> None:
     """Two fields and a button; the cache explained is the one that answers gRPC."""
-    emulator.state.put("a", metered_state(usage=105, limit=100), push=False)
-    assert await usage_of(client, "a") == 105
-    emulator.state.put("a", metered_state(usage=3, limit=100), push=False)
+    emulator.state.put("denied", metered_state(usage=105, limit=100), push=False)
+    assert await usage_of(client, "denied") == 105
+    emulator.state.put("denied", metered_state(usage=3, limit=100), push=False)
     page = visitor.page
 
     await visitor.open("/admin/")
     form = page.locator("form", has_text="Why was a customer denied?")
-    await form.get_by_label("Customer").fill("a")
+    await form.get_by_label("Customer").fill("denied")
     await form.get_by_label("Feature").fill("m")
     await form.get_by_role("button", name="Explain").click()
 
@@ -64,7 +80,7 @@ async def test_a_denial_is_explained_from_the_overview(
     cloud = page.locator("#cloud")
     await expect(cloud).to_contain_text("The cloud grants access at this moment")
     await expect(cloud.locator("tr", has_text="usage.current")).to_contain_text("105")
-    assert await usage_of(client, "a") == 105
+    assert await usage_of(client, "denied") == 105
 
 
 @pytest.mark.parametrize(
@@ -126,7 +142,7 @@ async def test_each_entitlement_of_a_customer_leads_to_why(
 
 
 async def test_with_redis_the_page_says_whose_memory_is_explained(
-    emulator: Emulator, browser: Browser, tmp_path: Path, password_file: Path
+    emulator: Emulator, browser: Browser, tmp_path: Path
 ) -> None:
     """What another process shared is explained from Redis, and the page says what is shared."""
     with RedisServer() as redis:
@@ -134,21 +150,19 @@ async def test_with_redis_the_page_says_whose_memory_is_explained(
             "REDIS_HOST": "127.0.0.1",
             "REDIS_PORT": str(redis.port),
             "REDIS_ENVIRONMENT_PREFIX": "explained",
-            "SIDECAR_ADMIN_USERNAME": USERNAME,
-            "SIDECAR_ADMIN_PASSWORD_FILE": str(password_file),
-            **QUICK_LOGINS,
+            **ON_CALL,
         }
-        emulator.state.put("a", metered_state(usage=105, limit=100), push=False)
+        emulator.state.put("shared", metered_state(usage=105, limit=100), push=False)
         async with running_sidecar(emulator, tmp_path / "one", **variables) as one:
             await one.following()
             async with client_of(one) as client:
-                assert await usage_of(client, "a") == 105
+                assert await usage_of(client, "shared") == 105
             async with (
                 running_sidecar(emulator, tmp_path / "two", **variables) as two,
                 visiting(browser, two.http_port) as visitor,
             ):
                 await visitor.log_in()
-                await visitor.open(explain_path(customer="a", feature="m"))
+                await visitor.open(explain_path(customer="shared", feature="m"))
                 text = await visitor.text()
 
     assert "From Redis, confirmed by the cloud" in text
@@ -158,19 +172,19 @@ async def test_with_redis_the_page_says_whose_memory_is_explained(
 
 async def test_a_question_can_be_narrowed(emulator: Emulator, visitor: Visitor) -> None:
     """Requested usage, the method's kind, the call's fallback; what cannot be meant is named by its field."""
-    emulator.state.put("a", metered_state(usage=99, limit=100), push=False)
+    emulator.state.put("narrowed", metered_state(usage=99, limit=100), push=False)
     page = visitor.page
 
-    await visitor.open(explain_path(customer="a", feature="m", usage="1"))
+    await visitor.open(explain_path(customer="narrowed", feature="m", usage="1"))
     await expect(page.get_by_role("status")).to_contain_text("Granted: usage 99 + requested 1 is within")
     await expect(page.get_by_label("Requested usage")).to_have_value("1")
-    await visitor.open(explain_path(customer="a", feature="m", kind="enum", fallback="grant"))
+    await visitor.open(explain_path(customer="narrowed", feature="m", kind="enum", fallback="grant"))
     await expect(page.get_by_role("status")).to_contain_text("Granted by a fallback (the call's own)")
-    await visitor.open(explain_path(customer="a", currency="tokens"))
+    await visitor.open(explain_path(customer="narrowed", currency="tokens"))
     await expect(page.get_by_role("status")).to_contain_text("ENTITLEMENT_NOT_FOUND")
-    await visitor.open(explain_path(customer=" a", feature="m"))
+    await visitor.open(explain_path(customer=" narrowed", feature="m"))
     assert "begins or ends with a space" in await visitor.text()
-    await visitor.open(explain_path(customer="a", feature="m", usage="nan"))
+    await visitor.open(explain_path(customer="narrowed", feature="m", usage="nan"))
     await expect(page.get_by_role("alert")).to_contain_text("Enter a number")
     await visitor.open(explain_path(customer="x" * 1001, feature="m"))
     await expect(page.get_by_role("alert")).to_contain_text("at most 1000 characters")
@@ -191,8 +205,8 @@ async def test_no_id_injects_markup(emulator: Emulator, visitor: Visitor, text: 
     assert [] == visitor.dialogs
 
 
-async def test_a_stranger_learns_nothing(browser: Browser, sidecar: SidecarProcess) -> None:
-    async with visiting(browser, sidecar.http_port) as stranger:
+async def test_a_stranger_learns_nothing(browser: Browser, common_sidecar: SidecarProcess) -> None:
+    async with visiting(browser, common_sidecar.http_port) as stranger:
         await stranger.open(explain_path(customer="a", feature="m"))
 
         assert "/admin/login/" in stranger.page.url

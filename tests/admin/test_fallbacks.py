@@ -15,7 +15,7 @@ from entitlements.admin.fallbacks import effective, terms_of
 from entitlements.domain.fallback import FallbackOrigin, FallbackValue
 from entitlements.models import FallbackRule
 from grpc_service.generated import sidecar_pb2 as pb
-from tests.admin.visitor import QUICK_LOGINS, USERNAME, Visitor
+from tests.admin.visitor import ON_CALL, Visitor
 from tests.cloud_states import boolean_state
 from tests.harness import CALL_SECONDS, Client, SidecarProcess, running_sidecar
 
@@ -24,16 +24,14 @@ IN_FORCE_SECONDS = 1.0
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def sidecar(emulator: Emulator, tmp_path: Path, password_file: Path) -> AsyncIterator[SidecarProcess]:
+async def sidecar(emulator: Emulator, tmp_path: Path) -> AsyncIterator[SidecarProcess]:
     """One with fallbacks of the environment."""
     environment = {"env": {"hasAccess": True, "usageLimit": 5}, "f": {"hasAccess": False}}
     async with running_sidecar(
         emulator,
         tmp_path,
-        SIDECAR_ADMIN_USERNAME=USERNAME,
-        SIDECAR_ADMIN_PASSWORD_FILE=str(password_file),
-        **QUICK_LOGINS,
         ENTITLEMENTS_FALLBACK=json.dumps(environment),
+        **ON_CALL,
     ) as sidecar:
         await sidecar.following()
         yield sidecar

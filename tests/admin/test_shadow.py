@@ -5,7 +5,7 @@ from pathlib import Path
 from playwright.async_api import Browser, expect
 
 from emulator.server import Emulator
-from tests.admin.visitor import USERNAME, Visitor, visiting
+from tests.admin.visitor import ON_CALL, Visitor, visiting
 from tests.cloud_states import metered_state
 from tests.grpc_service.standing import built, standing
 from tests.harness import client_of, running_sidecar, usage_of
@@ -14,7 +14,7 @@ HOSTILE = '"><img src=x onerror=alert(1)>'
 
 
 async def test_both_answers_are_shown_field_by_field(
-    emulator: Emulator, browser: Browser, tmp_path: Path, password_file: Path
+    emulator: Emulator, browser: Browser, tmp_path: Path
 ) -> None:
     """What stays different, with where each came from; the ids are hashed, and nothing of them is run."""
     emulator.state.put(HOSTILE, metered_state(limit=10), push=False)
@@ -24,8 +24,7 @@ async def test_both_answers_are_shown_field_by_field(
         running_sidecar(
             emulator,
             tmp_path / "ours",
-            SIDECAR_ADMIN_USERNAME=USERNAME,
-            SIDECAR_ADMIN_PASSWORD_FILE=str(password_file),
+            **ON_CALL,
             SIDECAR_SHADOW_ADDRESS=address,
             SIDECAR_SHADOW_SAMPLE="1",
         ) as sidecar,
@@ -58,7 +57,9 @@ async def test_both_answers_are_shown_field_by_field(
     assert 1 == counted
 
 
-async def test_without_the_variable_the_page_says_so(visitor: Visitor) -> None:
-    await visitor.open("/admin/shadow/")
+async def test_without_the_variable_the_page_says_so(common_visitor: Visitor) -> None:
+    await common_visitor.open("/admin/shadow/")
 
-    await expect(visitor.page.get_by_role("status")).to_contain_text("SIDECAR_SHADOW_ADDRESS is not set")
+    await expect(common_visitor.page.get_by_role("status")).to_contain_text(
+        "SIDECAR_SHADOW_ADDRESS is not set"
+    )
