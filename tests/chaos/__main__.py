@@ -127,12 +127,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", default="1-5", help="which, as 7 or 1-20 or 3,5,8-10")
     parser.add_argument("--world", choices=WORLDS, help="of all seeds; left out: each chooses its own")
     parser.add_argument("--seconds", type=float, default=8.0, help="how long each storm lasts")
+    parser.add_argument("--reads", type=float, default=Load().reads_per_second, help="a second")
     parser.add_argument("--report", type=Path, default=Path("build/chaos"), help="folder of the report")
     asked = parser.parse_args(arguments)
     asked.report.mkdir(parents=True, exist_ok=True)
     began = now()
     with tempfile.TemporaryDirectory(prefix="weather-", ignore_cleanup_errors=True) as folder:
-        load = Load(seconds=asked.seconds)
+        load = Load(seconds=asked.seconds, reads_per_second=asked.reads)
         stacks, missing = asyncio.run(built())
         for stack, why in missing.items():
             _say(f"left out: clients of {stack}: {why}")

@@ -4,13 +4,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from math import inf
 
-from tests.chaos.client import TRIES, TRY_SECONDS
+from tests.chaos.client import METHODS, TRIES, TRY_SECONDS
 from tests.chaos.faults import AFTERMATH_SECONDS
 from tests.chaos.judged_bounds import bounds
 from tests.chaos.left_open import left_open
 from tests.chaos.machine import FETCH_BUDGET_SECONDS
 from tests.chaos.records import KILLS, Answer, Run, Version
-from tests.chaos.verdict import Kind, Verdict, Violation, late, starved, violation_of
+from tests.chaos.verdict import STARVED_TIMES, Kind, Verdict, Violation, late, starved, violation_of
 
 FINE_SECONDS = 2.0
 """While nothing touches the feed, an answer marked fresh lags the cloud no more; mostly it is 20 ms."""
@@ -81,8 +81,7 @@ def _is_excused(run: Run, instance: str, began: float, ended: float) -> bool:
 
 def _judged(run: Run, answer: Answer) -> Iterator[Violation]:
     who = f"{answer.method} of {answer.customer_id} by {answer.line}"
-    is_slow = answer.ended - answer.started > SLOW_SECONDS + late(run, answer.started, answer.ended)
-    if is_slow and not _is_excused(run, answer.instance, answer.started, answer.ended):
+    if _is_slow(run, answer) and not _is_excused(run, answer.instance, answer.started, answer.ended):
         yield violation_of(
             run, Kind.SLOW, answer.started, f"{who} took {answer.ended - answer.started:.1f} s"
         )
@@ -110,6 +109,16 @@ def _judged(run: Run, answer: Answer) -> Iterator[Violation]:
         yield violation_of(run, Kind.WRONG, answer.started, words)
     if clear_seconds > OLDEST_SECONDS + late_seconds:
         yield violation_of(run, Kind.OLD, answer.started, words)
+
+
+def _is_slow(run: Run, answer: Answer) -> bool:
+    """What was answered past its deadline was there in time: by so much the client was late to look."""
+    took_seconds = answer.ended - answer.started
+    late_seconds = late(run, answer.started, answer.ended)
+    if answer.method in METHODS and took_seconds > TRY_SECONDS:
+        late_seconds += STARVED_TIMES * (took_seconds - TRY_SECONDS)
+        took_seconds = TRY_SECONDS
+    return took_seconds > SLOW_SECONDS + late_seconds
 
 
 def _shows(answer: Answer, version: Version) -> bool:

@@ -150,10 +150,10 @@ def test_a_busy_computer_widens_the_bounds_of_time() -> None:
     run.answers += [
         an_answer(2, at=5.9, line="a/1"),
         an_answer(2, at=9.9, state="stale", line="a/2"),
-        an_answer(3, at=3.4, seconds=2.9),
+        an_answer(3, at=3.4, seconds=2.9, method="ofrep"),
         an_answer(4, at=3.5, line="b/1"),
         an_answer(2, at=6.1, line="b/2"),
-        an_answer(3, at=3.6, seconds=3.1),
+        an_answer(3, at=3.6, seconds=3.1, method="ofrep"),
     ]
 
     assert [(3.5, Kind.WRONG), (3.6, Kind.SLOW), (6.1, Kind.WRONG)] == [

@@ -74,7 +74,7 @@ def test_of_a_part_of_the_time_its_part_counts() -> None:
 
 
 def _slow(run: Run) -> None:
-    run.answers.append(an_answer(3, at=3.6, seconds=3.5))
+    run.answers.append(an_answer(3, at=3.6, seconds=2.4))
 
 
 def _given_up(run: Run) -> None:
@@ -143,3 +143,16 @@ def test_who_was_refused_was_not_kept_waiting(status: str, seconds: float) -> No
 
 def _wait(began: float, ended: float, seconds: float) -> Wait:
     return Wait(began=began, ended=ended, seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("method", "seconds", "kinds"), [("v2", 18.0, []), ("v2", 2.4, [Kind.SLOW]), ("ofrep", 4.9, [Kind.SLOW])]
+)
+def test_what_is_answered_past_its_deadline_was_there_in_time(
+    method: str, seconds: float, kinds: list[Kind]
+) -> None:
+    """The client was late to look at 400 answers, all after 18 s, though each call has 2.5 s (seed 46)."""
+    run = a_run()
+    run.answers.append(an_answer(3, at=3.6, seconds=seconds, method=method))
+
+    assert kinds == [violation.kind for violation in judge(run).violations]

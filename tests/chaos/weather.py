@@ -96,10 +96,11 @@ class Weather:
             tasks = await self._machine.tasks()
             async with beside(self._machine, self.run, self._client):
                 self.run.began = now()
-                async with _beside(self._read_for_ever(client), self._sample_for_ever()):
-                    await self._storm(client)
-                    await self._heal(client)
-            await asyncio.gather(*self._reads, return_exceptions=True)
+                async with _beside(self._sample_for_ever()):
+                    async with _beside(self._read_for_ever(client)):
+                        await self._storm(client)
+                        await self._heal(client)
+                    await asyncio.gather(*self._reads, return_exceptions=True)
             await self._settle(tasks)
             for instance in self._machine.instances.values():
                 self.run.deaths += instance.take_deaths()
