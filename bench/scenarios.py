@@ -164,6 +164,8 @@ WITHOUT_PROVENANCE = Sidecar(settings={"SIDECAR_PROVENANCE": "0"})
 WITH_REDIS = Sidecar(has_redis=True)
 SHADOWED = Sidecar(settings={"SIDECAR_SHADOW_ADDRESS": "127.0.0.1:1", "SIDECAR_SHADOW_SAMPLE": "0.1"})
 """Beside another one that is down."""
+OVERRIDABLE = Sidecar(settings={"SIDECAR_OVERRIDES": "1"})
+"""People may override, and nobody does."""
 TWO_WORKERS = Sidecar(has_redis=True, workers=2)
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -183,6 +185,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(name="miss-storm", question=metered(), misses_in_flight=32, compared_with="metered"),
     Scenario(name="no-provenance", question=boolean(), sidecar=WITHOUT_PROVENANCE, compared_with="boolean"),
     Scenario(name="shadowed", question=boolean(), sidecar=SHADOWED, compared_with="boolean"),
+    Scenario(name="overridable", question=boolean(), sidecar=OVERRIDABLE, compared_with="boolean"),
     Scenario(name="redis", question=boolean(), sidecar=WITH_REDIS, compared_with="boolean"),
     # More connections: the kernel spreads them over the workers, and four may all go to one.
     Scenario(name="redis-32", question=boolean(), sidecar=WITH_REDIS, connections=32, in_flight=MANY),
