@@ -79,8 +79,8 @@ class RedisTier:
         self.junk_found_at = NEVER
         """When the last of them was found, monotonic seconds."""
 
-    async def get(self, key: EntityKey) -> CachedEntity | Miss:
-        """The entity, with the newest usage of each meter and balance, or why it is a miss.
+    async def get(self, key: EntityKey, *, claim: FetchClaim | None = None) -> CachedEntity | Miss:
+        """The entity, with the newest usage of each meter and balance, or why it is a miss; see SharedTier.
 
         How long ago it was confirmed shows in how long its key still lives; without an expiry nobody knows.
         """
@@ -89,7 +89,12 @@ class RedisTier:
         found = await self._run(
             key,
             lambda client: read_entity(
-                client, self._keys, key, likely=self._likely, clocks=self._clocks_for(client, key)
+                client,
+                self._keys,
+                key,
+                likely=self._likely,
+                clocks=self._clocks_for(client, key),
+                claim=claim,
             ),
         )
         if found is UNAVAILABLE:

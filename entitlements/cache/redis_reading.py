@@ -13,6 +13,7 @@ from entitlements.cache.codec import decode_entity, decode_metadata, decode_time
 from entitlements.cache.tiers import Miss
 from entitlements.domain.entitlement import CreditEntitlement, MeteredEntitlement, Usage
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate, with_usage
+from entitlements.domain.ports import FetchClaim
 from entitlements.json_fields import Malformed
 from entitlements.redis.clocks import TwoClocks
 from entitlements.redis.connection import Client, values_of
@@ -61,15 +62,22 @@ class LikelyUsages:
 
 
 def read_entity(
-    client: Client, keys: KeySpace, key: EntityKey, *, likely: LikelyUsages, clocks: TwoClocks
+    client: Client,
+    keys: KeySpace,
+    key: EntityKey,
+    *,
+    likely: LikelyUsages,
+    clocks: TwoClocks,
+    claim: FetchClaim | None = None,
 ) -> Found | Miss | Malformed:
     """The entity as Redis has it, each usage from its own key, or why it is a miss.
 
-    In one round trip where its usages are those that are likely, else in two.
+    In one round trip where its usages are those that are likely, else in two. Where there is no entity, the
+    claim is made along with the first.
     """
     documents = [keys.entity(key), keys.metadata(key)]
     try:
-        found, live = _read_entitlements(client, keys, key, likely=likely, clocks=clocks)
+        found, live = _read_entitlements(client, keys, key, likely=likely, clocks=clocks, claim=claim)
         if isinstance(found, Miss):
             return found
         usage_keys = [usage_key for usage_key, _ in usages_of(keys, key, found.entity)]
@@ -134,7 +142,13 @@ def moved_usage(
 
 
 def _read_entitlements(
-    client: Client, keys: KeySpace, key: EntityKey, *, likely: LikelyUsages, clocks: TwoClocks
+    client: Client,
+    keys: KeySpace,
+    key: EntityKey,
+    *,
+    likely: LikelyUsages,
+    clocks: TwoClocks,
+    claim: FetchClaim | None,
 ) -> tuple[Found | Miss, dict[str, _UsageTexts]]:
     """The entity with the usages that its own document says, and what the likely usage keys hold."""
     entity_key = keys.entity(key)
@@ -143,7 +157,10 @@ def _read_entitlements(
     if key.resource_id is not None:
         names.append(timestamp_of(keys.entity(customer_of(key))))
     asked_at = clocks.now()
-    answer = read(client, [*names, *_with_timestamps(usage_keys)])
+    lock = None if claim is None else (keys.fetch_lock(key), claim.token, claim.hold_ms)
+    answer = read(client, [*names, *_with_timestamps(usage_keys)], lock=lock)
+    if claim is not None:
+        claim.is_ours = answer.is_locked
     clocks.measured(answer.now_ms, since=asked_at)
     stamp, text, metadata_text, *customer_stamps = answer.values[: len(names)]
     live = _usage_texts(usage_keys, answer.values[len(names) :])

@@ -51,8 +51,8 @@ class Shared(enum.Enum):
 class SharedTier(Protocol):
     """What several processes share; none of these raises because it is out of order."""
 
-    async def get(self, key: EntityKey) -> CachedEntity | Miss:
-        """What it holds of this entity and when that was confirmed, or why it does not answer."""
+    async def get(self, key: EntityKey, *, claim: FetchClaim | None = None) -> CachedEntity | Miss:
+        """What it holds of this entity and when that was confirmed, or why not; then it may claim it."""
         ...
 
     async def store(self, key: EntityKey, cached: CachedEntity, *, claim: FetchClaim | None = None) -> Shared:
@@ -156,13 +156,13 @@ class Tiers:
         found = None if self._shared is None else await self.find_shared(key)
         return None if found is None else Lookup(key=key, cached=found, source=Source.REDIS)
 
-    async def find_shared(self, key: EntityKey) -> CachedEntity | None:
-        """What the shared tier holds, merged into memory; one read however many ask at a time."""
+    async def find_shared(self, key: EntityKey, claim: FetchClaim | None = None) -> CachedEntity | None:
+        """What the shared tier holds, merged into memory; one read, and claim, however many ask at a time."""
         if self._shared is None:
             return None
         search = self._searches.get(key)
         if search is None:
-            task = awaited(self._search(key, self._shared), name="search")
+            task = awaited(self._search(key, self._shared, claim), name="search")
             search = self._searches[key] = _Search(task=task)
             task.add_done_callback(lambda _: self._searches.pop(key))
         return await asyncio.shield(search.task)
@@ -231,9 +231,11 @@ class Tiers:
         """The resources of a customer that this process's memory holds."""
         return self._memory.resources_of(customer_id)
 
-    async def _search(self, key: EntityKey, shared: SharedTier) -> CachedEntity | None:
+    async def _search(
+        self, key: EntityKey, shared: SharedTier, claim: FetchClaim | None
+    ) -> CachedEntity | None:
         looked_at = self._monotonic()
-        found = await shared.get(key)
+        found = await shared.get(key, claim=claim)
         if isinstance(found, Miss):
             self._note_missing(key, looked_at=looked_at)
             return None
@@ -267,12 +269,9 @@ class Tiers:
 
     def _note_change(self, key: EntityKey, before: CachedEntity, now: CachedEntity) -> None:
         """Tells the listener where what is held differs; they are compared only where somebody cares."""
-        if (
-            self._listener is not None
-            and self._listener.is_watched(key.customer_id)
-            and before.entity != now.entity
-        ):
-            self._listener.changed(key)
+        listener = self._listener
+        if listener and listener.is_watched(key.customer_id) and before.entity != now.entity:
+            listener.changed(key)
 
     def _overtake(self, key: EntityKey) -> None:
         if key in self._searches:

@@ -1,9 +1,9 @@
 """What the use cases ask of others."""
 
 import enum
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
 
 from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.cached_response import CachedResponse, ResponseKey
@@ -77,8 +77,8 @@ class EntityStore(Protocol):
         """What any tier holds, and which one; slower tiers fill the faster ones."""
         ...
 
-    async def find_shared(self, key: EntityKey) -> CachedEntity | None:
-        """What other processes have shared, merged into memory."""
+    async def find_shared(self, key: EntityKey, claim: "FetchClaim | None" = None) -> CachedEntity | None:
+        """What other processes have shared, merged into memory; else the claim may have been made."""
         ...
 
     async def store(
@@ -181,6 +181,10 @@ class FetchClaim:
     turn: FetchLockOutcome
     token: bytes = b""
     """What marks it as ours, also when it is not known to be."""
+    hold_ms: int = field(default=0, compare=False)
+    is_ours: bool | None = field(default=None, compare=False)
+    """True once it was taken, False where another has the turn; None until it is asked for."""
+    found: CachedEntity | None = None
     is_there: bool = False
     """True where the entity stands in Redis by now: another may have fetched it since it was missed."""
     is_given_back: bool = False
@@ -197,11 +201,14 @@ class FetchClaim:
         return self.turn is FetchLockOutcome.FETCHED_ELSEWHERE or found.confirmed_at >= since
 
 
+Look: TypeAlias = Callable[[FetchClaim], Awaitable[CachedEntity | None]]
+
+
 class FetchCoordinator(Protocol):
     """One fetch per entity among several processes."""
 
-    async def claim(self, key: EntityKey, *, wait_seconds: float) -> FetchClaim:
-        """This process's turn; returns at once when nobody else fetches, else within `wait_seconds`."""
+    async def claim(self, key: EntityKey, *, wait_seconds: float, look: "Look | None" = None) -> FetchClaim:
+        """This process's turn, unless `look` finds it; waits so long for another process that fetches it."""
         ...
 
     async def done(self, claim: FetchClaim, *, error: str | None = None) -> None:

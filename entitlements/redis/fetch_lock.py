@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable
 
 from entitlements.domain.entity import EntityKey
-from entitlements.domain.ports import Clock, FetchClaim, FetchLockOutcome
+from entitlements.domain.ports import Clock, FetchClaim, FetchLockOutcome, Look
 from entitlements.json_fields import written
 from entitlements.redis.connection import UNAVAILABLE, Client, RedisConnection
 from entitlements.redis.keys import KeySpace, raw
@@ -47,22 +47,34 @@ class FetchLock:
         self._clock = clock
         self._hold_ms = int(hold_seconds * 1000)
 
-    async def claim(self, key: EntityKey, *, wait_seconds: float) -> FetchClaim:
-        """This process's turn; returns at once when nobody else fetches, else within `wait_seconds`."""
+    async def claim(self, key: EntityKey, *, wait_seconds: float, look: Look | None = None) -> FetchClaim:
+        """This process's turn; see FetchCoordinator."""
         token = secrets.token_hex(16).encode()
+        claim = FetchClaim(key=key, turn=FetchLockOutcome.UNCOORDINATED, token=token, hold_ms=self._hold_ms)
         with self._notifications.listening(self._keys.fetch_channel(key)) as announced:
-            lock, entity = self._keys.fetch_lock(key), self._keys.entity(key)
-            taken = await self._connection.run(
-                lambda client: claim_lock(client, lock, token, entity_key=entity, milliseconds=self._hold_ms),
-                key=lock,
-            )
-            if taken is UNAVAILABLE:
-                return FetchClaim(key=key, turn=FetchLockOutcome.UNCOORDINATED, token=token)
-            if taken.is_ours:
-                return FetchClaim(
-                    key=key, turn=FetchLockOutcome.ACQUIRED, token=token, is_there=taken.is_there
-                )
-            return FetchClaim(key=key, turn=await self._wait(key, announced, wait_seconds))
+            if look is not None:
+                claim.found = await look(claim)
+                if claim.found is not None:
+                    return claim
+            if claim.is_ours is None:
+                await self._take(claim)
+            if claim.is_ours:
+                claim.turn = FetchLockOutcome.ACQUIRED
+            elif claim.is_ours is not None:
+                claim.token = b""
+                claim.turn = await self._wait(key, announced, wait_seconds)
+        return claim
+
+    async def _take(self, claim: FetchClaim) -> None:
+        lock, entity = self._keys.fetch_lock(claim.key), self._keys.entity(claim.key)
+        taken = await self._connection.run(
+            lambda client: claim_lock(
+                client, lock, claim.token, entity_key=entity, milliseconds=claim.hold_ms
+            ),
+            key=lock,
+        )
+        if taken is not UNAVAILABLE:
+            claim.is_ours, claim.is_there = taken
 
     async def done(self, claim: FetchClaim, *, error: str | None = None) -> None:
         """Gives the lock back and notifies the others; `error` is a short reason why there is nothing."""

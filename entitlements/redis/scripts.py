@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from redis.exceptions import NoPermissionError, NoScriptError
 
@@ -23,8 +23,19 @@ FUTURE_MS = 300_000
 """A usage's stamp further ahead of Redis' clock than this keeps nothing out: its clock was wrong."""
 
 _READ = """
-return {redis.call('TIME'), redis.call('PTTL', KEYS[1]), redis.call('MGET', unpack(KEYS))}
+local token = ARGV[1]
+local values = redis.call('MGET', unpack(KEYS, 1, token and #KEYS - 1 or #KEYS))
+local taken = -1
+if token and not (values[1] and values[2]) then
+  local set = redis.pcall('SET', KEYS[#KEYS], token, 'NX', 'PX', ARGV[2])
+  if type(set) ~= 'table' or not set['err'] then
+    taken = (set or redis.call('MGET', KEYS[#KEYS])[1] == token) and 1 or 0
+  end
+end
+return {redis.call('TIME'), redis.call('PTTL', KEYS[1]), values, taken}
 """
+# Where an entity or its timestamp is not there, its lock is taken along with the look. A Redis that takes no
+# writes answers the look all the same.
 
 _WRITE_NEWEST = f"""{_PUT}
 local function stamp_in(text)
@@ -165,12 +176,22 @@ class Read(NamedTuple):
     """How long the first of the keys still lives; negative: for ever, or it is not there."""
     values: list[bytes | None]
     """Under each key; None also for what is no string."""
+    is_locked: bool | None
+    """True where the lock was taken, False where another has it, None where it was not asked for."""
 
 
-def read(client: Client, names: Sequence[str]) -> Read:
-    """What stands under these names, in one round trip."""
-    (seconds, micros), lives_ms, values = run_script(client, _READ, [raw(name) for name in names], ())
-    return Read(int(seconds) * 1000 + int(micros) // 1000, int(lives_ms), values)
+Lock: TypeAlias = tuple[str, bytes, int]
+"""Its key, whose it is, and for how many milliseconds."""
+
+
+def read(client: Client, names: Sequence[str], *, lock: Lock | None = None) -> Read:
+    """What stands under these names, in one round trip; where one of the first two does not, it is locked."""
+    keys, arguments = [raw(name) for name in names], lock[1:] if lock else ()
+    if lock is not None:
+        keys.append(raw(lock[0]))
+    (seconds, micros), lives_ms, values, taken = run_script(client, _READ, keys, arguments)
+    now_ms = int(seconds) * 1000 + int(micros) // 1000
+    return Read(now_ms, int(lives_ms), values, None if taken < 0 else bool(taken))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

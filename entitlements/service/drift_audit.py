@@ -24,7 +24,8 @@ from entitlements.domain.ports import Clock, Trusted
 from entitlements.domain.request_budget import Pace, RequestBudget, Taken
 from entitlements.rate_limited_log import RateLimitedLog
 from entitlements.service.circuits import Circuits
-from entitlements.service.fetcher import EntityFetcher, NotFetched
+from entitlements.service.fetcher import EntityFetcher
+from entitlements.service.flight import NotFetched
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from entitlements import metrics
@@ -35,6 +34,7 @@ from entitlements.domain.ports import (
 )
 from entitlements.rate_limited_log import RateLimitedLog
 from entitlements.service.circuits import Circuits
+from entitlements.service.flight import Flight, NotFetched
 from entitlements.service.resting import RestingEntities
 from entitlements.service.source_chain import FetchLimits, SourceChain
 from entitlements.service.usage_notes import UsageNotes
@@ -51,32 +51,6 @@ MAX_ASKS = 3
 """So often the cloud is asked anew because of a change meanwhile; then its answer is suspect, or loses."""
 CALLERS_OF_A_BURST = 10
 """How many callers that join one fetch are named in the log."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotFetched:
-    """The cloud could not be asked, or did not answer."""
-
-    error: UpstreamError | Overloaded
-
-
-@dataclass(slots=True, kw_only=True)
-class _Flight:
-    """One fetch under way."""
-
-    task: "asyncio.Task[Lookup | NotFetched]"
-    is_doubted: bool = False
-    joined: int = 0
-    """How many more callers have waited for it."""
-    waiting: int = 0
-    """How many callers wait for it at present."""
-    origin: Origin = Origin.FETCH
-    asked_at: float | None = None
-    """When it began to ask the cloud; None: it has not begun."""
-
-    def begun(self, at: float) -> None:
-        """It asks from now on."""
-        self.asked_at = at
 
 
 class EntityFetcher:
@@ -117,7 +91,7 @@ class EntityFetcher:
             clock: for the budget.
             limits: the bounds.
             turns: for one fetch among all processes.
-            prepare: called as a fetch begins that will ask a source.
+            prepare: called as a fetch begins that will wait for its turn, and then ask a source.
             last_known: where nobody answers and nothing is held.
         """
         self._last_known = last_known
@@ -130,7 +104,7 @@ class EntityFetcher:
         self._store = store
         self._clock = clock
         self._limits = limits
-        self._flights: dict[EntityKey, _Flight] = {}
+        self._flights: dict[EntityKey, Flight] = {}
         self._usage_notes = UsageNotes()
         self._log = RateLimitedLog(logger, clock.monotonic)
         self.joined = 0
@@ -150,14 +124,29 @@ class EntityFetcher:
         """Gives up every fetch under way."""
         await ended(*(flight.task for flight in self._flights.values()))
 
+    async def find(self, key: EntityKey) -> Lookup | NotFetched:
+        """The entity as processes share it, in Redis; else as `fetch`."""
+        return await self._landed(key, self._flight_of(key, Origin.FETCH, looks=True))
+
     async def fetch(self, key: EntityKey, *, origin: Origin = Origin.FETCH) -> Lookup | NotFetched:
         """The entity from the cloud, merged into what is held; joins a fetch that is under way."""
+        while True:
+            flight = self._flight_of(key, origin, looks=False)
+            outcome = await self._landed(key, flight)
+            if not flight.has_found:
+                return outcome
+
+    def _flight_of(self, key: EntityKey, origin: Origin, *, looks: bool) -> Flight:
         flight = self._flights.get(key)
         if flight is None:
-            flight = self._flights[key] = _Flight(task=awaited(self._fly(key), name="fetch"), origin=origin)
-            flight.task.add_done_callback(partial(self._land, key, flight))
+            task = awaited(self._fly(key), name="fetch")
+            flight = self._flights[key] = Flight(task=task, origin=origin, looks=looks)
+            task.add_done_callback(partial(self._land, key, flight))
         else:
             self._join(key, flight)
+        return flight
+
+    async def _landed(self, key: EntityKey, flight: Flight) -> Lookup | NotFetched:
         flight.waiting += 1
         try:
             return await asyncio.shield(flight.task)
@@ -171,23 +160,23 @@ class EntityFetcher:
         deadline = self._clock.monotonic() + self._limits.budget_seconds
         return (await self._chain.ask(key, deadline=deadline, on_begin=lambda _: None))[0]
 
-    def _left_alone(self, key: EntityKey, flight: _Flight) -> None:
+    def _left_alone(self, key: EntityKey, flight: Flight) -> None:
         """Ends a fetch that nobody waits for: at once if it has not begun, else when it had its time."""
         seconds = 0.0
         if flight.asked_at is not None:
             seconds = max(LONELY_SECONDS - (self._clock.monotonic() - flight.asked_at), 0)
         asyncio.get_running_loop().call_later(seconds, self._end_if_alone, key, flight)
 
-    def _end_if_alone(self, key: EntityKey, flight: _Flight) -> None:
+    def _end_if_alone(self, key: EntityKey, flight: Flight) -> None:
         if not flight.waiting:
             self._land(key, flight)  # who comes before it has ended begins another
             flight.task.cancel()
 
-    def _land(self, key: EntityKey, flight: _Flight, _: object = None) -> None:
+    def _land(self, key: EntityKey, flight: Flight, _: object = None) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
 
-    def _join(self, key: EntityKey, flight: _Flight) -> None:
+    def _join(self, key: EntityKey, flight: Flight) -> None:
         self._chain.join(key)
         flight.joined += 1
         self.joined += 1
@@ -229,15 +218,18 @@ class EntityFetcher:
     async def _fly_to_the_cloud(self, key: EntityKey) -> Lookup | NotFetched:
         deadline = self._clock.monotonic() + self._limits.budget_seconds
         error = self._resting.error_of(key)
-        if error is not None:
-            return NotFetched(error=error)
-        if not self._circuits.any_would_allow():
-            return NotFetched(error=self._chain.circuit_open())
-        if self._prepare is not None:
-            self._prepare()
-        if self._turns is None:
-            return await self._fetch_here(key, deadline=deadline)
-        return await self._fetch_in_turn(key, self._turns, deadline=deadline)
+        if error is None and not self._circuits.any_would_allow():
+            error = self._chain.circuit_open()
+        if error is None and self._turns is not None:
+            return await self._fetch_in_turn(key, self._turns, deadline=deadline)
+        found = await self._store.find_shared(key) if self._flights[key].looks else None
+        if found is not None:
+            return self._has_found(key, found)
+        return await self._fetch_here(key, deadline=deadline) if error is None else NotFetched(error=error)
+
+    def _has_found(self, key: EntityKey, found: CachedEntity) -> Lookup:
+        self._flights[key].has_found = True
+        return Lookup(key=key, cached=found, source=Source.REDIS)
 
     async def _fetch_in_turn(
         self, key: EntityKey, turns: FetchCoordinator, *, deadline: float
@@ -245,7 +237,12 @@ class EntityFetcher:
         """Fetches, unless another process does so at this moment: then what it found is shared."""
         held = self._store.get(key)
         wait_seconds = min(TURN_SECONDS, self._limits.budget_seconds * TURN_SHARE)
-        claim = await turns.claim(key, wait_seconds=wait_seconds)
+        look = partial(self._store.find_shared, key) if self._flights[key].looks else None
+        if look is None and self._prepare is not None:
+            self._prepare()
+        claim = await turns.claim(key, wait_seconds=wait_seconds, look=look)
+        if claim.found is not None:
+            return self._has_found(key, claim.found)
         if claim.turn is FetchLockOutcome.FAILED_ELSEWHERE:
             return NotFetched(error=FailedElsewhere(self._authority))
         if claim.may_be_answered(held):

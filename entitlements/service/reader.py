@@ -26,7 +26,8 @@ from entitlements.domain.reason import AccessDeniedReason
 from entitlements.domain.steps import NO_TRAIL, Rule, Trail
 from entitlements.rate_limited_log import RateLimitedLog
 from entitlements.service.answers import Answer, ListAnswer, Provenance, Seen
-from entitlements.service.fetcher import EntityFetcher, NotFetched
+from entitlements.service.fetcher import EntityFetcher
+from entitlements.service.flight import NotFetched
 from entitlements.service.revalidator import Revalidator
 from entitlements.service.stale_bounds import TOO_STALE, StaleBounds
 
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 RECHECK_INTERVAL_SECONDS = 1.0
 """One entity is asked for again no sooner than this after the last time."""
+_TIERS = frozenset({Source.MEMORY, Source.REDIS})
 TOO_MANY_READS = "too_many_reads"
 """The cause of a fallback: as many reads wait for the cloud as may."""
 OTHER_FEATURE = "other"
@@ -178,17 +180,24 @@ class EntitlementReader:
     async def _know(self, key: EntityKey, held: Lookup | None, query: Query | None) -> Seen | NotFetched:
         """What is known once it has been waited for; memory is looked at anew only where it held nothing."""
         if held is None or self._feed.trust.must_look(held.cached, self._clock.monotonic()):
-            held = await (self._store.find(key) if held is None else self._looked_at(held))
-            if held is None:
+            found = await (self._found(key) if held is None else self._looked_at(held))
+            if isinstance(found, NotFetched) or found.source not in _TIERS:
                 metrics.CACHE_MISSES.inc()
-                fetched = await self._fetcher.fetch(key)
-                return fetched if isinstance(fetched, NotFetched) else self._seen(fetched)
+                return found if isinstance(found, NotFetched) else self._seen(found)
+            held = found
             seen = self._seen(held)
             if not self._must_be_recalculated(seen, query):
                 metrics.CACHE_HITS.inc()
                 return seen
         metrics.CACHE_HITS.inc()
         return self._seen(await self._recalculated(key, held))
+
+    async def _found(self, key: EntityKey) -> Lookup | NotFetched:
+        """What any tier holds by now, or else the cloud says."""
+        cached = self._store.get(key)
+        if cached is not None:
+            return Lookup(key=key, cached=cached, source=Source.MEMORY)
+        return await self._fetcher.find(key)
 
     async def _looked_at(self, held: Lookup) -> Lookup:
         """The same as Redis holds it now, where others changed it there, or may have."""

@@ -11,7 +11,8 @@ from entitlements import metrics
 from entitlements.background import Background, ended
 from entitlements.domain.entity import EntityKey
 from entitlements.domain.ports import Clock, EntityStore
-from entitlements.service.fetcher import EntityFetcher, NotFetched
+from entitlements.service.fetcher import EntityFetcher
+from entitlements.service.flight import NotFetched
 
 MAX_SUSPECTS_WAITING = 10_000
 """How many re-checks may wait for their turn; past it a suspect waits for its next read."""

@@ -35,7 +35,7 @@ class ScriptedShared:
         self.reads = 0
         self.stored = Shared.TAKEN
 
-    async def get(self, key: EntityKey) -> CachedEntity | Miss:
+    async def get(self, key: EntityKey, *, claim: FetchClaim | None = None) -> CachedEntity | Miss:
         self.reads += 1
         found: CachedEntity | Miss = self.held.get(key, Miss.ABSENT)
         await asyncio.sleep(0)

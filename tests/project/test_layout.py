@@ -38,6 +38,7 @@ ELSEWHERE = {
     "entitlements/frame_channel.py": "tests/doors/test_consumers.py",
     "entitlements/service/outbox_batches.py": "tests/service/test_outbox_dispatcher.py",
     "entitlements/service/source_chain.py": "tests/service/test_fetcher.py",
+    "entitlements/service/flight.py": "tests/service/test_fetcher.py",
     "entitlements/consumers.py": "tests/doors/test_consumers.py",
     "entitlements/feed_group.py": "tests/doors/test_feed_group.py",
     "entitlements/cache/redis_writing.py": "tests/cache/test_redis.py",

@@ -3,18 +3,22 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
-from entitlements.domain.ports import FetchClaim, FetchLockOutcome
+from entitlements.cache.tiers import Miss
+from entitlements.domain.cached_entity import CachedEntity
+from entitlements.domain.ports import FetchClaim, FetchLockOutcome, Look
 from entitlements.redis import fetch_lock
 from entitlements.redis.connection import RedisConnection
 from entitlements.redis.fetch_lock import FetchLock
 from entitlements.redis.notifications import Notifications
+from tests.builders import a_cached_entity
 from tests.cache.samples import CUSTOMER, RESOURCE
 from tests.eventually import MOST_SECONDS, eventually
 from tests.harness import CALL_SECONDS
-from tests.redis.parts import KEYS, ShiftedClock, a_connection, hurried
+from tests.redis.parts import KEYS, ShiftedClock, a_connection, a_tier, hurried
 from tests.redis.test_notifications import subscribed
 from tests.redis_server import RedisServer
 
@@ -46,6 +50,15 @@ async def process(own_redis: RedisServer) -> AsyncIterator[MakeLock]:
     for listener in listeners:
         listener.stop()
     for connection in connections:
+        connection.stop()
+
+
+@asynccontextmanager
+async def open_connection(url: str) -> AsyncIterator[RedisConnection]:
+    connection = a_connection(url, clock=ShiftedClock())
+    try:
+        yield connection
+    finally:
         connection.stop()
 
 
@@ -86,6 +99,55 @@ async def test_who_comes_when_it_is_fetched_already_is_reported_so(
     assert not early.is_there
     assert FetchLockOutcome.ACQUIRED == late.turn
     assert late.is_there
+
+
+def a_look(connection: RedisConnection) -> Look:
+    """Into Redis, as a process looks before it fetches."""
+    tier = a_tier(connection, clock=ShiftedClock())
+
+    async def look(claim: FetchClaim) -> CachedEntity | None:
+        found = await tier.get(CUSTOMER, claim=claim)
+        assert found is not Miss.UNAVAILABLE
+        return None if isinstance(found, Miss) else found
+
+    return look
+
+
+async def test_who_looks_in_vain_has_the_lock_or_waits_for_who_has_it(
+    own_redis: RedisServer, process: MakeLock
+) -> None:
+    """All in the step that looks; what is found takes no lock."""
+    async with open_connection(own_redis.url) as connection:
+        look = a_look(connection)
+        first, second = process(), process()
+        held = await first.claim(CUSTOMER, wait_seconds=1, look=look)
+        token = own_redis.text(LOCK)
+        await subscribed(own_redis)
+        waiting = asyncio.create_task(second.claim(CUSTOMER, wait_seconds=CALL_SECONDS, look=look))
+        await claimed(own_redis, 2)
+        await first.done(held)
+        other = await waiting
+        await a_tier(connection, clock=ShiftedClock()).store(CUSTOMER, a_cached_entity())
+        late = await second.claim(CUSTOMER, wait_seconds=1, look=look)
+
+    assert FetchLockOutcome.ACQUIRED is held.turn
+    assert held.token.decode() == token
+    assert FetchLockOutcome.FETCHED_ELSEWHERE is other.turn
+    assert late.found is not None
+    assert own_redis.text(LOCK) is None
+
+
+async def test_who_may_not_write_can_look_all_the_same(own_redis: RedisServer, process: MakeLock) -> None:
+    own_redis.command("ACL", "SETUSER", "us", "reset", "on", ">pw", "~*", "&*", "+@all", "-set")
+    url = own_redis.url.replace("redis://", "redis://us:pw@")
+    async with open_connection(url) as connection, open_connection(own_redis.url) as writing:
+        missed = await process().claim(CUSTOMER, wait_seconds=1, look=a_look(connection))
+        await process().done(missed)
+        await a_tier(writing, clock=ShiftedClock()).store(CUSTOMER, a_cached_entity())
+        found = await process().claim(CUSTOMER, wait_seconds=1, look=a_look(connection))
+
+    assert missed.found is None
+    assert found.found is not None
 
 
 async def test_the_others_wait_until_it_is_done(

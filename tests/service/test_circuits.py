@@ -20,7 +20,7 @@ from entitlements.domain.errors import (
 from entitlements.domain.ports import Lookup, Source
 from entitlements.service import circuits as module
 from entitlements.service.circuits import Circuits
-from entitlements.service.fetcher import NotFetched
+from entitlements.service.flight import NotFetched
 from entitlements.service.resting import MAX_RESTING, REST_SECONDS, RestingEntities
 from entitlements.service.source_chain import FetchLimits
 from tests.builders import an_entity

@@ -25,15 +25,15 @@ from entitlements.domain.errors import (
     UpstreamError,
 )
 from entitlements.domain.freshness import NEVER
-from entitlements.domain.ports import FetchClaim, FetchLockOutcome, Lookup, Source
+from entitlements.domain.ports import FetchClaim, FetchCoordinator, FetchLockOutcome, Look, Lookup, Source
 from entitlements.service import fetcher as fetching_module
 from entitlements.service.circuits import KEY_REFUSED_PAUSE_SECONDS, PROBE_BUDGET_SECONDS, Circuits
 from entitlements.service.fetcher import (
     TURN_SECONDS,
     TURN_SHARE,
     EntityFetcher,
-    NotFetched,
 )
+from entitlements.service.flight import NotFetched
 from entitlements.service.source_chain import FIRST_SOURCE_SHARE, FetchLimits
 from tests.builders import a_boolean_feature, a_metered_feature, a_usage, an_entity
 from tests.fakes import FakeClock
@@ -325,7 +325,7 @@ class SlowTurns:
         self._clock = house.clock
         self.waited: list[float] = []
 
-    async def claim(self, key: EntityKey, *, wait_seconds: float) -> FetchClaim:
+    async def claim(self, key: EntityKey, *, wait_seconds: float, look: Look | None = None) -> FetchClaim:
         self.waited.append(wait_seconds)
         self._clock.advance(wait_seconds)
         return FetchClaim(key=key, turn=FetchLockOutcome.UNCOORDINATED)
@@ -369,7 +369,7 @@ class TurnsAfterAnother:
     def __init__(self) -> None:
         self.given_back: list[FetchClaim] = []
 
-    async def claim(self, key: EntityKey, *, wait_seconds: float) -> FetchClaim:
+    async def claim(self, key: EntityKey, *, wait_seconds: float, look: Look | None = None) -> FetchClaim:
         return FetchClaim(key=key, turn=FetchLockOutcome.ACQUIRED, token=b"ours", is_there=True)
 
     async def done(self, claim: FetchClaim, *, error: str | None = None) -> None:
@@ -382,7 +382,7 @@ class WhatAnotherFetched:
 
     found: CachedEntity | Miss
 
-    async def get(self, _key: EntityKey) -> CachedEntity | Miss:
+    async def get(self, _key: EntityKey, *, claim: FetchClaim | None = None) -> CachedEntity | Miss:
         return self.found
 
     async def store(self, key: EntityKey, cached: CachedEntity, *, claim: FetchClaim | None = None) -> Shared:
@@ -423,6 +423,77 @@ async def test_what_another_fetched_between_the_miss_and_the_lock_is_not_fetched
     assert fetched.source is source
     assert len(house.edge.asked) == (source is Source.EDGE)
     assert [b"ours"] == [each.token for each in turns.given_back]
+
+
+class TurnsWithALook:
+    """The lock is free for who looked in vain."""
+
+    async def claim(self, key: EntityKey, *, wait_seconds: float, look: Look | None = None) -> FetchClaim:
+        claim = FetchClaim(key=key, turn=FetchLockOutcome.ACQUIRED, token=b"ours")
+        claim.found = None if look is None else await look(claim)
+        return claim
+
+    async def done(self, claim: FetchClaim, *, error: str | None = None) -> None:
+        assert claim.found is None
+
+
+class WhatIsReadSlowly(WhatAnotherFetched):
+    """The same once the gate is open."""
+
+    def __init__(self, found: CachedEntity) -> None:
+        super().__init__(found)
+        self.gate, self.reached = asyncio.Event(), asyncio.Event()
+
+    async def get(self, _key: EntityKey, *, claim: FetchClaim | None = None) -> CachedEntity | Miss:
+        self.reached.set()
+        await self.gate.wait()
+        return self.found
+
+
+def a_fetcher_beside(
+    shared: WhatAnotherFetched, house: House, turns: FetchCoordinator | None
+) -> EntityFetcher:
+    return EntityFetcher(
+        circuits=house.circuits,
+        sources=[house.edge, house.api],
+        store=Tiers(MemoryTier(max_size_bytes=1_000_000), shared),
+        clock=house.clock,
+        limits=FetchLimits(budget_seconds=10, concurrency=4, queue_size=8),
+        turns=turns,
+    )
+
+
+@pytest.mark.parametrize("is_down", [False, True], ids=["the cloud is well", "the cloud is down"])
+@pytest.mark.parametrize("turns", [TurnsWithALook(), None], ids=["locks", "no locks"])
+async def test_what_others_share_is_found_without_asking_the_cloud(
+    house: House, turns: FetchCoordinator | None, *, is_down: bool
+) -> None:
+    if is_down:
+        await _fail(house, Unreachable("edge"), Unreachable("api"))
+        house.edge.asked.clear()
+    shared = WhatAnotherFetched(CachedEntity(entity=an_entity(), confirmed_at=house.clock.monotonic()))
+
+    found = await a_fetcher_beside(shared, house, turns).find(KEY)
+
+    assert isinstance(found, Lookup)
+    assert Source.REDIS is found.source
+    assert [] == house.edge.asked
+
+
+async def test_who_wants_the_clouds_word_gets_it_though_others_only_look(house: House) -> None:
+    """A re-check that joined a look would take what it was to check for the answer."""
+    shared = WhatIsReadSlowly(CachedEntity(entity=an_entity(), confirmed_at=house.clock.monotonic()))
+    fetcher = a_fetcher_beside(shared, house, TurnsWithALook())
+    looking = asyncio.create_task(fetcher.find(KEY))
+    await shared.reached.wait()
+    fetching = asyncio.create_task(fetcher.fetch(KEY))
+    await asyncio.sleep(0)
+    shared.gate.set()
+
+    outcomes = [await looking, await fetching]
+
+    assert [Source.REDIS, Source.EDGE] == [each.source for each in outcomes if isinstance(each, Lookup)]
+    assert 1 == fetcher.joined
 
 
 async def _asked_in_turn(house: House, callers: Sequence[tuple[str, str]]) -> list[str]:

@@ -31,7 +31,7 @@ class SharedDict:
         self.held: dict[EntityKey, CachedEntity] = {}
         self.reads = 0
 
-    async def get(self, key: EntityKey) -> CachedEntity | Miss:
+    async def get(self, key: EntityKey, *, claim: FetchClaim | None = None) -> CachedEntity | Miss:
         self.reads += 1
         return self.held.get(key, Miss.ABSENT)
 

@@ -9,7 +9,8 @@ from entitlements.domain.errors import KeyRefused, Offline, Rejected, Unreachabl
 from entitlements.domain.freshness import NEVER
 from entitlements.domain.ports import Lookup, Source
 from entitlements.service.circuits import Circuits
-from entitlements.service.fetcher import EntityFetcher, NotFetched
+from entitlements.service.fetcher import EntityFetcher
+from entitlements.service.flight import NotFetched
 from tests.builders import A_KEY, a_boolean_feature, a_cached_entity, an_entity
 from tests.fakes import FakeClock, ScriptedSource
 from tests.service.conftest import LIMITS
