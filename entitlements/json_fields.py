@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -148,6 +147,9 @@ def parsed(text: bytes, where: str) -> Fields:
         raise Malformed(where, "JSON") from error
 
 
+_encode = msgspec.json.Encoder(enc_hook=dict).encode
+
+
 def written(value: object) -> bytes:
     """The value as compact JSON text in UTF-8, as JavaScript writes it: null for a number that is none.
 
@@ -155,9 +157,9 @@ def written(value: object) -> bytes:
         Unwritable: it holds what JSON has no form for.
     """
     try:
-        return _dumped(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # half a surrogate pair has no UTF-8: escaped it is still JSON
-        return _dumped(value, ensure_ascii=True).encode()
+        return _encode(value)
+    except (TypeError, ValueError, RecursionError):  # half a surrogate pair has no UTF-8
+        return _escaped(value)
 
 
 def plain_number(value: float | None) -> float | None:
@@ -167,15 +169,11 @@ def plain_number(value: float | None) -> float | None:
     return int(value) if value == int(value) and abs(value) < 2**53 else value
 
 
-def _dumped(value: object, *, ensure_ascii: bool) -> str:
-    dumps = partial(
-        json.dumps, ensure_ascii=ensure_ascii, allow_nan=False, separators=(",", ":"), default=dict
-    )
+def _escaped(value: object) -> bytes:
+    """The same by Python's own writer, in ASCII alone."""
     try:
-        try:
-            return dumps(value)
-        except ValueError:  # NaN or an infinity, which a customer's own metadata may hold
-            return dumps(_as_javascript_has_it(value))
+        plain = _as_javascript_has_it(value)
+        return json.dumps(plain, allow_nan=False, separators=(",", ":"), default=dict).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise Unwritable from error
 
