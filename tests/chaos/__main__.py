@@ -114,7 +114,7 @@ async def _keep_what_they_say(machine: Machine, verdict: Verdict, folder: Path) 
     """The logs, the last words of who died, and the parts of every worker, as of a run with a violation."""
     seed = verdict.run.seed
     if verdict.run.deaths:
-        (folder / f"log-{seed}-deaths.txt").write_text("\n".join(verdict.run.deaths))
+        (folder / f"log-{seed}-deaths.txt").write_text("\n".join(death.words for death in verdict.run.deaths))
     for name, instance in machine.instances.items():
         (folder / f"log-{seed}-{name}.txt").write_text(instance.sidecar.output)
         with contextlib.suppress(httpx.HTTPError):

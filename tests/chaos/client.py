@@ -83,15 +83,18 @@ class WeatherClient:
 
     async def read(self, customer_id: str, method: str) -> Answer | None:
         """One read, noted; None when nobody answered."""
-        started, tried = now(), list[Line]()
+        started, tried, failed = now(), list[Line](), list[FailedTry]()
         while len(tried) < TRIES and (line := self._next(tried)) is not None:
             tried.append(line)
             answer = await self._try(line, customer_id, method, tries=len(tried))
-            if answer is not None:
+            if isinstance(answer, Answer):
+                self._run.failed_tries += failed
                 self._run.answers.append(answer)
                 return answer
+            failed.append(answer)
+        self._run.failed_tries += failed
         self._run.failed_reads.append(
-            FailedRead(customer_id=customer_id, method=method, started=started, ended=now())
+            FailedRead(customer_id=customer_id, method=method, started=started, ended=now(), tries=failed)
         )
         return None
 
@@ -142,16 +145,13 @@ class WeatherClient:
         self._turn += 1
         return choice[self._turn % len(choice)] if choice else None
 
-    async def _try(self, line: Line, customer_id: str, method: str, *, tries: int) -> Answer | None:
+    async def _try(self, line: Line, customer_id: str, method: str, *, tries: int) -> Answer | FailedTry:
         started = now()
         try:
             answer = await self.ask(line, customer_id, method)
         except grpc.aio.AioRpcError as error:
             status = f"{error.code().name}: {error.details()}"
-            self._run.failed_tries.append(
-                FailedTry(line=line.name, method=method, started=started, ended=now(), status=status)
-            )
-            return None
+            return FailedTry(line=line.name, method=method, started=started, ended=now(), status=status)
         return answer if tries == 1 else dataclasses.replace(answer, tries=tries)
 
     async def _write(self, identity: str, call: Callable[[Client], Any]) -> None:

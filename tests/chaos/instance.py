@@ -14,6 +14,7 @@ import httpx
 import psutil
 
 from tests.chaos.network import Namespace
+from tests.chaos.records import Death, now
 from tests.harness import CALL_SECONDS, SidecarProcess, spawned
 
 READY_SECONDS = 60.0
@@ -21,6 +22,7 @@ LOOKS_AT_PARTS = 6
 """For each worker: a connection reaches one by chance."""
 KILLED = '"exit_code": -9'
 """How the log says a worker's death by our own hand."""
+NOT_DRAINED = '"a worker did not drain"'
 QUIET_PORTS = range(15_000, 30_000)
 """Ports that no outgoing connection is given, so that a dead process finds its own free again."""
 
@@ -70,7 +72,7 @@ class Instance:
         }
         self._stack = AsyncExitStack()
         self._sidecar: SidecarProcess | None = None
-        self._deaths: list[str] = []
+        self._deaths: list[Death] = []
         self._read = 0
 
     @property
@@ -106,13 +108,21 @@ class Instance:
 
     async def stop(self) -> None:
         """Drains it, as a roll-out does; an exit code other than 0 is a death."""
+        began = now()
         code = await self.sidecar.stop()
         if code != 0:
-            self._deaths += [f"{self.name} ended with {code}", *self.sidecar.lines[-20:]]
+            last = "".join(self.sidecar.lines[-20:])
+            death = Death(
+                words=f"{self.name} ended with {code}: {last}",
+                began=began,
+                ended=now(),
+                was_killed_for_its_time=NOT_DRAINED in last,
+            )
+            self._deaths.append(death)
         self._note_deaths()
         await self._stack.aclose()
 
-    def take_deaths(self) -> list[str]:
+    def take_deaths(self) -> list[Death]:
         """What is known of processes that ended and should not have, since it was asked last."""
         self._note_deaths()
         deaths, self._deaths = self._deaths, []
@@ -121,7 +131,8 @@ class Instance:
     def _note_deaths(self) -> None:
         lines = self.sidecar.lines[self._read :]
         self._read += len(lines)
-        self._deaths += [line for line in lines if "a worker ended" in line and KILLED not in line]
+        ended = [line for line in lines if "a worker ended" in line and KILLED not in line]
+        self._deaths += [Death(words=line) for line in ended]
 
     async def kill(self) -> None:
         """Ends all its processes without a word."""

@@ -8,8 +8,8 @@ from tests.chaos.client import METHODS, TRIES, TRY_SECONDS
 from tests.chaos.faults import AFTERMATH_SECONDS
 from tests.chaos.judged_bounds import bounds
 from tests.chaos.left_open import left_open
-from tests.chaos.machine import FETCH_BUDGET_SECONDS
-from tests.chaos.records import KILLS, Answer, Run, Version
+from tests.chaos.machine import FETCH_BUDGET_SECONDS, SHORT_WAITS
+from tests.chaos.records import KILLS, Answer, Death, FailedTry, Run, Version
 from tests.chaos.verdict import STARVED_TIMES, Kind, Verdict, Violation, late, starved, violation_of
 
 FINE_SECONDS = 2.0
@@ -30,6 +30,9 @@ TASK_SLACK = 32
 """A worker's: one that found the disk full when it started is not counted until it starts again."""
 
 
+DRAIN_SECONDS = float(SHORT_WAITS["SIDECAR_DRAIN_SECONDS"]) + float(
+    SHORT_WAITS["SIDECAR_SHUTDOWN_GRACE_SECONDS"]
+)
 TOO_LATE = "DEADLINE_EXCEEDED"
 STATES = frozenset({"fresh", "suspect", "stale", "estimate"})
 
@@ -50,15 +53,21 @@ def judge(run: Run) -> Verdict:
 
 def _failed(run: Run) -> Iterator[Violation]:
     for read in run.failed_reads:
-        if _was_kept_waiting(run, read.started, read.ended, tries=TRIES):
+        tries = [each for each in read.tries if _was_given_up_late(run, each)]
+        if tries or _was_kept_waiting(run, read.started, read.ended, tries=TRIES):
             continue
         words = f"{read.method} of {read.customer_id} was answered by nobody"
         yield violation_of(run, Kind.FAILED, read.started, words)
     for tried in run.failed_tries:
-        is_late = tried.status.startswith(TOO_LATE) and _was_kept_waiting(run, tried.started, tried.ended)
-        if not is_late and not _is_excused(run, tried.instance, tried.started, tried.ended):
+        if not _was_given_up_late(run, tried) and not _is_excused(
+            run, tried.instance, tried.started, tried.ended
+        ):
             words = f"{tried.method} by {tried.line} ended with {tried.status}, and nothing was done to it"
             yield violation_of(run, Kind.FAILED, tried.started, words)
+
+
+def _was_given_up_late(run: Run, tried: FailedTry) -> bool:
+    return tried.status.startswith(TOO_LATE) and _was_kept_waiting(run, tried.started, tried.ended)
 
 
 def _was_kept_waiting(run: Run, began: float, ended: float, *, tries: int = 1) -> bool:
@@ -205,11 +214,19 @@ def _writes(run: Run) -> Iterator[Violation]:
             yield violation_of(run, Kind.WRONG, run.ended, words)
 
 
+def _had_no_time_to_drain(run: Run, death: Death) -> bool:
+    """True when its parent killed it for its time, of which it had less than it is given."""
+    if not death.was_killed_for_its_time:
+        return False
+    return death.ended - death.began - run.waits.within(death.began, death.ended) < DRAIN_SECONDS
+
+
 def _end(run: Run) -> Iterator[Violation]:
     if run.heal_seconds is None:
         yield violation_of(run, Kind.UNHEALED, run.ended, run.unhealed)
     for death in run.deaths:
-        yield violation_of(run, Kind.DIED, run.ended, death)
+        if not _had_no_time_to_drain(run, death):
+            yield violation_of(run, Kind.DIED, run.ended, death.words)
     if len(run.resources) < 2 or run.heal_seconds is None:
         return
     if run.tasks[1] > run.tasks[0] + TASK_SLACK:

@@ -112,6 +112,21 @@ class FailedRead:
     method: str
     started: float
     ended: float
+    tries: Sequence[FailedTry] = ()
+    """What became of them, as far as they are known one by one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """A process that ended and had not been killed, or did not drain."""
+
+    words: str
+    """Its last ones."""
+    began: float = -inf
+    """When it was asked to end."""
+    ended: float = inf
+    was_killed_for_its_time: bool = False
+    """By its parent, since it had not drained."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -229,8 +244,7 @@ class Run:
     """How long the processes of the storm waited for a processor, from its beginning until all had healed."""
     load: float = 0.0
     """Of the whole computer, as it stood at the end: how many waited for each processor."""
-    deaths: list[str] = field(default_factory=list)
-    """What was logged of processes that ended and had not been killed, and of those that did not drain."""
+    deaths: list[Death] = field(default_factory=list)
     heal_seconds: float | None = None
     """From the end of the last fault until everything was right again; None: it never was."""
     unhealed: str = ""

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.chaos.judge import judge
-from tests.chaos.records import Answer, FailedRead, FailedTry, Happened, Resources, Run, Write
+from tests.chaos.records import Answer, Death, FailedRead, FailedTry, Happened, Resources, Run, Write
 from tests.chaos.verdict import Kind
 
 SENT = (1, 2, 3)
@@ -294,7 +294,7 @@ def test_what_is_left_open(values: dict[str, int], kinds: list[Kind]) -> None:
 def test_a_process_that_died_by_itself() -> None:
     """Also where no client noticed."""
     run = a_run()
-    run.deaths.append("a worker ended")
+    run.deaths.append(Death(words="a worker ended"))
 
     assert [Kind.DIED] == found(run)
 

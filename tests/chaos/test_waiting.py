@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from tests.chaos.judge import judge
-from tests.chaos.records import FailedRead, FailedTry, Grant, OverrideSeen, Run
+from tests.chaos.records import Death, FailedRead, FailedTry, Grant, OverrideSeen, Run
 from tests.chaos.test_judge import a_run, an_answer
 from tests.chaos.verdict import Kind
 from tests.chaos.waiting import Look, Wait, Waits
@@ -86,6 +86,19 @@ def _given_up_twice(run: Run) -> None:
     run.failed_reads.append(FailedRead(customer_id="c", method="v2", started=3.6, ended=8.6))
 
 
+def _given_up_and_then_refused(run: Run) -> None:
+    """The other instance had been killed meanwhile."""
+    tries = [
+        FailedTry(line="a/0", method="v2", started=3.6, ended=6.2, status="DEADLINE_EXCEEDED: "),
+        FailedTry(line="b/0", method="v2", started=6.2, ended=6.3, status="UNAVAILABLE: "),
+    ]
+    run.failed_reads.append(FailedRead(customer_id="c", method="v2", started=3.6, ended=6.3, tries=tries))
+
+
+def _not_drained(run: Run) -> None:
+    run.deaths.append(Death(words="", began=3.6, ended=3.6 + 10, was_killed_for_its_time=True))
+
+
 def _outdated(run: Run) -> None:
     run.answers.append(an_answer(2, at=6.0))
 
@@ -109,6 +122,8 @@ def _overridden(run: Run) -> None:
         (_slow, Kind.SLOW),
         (_given_up, Kind.FAILED),
         (_given_up_twice, Kind.FAILED),
+        (_given_up_and_then_refused, Kind.FAILED),
+        (_not_drained, Kind.DIED),
         (_outdated, Kind.WRONG),
         (_old, Kind.OLD),
         (_fallback, Kind.FALLBACK),
@@ -125,6 +140,15 @@ def test_what_was_late_since_nothing_could_run_is_nobodys_fault(
         happen(run)
 
         assert kinds == [violation.kind for violation in judge(run).violations]
+
+
+def test_who_died_otherwise_has_no_excuse() -> None:
+    """A worker that fails while it drains does so on any computer."""
+    run = a_run()
+    run.waits.spans.append(_wait(3.0, 15.0, 11.9))
+    run.deaths.append(Death(words="a ended with 1: Traceback", began=3.6, ended=13.6))
+
+    assert [Kind.DIED] == [violation.kind for violation in judge(run).violations]
 
 
 @pytest.mark.parametrize(
