@@ -191,7 +191,15 @@ AUDIT_RIGHT = Gauge(
     multiprocess_mode="livemin",
 )
 AUDIT_RIGHT.set(1)
-RECHECKS = Counter("sidecar_rechecks", "Background re-checks of suspect entities.", ["outcome"])
+RECHECKS = Counter(
+    "sidecar_rechecks",
+    "Background re-checks of suspect entities: confirmed, failed, unneeded by then, or dropped.",
+    ["outcome"],
+)
+RECHECKS_SPREAD = Counter(
+    "sidecar_rechecks_spread",
+    "Re-checks that were put off to a moment drawn by lot, as an outage or a start was just over.",
+)
 SUSPECTS_WAITING = Gauge(
     "sidecar_suspects_waiting",
     "Suspect entities whose re-check waits for its turn.",

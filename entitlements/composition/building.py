@@ -21,6 +21,7 @@ from entitlements.composition.shared_redis import shared_redis
 from entitlements.composition.shared_tables import shared_overrides, shared_rules
 from entitlements.composition.states import add_parts
 from entitlements.config import LoadedConfig, SidecarConfig
+from entitlements.domain.gap import longest_spread
 from entitlements.domain.membership import Role
 from entitlements.domain.overrides import NO_OVERRIDES
 from entitlements.domain.ports import Clock, ReportSink
@@ -128,6 +129,7 @@ def build(  # noqa: PLR0915 - one line for each part
         refreshes_per_second=config.sidecar_refreshes_per_second,
         background=background,
         room=edge_budget.room_for_recheck if cloud.asks_edge else None,
+        last_gap=lambda: longest_spread((feed_trust.last_gap, cloud.circuits.last_gap)),
     )
     feed_applier = FeedApplier(
         store=store,

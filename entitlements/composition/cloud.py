@@ -87,7 +87,12 @@ def ways_to_the_cloud(config: SidecarConfig, clock: Clock, edge_budget: EdgeBudg
     """The connections, the sources upon them and their circuits; nothing is sent."""
     http, reads_at_a_time = cloud_transport(config, clock), config.sidecar_fetch_concurrency
     key_check = KeyCheck(clock=clock)
-    circuits = Circuits(_sources(config), clock=clock, doubt_key=key_check.doubt)
+    circuits = Circuits(
+        _sources(config),
+        clock=clock,
+        doubt_key=key_check.doubt,
+        max_unverified_seconds=config.sidecar_max_unverified_seconds,
+    )
 
     def api(*, reads: Share, writes: Share, write_attempts: int = REPORT_ATTEMPTS) -> GraphqlApi:
         return GraphqlApi(

@@ -267,6 +267,7 @@ def _feed_state(built: Sidecar) -> PartState:
         role=role.value,
         following=trust.following,
         suspects_waiting=built.revalidator.waiting,
+        rechecks_spread_seconds=round(built.revalidator.spread_seconds, 1),
     )
 
 

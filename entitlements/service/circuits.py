@@ -7,6 +7,7 @@ any kind counts for the source, a write's too. An open circuit is probed also wh
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from math import inf
 from types import MappingProxyType
 
 from entitlements.domain.breaker import Breaker, BreakerState
@@ -22,6 +23,7 @@ from entitlements.domain.errors import (
     Unreachable,
     UpstreamError,
 )
+from entitlements.domain.gap import Gap, GapLog
 from entitlements.domain.ports import Clock, Source
 from entitlements.service.outages import Outages
 
@@ -48,7 +50,12 @@ class Circuits:
     """One circuit for each source."""
 
     def __init__(
-        self, sources: Sequence[Source], *, clock: Clock, doubt_key: Callable[[], None] = _nothing
+        self,
+        sources: Sequence[Source],
+        *,
+        clock: Clock,
+        doubt_key: Callable[[], None] = _nothing,
+        max_unverified_seconds: float = inf,
     ) -> None:
         """Closed.
 
@@ -56,6 +63,7 @@ class Circuits:
             sources: whose circuits these are.
             clock: for pauses.
             doubt_key: called on a 403, which may be about the key.
+            max_unverified_seconds: for no longer re-checks are spread out after an outage.
         """
         self._doubt_key = doubt_key
         self._breakers = {source: Breaker() for source in sources}
@@ -67,6 +75,7 @@ class Circuits:
         fetches still run into their time-outs, and would open the circuit of a source that is well."""
         self._clock = clock
         self._outages = Outages(clock.monotonic)
+        self._gaps = GapLog(max_unverified_seconds=max_unverified_seconds)
 
     @property
     def states(self) -> Mapping[Source, BreakerState]:
@@ -76,6 +85,11 @@ class Circuits:
     def is_probed(self, source: Source) -> bool:
         """True while one question finds out whether the source is back."""
         return self._breakers[source].state is BreakerState.HALF_OPEN
+
+    @property
+    def last_gap(self) -> Gap:
+        """When no source was asked last, all circuits being open; what was not asked then will be."""
+        return self._gaps.last
 
     @property
     def failures(self) -> Mapping[Source, str]:
@@ -98,6 +112,7 @@ class Circuits:
         now = self._answered_at[source] = self._clock.monotonic()
         if before is not BreakerState.CLOSED:
             self._closed_at[source] = now
+        self._note_gap()
         self._outages.answered(source, was=before)
 
     def answered(self, source: Source) -> None:
@@ -155,7 +170,12 @@ class Circuits:
         else:
             self.answered(source)
 
+    def _note_gap(self) -> None:
+        is_well = any(breaker.state is BreakerState.CLOSED for breaker in self._breakers.values())
+        self._gaps.note(is_well=is_well, now=self._clock.monotonic())
+
     def _note_closing(self, source: Source, *, was: BreakerState) -> None:
+        self._note_gap()
         if was is not BreakerState.CLOSED and self._breakers[source].state is BreakerState.CLOSED:
             self._closed_at[source] = self._clock.monotonic()
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from entitlements import metrics
-from entitlements.domain.freshness import Trust
+from entitlements.domain.freshness import NEVER, Trust
+from entitlements.domain.gap import Gap, GapLog, longest_spread
 from entitlements.domain.membership import Membership, Role
 from entitlements.domain.ports import Clock
 
@@ -34,6 +35,11 @@ class FeedTrust:
         self._clock = clock
         self._dropped_writes = dropped_writes
         self._dropped_before = 0
+        self._feed_gaps = GapLog(max_unverified_seconds=max_unverified_seconds)
+        self._redis_gaps = GapLog(max_unverified_seconds=max_unverified_seconds)
+        if role is not Role.STANDALONE:  # what Redis holds was perhaps changed before this start
+            self._redis_gaps.note(is_well=False, now=NEVER)
+            self._redis_gaps.note(is_well=True, now=clock.monotonic())
         self.lease_wanted = asyncio.Event()
         """Set when there is something to write into the lease, or to read in it, before its time."""
 
@@ -47,15 +53,28 @@ class FeedTrust:
             self.lease_wanted.set()
         return self._membership
 
+    @property
+    def last_gap(self) -> Gap:
+        """When changes were missed, or Redis was away, last: what is held was not known to be right then."""
+        return longest_spread((self._feed_gaps.last, self._redis_gaps.last))
+
     def move(self, change: Callable[[Membership, float], Membership]) -> Membership:
         """Replaces the state by what `change` makes of it and the present; returns the one of before."""
-        before = self.membership
-        self._membership = change(before, self._clock.monotonic())
+        before, now = self.membership, self._clock.monotonic()
+        self._membership = change(before, now)
         self.trust = self._membership.trust
+        self._note_gaps(before, now)
         metrics.FEED_CONNECTED.set(self.trust.following)
         if self._membership.epoch != before.epoch:
             self.lease_wanted.set()
         return before
+
+    def _note_gaps(self, before: Membership, now: float) -> None:
+        """Before its first connection the feed was not lost; who is alone without a Redis misses none."""
+        if before.trust.following or self.trust.following:
+            self._feed_gaps.note(is_well=self.trust.following, now=now)
+        if before.role is not self._membership.role:
+            self._redis_gaps.note(is_well=self._membership.role is not Role.STANDALONE, now=now)
 
     def end_replies(self) -> None:
         """Ends every remembered reply, as each stands with the very trust that it was made in."""

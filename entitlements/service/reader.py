@@ -226,7 +226,7 @@ class EntitlementReader:
             return False
         if is_over and cached.failed_at is None:
             return True
-        self._revalidator.recheck(seen.known.key)
+        self._revalidator.recheck_suspect(seen.known.key)
         return False
 
     def _are_bounds_passed(self, query: Query | None, cached: CachedEntity, *, now: float) -> bool:

@@ -154,6 +154,7 @@ async def test_what_is_suspect_everywhere_at_once_is_no_herd(
         for sidecar in fleet:
             await stack.enter_async_context(sidecar.revalidator)
         began_at = time.monotonic()
+        assert all(each.revalidator.spread_seconds > 0 for each in fleet)
         assert [100] * SIDECARS == await asyncio.gather(*(ask(each, customers) for each in fleet))
         assert sum(each.revalidator.waiting for each in fleet) > 0
         await emulator.counters.reached("edge", HERD // 2, timeout_seconds=PATIENCE_SECONDS)

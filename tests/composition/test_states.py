@@ -89,6 +89,24 @@ async def test_how_the_cloud_fails_is_reported(built: Any) -> None:
     ] == reported
 
 
+async def test_for_how_long_rechecks_are_spread_out_is_reported(built: Any) -> None:
+    """After an outage of the cloud and after one of the feed: as long as it was, at most a minute."""
+    reported = [parts(built)["feed"]["rechecks_spread_seconds"]]
+    for source in (Source.EDGE, Source.API):
+        built.circuits.failed(source, KeyRefused(source.value))
+    built.clock.advance(20)
+    built.circuits.answered(Source.API)
+    reported.append(parts(built)["feed"]["rechecks_spread_seconds"])
+    built.feed_applier.followed()
+    built.feed_applier.lost()
+    built.clock.advance(600)
+    built.feed_applier.followed()
+    built.clock.advance(15)
+    reported.append(parts(built)["feed"]["rechecks_spread_seconds"])
+
+    assert [0, 20, 45] == reported
+
+
 @pytest.mark.parametrize(
     ("state", "trust", "receives", "problem"),
     [

@@ -17,6 +17,7 @@ from entitlements.domain.errors import (
     Unreachable,
     UpstreamError,
 )
+from entitlements.domain.gap import NO_GAP, Gap
 from entitlements.domain.ports import Lookup, Source
 from entitlements.service import circuits as module
 from entitlements.service.circuits import Circuits
@@ -316,3 +317,24 @@ async def test_a_source_that_is_not_there_is_reported_as_such_also_where_we_were
     await asyncio.gather(first, *waiting)
 
     assert {BreakerState.OPEN} == set(house.circuits.states.values())
+
+
+async def test_an_outage_is_while_no_source_is_asked() -> None:
+    """One that is down beside another that answers leaves nothing unknown."""
+    clock = FakeClock()
+    circuits = Circuits([Source.EDGE, Source.API], clock=clock, max_unverified_seconds=7)
+    gaps = []
+    for source in (Source.EDGE, Source.API):
+        circuits.failed(source, KeyRefused(source.value))
+        clock.advance(100)
+        gaps.append(circuits.last_gap)
+    circuits.try_acquire(Source.API)
+    gaps.append(circuits.last_gap)
+    circuits.answered(Source.API)
+    gaps.append(circuits.last_gap)
+    clock.advance(1)
+    circuits.succeeded(Source.EDGE)
+    gaps.append(circuits.last_gap)
+
+    began_at = FakeClock().monotonic() + 100
+    assert [NO_GAP] * 3 + [Gap(began_at, began_at + 100, 7)] * 2 == gaps

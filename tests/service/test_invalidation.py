@@ -12,13 +12,17 @@ from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.decision import Query
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate, with_usage
 from entitlements.domain.events import EntitlementsChanged, UsageChanged
-from entitlements.domain.membership import LeaderState, LeaseStatus, Membership
+from entitlements.domain.freshness import NEVER
+from entitlements.domain.gap import NO_GAP, Gap
+from entitlements.domain.membership import LeaderState, LeaseStatus, Membership, Role
 from entitlements.domain.ports import FetchClaim
 from entitlements.redis.keys import Change
 from entitlements.redis.own_writes import OwnWrites
 from entitlements.service.feed_trust import FeedTrust
 from entitlements.service.invalidation import Invalidation
 from tests.builders import a_metered_feature, a_usage, an_entity
+from tests.eventually import eventually
+from tests.fakes import FakeClock
 from tests.service.conftest import House, build_house
 
 CUSTOMER, RESOURCE, OTHER = EntityKey("a"), EntityKey("a", "r"), EntityKey("other")
@@ -257,6 +261,62 @@ async def test_what_was_removed_while_another_fetched_is_removed_again(process: 
     await _done(process)
 
     assert CUSTOMER not in process.shared.held
+
+
+async def test_what_another_process_had_confirmed_is_not_asked_for_again(process: Process) -> None:
+    """A fleet that is suspicious of a customer asks the cloud once: Redis names what the first one wrote."""
+    process.follows()
+    await process.usage()
+    clock, revalidator = process.house.clock, process.house.revalidator
+    gap = Gap(clock.monotonic() - 600, clock.monotonic())
+    revalidator._last_gap = lambda: gap
+    revalidator.recheck_suspect(CUSTOMER)
+    clock.advance(1)
+    process.follows()
+    process.shared.held[CUSTOMER] = CachedEntity(
+        entity=_entity(9, at_ms=2), confirmed_at=clock.monotonic() - 0.5
+    )
+    process.invalidation.changed([Change(CUSTOMER, is_whole=True)])
+
+    clock.advance(60)
+    process.follows()
+    revalidator._arrived.set()
+    await eventually(lambda: not revalidator.waiting and len(revalidator._tasks) == 1)
+
+    assert (9, "memory") == await process.usage()
+    assert 1 == len(process.house.edge.asked)
+
+
+def test_who_shares_nothing_knows_of_nothing_before_its_start() -> None:
+    assert NO_GAP == FeedTrust(max_unverified_seconds=60, clock=FakeClock()).last_gap
+
+
+def test_gaps_are_of_the_feed_of_redis_and_before_the_start() -> None:
+    """Re-checks are spread out after the last that was long."""
+    clock = FakeClock(seconds=0)
+    trust = FeedTrust(max_unverified_seconds=60, clock=clock, role=Role.FOLLOWER)
+    leader = LeaderState(token="one", epoch=1.0, complete_since=0.0, renewed_at=1e9)
+    gaps = [trust.last_gap]
+
+    def after(seconds: float, status: LeaseStatus) -> None:
+        clock.advance(seconds)
+        trust.move(lambda member, now: member.leased(status, now=now, leader=leader))
+        gaps.append(trust.last_gap)
+
+    trust.move(Membership.tracking_began)
+    after(1, LeaseStatus.OTHERS)  # it follows from here, as it does for the first time
+    after(99, LeaseStatus.UNKNOWN)  # Redis is away
+    clock.advance(1)
+    trust.move(Membership.followed)  # the feed of its own is there after a second
+    after(299, LeaseStatus.OTHERS)  # Redis is back
+    clock.advance(100)
+    trust.move(Membership.tracking_ended)
+    clock.advance(5)
+    trust.move(Membership.tracking_began)
+    after(0, LeaseStatus.OTHERS)
+
+    start, away, unheard = Gap(NEVER, 0), Gap(100, 400), Gap(500, 505)
+    assert [start, start, start, away, unheard] == gaps
 
 
 async def test_only_who_does_not_lead_reads_a_lease_that_changed(process: Process) -> None:
