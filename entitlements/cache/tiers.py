@@ -17,6 +17,7 @@ from entitlements.domain.cached_entity import (
     merge_cached,
     with_confirmation,
     with_failed_recheck,
+    with_name,
 )
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate, with_usage
 from entitlements.domain.entity_history import NO_HISTORY, ChangeRecorder, Origin
@@ -65,7 +66,6 @@ class SharedTier(Protocol):
 
     async def drop(self, key: EntityKey) -> None:
         """Forgets an entity."""
-        ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -137,12 +137,12 @@ class Tiers:
         """True where memory holds some; asked from any thread."""
         return self._memory.holds_resources_of(customer_id)
 
-    def name(self, key: EntityKey) -> None:
-        """Has it looked at again on its next use: another process changed it in the shared tier."""
+    def name(self, key: EntityKey, *, may_be_evicted: bool = False) -> None:
+        """Has it looked at again on its next use: it was changed in the shared tier, or given up there."""
         now = self._monotonic()
         if key in self._searches:
             self._searches[key].named_at = now
-        self._memory.update(key, lambda held: None if held is None else replace(held, named_at=now))
+        self._memory.update(key, lambda held: held and with_name(held, at=now, may_be_evicted=may_be_evicted))
 
     def get(self, key: EntityKey) -> CachedEntity | None:
         """What this process's memory holds, at once and from any thread."""
@@ -250,6 +250,7 @@ class Tiers:
                 with_confirmation(merge_cached(held, found), at=vouched_at),
                 looked_at=looked_at,
                 named_at=search.named_at,
+                is_news=True,
                 is_missing=False,
             ),
         )

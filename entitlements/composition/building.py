@@ -234,6 +234,7 @@ def build(  # noqa: PLR0915 - one line for each part
             feed_applier=feed_applier,
             feed_trust=feed_trust,
             background=background,
+            may_evict=lambda: redis.may_evict,
         )
     follow_api_key(built)
     add_parts(built)

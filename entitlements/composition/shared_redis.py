@@ -93,6 +93,11 @@ class SharedRedis:
             sentences.append(self.connection.cause.text)
         return sentences + ([] if self.examination is None else self.examination.sentences)
 
+    @property
+    def may_evict(self) -> bool:
+        """False where it is known to give up no key of itself."""
+        return self.examination is None or self.examination.may_evict is not False
+
     async def examine(self) -> None:
         """Looks what that Redis is and what we may do there; says what changed."""
         found = await self.connection.run(

@@ -20,6 +20,8 @@ class CachedEntity:
     """True where a writer left usages out, as official ones do before the first: enough for a check alone."""
     named_at: float | None = field(default=None, compare=False)
     """When Redis last named one of its keys, which somebody else had changed, monotonic seconds."""
+    is_news: bool = field(default=True, compare=False)
+    """False where all that was named may be keys that a Redis gave up whose memory was full."""
     looked_at: float | None = field(default=None, compare=False)
     """When this was what Redis holds: read there or written there, or looked for there in vain."""
     is_missing: bool = field(default=False, compare=False)
@@ -66,6 +68,7 @@ def merge_cached(
         known_at=None if known_since == confirmed_at else known_since,
         lacks_usages=(arrived if arrived_since >= held_since else held).lacks_usages,
         named_at=None if _is_confirmed_since_named(held, arrived) else held.named_at,
+        is_news=held.is_news,
         looked_at=held.looked_at if arrived.looked_at is None else arrived.looked_at,
     )
 
@@ -79,6 +82,12 @@ def with_confirmation(cached: CachedEntity, *, at: float) -> CachedEntity:
     if at <= cached.confirmed_at:
         return cached
     return replace(cached, confirmed_at=at, known_at=cached.known_since)
+
+
+def with_name(held: CachedEntity, *, at: float, may_be_evicted: bool) -> CachedEntity:
+    """The same, named by Redis at that moment; what was news before it was looked at stays news."""
+    is_news = not may_be_evicted or (held.is_named and held.is_news)
+    return replace(held, named_at=at, is_news=is_news)
 
 
 def with_failed_recheck(held: CachedEntity, *, at: float) -> CachedEntity:

@@ -70,8 +70,12 @@ class Trust:
         return self.following and not (self.through_redis and cached.is_missing)
 
     def is_gone(self, cached: CachedEntity) -> bool:
-        """True where somebody removed it from Redis, who may know why: the cloud has to be asked first."""
-        return self.through_redis and cached.is_missing and cached.named_at is not None
+        """True where somebody removed it from Redis, who may know why: the cloud has to be asked first.
+
+        What Redis itself gave up, its memory being full, was right, and is relied on by its age as anything
+        whose changes nobody names.
+        """
+        return self.through_redis and cached.is_missing and cached.named_at is not None and cached.is_news
 
     def must_look(self, cached: CachedEntity, now: float) -> bool:
         """True when it has to be looked at in Redis before it answers: it was changed there, or may be."""

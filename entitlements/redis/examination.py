@@ -50,6 +50,8 @@ class Examination:
     """Such as "redis 7.0.15"; None where it may not be asked."""
     is_cluster: bool = False
     """True for a node of a Cluster, which a plain client cannot use."""
+    may_evict: bool | None = None
+    """Whether it gives up keys once its memory is full; None where it may not be asked."""
     durability: Durability | None = None
     """Whether it keeps an outbox; None where it has none to keep."""
     refused: tuple[str, ...] = ()
@@ -152,6 +154,7 @@ def _examine(client: Client, keys: KeySpace, *, has_outbox: bool) -> Examination
     return Examination(
         server=_name(server),
         is_cluster=enabled or moved,
+        may_evict=_may_evict(memory),
         durability=durability_of(persistence, memory, save) if has_outbox else None,
         refused=tuple(refused),
     )
@@ -165,6 +168,12 @@ def _is_refused(answer: object) -> bool:
 
 def _is_moved(error: Any) -> bool:
     return refusal_of(error) in {"MOVED", "CLUSTERDOWN"}
+
+
+def _may_evict(memory: object) -> bool | None:
+    if not isinstance(memory, dict) or "maxmemory_policy" not in memory:
+        return None
+    return bool(memory.get("maxmemory")) and memory["maxmemory_policy"] != "noeviction"
 
 
 def _may_subscribe(client: Client, keys: KeySpace) -> bool:

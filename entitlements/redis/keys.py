@@ -25,6 +25,9 @@ class Change(NamedTuple):
     """What it is about."""
     is_whole: bool
     """True for a customer as a whole, on whom its resources depend; a usage alone is none of theirs."""
+    with_timestamp: bool = False
+    """True where a key and its timestamp were named together, as who writes or removes them does it; a Redis
+    that is full gives up one key at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -191,16 +191,20 @@ class KeyTracking:
 
     def _wanted(self, names: Names, listener: TrackingListener) -> list[Change]:
         """What is of interest of all that changed in one turn of Redis' loop, each entity once."""
-        wanted: dict[EntityKey, bool] = {}
-        before, known = b"", len(self._customers)
+        wanted: dict[EntityKey, Change] = {}
+        before, last, known = b"", None, len(self._customers)
         for name in names:
             if name.endswith(b"#timestamp") and name[:-10] == before:  # Redis names them in their order
+                if last is not None:
+                    wanted[last] = wanted[last]._replace(with_timestamp=True)
                 continue
-            before = name
+            before, last = name, None
             change = self._keys.change_of(name[known:])
             if change is not None and listener.wants(change):
-                wanted[change.key] = change.is_whole or wanted.get(change.key, False)
-        return [Change(key, is_whole) for key, is_whole in wanted.items()]
+                last = change.key
+                earlier = wanted.setdefault(last, change)
+                wanted[last] = earlier._replace(is_whole=earlier.is_whole or change.is_whole)
+        return list(wanted.values())
 
     def _move(self, state: TrackingState) -> None:
         if state is self.state:

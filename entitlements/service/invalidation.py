@@ -1,7 +1,7 @@
 """What is done when Redis names keys that somebody changed: what is held of them is looked at again there."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -35,15 +35,27 @@ class NamedStore(Protocol):
         """The resources of a customer that memory holds."""
         ...
 
-    def name(self, key: EntityKey) -> None:
+    def name(self, key: EntityKey, *, may_be_evicted: bool) -> None:
         """Has it looked at again on its next use."""
         ...
 
 
 class Invalidation:
-    """A `TrackingListener`: passes on what others changed, and whether that is announced."""
+    """A `TrackingListener`: passes on what others changed, and whether that is announced.
 
-    def __init__(
+    The story of an eviction. Redis names what it gives up, its memory being full, as it names what somebody
+    writes or removes, and says of none of them why.
+
+    1. Who writes or removes an entity does it to a key and its timestamp in one step (contract/redis.md, What
+       is named), and one message names both. Redis gives up one key, and then another.
+    2. So a key that is named alone, and not there when it is looked for, was evicted or has expired: no news.
+       What is held was right, and answers on; its changes are named no more, so it is re-checked by its age.
+    3. Two given up in one turn of Redis' loop look like a removal: the cloud is asked once too often. A write
+       that is given up before it was looked at was named with its timestamp: it stays news.
+    4. A person who deletes one key alone looks like an eviction, unless that Redis evicts nothing.
+    """
+
+    def __init__(  # noqa: PLR0913 - each a part of its own
         self,
         *,
         store: NamedStore,
@@ -52,13 +64,26 @@ class Invalidation:
         feed_applier: FeedApplier,
         feed_trust: FeedTrust,
         background: Background,
+        may_evict: Callable[[], bool] = lambda: True,
     ) -> None:
+        """Passes nothing on yet.
+
+        Args:
+            store: what is held.
+            own_writes: what this process itself writes there.
+            changes: who watches.
+            feed_applier: what is to be done once others have written.
+            feed_trust: what is relied on.
+            background: the parent of what is done then.
+            may_evict: False where that Redis gives up no key of itself.
+        """
         self._store = store
         self._own_writes = own_writes
         self._changes = changes
         self._feed_applier = feed_applier
         self._feed_trust = feed_trust
         self._background = background
+        self._may_evict = may_evict
 
     def wants(self, change: Change) -> bool:
         """See TrackingListener: nearly all are of customers that are not held, and must cost nothing."""
@@ -104,10 +129,11 @@ class Invalidation:
 
     def _look_again(self, change: Change) -> None:
         key = change.key
-        self._store.name(key)
+        may_be_evicted = not change.with_timestamp and self._may_evict()
+        self._store.name(key, may_be_evicted=may_be_evicted)
         self._changes.changed(key)
         if change.is_whole:  # a resource's entitlements depend on its customer's (contract/redis.md, Rules)
             for resource in self._store.resources_of(key.customer_id):
-                self._store.name(resource)
+                self._store.name(resource, may_be_evicted=may_be_evicted)
         if self._feed_applier.is_waiting_for(key):
             self._background.once(CATCH_UP_TASK, partial(self._feed_applier.catch_up, key))

@@ -218,6 +218,7 @@ LOOKED_AT = CachedEntity(entity=an_entity(a_boolean_feature("f")), confirmed_at=
         (replace(LOOKED_AT, looked_at=None), True, True),
         (replace(LOOKED_AT, is_missing=True), False, True),
         (replace(LOOKED_AT, is_missing=True, named_at=149), False, False),
+        (replace(LOOKED_AT, is_missing=True, named_at=149, is_news=False), False, True),
     ],
     ids=[
         "as there",
@@ -227,6 +228,7 @@ LOOKED_AT = CachedEntity(entity=an_entity(a_boolean_feature("f")), confirmed_at=
         "never looked at",
         "not there",
         "removed there",
+        "evicted there",
     ],
 )
 def test_what_redis_names_is_looked_at_before_it_answers(

@@ -43,7 +43,7 @@ async def test_a_redis_that_allows_all_is_known_by_its_kind(
     found = await examined(server, has_outbox=True)
 
     assert found.server is not None
-    assert Examination(server=found.server, durability=found.durability) == found
+    assert Examination(server=found.server, may_evict=False, durability=found.durability) == found
     assert found.server.replace(" ", "-") in request.node.callspec.id
 
 
@@ -78,6 +78,26 @@ async def test_a_command_that_is_not_known_is_named() -> None:
         found = await examined(server, has_outbox=True)
 
     assert {"XACK", "SCAN"} == set(found.lacking)
+
+
+@pytest.mark.parametrize(
+    ("options", "rules", "may_evict"),
+    [
+        (("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"), (), True),
+        (("--maxmemory", "100mb", "--maxmemory-policy", "volatile-ttl"), (), True),
+        (("--maxmemory", "100mb", "--maxmemory-policy", "noeviction"), (), False),
+        (("--maxmemory", "0", "--maxmemory-policy", "allkeys-lru"), (), False),
+        ((), ("-info",), None),
+    ],
+    ids=["any key", "what has an expiry", "none", "room for all", "not told"],
+)
+async def test_whether_it_gives_up_keys_is_known(
+    options: tuple[str, ...], rules: tuple[str, ...], may_evict: bool | None
+) -> None:
+    with RedisServer(*options) as server:
+        found = await examined(server, rules=rules)
+
+    assert may_evict is found.may_evict
 
 
 async def test_a_user_without_channels_may_not_subscribe(redis: RedisServer) -> None:

@@ -94,10 +94,12 @@ async def test_what_a_stranger_writes_is_named(redis: RedisServer, connection: R
         await listener.learned("tracking")
         assert tracking.state is TrackingState.ON
         redis.command("MSET", "production:c_a:f_m", "{}", "production:c_a:f_m#timestamp", "1")
-        await listener.learned(Change(A, is_whole=False))
+        await listener.learned(Change(A, is_whole=False, with_timestamp=True))
         whole = ("production:c_a", "{}", "production:c_a#timestamp", "1", "production:c_a:metadata", "{}")
         redis.command("MSET", *whole, "production:c_a:credit_x", "{}", "production:c_b:r_r:f_m", "{}")
-        await listener.learned(Change(A, is_whole=True), Change(EntityKey("b", "r"), is_whole=False))
+        await listener.learned(
+            Change(A, is_whole=True, with_timestamp=True), Change(EntityKey("b", "r"), is_whole=False)
+        )
         redis.command("DEL", "production:c_a#timestamp")
         await listener.learned(Change(A, is_whole=True))
         redis.command("SET", KEYS.feed_lease, "{}")
@@ -118,6 +120,25 @@ async def test_what_is_of_no_interest_costs_the_listener_nothing(
         redis.command("SET", "production:c_b", "{}")
 
         await listener.learned(Change(B, is_whole=True))
+
+
+async def test_a_key_that_is_removed_with_its_timestamp_is_told_from_one_alone(
+    redis: RedisServer, connection: RedisConnection
+) -> None:
+    """A Redis that is full gives up one key at a time."""
+    names = ("production:c_a", "production:c_a#timestamp", "production:c_a:metadata")
+    listener = Listener(wanted=lambda change: change.key == A)
+    async with tracked(connection, listener):
+        await listener.learned("tracking")
+        redis.command(
+            "MSET", *(word for name in names for word in (name, "1")), "production:c_b#timestamp", "1"
+        )
+        await listener.learned(Change(A, is_whole=True, with_timestamp=True))
+        for name in names:
+            redis.command("DEL", name)
+            await listener.learned(Change(A, is_whole=True))
+        redis.command("MSET", "production:c_a:metadata", "1", "production:c_a:metadata#timestamp", "1")
+        await listener.learned(Change(A, is_whole=True, with_timestamp=True))
 
 
 async def test_a_key_that_expires_is_named(redis: RedisServer, connection: RedisConnection) -> None:

@@ -183,6 +183,9 @@ async def test_a_customer_that_changed_as_a_whole_takes_its_resources_along(proc
     assert after.is_named
 
 
+REMOVED, EVICTED = (Change(CUSTOMER, is_whole=True, with_timestamp=each) for each in (True, False))
+
+
 async def test_what_was_removed_is_asked_of_the_cloud_first(process: Process) -> None:
     """The cloud said that it does not know, or an official service was told to forget it."""
     process.follows()
@@ -191,9 +194,51 @@ async def test_what_was_removed_is_asked_of_the_cloud_first(process: Process) ->
     del process.shared.held[CUSTOMER]
     process.house.edge.answer = _entity(7, at_ms=2)
 
-    process.invalidation.changed([Change(CUSTOMER, is_whole=True)])
+    process.invalidation.changed([REMOVED])
 
     assert (7, "edge") == await process.usage()
+
+
+@pytest.mark.parametrize(
+    ("changes", "may_evict", "source"),
+    [
+        ([EVICTED], True, "memory"),
+        ([EVICTED], False, "edge"),
+        ([REMOVED, EVICTED], True, "edge"),
+        ([EVICTED, REMOVED], True, "edge"),
+    ],
+    ids=["evicted", "removed where nothing is evicted", "written and evicted", "evicted and removed"],
+)
+async def test_what_redis_gave_up_is_no_news(
+    process: Process, changes: list[Change], may_evict: bool, source: str
+) -> None:
+    """What was written before it was given up is."""
+    process.follows()
+    await process.usage()
+    process.house.clock.advance(0.1)
+    del process.shared.held[CUSTOMER]
+    process.invalidation._may_evict = lambda: may_evict
+
+    process.invalidation.changed(changes)
+
+    assert (4, source) == await process.usage()
+
+
+async def test_what_redis_gave_up_is_checked_again_by_its_age_behind_an_answer(process: Process) -> None:
+    process.follows()
+    await process.usage()
+    del process.shared.held[CUSTOMER]
+    process.invalidation.changed([EVICTED])
+    process.house.clock.advance(61)
+    process.follows()
+    process.house.edge.answer = _entity(7, at_ms=2)
+
+    usages = [await process.usage()]
+    await eventually(lambda: len(process.house.edge.asked) == 2)
+    await eventually(lambda: not process.house.fetcher.under_way)
+    usages.append(await process.usage())
+
+    assert [(4, "memory"), (7, "memory")] == usages
 
 
 async def test_who_leads_knows_why_something_is_not_in_redis(process: Process) -> None:
