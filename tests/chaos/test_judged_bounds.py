@@ -3,6 +3,8 @@
 import pytest
 
 from tests.chaos.judge import judge
+from tests.chaos.judged_bounds import CROWD
+from tests.chaos.load_faults import ACTS
 from tests.chaos.records import Asked, Grant, Happened, OverrideSeen, Run
 from tests.chaos.verdict import Kind
 
@@ -63,3 +65,20 @@ def test_no_redirection_is_followed() -> None:
     run.redirected = 2
 
     assert [Kind.LURED] == found(run)
+
+
+@pytest.mark.parametrize(("began", "kinds"), [(13.0, []), (14.5, [Kind.ROUGH])])
+def test_a_crowd_that_comes_during_a_recovery_is_no_rush(began: float, kinds: list[Kind]) -> None:
+    """Of ten thousand customers whom nobody knew each is asked for (seed 46)."""
+    run = a_run()
+    cloud = Happened(fault="cloud slow", family="cloud", targets=("a",), began=3.0, ended=9.0)
+    crowd = Happened(fault=CROWD, family="load", targets=(), began=began, ended=50.0)
+    run.happened = [cloud, crowd]
+    run.asked = [Asked(at=9 + number / 100, kind="graphql:X") for number in range(100)]
+
+    assert kinds == found(run)
+
+
+def test_the_crowd_has_the_name_of_its_fault() -> None:
+    """Who renames one renames both."""
+    assert CROWD in ACTS
