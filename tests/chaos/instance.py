@@ -22,7 +22,7 @@ LOOKS_AT_PARTS = 6
 """For each worker: a connection reaches one by chance."""
 KILLED = '"exit_code": -9'
 """How the log says a worker's death by our own hand."""
-NOT_DRAINED = '"a worker did not drain"'
+NOT_DRAINED, OVER = '"a worker did not drain"', '"the grace period is over'
 QUIET_PORTS = range(15_000, 30_000)
 """Ports that no outgoing connection is given, so that a dead process finds its own free again."""
 
@@ -111,12 +111,14 @@ class Instance:
         began = now()
         code = await self.sidecar.stop()
         if code != 0:
-            last = "".join(self.sidecar.lines[-20:])
+            last = self.sidecar.lines[-20:]
             death = Death(
-                words=f"{self.name} ended with {code}: {last}",
+                words=f"{self.name} ended with {code}: {''.join(last)}",
                 began=began,
                 ended=now(),
-                was_killed_for_its_time=NOT_DRAINED in last,
+                ran_out_of_time=any(
+                    OVER in line or (NOT_DRAINED in line and KILLED in line) for line in last
+                ),
             )
             self._deaths.append(death)
         self._note_deaths()

@@ -8,9 +8,10 @@ from tests.chaos.client import METHODS, TRIES, TRY_SECONDS
 from tests.chaos.faults import AFTERMATH_SECONDS
 from tests.chaos.judged_bounds import bounds
 from tests.chaos.left_open import left_open
-from tests.chaos.machine import FETCH_BUDGET_SECONDS, SHORT_WAITS
+from tests.chaos.machine import FETCH_BUDGET_SECONDS
 from tests.chaos.records import KILLS, Answer, Death, FailedTry, Run, Version
 from tests.chaos.verdict import STARVED_TIMES, Kind, Verdict, Violation, late, starved, violation_of
+from tests.chaos.waiting import BUSY_SHARE
 
 FINE_SECONDS = 2.0
 """While nothing touches the feed, an answer marked fresh lags the cloud no more; mostly it is 20 ms."""
@@ -30,9 +31,6 @@ TASK_SLACK = 32
 """A worker's: one that found the disk full when it started is not counted until it starts again."""
 
 
-DRAIN_SECONDS = float(SHORT_WAITS["SIDECAR_DRAIN_SECONDS"]) + float(
-    SHORT_WAITS["SIDECAR_SHUTDOWN_GRACE_SECONDS"]
-)
 TOO_LATE = "DEADLINE_EXCEEDED"
 STATES = frozenset({"fresh", "suspect", "stale", "estimate"})
 
@@ -215,10 +213,9 @@ def _writes(run: Run) -> Iterator[Violation]:
 
 
 def _had_no_time_to_drain(run: Run, death: Death) -> bool:
-    """True when its parent killed it for its time, of which it had less than it is given."""
-    if not death.was_killed_for_its_time:
-        return False
-    return death.ended - death.began - run.waits.within(death.began, death.ended) < DRAIN_SECONDS
+    """True when it ran out of time, of which more than half had been waited for a processor."""
+    waited_seconds = run.waits.within(death.began, death.ended)
+    return death.ran_out_of_time and waited_seconds > BUSY_SHARE * (death.ended - death.began)
 
 
 def _end(run: Run) -> Iterator[Violation]:

@@ -125,8 +125,8 @@ class Death:
     began: float = -inf
     """When it was asked to end."""
     ended: float = inf
-    was_killed_for_its_time: bool = False
-    """By its parent, since it had not drained."""
+    ran_out_of_time: bool = False
+    """It ended itself, or its parent did, since it had not drained within its time."""
 
 
 @dataclass(slots=True, kw_only=True)

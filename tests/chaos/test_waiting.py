@@ -96,7 +96,7 @@ def _given_up_and_then_refused(run: Run) -> None:
 
 
 def _not_drained(run: Run) -> None:
-    run.deaths.append(Death(words="", began=3.6, ended=3.6 + 10, was_killed_for_its_time=True))
+    run.deaths.append(Death(words="", began=3.6, ended=8.6, ran_out_of_time=True))
 
 
 def _outdated(run: Run) -> None:
