@@ -49,6 +49,8 @@ LONELY_SECONDS = 2.0
 """A fetch that nobody waits for any more ends so long after it began to ask: it is nearly done, or hangs."""
 MAX_ASKS = 3
 """So often the cloud is asked anew because of a change meanwhile; then its answer is suspect, or loses."""
+LOOKS = 2
+"""What another process has stored is looked for so often: a read that is under way may be of before."""
 CALLERS_OF_A_BURST = 10
 """How many callers that join one fetch are named in the log."""
 
@@ -246,10 +248,11 @@ class EntityFetcher:
         if claim.turn is FetchLockOutcome.FAILED_ELSEWHERE:
             return NotFetched(error=FailedElsewhere(self._authority))
         if claim.may_be_answered(held):
-            found, began_at = await self._store.find_shared(key), deadline - self._limits.budget_seconds
-            if found and claim.is_answered(found, held, since=began_at - self._limits.budget_seconds):
-                await turns.done(claim)
-                return Lookup(key=key, cached=found, source=Source.REDIS)
+            for _ in range(LOOKS):
+                found = await self._store.find_shared(key)
+                if found and claim.is_answered(found, held, since=deadline - 2 * self._limits.budget_seconds):
+                    await turns.done(claim)
+                    return Lookup(key=key, cached=found, source=Source.REDIS)
         outcome = await self._fetch_here(key, deadline=deadline, claim=claim if claim.token else None)
         await turns.done(claim, error=outcome.error.outcome if isinstance(outcome, NotFetched) else None)
         return outcome

@@ -425,6 +425,29 @@ async def test_what_another_fetched_between_the_miss_and_the_lock_is_not_fetched
     assert [b"ours"] == [each.token for each in turns.given_back]
 
 
+class WhatIsReadTooSoon(WhatAnotherFetched):
+    """The read that is joined first had been sent before the other process stored."""
+
+    is_of_before = True
+
+    async def get(self, _key: EntityKey, *, claim: FetchClaim | None = None) -> CachedEntity | Miss:
+        found = Miss.ABSENT if self.is_of_before else self.found
+        self.is_of_before = False
+        return found
+
+
+async def test_a_read_that_was_under_way_is_no_reason_to_fetch_what_another_has_stored(house: House) -> None:
+    """A call that came in between had begun it; on a busy machine one of fifty was fetched twice."""
+    cached = CachedEntity(entity=an_entity(), confirmed_at=house.clock.monotonic())
+    fetcher = a_fetcher_beside(WhatIsReadTooSoon(cached), house, TurnsAfterAnother())
+
+    fetched = await fetcher.fetch(KEY)
+
+    assert isinstance(fetched, Lookup)
+    assert Source.REDIS is fetched.source
+    assert 0 == len(house.edge.asked)
+
+
 class TurnsWithALook:
     """The lock is free for who looked in vain."""
 
