@@ -120,7 +120,7 @@ class SidecarProcess:
         parts: dict[str, Any] = (await self.get("/readyz?verbose")).json()["parts"]
         return parts
 
-    async def following(self, *, seconds: float = CALL_SECONDS) -> None:
+    async def following(self, *, seconds: float = START_SECONDS) -> None:
         """Returns once it follows the feed."""
         async with asyncio.timeout(seconds):
             while not (await self.parts())["feed"]["following"]:  # noqa: ASYNC110 - HTTP announces no events
@@ -262,7 +262,7 @@ async def check(client: Client, customer_id: str, feature_id: str = "f") -> pb.G
     return await client.GetBooleanEntitlement(request, timeout=CALL_SECONDS)
 
 
-async def until_answered(client: Client, customer_id: str, *, seconds: float = 40.0) -> None:
+async def until_answered(client: Client, customer_id: str, *, seconds: float = START_SECONDS) -> None:
     """Returns once a check is not answered by a fallback any more, after the pause of the circuit."""
     async with asyncio.timeout(seconds):
         while (await check(client, customer_id)).is_fallback:  # noqa: ASYNC110

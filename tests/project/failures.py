@@ -12,11 +12,11 @@ import grpc
 import pytest
 
 from emulator.server import Emulator
-from tests.eventually import eventually
+from tests.eventually import MOST_SECONDS, eventually
 from tests.harness import SidecarProcess, check, client_of, is_granted, running_sidecar
 from tests.redis_server import RedisServer
 
-SECONDS = 30.0
+SECONDS = MOST_SECONDS
 CUSTOMERS = [f"customer-{number}" for number in range(5)]
 
 

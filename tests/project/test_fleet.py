@@ -12,6 +12,7 @@ import pytest
 from emulator.server import Emulator
 from grpc_service.generated import sidecar_pb2 as pb
 from tests.cloud_states import boolean_state
+from tests.eventually import MOST_SECONDS
 from tests.harness import CALL_SECONDS, Client, SidecarProcess, check, client_of, is_granted, running_sidecar
 from tests.redis_fleet import MASTER, ClusterFleet, SentinelFleet, replicated
 from tests.redis_server import RedisServer
@@ -72,7 +73,7 @@ async def test_a_primary_killed_under_load(emulator: Emulator, fleet: Fleet, tmp
         parts = [(await each.parts())["redis"] for each in sidecars]
         emulator.faults.set("graphql", "down")
         for number, client in enumerate(clients):
-            await client.ReportEvents(events(number), timeout=10)
+            await client.ReportEvents(events(number), timeout=CALL_SECONDS)
         lost = fleet.primary
         await asyncio.to_thread(replicated, lost)
         load = [asyncio.create_task(ask_for_ever(client)) for client in clients]
@@ -152,14 +153,14 @@ async def two_sidecars(
 
 
 async def delivered(emulator: Emulator) -> None:
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(MOST_SECONDS):
         while not emulator.state.ledger.keys().keys() >= PROMISED:  # noqa: ASYNC110 - others deliver
             await asyncio.sleep(0.05)
 
 
 async def a_change_shows(emulator: Emulator, clients: list[Client]) -> None:
     emulator.state.put("customer-0", boolean_state(granted=False, updated_at="2027-01-01T00:00:00.000Z"))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(MOST_SECONDS):
         while any([await is_granted(client, "customer-0") for client in clients]):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 

@@ -21,6 +21,7 @@ from emulator.server import Emulator
 from grpc_service.reads import SERVICE
 from tests.cloud_states import boolean_state
 from tests.documentation.pages import PAGES, commands, fenced
+from tests.eventually import MOST_SECONDS
 from tests.harness import ROOT, client_of, http_client, is_granted, running_sidecar
 
 DEMO = "127.0.0.1:8081"
@@ -76,7 +77,7 @@ async def test_a_change_in_the_cloud_is_announced_to_who_watches(emulator: Emula
         before = await is_granted(asked, "c")
         url = f"http://127.0.0.1:{sidecar.api_port}/v1/watch?customer=c"
         async with (
-            http_client(timeout=20) as client,
+            http_client(timeout=MOST_SECONDS) as client,
             client.stream("GET", url) as response,
         ):
             lines = response.aiter_lines()
@@ -141,7 +142,7 @@ async def test_a_rotated_token_is_asked_for_without_a_restart(emulator: Emulator
     async with running_sidecar(emulator, tmp_path, **variables) as sidecar:
         before = await status("second-token-of-the-test")
         token_file.write_text("second-token-of-the-test")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(MOST_SECONDS):
             while await status("second-token-of-the-test") != OK:  # noqa: ASYNC110 - nobody announces it
                 await asyncio.sleep(0.05)
         after = await status("first-token-of-the-test")

@@ -12,14 +12,17 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from emulator.server import Emulator
 from tests.cloud_states import boolean_state
+from tests.eventually import MOST_SECONDS
 from tests.harness import CALL_SECONDS, Client, SidecarProcess, check, client_of, running_sidecar
 
-CALLS_PER_SECOND = 500
+CALLS_PER_SECOND = 200
+CALLS_AT_A_TIME = 200
+"""A machine that is too busy for more gets no more."""
 
-HEARS_LATE_SECONDS = 0.2
+HEARS_LATE_SECONDS = 1.0
 """A balancer goes on sending calls for so long after an instance has said goodbye."""
-PAUSE = {"SIDECAR_DRAIN_SECONDS": "1"}
-"""As it is unless set."""
+PAUSE = {"SIDECAR_DRAIN_SECONDS": "3"}
+"""A busy machine takes a while to hear of it; it is 1 unless set."""
 
 
 class Balanced:
@@ -29,8 +32,7 @@ class Balanced:
         self.failed: list[str] = []
         self.answered = 0
         self.sent = 0
-        self.rate = 0.0
-        """Calls a second, from the first to the last so far."""
+        self.sent_during_stops: list[int] = []
         self._serving: list[Client] = []
         self._calls: set[asyncio.Task[None]] = set()
         self._progress = asyncio.Condition()
@@ -49,24 +51,29 @@ class Balanced:
                 await asyncio.gather(watching, *self._calls, return_exceptions=True)
 
     async def call_for_ever(self) -> None:
-        """How many calls a second by the clock: a call that is slow holds up none of the others."""
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        """So many calls a second by the clock: a call that is slow holds up none of the others."""
         while True:
-            self.sent += 1
-            client = self._serving[0]
-            self._serving.append(self._serving.pop(0))
-            call = asyncio.create_task(self._call(client))
-            self._calls.add(call)
-            call.add_done_callback(self._calls.discard)
-            await asyncio.sleep(started + self.sent / CALLS_PER_SECOND - loop.time())
-            self.rate = self.sent / (loop.time() - started)
+            if len(self._calls) < CALLS_AT_A_TIME:
+                self.sent += 1
+                client = self._serving[0]
+                self._serving.append(self._serving.pop(0))
+                call = asyncio.create_task(self._call(client))
+                self._calls.add(call)
+                call.add_done_callback(self._calls.discard)
+            await asyncio.sleep(1 / CALLS_PER_SECOND)
 
     async def more(self, count: int) -> None:
         """Returns after so many more calls have ended."""
         until = self.answered + count
-        async with asyncio.timeout(60), self._progress:
+        async with asyncio.timeout(MOST_SECONDS), self._progress:
             await self._progress.wait_for(lambda: self.failed or self.answered >= until)
+
+    async def stopped(self, sidecar: SidecarProcess) -> int:
+        """Its exit code; how many calls were sent meanwhile is noted."""
+        before = self.sent
+        code = await sidecar.stop()
+        self.sent_during_stops.append(self.sent - before)
+        return code
 
     async def _call(self, client: Client) -> None:
         try:
@@ -100,18 +107,18 @@ async def test_a_rolling_restart_fails_no_call(emulator: Emulator, tmp_path: Pat
     async with running_sidecar(emulator, tmp_path, **PAUSE) as second, balanced.instance(second):
         async with running_sidecar(emulator, tmp_path, **PAUSE) as first, balanced.instance(first):
             calling = asyncio.create_task(balanced.call_for_ever())
-            await balanced.more(500)
-            codes = [await first.stop()]
+            await balanced.more(100)
+            codes = [await balanced.stopped(first)]
         async with running_sidecar(emulator, tmp_path, **PAUSE) as third, balanced.instance(third):
-            await balanced.more(500)
-            codes.append(await second.stop())
-            await balanced.more(500)
+            await balanced.more(100)
+            codes.append(await balanced.stopped(second))
+            await balanced.more(100)
             calling.cancel()
             await asyncio.gather(calling, return_exceptions=True)
 
     assert [] == balanced.failed
     assert [0, 0] == codes
-    assert balanced.rate > 0.9 * CALLS_PER_SECOND
+    assert min(balanced.sent_during_stops) > 20
 
 
 async def test_a_draining_instance_says_so_and_still_answers(emulator: Emulator, tmp_path: Path) -> None:
@@ -153,7 +160,7 @@ async def test_a_log_that_nobody_reads_holds_up_neither_calls_nor_the_end(
 
             live = await sidecar.get("/livez")
             sidecar.process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(CALL_SECONDS):
+            async with asyncio.timeout(MOST_SECONDS):
                 while sidecar.process.returncode is None:  # noqa: ASYNC110 - `wait` waits for the pipe as well
                     await asyncio.sleep(0.05)
         finally:
@@ -168,7 +175,7 @@ async def test_tasks_of_the_event_loop_are_counted(sidecar: SidecarProcess) -> N
     """What a caller keeps open counts, and no longer when the caller has gone."""
 
     async def counted(is_so: Callable[[float], bool]) -> float:
-        async with asyncio.timeout(CALL_SECONDS):
+        async with asyncio.timeout(MOST_SECONDS):
             while not is_so(tasks := await sidecar.metric("sidecar_event_loop_tasks")):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         return tasks

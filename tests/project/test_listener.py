@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from entitlements.control_socket import SOCKET_NAME
+from tests.eventually import MOST_SECONDS
 from tests.harness import SidecarProcess, check, client_of, running_sidecar
 
 Address: TypeAlias = tuple[str, int] | str
@@ -21,7 +22,6 @@ ROOM = 20
 MEASURED_SECONDS = 1.2
 MAX_PROCESSOR_SHARE = 0.25
 """A loop that asks again without end takes four fifths of a processor; one that rests, a hundredth."""
-SOON_SECONDS = 20.0
 UNLIMITED = 1024
 MAX_LINES = 40
 """gRPC's core reports it once a second; asyncio alone would write a hundred."""
@@ -44,7 +44,7 @@ async def filled(sidecar: SidecarProcess, address: Address) -> AsyncIterator[Non
         for _ in range(2 * ROOM):
             client = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
             stack.enter_context(client).connect(address)
-        async with asyncio.timeout(SOON_SECONDS):
+        async with asyncio.timeout(MOST_SECONDS):
             while process.num_fds() < limit - 1:  # noqa: ASYNC110 - the kernel announces no events
                 await asyncio.sleep(0.01)
         yield

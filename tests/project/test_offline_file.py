@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.cloud_states import boolean_state
+from tests.eventually import MOST_SECONDS
 from tests.harness import check, client_of, environment_for, is_granted, running_sidecar, spawned
 
 
@@ -27,7 +28,7 @@ async def test_an_offline_sidecar_answers_from_its_file_and_follows_it(tmp_path:
         assert (await check(client, "b")).is_fallback
 
         _write(path, a=boolean_state(granted=False, updated_at="2020-01-01T00:00:00Z"))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(MOST_SECONDS):
             while await is_granted(client, "a"):  # noqa: ASYNC110 - a file announces no events
                 await asyncio.sleep(0.05)
         path.write_text("{")

@@ -24,6 +24,7 @@ from sidecar_project.otlp import session_that_knows_this_machine, spans_of_reque
 from sidecar_project.tracing import traced
 from sidecar_project.tracing_wanted import is_wanted
 from tests.cloud_states import boolean_state
+from tests.eventually import MOST_SECONDS
 from tests.harness import ROOT, client_of, environment_for, is_granted, running_sidecar
 from tests.upstream.clouds import Cloud, an_answer
 from tests.upstream.parts import a_transport
@@ -68,7 +69,7 @@ class Collector:
 
     async def received(self, name: str) -> Any:
         """The first span of that name."""
-        async with asyncio.timeout(20), self._arrived:
+        async with asyncio.timeout(MOST_SECONDS), self._arrived:
             await self._arrived.wait_for(lambda: any(span.name == name for span in self.spans))
         return next(span for span in self.spans if span.name == name)
 

@@ -10,11 +10,14 @@ import pytest
 
 from emulator.server import Emulator
 from tests.cloud_states import boolean_state
+from tests.eventually import MOST_SECONDS, eventually
 from tests.harness import Client, check, client_of, environment_for, running_sidecar, spawned
 from tests.management.command_runs import run
 from tests.redis_server import RedisServer
 
 WITHIN_SECONDS = 1.0
+WITHIN_ROUNDS = 20
+"""On a busy machine that second is as long as it takes to ask everybody so often."""
 CONNECTIONS = 12
 """So many that each of two workers has some: the kernel spreads them."""
 LASTS_SECONDS = 5
@@ -39,9 +42,7 @@ async def _two_workers(emulator: Emulator, redis: RedisServer, folder: Path) -> 
     environment = environment_for(emulator, folder, **_variables(redis))
     async with spawned(environment, "--workers=2") as sidecar, AsyncExitStack() as stack:
         await sidecar.started()
-        async with asyncio.timeout(30):
-            while sidecar.output.count("listening: ") < 2:  # noqa: ASYNC110 - both of them
-                await asyncio.sleep(0.02)
+        await eventually(lambda: sidecar.output.count("listening: ") == 2)
         yield [await stack.enter_async_context(client_of(sidecar)) for _ in range(CONNECTIONS)]
 
 
@@ -77,19 +78,22 @@ async def test_it_begins_and_ends_on_every_process_within_a_second(
     emulator.state.put("c", boolean_state(feature_id="g"), push=False)
     environment = environment_for(emulator, tmp_path, **_variables(redis))
     async with deployment(emulator, redis, tmp_path) as clients:
-        await _all_say(clients, granted=False, until=time.monotonic() + 20)
+        await _all_say(clients, granted=False, until=time.monotonic() + MOST_SECONDS)
+        asked_at = time.monotonic()
+        answered_at = await _all_say(clients, granted=False, until=asked_at + MOST_SECONDS)
+        within_seconds = max(WITHIN_SECONDS, WITHIN_ROUNDS * (answered_at - asked_at))
         words = ("override", "grant", "c", "f", "--for", f"{LASTS_SECONDS}s", "--reason", "r")
         done = asyncio.create_task(run(environment, *words))
         while not (await check(clients[0], "c")).has_access:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         seen_at = time.monotonic()
-        began_at = await _all_say(clients, granted=True, until=seen_at + WITHIN_SECONDS)
+        began_at = await _all_say(clients, granted=True, until=seen_at + within_seconds)
         names = {name.decode() for name in redis.command("KEYS", "*overrides*")}
         redis.command("FLUSHALL")
-        ends_by = seen_at + LASTS_SECONDS + WITHIN_SECONDS
+        ends_by = seen_at + LASTS_SECONDS + within_seconds
         ended_at = await _all_say(clients, granted=False, until=ends_by)
         assert 0 == (await done).code
 
     assert names == {"production:sidecar:overrides"}
-    assert began_at - seen_at <= WITHIN_SECONDS
+    assert began_at - seen_at <= within_seconds
     assert ended_at <= ends_by

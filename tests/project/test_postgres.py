@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sidecar_project.admin_settings import LOGIN_PATH
-from tests.eventually import eventually
+from tests.eventually import MOST_SECONDS, eventually
 from tests.harness import SidecarProcess, check, client_of, environment_for, http_client, running_sidecar
 from tests.management.command_runs import run
 from tests.postgres_server import PostgresServer
@@ -79,7 +79,7 @@ async def test_a_rule_that_is_set_at_one_replica_answers_at_the_other(
         taken = await run(
             environment_for(None, tmp_path / "a", **variables), "fallbacks", "import", str(rules)
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(MOST_SECONDS):
             while not (await check(client, "c")).has_access:  # noqa: ASYNC110 - gRPC announces no events
                 await asyncio.sleep(0.01)
         listed = await run(environment_for(None, tmp_path / "b", **variables), "audit", "--json")

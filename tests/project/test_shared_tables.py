@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from emulator.server import Emulator
+from tests.eventually import MOST_SECONDS
 from tests.harness import Client, check, client_of, environment_for, running_sidecar
 from tests.management.command_runs import run
 from tests.redis_server import RedisServer
@@ -21,7 +22,7 @@ def redis() -> Iterator[RedisServer]:
 
 async def _both_say(clients: tuple[Client, Client], *, granted: bool) -> None:
     for client in clients:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(MOST_SECONDS):
             while (await check(client, "c")).has_access is not granted:  # noqa: ASYNC110 - gRPC announces no events
                 await asyncio.sleep(0.01)
 
