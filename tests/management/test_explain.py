@@ -1,5 +1,6 @@
 """`explain` asks a running sidecar why, and shows the rules, the fallback and the cloud's view."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,6 @@ from emulator.server import Emulator
 from tests.cloud_states import metered_state
 from tests.harness import Client, SidecarProcess, environment_for, usage_of
 from tests.management.command_runs import run
-from tests.management.test_fallbacks import fallbacks
 
 
 async def test_a_denial_is_explained_from_the_memory_of_that_process(
@@ -46,7 +46,9 @@ async def test_a_grant_and_a_fallback_of_the_database(
     environment = environment_for(emulator, tmp_path, LOG_LEVEL="error")
     assert (await run(environment, "explain", "a", "m")).code == 0
 
-    await fallbacks(tmp_path, "import", "-", text='{"f": {"hasAccess": true}}')
+    rules = tmp_path / "rules.json"
+    rules.write_text(json.dumps({"f": {"hasAccess": True}}))
+    assert (await run(environment, "fallbacks", "import", str(rules))).code == 0
     by_rule = await run(environment, "explain", "a", "f", "--value", "x")
     by_call = await run(environment, "explain", "a", "f", "--fallback", "deny", "--resource", "r")
     typed = await run(environment, "explain", "a", "f", "--kind", "boolean")
