@@ -1,6 +1,5 @@
 """The cached customers in a browser and over HTTP: found, looked at, refreshed, evicted, and never obeyed."""
 
-import asyncio
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from emulator.server import Emulator
 from tests.admin.test_access import ADD_VIEWER, Session, in_shell
 from tests.admin.visitor import ON_CALL, Visitor
 from tests.cloud_states import boolean_state, metered_state
+from tests.eventually import eventually
 from tests.harness import Client, SidecarProcess, client_of, is_granted, running_sidecar, usage_of
 from tests.redis_server import RedisServer
 
@@ -160,9 +160,7 @@ async def test_redis_is_shown_and_acted_upon(emulator: Emulator, tmp_path: Path)
                 assert await is_granted(client, "customer-x")
             session = Session(sidecar)
             await session.log_in()
-            async with asyncio.timeout(10):
-                while redis.text("production:c_customer-x") is None:  # noqa: ASYNC110 - Redis announces no events
-                    await asyncio.sleep(0.02)
+            await eventually(lambda: redis.text("production:c_customer-x") is not None)
             listed = await session.get(f"{PLACE}?tier=redis&q=omer-")
             detail = await session.get(f"{PLACE}customer/?customer=customer-x&tier=redis")
             await session.post(f"{PLACE}act/", act="evict", key="10:customer-x", sure="1")

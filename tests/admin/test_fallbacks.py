@@ -1,6 +1,5 @@
-"""A fallback that is edited in the browser answers over gRPC within a second."""
+"""A fallback that is edited in the browser answers over gRPC; how soon is said in tests/doors."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,10 +16,10 @@ from entitlements.models import FallbackRule
 from grpc_service.generated import sidecar_pb2 as pb
 from tests.admin.visitor import ON_CALL, Visitor
 from tests.cloud_states import boolean_state
+from tests.eventually import eventually
 from tests.harness import CALL_SECONDS, Client, SidecarProcess, running_sidecar
 
 GRANTED, DENIED = FallbackValue(has_access=True), FallbackValue()
-IN_FORCE_SECONDS = 1.0
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -45,15 +44,15 @@ async def _is_granted(client: Client) -> bool:
 
 
 async def _becomes(client: Client, *, granted: bool) -> None:
-    """Within a second; asked for all the time, so that an answer that is remembered would show."""
-    async with asyncio.timeout(IN_FORCE_SECONDS):
-        while await _is_granted(client) is not granted:  # noqa: ASYNC110 - gRPC announces no events
-            await asyncio.sleep(0.02)
+    """Asked for all the time, so that an answer that is remembered would show."""
+
+    async def is_so() -> bool:
+        return await _is_granted(client) is granted
+
+    await eventually(is_so)
 
 
-async def test_an_edited_fallback_answers_within_a_second(
-    emulator: Emulator, visitor: Visitor, client: Client
-) -> None:
+async def test_an_edited_fallback_answers_soon(emulator: Emulator, visitor: Visitor, client: Client) -> None:
     """Added over the environment's, switched off, and put in force again; each of it is logged."""
     emulator.state.put("a", boolean_state(feature_id="other"), push=False)
     page = visitor.page

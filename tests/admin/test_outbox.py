@@ -1,6 +1,5 @@
 """Dead letters in the browser: looked at, replayed, discarded; by who may."""
 
-import asyncio
 from pathlib import Path
 
 from playwright.async_api import Browser, expect
@@ -9,6 +8,7 @@ from emulator.server import Emulator
 from grpc_service.generated import sidecar_pb2 as pb
 from tests.admin.test_access import ADD_VIEWER, in_shell
 from tests.admin.visitor import Visitor, visiting
+from tests.eventually import eventually
 from tests.harness import Client, SidecarProcess
 from tests.management.test_outbox import make_too_old
 
@@ -108,9 +108,11 @@ async def test_what_waits_is_discarded(
     await page.get_by_role("button", name="Discard for good").click()
 
     await expect(page.get_by_text("Nothing: all that was promised is delivered.")).to_be_visible()
-    async with asyncio.timeout(20):  # it is looked at once a second
-        while (await sidecar.parts())["outbox"]["waiting"]:  # noqa: ASYNC110 - HTTP announces no events
-            await asyncio.sleep(0.05)
+
+    async def nothing_waits() -> bool:
+        return not (await sidecar.parts())["outbox"]["waiting"]
+
+    await eventually(nothing_waits)  # it is looked at once a second
     await visitor.open("/admin/entitlements/auditentry/")
     discarded = page.get_by_role("row", name="all that waited, and all dead letters")
     await expect(discarded).to_contain_text("count: 2")

@@ -1,8 +1,6 @@
 """From a denial to an override to a granted check, in the browser of a person on call; and who may not."""
 
-import asyncio
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -13,11 +11,10 @@ from grpc_service.generated import sidecar_pb2 as pb
 from tests.admin.test_access import ADD_VIEWER, Session, in_shell
 from tests.admin.visitor import PHONE, USERNAME, WIDE, Visitor
 from tests.cloud_states import metered_state
+from tests.eventually import eventually
 from tests.harness import CALL_SECONDS, Client, SidecarProcess, usage_of
 
 WHY = "/admin/explain/?customer=a&feature=m&usage=1"
-CLICKING_SECONDS = 10.0
-IN_FORCE_SECONDS = 1.0
 
 
 async def _one_more(client: Client) -> bool:
@@ -28,17 +25,20 @@ async def _one_more(client: Client) -> bool:
 
 
 async def _until(client: Client, *, granted: bool) -> None:
-    async with asyncio.timeout(IN_FORCE_SECONDS):
-        while await _one_more(client) is not granted:  # noqa: ASYNC110 - gRPC announces no events
-            await asyncio.sleep(0.02)
+    async def is_so() -> bool:
+        return await _one_more(client) is granted
+
+    await eventually(is_so)
 
 
 async def _repaired(emulator: Emulator, client: Client, *, usage: float, updated_at: str) -> None:
     """The cloud's word changes, and has arrived."""
     emulator.state.put("a", metered_state(usage=usage, limit=1000, updated_at=updated_at))
-    async with asyncio.timeout(10):
-        while await usage_of(client, "a") != usage:  # noqa: ASYNC110 - gRPC announces no events
-            await asyncio.sleep(0.02)
+
+    async def has_arrived() -> bool:
+        return await usage_of(client, "a") == usage
+
+    await eventually(has_arrived)
 
 
 async def _overridden(page: Page, act: str, reason: str) -> None:
@@ -52,17 +52,15 @@ async def _overridden(page: Page, act: str, reason: str) -> None:
 async def test_from_a_denial_to_a_granted_check_and_back(
     visitor: Visitor, client: Client, emulator: Emulator, size: tuple[int, int]
 ) -> None:
-    """In seconds of clicking; every page says so meanwhile; once the cloud agrees it says that."""
+    """In two clicks; every page says so meanwhile; once the cloud agrees it says that."""
     emulator.state.put("a", metered_state(usage=1000, limit=1000), push=False)
     page = visitor.page
     await page.set_viewport_size({"width": size[0], "height": size[1]})
     assert not await _one_more(client)
-    began = time.monotonic()
     await visitor.open(WHY)
     await _overridden(page, "Grant", "the plan is being repaired")
     await expect(page.get_by_role("status").first).to_contain_text("Granted by an override")
     await _until(client, granted=True)
-    took_seconds = time.monotonic() - began
     wide = await page.evaluate("document.documentElement.scrollWidth")
     await visitor.open("/admin/")
     await expect(page.get_by_role("note")).to_contain_text("1 override in force")
@@ -79,7 +77,6 @@ async def test_from_a_denial_to_a_granted_check_and_back(
     await expect(page.get_by_role("status").first).to_contain_text("0 left: the next 1 is denied")
     await _until(client, granted=False)
 
-    assert took_seconds < CLICKING_SECONDS
     assert wide <= size[0]
 
 

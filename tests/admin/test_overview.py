@@ -13,7 +13,7 @@ from entitlements.admin.overview import problems
 from tests.admin.test_access import Session
 from tests.admin.visitor import PASSWORD, USERNAME
 from tests.cloud_states import boolean_state
-from tests.eventually import eventually
+from tests.eventually import MOST_SECONDS, eventually
 from tests.harness import client_of, environment_for, is_granted, spawned
 from tests.redis_server import RedisServer
 
@@ -51,15 +51,13 @@ async def test_whichever_of_several_workers_answers_counts_all(emulator: Emulato
         )
         async with spawned(environment, "--workers=2") as sidecar:
             await sidecar.started()
-            async with asyncio.timeout(30):
-                while sidecar.output.count("listening: ") < 2:  # noqa: ASYNC110
-                    await asyncio.sleep(0.02)
+            await eventually(lambda: sidecar.output.count("listening: ") == 2)
             session = Session(sidecar)
             await session.log_in()
             async with client_of(sidecar) as client:
                 for _ in range(300):
                     assert await is_granted(client, "customer-x")
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(MOST_SECONDS):
                 while await _hit_rates(session) != {"99.7%"}:  # noqa: ASYNC110 - counts settle in a second
                     await asyncio.sleep(0.1)
             await eventually(partial(_shows_two_roles, session))

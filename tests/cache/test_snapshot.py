@@ -1,6 +1,5 @@
 """What memory held outlives the process, and no fault of the disk harms anybody."""
 
-import asyncio
 import math
 import os
 import stat
@@ -19,6 +18,7 @@ from entitlements.domain.cached_entity import CachedEntity
 from entitlements.domain.entity import Entity, EntityKey
 from entitlements.domain.freshness import NEVER
 from tests.builders import a_boolean_feature, a_credit, an_entity
+from tests.eventually import eventually
 from tests.fakes import FakeClock
 
 A, B = EntityKey("a"), EntityKey("b", "r")
@@ -144,9 +144,8 @@ async def test_it_is_kept_at_intervals_and_at_the_end(tmp_path: Path) -> None:
     memory = MemoryTier(max_size_bytes=_BOUND)
     _hold(memory, A, confirmed_at=1)
     with _opened(path, clock, memory=memory) as snapshot:
-        async with snapshot.kept(interval_seconds=0.01), asyncio.timeout(10):
-            while not snapshot.written_ms:  # noqa: ASYNC110 - a state
-                await asyncio.sleep(0.01)
+        async with snapshot.kept(interval_seconds=0.01):
+            await eventually(lambda: snapshot.written_ms)
             _hold(memory, B, confirmed_at=1)
 
     with _opened(path, clock) as snapshot:

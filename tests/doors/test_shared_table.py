@@ -1,6 +1,7 @@
 """A database that stands still holds up neither what other pods announce nor the end."""
 
 import asyncio
+import inspect
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -54,6 +55,11 @@ def words(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Words]:
     words = _Words()
     yield words
     words.goes_on.set()
+
+
+def test_what_is_written_is_in_force_within_a_second() -> None:
+    """With time to spare for the look itself: so the pages and the commands promise it."""
+    assert inspect.signature(SharedTable).parameters["poll_seconds"].default <= 0.5
 
 
 def _table(words: _Words, shared: SharedRecords | None = None) -> SharedTable[str]:

@@ -18,6 +18,7 @@ from entitlements.fallbacks import StoredRules
 from entitlements.json_fields import Malformed
 from entitlements.models import DeletedFallbackRule, FallbackRule
 from entitlements.redis.shared_records import SharedRecords
+from tests.eventually import eventually
 from tests.fakes import FakeClock
 from tests.redis.parts import KEYS, a_connection
 from tests.redis_server import RedisServer
@@ -81,16 +82,14 @@ async def test_rules_are_followed_past_a_row_that_is_no_fallback() -> None:
     rows = FallbackRule.objects
     await rows.acreate(feature_id="bad", has_access=True, enum_values=5)
     rules, background = _rules(), Background(FakeClock().monotonic)
-    async with rules.followed(background), asyncio.timeout(10):
+    async with rules.followed(background):
         await _written(lambda: rows.acreate(feature_id="good", has_access=True))
-        while "good" not in rules.current():  # noqa: ASYNC110 - a state
-            await asyncio.sleep(0.01)
+        await eventually(lambda: "good" in rules.current())
         assert background.states["fallback-rules"].skipped >= 1
         assert background.states["fallback-rules"].failures == 0
 
         await _written(lambda: rows.filter(feature_id="bad").aupdate(enum_values=["basic"]))
-        while rules.origin_of("bad") is not FallbackOrigin.DATABASE:  # noqa: ASYNC110 - a state
-            await asyncio.sleep(0.01)
+        await eventually(lambda: rules.origin_of("bad") is FallbackOrigin.DATABASE)
 
     assert FallbackValue(has_access=True, enum_values=("basic",)) == rules.current()["bad"]
 

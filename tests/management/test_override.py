@@ -1,6 +1,5 @@
-"""`manage.py override`: in force in a running sidecar within a second, until it ends or is ended."""
+"""`manage.py override`: in force in a running sidecar, until it ends or is ended; how soon: tests/doors."""
 
-import asyncio
 import json
 from pathlib import Path
 
@@ -9,15 +8,15 @@ import pytest
 from emulator.server import Emulator
 from grpc_service.generated import sidecar_pb2 as pb
 from tests.cloud_states import boolean_state
+from tests.eventually import eventually
 from tests.harness import Client, check, client_of, environment_for, running_sidecar
 from tests.management.command_runs import run
 
 ON = {"SIDECAR_OVERRIDES": "1"}
-IN_FORCE_SECONDS = 1.0
 
 
 async def test_a_customer_is_let_in_and_kept_out_again(emulator: Emulator, tmp_path: Path) -> None:
-    """Within a second each; what was begun is listed with who, why and its end, and logged."""
+    """What was begun is listed with who, why and its end, and logged."""
     emulator.state.put("c", boolean_state(feature_id="g"), push=False)
     environment = environment_for(emulator, tmp_path, **ON)
     async with running_sidecar(emulator, tmp_path, **ON) as sidecar, client_of(sidecar) as client:
@@ -60,9 +59,10 @@ async def test_a_customer_is_let_in_and_kept_out_again(emulator: Emulator, tmp_p
 
 
 async def _answered(client: Client, customer_id: str, *, has_access: bool) -> None:
-    async with asyncio.timeout(IN_FORCE_SECONDS):
-        while (await check(client, customer_id)).has_access is not has_access:  # noqa: ASYNC110 - no event
-            await asyncio.sleep(0.02)
+    async def is_so() -> bool:
+        return (await check(client, customer_id)).has_access is has_access
+
+    await eventually(is_so)
 
 
 async def _source_of(client: Client, customer_id: str) -> str:

@@ -36,6 +36,7 @@ from entitlements.service.fetcher import (
 from entitlements.service.flight import NotFetched
 from entitlements.service.source_chain import FIRST_SOURCE_SHARE, FetchLimits
 from tests.builders import a_boolean_feature, a_metered_feature, a_usage, an_entity
+from tests.eventually import eventually
 from tests.fakes import FakeClock
 from tests.service.conftest import LIMITS, House, build_house
 
@@ -90,9 +91,7 @@ async def test_fetch_that_nobody_waits_for_ends(house: House, monkeypatch: pytes
 
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
-    async with asyncio.timeout(5):
-        while house.fetcher.is_fetching(KEY):  # noqa: ASYNC110 - a timer of the loop announces nothing
-            await asyncio.sleep(0)
+    await eventually(lambda: not house.fetcher.is_fetching(KEY))
     house.edge.gate.set()
 
     assert isinstance(await house.fetcher.fetch(KEY), Lookup)

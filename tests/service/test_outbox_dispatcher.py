@@ -211,9 +211,7 @@ async def test_running_delivers_what_arrives(office: Office) -> None:
     """Without being asked."""
     task = asyncio.create_task(office.dispatcher.run())
     await office.dispatcher.accept(events("a"))
-    async with asyncio.timeout(10):
-        while not office.cloud.took:  # noqa: ASYNC110 - the cloud announces no events
-            await asyncio.sleep(0.01)
+    await eventually(lambda: office.cloud.took)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
@@ -307,9 +305,7 @@ async def test_arrivals_do_not_shorten_the_clouds_pause(office: Office) -> None:
     office.cloud.failure = Throttled("api", 1.0)
     await office.dispatcher.accept(events("a"))
     task = asyncio.create_task(office.dispatcher.run())
-    async with asyncio.timeout(10):
-        while not office.cloud.saw:  # noqa: ASYNC110 - the cloud announces no events
-            await asyncio.sleep(0.01)
+    await eventually(lambda: office.cloud.saw)
     await office.dispatcher.accept(events("b"))
 
     await asyncio.wait([task], timeout=0.3)

@@ -26,6 +26,7 @@ from entitlements.upstream.edge_budget import MAX_BATCH, RETRY_SECONDS, EdgeBudg
 from entitlements.upstream.transport import CloudTransport
 from tests.builders import a_boolean_feature, an_entity
 from tests.cloud_states import boolean_state
+from tests.eventually import eventually
 from tests.fakes import FakeClock, ScriptedSource
 
 KEY = EntityKey("c")
@@ -339,9 +340,7 @@ async def test_an_empty_budget_sends_a_miss_to_the_api_and_holds_a_recheck_back(
 
         fleet.tokens, fleet.remaining = 1000, 400
         clock.advance(1)
-        async with asyncio.timeout(5):
-            while emulator.counters.total("edge") == 0:  # noqa: ASYNC110 - the emulator announces nothing
-                await asyncio.sleep(0.01)
+        await eventually(lambda: emulator.counters.total("edge"))
     assert KEY not in api.asked
 
 

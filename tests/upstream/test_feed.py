@@ -17,6 +17,7 @@ from entitlements.upstream.feed_connection import FeedTimings, jittered_backoff
 from entitlements.upstream.feed_protocol import Problem
 from entitlements.upstream.network import Network
 from tests.cloud_states import boolean_state
+from tests.eventually import MOST_SECONDS, eventually
 from tests.upstream.clouds import Cloud, a_proxy, an_answer
 from tests.upstream.parts import an_identity
 
@@ -51,7 +52,7 @@ class Listener:
         await self._note("frame")
 
     async def until(self, word: str, count: int = 1) -> None:
-        async with asyncio.timeout(10), self._news:
+        async with asyncio.timeout(MOST_SECONDS), self._news:
             await self._news.wait_for(lambda: self.calls.count(word) >= count)
 
     async def _note(self, word: str) -> None:
@@ -96,9 +97,7 @@ async def feed(emulator: Emulator, listener: Listener) -> AsyncIterator[Feed]:
 
 
 async def _until_phase(feed: Feed, problem: Problem | None) -> None:
-    async with asyncio.timeout(10):
-        while feed.state.problem is not problem:  # noqa: ASYNC110 - the state is replaced in silence
-            await asyncio.sleep(0.01)
+    await eventually(lambda: feed.state.problem is problem)
 
 
 async def test_a_change_is_delivered(emulator: Emulator, feed: Feed, listener: Listener) -> None:
