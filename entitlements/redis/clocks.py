@@ -7,7 +7,7 @@ from entitlements.redis.connection import Client
 from entitlements.redis.scripts import redis_ms
 
 TRUSTED_SECONDS = 60.0
-"""A measurement that took longer replaces a quicker one when that is as old: the two clocks drift."""
+"""A measurement that is older is made again, if no answer says the time by the way."""
 
 RESOLUTION_SECONDS = 0.001
 """Redis says its time in whole milliseconds: of two quick answers one may look so much off."""
@@ -35,6 +35,8 @@ class TwoClocks:
     one. So one measurement serves many writes, and the order among them is that of our own clock; every
     answer that says the time is one more, so that hardly any is asked for by itself. The first one may be a
     slow one, as at a start: a better one counts from when it was made, and what is later then stays later.
+    One that took longer replaces a quicker one once that may be as wrong by the drift of the clocks: an
+    answer on which a busy processor, or a slow line, lost half a second would let an older write look newer.
     Any thread may ask: the value is replaced whole.
     """
 
@@ -42,6 +44,7 @@ class TwoClocks:
         self._monotonic = monotonic
         self._measured: tuple[_Measured | None, _Measured | None] = None, None
         """The one in force, and the one before it, for moments of its time."""
+        self._asked_at = float("-inf")
 
     def now(self) -> float:
         """Our own clock, monotonic seconds."""
@@ -51,7 +54,8 @@ class TwoClocks:
         """The time by the clock of the Redis that has this key; measured where that was not done of late."""
         now = self._monotonic()
         measured, _ = self._measured
-        if measured is None or now - measured.at > TRUSTED_SECONDS:
+        if measured is None or now - max(measured.at, self._asked_at) > TRUSTED_SECONDS:
+            self._asked_at = now
             self.measured(redis_ms(client, key), since=now)
             now = self._monotonic()
         return self.as_redis_ms(now)
@@ -85,6 +89,8 @@ class TwoClocks:
         if apart_seconds > new.took_seconds + held.took_seconds + RESOLUTION_SECONDS + drifted_seconds:
             self._measured = new, None  # another Redis, or its clock was set
             return True
-        if new.took_seconds <= held.took_seconds or new.at - held.at > TRUSTED_SECONDS:
+        if (
+            new.took_seconds <= held.took_seconds + 2 * drifted_seconds
+        ):  # each is wrong by half of what it took
             self._measured = new._replace(least_ms=held.redis_ms(new.at)), held
         return False

@@ -166,6 +166,41 @@ def test_an_answer_says_where_the_clock_is_another(
     assert is_another is clocks.measured(redis_ms(cast("Client", redis), "a"), since=asked_at)
 
 
+@pytest.mark.parametrize(("there_seconds", "back_seconds"), [(0.0, 0.5), (0.5, 0.0)])
+def test_an_old_measurement_gives_no_way_to_a_worse_one(
+    redis: SlowRedis, there_seconds: float, back_seconds: float
+) -> None:
+    """Of two writers a quarter of a second apart the earlier could be taken for the later.
+
+    Their good measurements were a minute old, and the next answer, by a slow line, replaced them.
+    """
+    clocks, client = TwoClocks(redis.clock.monotonic), cast("Client", redis)
+    measured(clocks, redis)
+    redis.clock.advance(TRUSTED_SECONDS + 1)
+    redis.there_seconds, redis.back_seconds = there_seconds, back_seconds
+
+    for _ in range(3):
+        clocks.redis_ms(client, "a")
+
+    moment = redis.clock.monotonic()
+    assert pytest.approx(moment * 1000 + redis.ahead_ms, abs=2) == clocks.as_redis_ms(moment)
+    assert redis.asked == 2  # that it was no better does not have everybody ask again
+
+
+def test_a_worse_measurement_takes_over_once_the_drift_may_be_worse(redis: SlowRedis) -> None:
+    """A Redis that is never quick is measured all the same."""
+    clocks = TwoClocks(redis.clock.monotonic)
+    measured(clocks, redis)
+    redis.clock.advance(1000)
+    redis.ahead_ms += 400
+    redis.there_seconds = redis.back_seconds = 0.25
+
+    measured(clocks, redis)
+
+    moment = redis.clock.monotonic()
+    assert round(moment * 1000) + redis.ahead_ms == clocks.as_redis_ms(moment)
+
+
 def test_an_old_measurement_gives_way(redis: SlowRedis) -> None:
     """Two clocks drift."""
     clocks = TwoClocks(redis.clock.monotonic)
