@@ -70,6 +70,31 @@ async def test_each_turn_of_redis_is_named_by_itself(redis: RedisServer, connect
         assert turns == await read(line, 3)
 
 
+async def test_what_is_written_after_a_flush_in_one_transaction_is_named_after_it(
+    redis: RedisServer, connection: RedisConnection
+) -> None:
+    """Of what was written before it, too: that was one turn of Redis' loop, and a look is none too many."""
+    with a_line(connection) as line, closing(Redis(port=redis.port)) as client:
+        turn = client.pipeline()
+        turn.set("production:c_a", "{}")
+        turn.flushall()
+        turn.set("production:c_b", "{}")
+        turn.execute()
+
+        assert [None, [b"production:c_a", b"production:c_b"]] == await read(line, 2)
+
+
+async def test_names_between_answers_are_names(redis: RedisServer, connection: RedisConnection) -> None:
+    clock = ShiftedClock()
+    with a_line(connection, monotonic=clock.monotonic) as line:
+        for name in ("production:c_a", "production:c_b"):
+            clock.shift_seconds += 1.1
+            line.ping()
+            redis.command("SET", name, "{}")
+
+        assert [[b"production:c_a"], [b"production:c_b"]] == await read(line, 2)
+
+
 async def test_names_that_arrive_in_pieces_are_whole(redis: RedisServer) -> None:
     """Nor does it matter how the answer arrives that says that there will be some."""
     async with TcpProxy(redis.port) as proxy:
@@ -122,6 +147,22 @@ async def test_a_line_that_ends_is_lost(own_redis: RedisServer) -> None:
 
         with pytest.raises((RedisConnectionError, ConnectionError)):
             await read(line, 1)
+
+
+async def test_who_reads_too_slowly_is_cut_off_and_knows_it(own_redis: RedisServer) -> None:
+    """Redis ends a line of which it would have to keep too much, and what it kept is lost."""
+    own_redis.command("CONFIG", "SET", "client-output-buffer-limit", "normal 65536 0 0")
+    with (
+        stopping(a_connection(own_redis.url)) as connection,
+        a_line(connection) as line,
+        closing(Redis(port=own_redis.port)) as writer,
+    ):
+        while any("t" in each["flags"] for each in own_redis.command("CLIENT LIST")):  # it tracks
+            for number in range(20):  # what it keeps beside the limit, the system's buffers hold
+                writer.set(f"production:c_{number}{'x' * 10_000}", "{}")
+
+        with pytest.raises((RedisConnectionError, ConnectionError)):
+            await read(line, 1_000_000)
 
 
 async def test_an_answer_that_something_is_wrong_ends_it(own_redis: RedisServer) -> None:
