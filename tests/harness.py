@@ -47,7 +47,7 @@ _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 def http_client(**options: Any) -> httpx.AsyncClient:
     """For plain HTTP on this machine: httpx' own reads all authorities each time, 35 ms of CPU."""
-    usual: dict[str, Any] = {"trust_env": False, "verify": _NO_TLS, "timeout": CALL_SECONDS}
+    usual: dict[str, Any] = {"trust_env": False, "verify": _NO_TLS, "timeout": START_SECONDS}
     return httpx.AsyncClient(**usual | options)
 
 

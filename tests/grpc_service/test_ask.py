@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from emulator.server import Emulator
 from grpc_service.generated import sidecar_pb2 as pb
 from grpc_service.management.commands.ask import describe
+from tests.cloud_states import boolean_state
 from tests.harness import SidecarProcess, environment_for, running_sidecar, spawned
 
 
@@ -20,16 +22,24 @@ async def asked(sidecar_address: str, folder: Path, *arguments: str) -> tuple[in
         return code, command.output
 
 
-@pytest.fixture
-async def demo(tmp_path: Path) -> AsyncIterator[SidecarProcess]:
-    async with Emulator() as emulator, running_sidecar(emulator, tmp_path / "sidecar") as sidecar:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cloud() -> AsyncIterator[Emulator]:
+    async with Emulator() as emulator:
+        yield emulator
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def demo(cloud: Emulator, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SidecarProcess]:
+    """One for all of these tests, which only ask it."""
+    async with running_sidecar(cloud, tmp_path_factory.mktemp("sidecar")) as sidecar:
         yield sidecar
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("customer-demo", "feature-sso"), 0, ("granted", "from: edge, ")),
+        (("customer-demo", "feature-sso"), 0, ("granted", "from: ")),
         (("customer-demo", "feature-api-calls"), 0, ("granted", "used: 420 of 1,000 calls", "resets: ")),
         (("customer-demo", "feature-api-calls", "--usage=1000"), 1, ("denied: the usage would exceed",)),
         (
@@ -53,6 +63,19 @@ async def test_an_answer_reads_as_a_person_would_like(
     assert all(word in output for word in words), output
 
 
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_answer_says_where_it_came_from(
+    cloud: Emulator, demo: SidecarProcess, tmp_path: Path
+) -> None:
+    cloud.state.put("asked-twice", boolean_state(), push=False)
+
+    answers = [await asked(demo.address, tmp_path, "asked-twice", "f") for _ in range(2)]
+
+    assert "from: edge, " in answers[0][1]
+    assert "from: memory, " in answers[1][1]
+
+
+@pytest.mark.asyncio(loop_scope="module")
 async def test_an_answer_for_scripts(demo: SidecarProcess, tmp_path: Path) -> None:
     code, output = await asked(demo.address, tmp_path, "customer-demo", "feature-sso", "--json")
 

@@ -1,9 +1,11 @@
 """Health and metrics over real HTTP, whatever stands before or beside them."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from emulator.server import Emulator
 from sidecar_project import monitoring
@@ -12,6 +14,18 @@ from tests.eventually import eventually
 from tests.harness import SidecarProcess, http_client, running_sidecar
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def sidecar(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SidecarProcess]:
+    """One for all of these tests, which only read."""
+    async with (
+        Emulator(states={}) as emulator,
+        running_sidecar(emulator, tmp_path_factory.mktemp("sidecar")) as sidecar,
+    ):
+        await sidecar.following()
+        yield sidecar
+
+
+@pytest.mark.asyncio(loop_scope="module")
 async def test_what_the_http_port_answers(sidecar: SidecarProcess) -> None:
     """contract/operations.md, Ports."""
     live, ready = await sidecar.get("/livez"), await sidecar.get("/readyz")
@@ -30,6 +44,7 @@ async def test_what_the_http_port_answers(sidecar: SidecarProcess) -> None:
     assert 404 == unknown.status_code
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_the_six_names_of_the_vendor_are_there(sidecar: SidecarProcess) -> None:
     """Dashboards know them: a counter that never moved is there with 0."""
     text = (await sidecar.get("/metrics")).text
@@ -46,6 +61,7 @@ async def test_the_six_names_of_the_vendor_are_there(sidecar: SidecarProcess) ->
         assert f"\n{name} " in text, name
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
 async def test_probes_are_only_read(sidecar: SidecarProcess, path: str) -> None:
     async with http_client() as client:
@@ -55,6 +71,7 @@ async def test_probes_are_only_read(sidecar: SidecarProcess, path: str) -> None:
     assert "GET, HEAD" == answer.headers["allow"]
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("host", ["stigg_sidecar:8080", "a_b.c", "[::1", "x" * 300, "-"])
 async def test_monitoring_comes_by_any_name_and_never_leaves_a_trace_back(
     sidecar: SidecarProcess, host: str
