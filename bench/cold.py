@@ -12,22 +12,19 @@ import json
 import math
 import statistics
 import sys
-import tempfile
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from bench.beds import KNOWN, Bed, beds_of
 from bench.customers import state_with
-from bench.scenarios import Sidecar
-from bench.servers import LOAD_CORE, Server, channel_to, on_core, running
+from bench.servers import LOAD_CORE, on_core
 from emulator.dates import system_now_ms
 from emulator.server import Emulator
 from emulator.usage import Json, Scope
 from grpc_service.generated import sidecar_pb2 as pb
-from grpc_service.generated import sidecar_pb2_grpc as pb_grpc
 from tests.harness import ROOT
 from tests.redis_server import RedisServer
 
@@ -38,60 +35,7 @@ ENTITLEMENTS = 10
 EVENTS_A_CALL = 10
 FEED_EVENTS = 1000
 REPORTED_CUSTOMERS = 100
-KNOWN = "known"
 NEVER_ASKED = "never-asked"
-SETTLE_SECONDS = 0.3
-IDLE_SECONDS = 0.01
-"""A server that uses no more of the processor within that time has nothing to do."""
-PROCESS_CLOCK = 2
-"""Linux: how a clock's number ends that is the processor time of another process, whose id is before it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bed:
-    """Where an operation is measured."""
-
-    name: str
-    emulator: Emulator
-    server: Server
-    stub: "pb_grpc.SidecarServiceAsyncStub"
-    writer: "Bed | None" = None
-    """Another process of the same Redis, which does the same before and is not measured."""
-
-    async def check(self, customer_id: str) -> None:
-        """A Boolean check, which must not be a fallback."""
-        answer = await self.stub.GetBooleanEntitlement(
-            pb.GetBooleanEntitlementRequest(customer_id=customer_id, feature_id="feature-boolean")
-        )
-        if answer.is_fallback:
-            sys.exit(f"a check of {customer_id} was answered by its fallback")
-
-    async def meter(self, requested: float) -> None:
-        """A Metered check of a customer who is known."""
-        await self.stub.GetMeteredEntitlement(
-            pb.GetMeteredEntitlementRequest(
-                customer_id=KNOWN,
-                feature_id="feature-metered",
-                options=pb.MeteredEntitlementOptions(requested_usage=requested),
-            )
-        )
-
-    @property
-    def spent(self) -> float:
-        """Seconds of the processor, so far; by the process' own clock, since psutil's counts in 0.01 s."""
-        return time.clock_gettime(~self.server.pid << 3 | PROCESS_CLOCK)
-
-    @property
-    def fetches(self) -> int:
-        """How many the cloud was asked for, so far."""
-        return self.emulator.counters.total("edge")
-
-    async def settle(self) -> None:
-        """Returns once the server has nothing more to do."""
-        before = -1.0
-        while self.spent - before > IDLE_SECONDS:
-            before = self.spent
-            await asyncio.sleep(SETTLE_SECONDS)
 
 
 Operation: TypeAlias = Callable[[Bed, int], Awaitable[Any]]
@@ -199,11 +143,10 @@ class Notes:
         if bed.writer is not None:
             await work(bed.writer, turn)
         await bed.settle()
-        spent, fetches = bed.spent, bed.fetches
-        operations = await work(bed, turn)
+        fetches = bed.fetches
+        reported = await bed.net_of(work(bed, turn))
         if not turn:
             return
-        reported = (bed.spent - spent) / operations * 1e6
         has_hit = bed.writer is None or bed.fetches == fetches
         if has_hit:
             self.spent.setdefault(name, {}).setdefault(bed.name, []).append(reported)
@@ -223,48 +166,15 @@ async def _cloud(rounds: int) -> AsyncIterator[Emulator]:
         yield emulator
 
 
-WITHOUT_BUDGET = {"SIDECAR_EDGE_REQUESTS_PER_MINUTE": "1000000"}
-"""Past the budget a miss asks the API, which costs more; what is measured asks hundreds a second."""
-
-
-@asynccontextmanager
-async def _bed(
-    emulator: Emulator, tree: Path, settings: dict[str, str], *, writer: Bed | None = None
-) -> AsyncIterator[Bed]:
-    async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        own = {name: value.format(tree=tree.name) for name, value in (WITHOUT_BUDGET | settings).items()}
-        server = await stack.enter_async_context(
-            running(Sidecar(settings=own), emulator, folder, engine=None, tree=tree)
-        )
-        channel = await stack.enter_async_context(channel_to(server))
-        stub = pb_grpc.SidecarServiceStub(channel)
-        bed = Bed(name=tree.name, emulator=emulator, server=server, stub=stub, writer=writer)
-        await bed.check(KNOWN)
-        yield bed
-
-
-@asynccontextmanager
-async def _beds(
-    emulator: Emulator, trees: Sequence[Path], settings: dict[str, str], *, has_writers: bool = False
-) -> AsyncIterator[list[Bed]]:
-    async with AsyncExitStack() as stack:
-        beds = []
-        for tree in trees:
-            writer = await stack.enter_async_context(_bed(emulator, tree, settings)) if has_writers else None
-            beds.append(await stack.enter_async_context(_bed(emulator, tree, settings, writer=writer)))
-        yield beds
-
-
 async def _measure(notes: Notes, trees: Sequence[Path]) -> None:
     async with _cloud(notes.rounds) as emulator:
         if notes.asked(ALONE):
-            async with _beds(emulator, trees, {}) as beds:
+            async with beds_of(emulator, trees, {}) as beds:
                 await notes.measure(ALONE, beds)
         for works in filter(notes.asked, (WITH_REDIS, WITH_FULL_REDIS)):
             with RedisServer() as redis:
                 settings = {"REDIS_ENVIRONMENT_PREFIX": "bench-{tree}", "REDIS_PORT": str(redis.port)}
-                async with _beds(emulator, trees, settings, has_writers=works is WITH_FULL_REDIS) as beds:
+                async with beds_of(emulator, trees, settings, has_writers=works is WITH_FULL_REDIS) as beds:
                     await notes.measure(works, beds)
 
 
