@@ -11,6 +11,7 @@ from entitlements.config import load
 from tests.cloud_states import boolean_state
 from tests.deploy.dockerfile import stages
 from tests.documentation.pages import fenced
+from tests.eventually import eventually
 from tests.harness import ROOT, client_of, environment_for, is_granted, spawned
 from tests.redis_server import RedisServer
 
@@ -65,8 +66,7 @@ async def test_a_sidecar_answers_with_such_an_environment(
             await sidecar.started()
             async with client_of(sidecar) as client:
                 assert await is_granted(client, "customer-1")
-            keys = redis.command("KEYS", "production:c_customer-1*")
+            await eventually(lambda: redis.command("KEYS", "production:c_customer-1*"))
             assert 0 == await sidecar.stop()
 
-    assert keys
     assert "is not a variable" not in sidecar.output

@@ -122,13 +122,11 @@ async def test_who_waits_for_anothers_large_answer_says_nothing_of_the_cloud(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n" + b"x" * 2000 + b"\r\n" + TRICKLE
     )
     whole = an_answer(b'{"data": {"a": "' + b"x" * 2000 + b'"}}')
-    first = asyncio.ensure_future(ask(endless, timeout_seconds=1.5))
+    first = asyncio.ensure_future(ask(endless, timeout_seconds=3))
     while not http.large.locked():  # noqa: ASYNC110 - a semaphore announces no events
         await asyncio.sleep(0.01)
 
-    others = await asyncio.gather(
-        *(ask(whole, timeout_seconds=0.5) for _ in range(3)), return_exceptions=True
-    )
+    others = await asyncio.gather(*(ask(whole, timeout_seconds=1) for _ in range(3)), return_exceptions=True)
 
     assert [Busy] * 3 == [type(other) for other in others]
     with pytest.raises(Unreachable) as failed:
@@ -147,7 +145,7 @@ async def test_a_slow_trickle_does_not_outlast_the_time(
     with pytest.raises(UpstreamError):
         await ask(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + TRICKLE, timeout_seconds=0.3)
 
-    assert loop.time() - started < 2
+    assert loop.time() - started < 5  # a busy machine's; without the time it would never end
 
 
 async def test_each_request_is_counted_with_its_outcome(ask: Ask) -> None:

