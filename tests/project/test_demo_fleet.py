@@ -14,7 +14,6 @@ from sidecar_project.demo_redis import is_free
 from tests.harness import environment_for, http_client, spawned
 from tests.redis_server import binary, free_port
 
-pytestmark = pytest.mark.timeout(300)
 START_SECONDS = 200.0
 
 

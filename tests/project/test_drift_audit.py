@@ -3,13 +3,10 @@
 import asyncio
 from pathlib import Path
 
-import pytest
-
 from emulator.server import Emulator
 from tests.cloud_states import boolean_state, metered_state
 from tests.harness import check, client_of, is_granted, running_sidecar
 
-pytestmark = pytest.mark.timeout(120)
 RIGHT, DIFFERED = (f'sidecar_audits_total{{outcome="{each}"}}' for each in ("right", "differed"))
 WAIT_SECONDS = 60.0
 

@@ -17,8 +17,6 @@ from tests.harness import CALL_SECONDS, Client, SidecarProcess, check, client_of
 from tests.redis_fleet import MASTER, ClusterFleet, SentinelFleet, replicated
 from tests.redis_server import RedisServer
 
-pytestmark = pytest.mark.timeout(180)
-
 CUSTOMERS = [f"customer-{number}" for number in range(20)]
 OUTBOX = "production:{sidecar:outbox}"
 EVENTS = 20

@@ -22,7 +22,6 @@ FIND_IT = [
     ("outbox", "list"),
 ]
 """Some commands of docs/commands.md; each has a way of its own to what it is about."""
-pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,6 @@ from tests.cloud_states import boolean_state, metered_state
 from tests.eventually import MOST_SECONDS, eventually
 from tests.harness import Client, SidecarProcess, check, client_of, is_granted, running_sidecar, usage_of
 
-pytestmark = pytest.mark.timeout(180)
-
 NEWER = "2026-06-02T00:00:00.000Z"
 QUICK_FEED = {"SIDECAR_FEED_PING_SECONDS": "0.2", "SIDECAR_FEED_IDLE_TIMEOUT_SECONDS": "1"}
 

@@ -34,8 +34,6 @@ from tests.harness import (
 )
 from tests.redis_server import RedisServer
 
-pytestmark = pytest.mark.timeout(180)
-
 LEASE = "production:sidecar:feed-lease"
 UNJUDGED_ROUNDS = 20
 """So many that one stays undisturbed on any machine."""

@@ -22,8 +22,6 @@ from tests.eventually import eventually
 from tests.harness import SidecarProcess, check, client_of, environment_for, is_granted, spawned
 from tests.redis_server import RedisServer
 
-pytestmark = pytest.mark.timeout(180)
-
 
 @pytest.fixture
 def redis() -> Iterator[RedisServer]:
