@@ -10,6 +10,8 @@ import pytest
 
 from entitlements import metrics, shared_table
 from entitlements.background import Background
+from entitlements.fallbacks import StoredRules
+from entitlements.overrides.following import StoredOverrides
 from entitlements.redis.shared_records import SharedRecords
 from entitlements.shared_table import SharedTable, Skip
 from tests.eventually import eventually
@@ -57,9 +59,10 @@ def words(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Words]:
     words.goes_on.set()
 
 
-def test_what_is_written_is_in_force_within_a_second() -> None:
+@pytest.mark.parametrize("follower", [StoredOverrides, StoredRules])
+def test_what_is_written_is_in_force_within_a_second(follower: type) -> None:
     """With time to spare for the look itself: so the pages and the commands promise it."""
-    assert inspect.signature(SharedTable).parameters["poll_seconds"].default <= 0.5
+    assert inspect.signature(follower).parameters["poll_seconds"].default <= 0.5
 
 
 def _table(words: _Words, shared: SharedRecords | None = None) -> SharedTable[str]:
