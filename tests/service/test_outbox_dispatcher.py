@@ -302,7 +302,7 @@ async def test_full_outbox_is_reported(office: Office) -> None:
 
 async def test_arrivals_do_not_shorten_the_clouds_pause(office: Office) -> None:
     """Retry-After holds for all that waits."""
-    office.cloud.failure = Throttled("api", 1.0)
+    office.cloud.failure = Throttled("api", 30.0)
     await office.dispatcher.accept(events("a"))
     task = asyncio.create_task(office.dispatcher.run())
     await eventually(lambda: office.cloud.saw)
