@@ -33,7 +33,7 @@ ENGINE = str(ROOT / "grpc_service" / "engines") + os.sep
 """Its calls are the engine's own: it counts them, ends them, and answers what goes wrong in them."""
 EXPECTED = {
     "circuits", "count-tasks", "drift-audit", "fallback-rules", "feed", "feed-lease",
-    "health", "history",
+    "health", "heartbeat", "history",
     "key-check", "metrics", "outbox", "overrides", "rechecks", "redis-examination", "snapshot", "worker",
 }  # fmt: skip
 
