@@ -54,8 +54,8 @@ async def process(own_redis: RedisServer) -> AsyncIterator[MakeLock]:
 
 
 @asynccontextmanager
-async def open_connection(url: str) -> AsyncIterator[RedisConnection]:
-    connection = a_connection(url, clock=ShiftedClock())
+async def open_connection(redis: RedisServer, **credentials: str) -> AsyncIterator[RedisConnection]:
+    connection = a_connection(redis.url, clock=ShiftedClock(), **credentials)
     try:
         yield connection
     finally:
@@ -117,7 +117,7 @@ async def test_who_looks_in_vain_has_the_lock_or_waits_for_who_has_it(
     own_redis: RedisServer, process: MakeLock
 ) -> None:
     """All in the step that looks; what is found takes no lock."""
-    async with open_connection(own_redis.url) as connection:
+    async with open_connection(own_redis) as connection:
         look = a_look(connection)
         first, second = process(), process()
         held = await first.claim(CUSTOMER, wait_seconds=1, look=look)
@@ -139,8 +139,10 @@ async def test_who_looks_in_vain_has_the_lock_or_waits_for_who_has_it(
 
 async def test_who_may_not_write_can_look_all_the_same(own_redis: RedisServer, process: MakeLock) -> None:
     own_redis.command("ACL", "SETUSER", "us", "reset", "on", ">pw", "~*", "&*", "+@all", "-set")
-    url = own_redis.url.replace("redis://", "redis://us:pw@")
-    async with open_connection(url) as connection, open_connection(own_redis.url) as writing:
+    async with (
+        open_connection(own_redis, username="us", password="pw") as connection,
+        open_connection(own_redis) as writing,
+    ):
         missed = await process().claim(CUSTOMER, wait_seconds=1, look=a_look(connection))
         await process().done(missed)
         await a_tier(writing, clock=ShiftedClock()).store(CUSTOMER, a_cached_entity())
