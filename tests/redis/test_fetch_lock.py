@@ -56,6 +56,7 @@ async def process(own_redis: RedisServer) -> AsyncIterator[MakeLock]:
 @asynccontextmanager
 async def open_connection(redis: RedisServer, **credentials: str) -> AsyncIterator[RedisConnection]:
     connection = a_connection(redis.url, clock=ShiftedClock(), **credentials)
+    await connection.run(lambda client: client.ping())  # before another's: they share pools by URL
     try:
         yield connection
     finally:
