@@ -170,7 +170,7 @@ async def test_a_customer_whose_metadata_is_no_number_is_in_it(tmp_path: Path) -
         assert _ENTITY == snapshot.get(B)
 
 
-@pytest.mark.parametrize("meta_data", [object(), {1, 2}])
+@pytest.mark.parametrize("meta_data", [object(), 1j])
 async def test_a_customer_that_cannot_be_written_is_left_out_and_named(
     tmp_path: Path, meta_data: object, caplog: pytest.LogCaptureFixture
 ) -> None:
