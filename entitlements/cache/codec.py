@@ -79,7 +79,9 @@ def decode_metadata(text: bytes | None) -> Metadata:
         return Metadata()
     document = parsed(text, "metadata")
     return Metadata(
-        denied_reason=reason_from(document), customer_timestamp_ms=document.moment("customerTimestamp")
+        denied_reason=reason_from(document),
+        customer_timestamp_ms=document.moment("customerTimestamp"),
+        known_at_ms=document.moment("toldAt"),
     )
 
 

@@ -106,9 +106,11 @@ class RedisTier:
             return found
         age_seconds = self._ttl_of(found.entity) - found.lives_seconds + ROUNDED_SECONDS
         is_known = age_seconds >= 0 and not found.lacks_usages  # a usage that is left out is checked again
+        confirmed_at = found.read_at - age_seconds if is_known else NEVER
         return CachedEntity(
             entity=found.entity,
-            confirmed_at=self._clock.monotonic() - age_seconds if is_known else NEVER,
+            confirmed_at=confirmed_at,
+            known_at=None if found.known_at is None else min(found.known_at, confirmed_at),
             lacks_usages=found.lacks_usages,
         )
 

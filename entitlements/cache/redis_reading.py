@@ -9,7 +9,7 @@ from typing import TypeAlias, TypeVar
 
 from redis.exceptions import ResponseError
 
-from entitlements.cache.codec import decode_entity, decode_metadata, decode_timestamp, decode_usage
+from entitlements.cache.codec import Metadata, decode_entity, decode_metadata, decode_timestamp, decode_usage
 from entitlements.cache.tiers import Miss
 from entitlements.domain.entitlement import CreditEntitlement, MeteredEntitlement, Usage
 from entitlements.domain.entity import Entity, EntityKey, UsageUpdate, with_usage
@@ -18,8 +18,10 @@ from entitlements.json_fields import Malformed
 from entitlements.redis.clocks import TwoClocks
 from entitlements.redis.connection import Client, values_of
 from entitlements.redis.keys import KeySpace, customer_of, raw, timestamp_of
-from entitlements.redis.scripts import read
+from entitlements.redis.scripts import Read, read
 
+ONE_STEP_MS = 2
+"""Before Redis 7 time goes on within a step."""
 MAX_LIKELY_USAGES = 32
 """So many usages are read with an entity though it may not have them."""
 
@@ -37,6 +39,10 @@ class Found:
     entity: Entity
     lives_seconds: float
     """Until its timestamp expires; infinite when it never does."""
+    read_at: float
+    """When Redis held it, monotonic seconds, however long the answer was on its way."""
+    known_at: float | None
+    """When the cloud was asked for its set or sent it, by the same clock; None where nobody says so."""
     lacks_usages: bool = False
     """True where some of its usages have no keys; what the document says of them stands."""
 
@@ -173,7 +179,25 @@ def _read_entitlements(
         if customer_stamp is None or decode_timestamp(customer_stamp) > known_ms:
             return Miss.OUTDATED, live
     entity = replace(decode_entity(text), denied_reason=metadata.denied_reason, updated_at_ms=stamp_ms)
-    return Found(entity=entity, lives_seconds=answer.lives_ms / 1000 if answer.lives_ms >= 0 else inf), live
+    found = Found(
+        entity=entity,
+        lives_seconds=answer.lives_ms / 1000 if answer.lives_ms >= 0 else inf,
+        read_at=clocks.moment_of(answer.now_ms),
+        known_at=_known_at(metadata, answer, clocks),
+    )
+    return found, live
+
+
+def _known_at(metadata: Metadata, answer: Read, clocks: TwoClocks) -> float | None:
+    """When the cloud was asked for this set or sent it, monotonic seconds; None where that is not said of it.
+
+    An official writer writes the set without saying so, and what our write before said stays beside it. What
+    one step wrote lives equally long.
+    """
+    is_of_one_write = abs(answer.lives_ms - answer.third_lives_ms) <= ONE_STEP_MS
+    if metadata.known_at_ms is None or answer.lives_ms < 0 or not is_of_one_write:
+        return None
+    return clocks.moment_of(metadata.known_at_ms)
 
 
 def _with_timestamps(usage_keys: Sequence[str]) -> list[str]:

@@ -26,6 +26,10 @@ class _Measured(NamedTuple):
         """A moment of ours, by Redis' clock."""
         return max(self.least_ms, round(moment * 1000 + self.difference_ms))
 
+    def moment(self, redis_ms: int) -> float:
+        """What `redis_ms` was made of."""
+        return (redis_ms - self.difference_ms) / 1000
+
 
 class TwoClocks:
     """The difference of Redis' clock and ours, by the quickest answer of late.
@@ -78,6 +82,16 @@ class TwoClocks:
         if before is not None and moment < measured.at:
             return before.redis_ms(moment)
         return measured.redis_ms(moment)
+
+    def moment_of(self, redis_ms: int) -> float:
+        """A moment by Redis' clock, by ours, monotonic seconds; long ago before anything was measured."""
+        measured, before = self._measured
+        if measured is None:
+            return float("-inf")
+        moment = measured.moment(redis_ms)
+        if before is not None and moment < measured.at:
+            return min(before.moment(redis_ms), measured.at)
+        return moment
 
     def _take(self, new: _Measured) -> bool:
         held, _ = self._measured

@@ -32,7 +32,7 @@ if token and not (values[1] and values[2]) then
     taken = (set or redis.call('MGET', KEYS[#KEYS])[1] == token) and 1 or 0
   end
 end
-return {redis.call('TIME'), redis.call('PTTL', KEYS[1]), values, taken}
+return {redis.call('TIME'), redis.call('PTTL', KEYS[1]), redis.call('PTTL', KEYS[3]), values, taken}
 """
 # Where an entity or its timestamp is not there, its lock is taken along with the look. A Redis that takes no
 # writes answers the look all the same.
@@ -174,6 +174,8 @@ class Read(NamedTuple):
     """That moment, by Redis' own clock."""
     lives_ms: int
     """How long the first of the keys still lives; negative: for ever, or it is not there."""
+    third_lives_ms: int
+    """The same of the third."""
     values: list[bytes | None]
     """Under each key; None also for what is no string."""
     is_locked: bool | None
@@ -185,13 +187,13 @@ Lock: TypeAlias = tuple[str, bytes, int]
 
 
 def read(client: Client, names: Sequence[str], *, lock: Lock | None = None) -> Read:
-    """What stands under these names, in one round trip; where one of the first two does not, it is locked."""
+    """What stands under these names, three or more; where one of the first two does not, it is locked."""
     keys, arguments = [raw(name) for name in names], lock[1:] if lock else ()
     if lock is not None:
         keys.append(raw(lock[0]))
-    (seconds, micros), lives_ms, values, taken = run_script(client, _READ, keys, arguments)
+    (seconds, micros), first, third, values, taken = run_script(client, _READ, keys, arguments)
     now_ms = int(seconds) * 1000 + int(micros) // 1000
-    return Read(now_ms, int(lives_ms), values, None if taken < 0 else bool(taken))
+    return Read(now_ms, int(first), int(third), values, None if taken < 0 else bool(taken))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
