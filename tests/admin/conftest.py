@@ -86,7 +86,7 @@ async def common_emulator() -> AsyncIterator[Emulator]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def common_sidecar(
+async def started_sidecar(
     common_emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[SidecarProcess]:
     """In front of it."""
@@ -95,17 +95,24 @@ async def common_sidecar(
         yield sidecar
 
 
+@pytest_asyncio.fixture(loop_scope="session")
+async def common_sidecar(started_sidecar: SidecarProcess) -> SidecarProcess:
+    """It follows the feed again, which stood still with the loop that it is served on, between the tests."""
+    await started_sidecar.following()
+    return started_sidecar
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def common_client(common_sidecar: SidecarProcess) -> AsyncIterator[Client]:
+async def common_client(started_sidecar: SidecarProcess) -> AsyncIterator[Client]:
     """A grpcio client of it."""
-    async with client_of(common_sidecar) as client:
+    async with client_of(started_sidecar) as client:
         yield client
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def common_login(browser: Browser, common_sidecar: SidecarProcess) -> dict[str, str]:
+async def common_login(browser: Browser, started_sidecar: SidecarProcess) -> dict[str, str]:
     """The cookies of a person who has logged in there."""
-    async with visiting(browser, common_sidecar.http_port) as visitor:
+    async with visiting(browser, started_sidecar.http_port) as visitor:
         await visitor.log_in()
         return await visitor.cookies()
 
