@@ -4,8 +4,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from entitlements.redis.connection import Client
-from entitlements.redis.scripts import redis_ms
+from entitlements.redis.keys import raw
+from entitlements.redis.scripts import run_script
 
+_TIME = "return redis.call('TIME')"
+# By a script, because a Cluster's client can send that, unlike TIME itself, where a key is.
 TRUSTED_SECONDS = 60.0
 """A measurement that is older is made again, if no answer says the time by the way."""
 
@@ -108,3 +111,9 @@ class TwoClocks:
         ):  # each is wrong by half of what it took
             self._measured = new._replace(least_ms=held.redis_ms(new.at)), held
         return False
+
+
+def redis_ms(client: Client, key: str) -> int:
+    """The time by the clock of the Redis that has this key, epoch milliseconds."""
+    seconds, micros = run_script(client, _TIME, [raw(key)], [])
+    return int(seconds) * 1000 + int(micros) // 1000

@@ -126,9 +126,6 @@ redis.call('DEL', KEYS[1])
 return redis.call('PUBLISH', ARGV[2], ARGV[3])
 """
 
-_TIME = "return redis.call('TIME')"
-# By a script, because a Cluster's client can send that, unlike TIME itself, where a key is.
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Write:
@@ -159,12 +156,6 @@ def run_script(client: Client, script: str, keys: Sequence[bytes], arguments: Se
 @cache
 def _digest(script: str) -> str:
     return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
-
-
-def redis_ms(client: Client, key: str) -> int:
-    """The time by the clock of the Redis that has this key, epoch milliseconds."""
-    seconds, micros = run_script(client, _TIME, [raw(key)], [])
-    return int(seconds) * 1000 + int(micros) // 1000
 
 
 class Read(NamedTuple):

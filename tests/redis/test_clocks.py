@@ -4,9 +4,8 @@ from typing import cast
 
 import pytest
 
-from entitlements.redis.clocks import TRUSTED_SECONDS, TwoClocks
+from entitlements.redis.clocks import TRUSTED_SECONDS, TwoClocks, redis_ms
 from entitlements.redis.connection import Client
-from entitlements.redis.scripts import redis_ms
 from tests.fakes import FakeClock
 
 

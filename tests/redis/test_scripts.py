@@ -10,13 +10,13 @@ from typing import cast
 import pytest
 import redis as redis_py
 
+from entitlements.redis.clocks import redis_ms
 from entitlements.redis.connection import Client
 from entitlements.redis.lease_scripts import hold_lease, release_lease
 from entitlements.redis.scripts import (
     Release,
     Settled,
     Write,
-    redis_ms,
     replace_usage,
     write_newest,
 )

@@ -11,11 +11,12 @@ from redis.exceptions import RedisClusterException, RedisError, ResponseError
 from entitlements.config import SidecarConfig, redis_place
 from entitlements.management.diagnosis.finding import Finding, fault, ok, skipped, warning
 from entitlements.redis.causes import Trouble, cause_of, refusal_of
+from entitlements.redis.clocks import redis_ms
 from entitlements.redis.connection import Client
 from entitlements.redis.examination import CLUSTER, Examination, examine, lack
 from entitlements.redis.keys import KeySpace
 from entitlements.redis.nodes import primaries
-from entitlements.redis.scripts import Write, redis_ms, write_newest
+from entitlements.redis.scripts import Write, write_newest
 
 MAX_KEYS_EXAMINED = 1000
 """How many keys under the prefix are looked at."""
