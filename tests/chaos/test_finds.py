@@ -9,20 +9,19 @@ from random import Random
 from typing import Any, cast
 
 import grpc
-import httpx
 import pytest
 
 from entitlements.cache.snapshot_file import entity_of
 from entitlements.cache.tiers import Miss, Shared
 from entitlements.domain.entity import EntityKey, UsageUpdate
-from entitlements.domain.errors import Garbled, InvalidRequest, Rejected
+from entitlements.domain.errors import Garbled, InvalidRequest
 from entitlements.domain.evaluation import evaluate_list
 from entitlements.domain.usage import UsageEvent, UsageReport, validate_events
 from entitlements.json_fields import Malformed
 from entitlements.outbox.codec import Unreadable, decode
 from entitlements.redis.keys import KeySpace
 from entitlements.service.usage_notes import UsageNotes
-from entitlements.upstream.errors import error_of_errors, error_of_exception
+from entitlements.upstream.errors import error_of_errors
 from entitlements.upstream.exchange import MAX_BODY_BYTES, Exchange
 from entitlements.upstream.feed_payloads import event_from_frame
 from entitlements.upstream.offline_document import InvalidOfflineFile, read_offline_file
@@ -237,13 +236,6 @@ def test_what_is_sent_back_fits_into_a_status() -> None:
         "api", [{"message": "", "extensions": {"code": "y" * 100_000, "traceId": "z" * 100_000}}]
     )
     assert len(str(reported)) < 1000
-
-
-def test_an_id_too_long_for_an_address_says_nothing_about_the_edge() -> None:
-    """Five reads with ids of 70 kB opened the Edge's circuit for everybody: they counted as its failures."""
-    exception = httpx.InvalidURL("URL too long")
-
-    assert isinstance(error_of_exception("edge", exception), Rejected)
 
 
 def test_a_feature_and_a_currency_of_one_name_have_a_note_each() -> None:
