@@ -109,7 +109,7 @@ class EdgeBudget:
         self._waiting += 1
         try:
             while not self._has_token():
-                if self._is_empty() and not self._is_taking():
+                if self._is_empty():
                     metrics.EDGE_BUDGET_REFUSED.labels("miss").inc()
                     raise BudgetSpent(Source.EDGE.value)
                 await asyncio.shield(self._take_ahead())
@@ -178,9 +178,6 @@ class EdgeBudget:
         while self._used_at and self._used_at[0] <= since:
             self._used_at.popleft()
         return len(self._used_at)
-
-    def _is_taking(self) -> bool:
-        return self._taking is not None and not self._taking.done()
 
     def _take_ahead(self) -> "asyncio.Task[None]":
         if self._taking is None or self._taking.done():

@@ -120,22 +120,6 @@ async def test_a_token_is_taken_beside_what_a_fetch_does_first() -> None:
     assert fleet.wanted == [1]
 
 
-async def test_a_fetch_that_comes_before_the_answer_waits_for_it() -> None:
-    """Where Redis was quicker with the lock than with the token, every sixth fetch went to the API."""
-    clock, fleet = FakeClock(), ScriptedFleet(10)
-    budget = a_budget(clock, fleet)
-    fleet.answers.clear()
-    budget.prepare()
-    await let_run()
-    asking = asyncio.ensure_future(budget.acquire())
-    await let_run()
-    fleet.answers.set()
-
-    await asking
-
-    assert fleet.wanted == [1]
-
-
 async def test_an_old_token_is_not_used() -> None:
     clock, fleet = FakeClock(), ScriptedFleet(1)
     budget = a_budget(clock, fleet)
