@@ -407,16 +407,8 @@ async def test_what_another_fetched_between_the_miss_and_the_lock_is_not_fetched
         if found_ago is None
         else CachedEntity(entity=an_entity(), confirmed_at=house.clock.monotonic() - found_ago)
     )
-    fetcher = EntityFetcher(
-        circuits=house.circuits,
-        sources=[house.edge, house.api],
-        store=Tiers(MemoryTier(max_size_bytes=1_000_000), shared),
-        clock=house.clock,
-        limits=FetchLimits(budget_seconds=10, concurrency=4, queue_size=8),
-        turns=turns,
-    )
 
-    fetched = await fetcher.fetch(KEY)
+    fetched = await a_fetcher_beside(shared, house, turns).fetch(KEY)
 
     assert isinstance(fetched, Lookup)
     assert fetched.source is source
