@@ -36,7 +36,7 @@ from sidecar_project.middlewares import middlewares
 from sidecar_project.ports import listen, port_of, tls_files
 from sidecar_project.settings import TRACES_WANTED
 from sidecar_project.tracing import traced
-from sidecar_project.workers import beat
+from sidecar_project.workers import beat, beat_once
 
 logger = logging.getLogger(__name__)
 
@@ -235,6 +235,7 @@ class _Process:
             yield
             return
         with socket.socket(fileno=os.dup(sys.stdin.fileno())) as parent:
+            beat_once(parent)  # before anybody is told that it listens: from now on it may not hang for long
             async with self._sidecar.background.kept("beat", partial(beat, parent)):
                 yield
 

@@ -246,8 +246,13 @@ async def kill_when_silent(process: asyncio.subprocess.Process, beats: asyncio.S
 
 
 async def beat(parent: socket.socket) -> None:
-    """Tells the parent that the loop of this worker turns."""
+    """Tells the parent again and again that the loop of this worker turns."""
     while True:
-        with suppress(OSError):  # it hangs itself, or is gone: that is another's matter
-            parent.send(b".", socket.MSG_DONTWAIT)
         await asyncio.sleep(BEAT_SECONDS)
+        beat_once(parent)
+
+
+def beat_once(parent: socket.socket) -> None:
+    """The same, now."""
+    with suppress(OSError):  # it hangs itself, or is gone: that is another's matter
+        parent.send(b".", socket.MSG_DONTWAIT)

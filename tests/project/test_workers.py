@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -310,7 +310,11 @@ async def test_a_worker_that_hangs_is_replaced(
     async with workers(2, emulator, redis, tmp_path) as sidecar:
         before = _children(sidecar.process.pid)
         os.kill(before[0], signal.SIGSTOP)
-        await sidecar.printed("a worker hangs and is killed")
+        try:
+            await sidecar.printed("a worker hangs and is killed")
+        finally:
+            with suppress(ProcessLookupError):  # else it would outlive a failure, and keep the output open
+                os.kill(before[0], signal.SIGCONT)
         await eventually(lambda: _listening(sidecar, 3))
         after = _children(sidecar.process.pid)
 
